@@ -7,8 +7,11 @@
 #   make fuzz       each fuzz entry for FUZZ_SECONDS (60)
 #   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion, also of real
 #                   clients of ftpserve; verdicts of DNSSEC and 5,000 generated zone files beside the peers; every property of
-#                   the library, 20,000 new cases each
-#   make install    PREFIX (/usr/local), DESTDIR
+#                   the library, 20,000 new cases each; the source archive is checked without a network
+#   make install    what make built: PREFIX (/usr/local), DESTDIR
+#   make uninstall  removes what install and install-sendmail put there, with the same variables
+#   make deb        Debian packages in target/deb
+#   make dist       the source archive in target/dist, with every crate: it builds without a network
 #   make install-sendmail   the names sendmail and mailq, and the queue of the machine in SPOOLDIR (/var/spool)
 
 CARGO ?= cargo
@@ -20,9 +23,8 @@ SOAK_ROUNDS ?= 10000
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 RELEASE := $(TARGET)/release
-TOOLS := ftpget ftpput ftpls ftpdo ftpserve smtpsend smtpserve mailread mailq-run mailq-ls mailq-edit dnsq dnsserve
 
-.PHONY: build demo test interop bench fuzz soak install install-sendmail uninstall docs clean
+.PHONY: build demo test interop bench fuzz soak install install-sendmail uninstall deb dist docs clean
 
 build:
 	$(CARGO) build --locked --release --bins
@@ -39,7 +41,7 @@ interop:
 	APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop
 
 # Installed, as the peers are: what the linker has just written lies in the cache in single pages, and starts slower.
-bench:
+bench: build
 	$(MAKE) install PREFIX="$(TARGET)/installed" DESTDIR=
 	for script in bench/ftp.sh bench/mail.sh bench/mail-read.sh bench/dns.sh bench/dns-bulk.sh bench/mail-queue.sh; do \
 	    PATH="$(TARGET)/installed/bin:$$PATH" sh $$script || exit 1; done
@@ -54,26 +56,17 @@ soak:
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop -- hierarchies --nocapture
 	APPLAYER_FETCH_PEERS=1 APPLAYER_SEED=$$(date +%s) APPLAYER_ZONES=5000 \
 	    $(CARGO) test --locked --test interop -- "generated zone"
+	$(MAKE) dist
+	rm -rf "$(TARGET)/dist/unpacked" && mkdir -p "$(TARGET)/dist/unpacked"
+	tar -x --strip-components=1 -C "$(TARGET)/dist/unpacked" -f "$(TARGET)"/dist/applayer-*.tar.gz
+	cd "$(TARGET)/dist/unpacked" && CARGO_HOME="$(TARGET)/dist/none" $(CARGO) check --frozen --target-dir target
 
 # The generated parts of man pages and completions.
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --locked --test tools docs
 
-install: build
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5" \
-	    "$(DESTDIR)$(PREFIX)/share/man/man7" "$(DESTDIR)$(PREFIX)/share/applayer/schemas" \
-	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" \
-	    "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
-	for tool in $(TOOLS); do \
-	    install -m 755 "$(RELEASE)/$$tool" "$(DESTDIR)$(PREFIX)/bin/$$tool" && \
-	    install -m 644 "man/$$tool.1" "$(DESTDIR)$(PREFIX)/share/man/man1/" && \
-	    install -m 644 "schemas/$$tool.json" "$(DESTDIR)$(PREFIX)/share/applayer/schemas/" && \
-	    install -m 644 "completions/$$tool.bash" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool" && \
-	    install -m 644 "completions/_$$tool" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/" && \
-	    install -m 644 "completions/$$tool.fish" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/" || exit 1; \
-	done
-	install -m 644 man/applayer-queue.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
-	install -m 644 man/applayer.7 "$(DESTDIR)$(PREFIX)/share/man/man7/"
+install:
+	sh dist/install.sh install "$(RELEASE)" "$(PREFIX)" "$(DESTDIR)"
 
 # Optional: the names that other programs call. Not part of install, since another mail system may own them. The queue is for
 # who runs mailq-run; every user may make a folder in the drop directory, and nobody else lists it.
@@ -84,15 +77,17 @@ install-sendmail: install
 	ln -sf ../bin/smtpsend "$(DESTDIR)$(PREFIX)/sbin/sendmail"
 	ln -sf smtpsend "$(DESTDIR)$(PREFIX)/bin/mailq"
 
+# Mail that waits in the queue stays.
 uninstall:
-	for tool in $(TOOLS); do \
-	    rm -f "$(DESTDIR)$(PREFIX)/bin/$$tool" "$(DESTDIR)$(PREFIX)/share/man/man1/$$tool.1" \
-	        "$(DESTDIR)$(PREFIX)/share/applayer/schemas/$$tool.json" \
-	        "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool" \
-	        "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$tool" \
-	        "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$tool.fish"; \
-	done
-	rm -f "$(DESTDIR)$(PREFIX)/share/man/man5/applayer-queue.5" "$(DESTDIR)$(PREFIX)/share/man/man7/applayer.7"
+	sh dist/install.sh uninstall "$(RELEASE)" "$(PREFIX)" "$(DESTDIR)"
+	for folder in applayer applayer-drop; do [ ! -d "$(DESTDIR)$(SPOOLDIR)/$$folder" ] || \
+	    rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(SPOOLDIR)/$$folder"; done
+
+deb:
+	sh dist/deb/build.sh "$(RELEASE)" "$(TARGET)/deb"
+
+dist:
+	CARGO="$(CARGO)" sh dist/source.sh "$(TARGET)/dist"
 
 clean:
 	$(CARGO) clean

@@ -32,9 +32,11 @@ fail() { echo "$*" >&2; exit 1; }
 
 # serve NAME COMMAND...: starts a server in the background. The first line it prints is its URL; $url holds it then.
 serve() {
-    name=$1; shift
+    name=$1 server=$2; shift 2
+    # Root serves as somebody else, unless it insists.
+    [ "$(id -u)" -ne 0 ] || set -- --run-as root --i-know "$@"
     mkfifo "$work/$name.url"
-    "$@" > "$work/$name.url" 2> "$work/$name.log" &
+    "$server" "$@" > "$work/$name.url" 2> "$work/$name.log" &
     servers="$servers $!"
     read -r url < "$work/$name.url" || fail "$name did not start"
     echo "   $name is at $url"

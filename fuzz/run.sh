@@ -21,7 +21,7 @@ for seeds in fuzz/corpus/*; do
     export FUZZ_ENTRY
     echo "== $FUZZ_ENTRY, $seconds s"
     mkdir -p "fuzz/target/corpus/$FUZZ_ENTRY" fuzz/artifacts
-    cargo-fuzz run --sanitizer none entry "fuzz/target/corpus/$FUZZ_ENTRY" "$seeds" -- \
+    cargo-fuzz run --fuzz-dir fuzz/libfuzzer --sanitizer none entry "fuzz/target/corpus/$FUZZ_ENTRY" "$seeds" -- \
         -artifact_prefix="fuzz/artifacts/$FUZZ_ENTRY-" \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
 done

@@ -289,9 +289,11 @@ impl Fault {
     pub fn local(what: impl fmt::Display, error: &std::io::Error) -> Fault {
         use std::io::ErrorKind as E;
         let kind = match error.kind() {
-            E::NotFound => Kind::NoInput,
+            E::NotFound | E::NotADirectory => Kind::NoInput,
             E::PermissionDenied | E::AlreadyExists | E::ReadOnlyFilesystem => Kind::CannotCreate,
             E::StorageFull | E::QuotaExceeded => Kind::StorageFull,
+            // ENXIO: /dev/stdin of a closed stdin, a name for a socket.
+            _ if error.raw_os_error() == Some(6) => Kind::NoInput,
             E::WouldBlock => Kind::Locked,
             E::InvalidData => Kind::BadData,
             _ => Kind::Io,

@@ -54,6 +54,14 @@ pub fn host_of(address: SocketAddr) -> String {
     }
 }
 
+/// An IPv4 address that came through a socket for both families (`::ffff:192.0.2.1`, RFC 4291, section 2.5.5.2) as what it is.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
 /// The same address and zone with another port.
 pub fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address.set_port(port);
@@ -112,5 +120,13 @@ mod tests {
         let told: SocketAddr = "[fe80::2]:20".parse().unwrap();
         assert_eq!(on_the_link(told, address).to_string(), "[fe80::2%7]:20");
         assert_eq!(host_of("192.0.2.1:53".parse().unwrap()), "192.0.2.1");
+        for (address, expected) in [
+            ("[::ffff:192.0.2.1]:53", "192.0.2.1:53"),
+            ("192.0.2.1:53", "192.0.2.1:53"),
+            ("[fe80::1%7]:53", "[fe80::1%7]:53"),
+            ("[::192.0.2.1]:53", "[::c000:201]:53"),
+        ] {
+            assert_eq!(canonical(address.parse().unwrap()).to_string(), expected);
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::scope::ScopedAddress;
+
 /// A password, token or passphrase: its `Debug` form is `***`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<T = String>(T);
@@ -49,7 +51,7 @@ fn without_port(rest: &str) -> String {
     };
     let (port, path) = port.find('/').and_then(|at| port.split_at_checked(at)).unwrap_or((port, ""));
     let number = port.strip_prefix(':').unwrap_or(port).bytes().all(|byte| byte.is_ascii_digit());
-    let address = rest.split('/').next().is_some_and(|all| all.parse::<std::net::Ipv6Addr>().is_ok());
+    let address = rest.split('/').next().is_some_and(|all| ScopedAddress::parse(all).is_some());
     match number || address || host.contains('/') {
         true => rest.to_owned(),
         false => format!("{host}:***{path}"),
@@ -83,6 +85,7 @@ mod tests {
             ("ftp://h/a:b", "ftp://h/a:b"),
             ("[::1]:21", "[::1]:21"),
             ("::1", "::1"),
+            ("fe80::1%25eth0", "fe80::1%25eth0"),
             ("h:/path", "h:/path"),
             ("ftp://u:pw", "ftp://u:***"),
             ("ftp://u:pw%40h/x", "ftp://u:***/x"),

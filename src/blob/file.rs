@@ -69,15 +69,12 @@ pub fn named(path: PathBuf, size_bytes: u64) -> Blob {
     Blob::outside(Arc::new(file), size_bytes)
 }
 
-/// A file, or `-` for standard input. A small regular file is read, a larger one is held open (its size is fixed now),
+/// A file. A small regular one is read, a larger one is held open (its size is fixed now),
 /// anything else is read to its end and kept.
 ///
 /// # Errors
 /// [`Kind::NoInput`] when there is no such file, else the kinds of [`Fault::local`].
 pub fn open(path: &Path) -> Result<Blob, Fault> {
-    if path == Path::new("-") {
-        return read_stream("standard input", std::io::stdin().lock());
-    }
     let problem = |error: io::Error| {
         let mut fault = Fault::local(path.display(), &error);
         // It was to be read: whatever is in the way, the input is not there.

@@ -1,14 +1,37 @@
-//! Files that an argument or another file names, read whole: never more than the caller allows, whatever the file says of its
-//! size.
+//! Standard input, and files that an argument or another file names, read whole: never more than the caller allows, whatever
+//! the file says of its size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
+use crate::net::sys;
+
+/// Standard input, for the one who reads it in this run. Called before anything is sent or changed.
+///
+/// # Errors
+/// `NoInput` if it is closed, or open for writing only: neither is an input without bytes.
+pub fn stdin() -> Result<File, Fault> {
+    let stdin = std::io::stdin();
+    if !sys::stream_is_open(&stdin, OFlags::WRONLY) {
+        return Err(Fault::new(Kind::NoInput, "stdin: closed, or not open for reading"));
+    }
+    stdin.as_fd().try_clone_to_owned().map(File::from).map_err(|error| Fault::local("stdin", &error))
+}
+
+/// As [`file::open`], and `-` is standard input.
+///
+/// # Errors
+/// As [`file::open`] and [`stdin`].
+pub fn open(path: &Path) -> Result<Blob, Fault> {
+    if path == Path::new("-") { file::read_stream("stdin", stdin()?) } else { file::open(path) }
+}
 
 /// The whole of a file, a pipe or a device that the user names.
 ///

@@ -7,6 +7,7 @@ pub mod exit;
 pub mod foreign;
 pub mod input;
 pub mod netrc;
+pub mod options_file;
 pub mod output;
 pub mod progress;
 pub mod reload;
@@ -28,6 +29,9 @@ use crate::fault::{Fault, Kind};
 /// The most descriptors that a tool asks for: programs that it starts inherit the limit, and some close as many at start.
 const MAX_DESCRIPTORS: u64 = 1 << 20;
 
+/// A runtime takes the descriptors of so many pipes: epoll and its copy, a waker, a socket pair for signals and its copy.
+const RUNTIME_PIPES: usize = 3;
+
 /// What a tool's arguments must tell, so that [`main`] can run it.
 pub trait Tool: clap::Parser {
     /// The tool's name as it stands before every message.
@@ -46,11 +50,16 @@ pub trait Tool: clap::Parser {
     fn log(&self) -> Option<&LogArgs> {
         None
     }
+
+    /// Whether a run prints to stdout when all goes well; one that finds out later calls [`Output::will_print`] by itself.
+    fn prints(&self) -> bool {
+        true
+    }
 }
 
 /// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, logged in $log:ident)?) => {
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)? $(, logged in $log:ident)?) => {
         impl crate::cli::Tool for $args {
             const NAME: &'static str = $name;
             $(const FOREIGN_WORDS: &'static [crate::cli::foreign::ForeignWords] = $words;)?
@@ -63,6 +72,12 @@ macro_rules! tool {
             $(fn log(&self) -> Option<&crate::cli::args::LogArgs> {
                 Some(&self.$log)
             })?
+            $(
+                fn prints(&self) -> bool {
+                    let prints: fn(&$args) -> bool = $prints;
+                    prints(self)
+                }
+            )?
         }
 
         /// The command line, for the man page and completions.
@@ -70,8 +85,9 @@ macro_rules! tool {
             <$args as clap::CommandFactory>::command()
         }
     };
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, logged in $log:ident)?, run $run:path) => {
-        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)? $(, logged in $log)?);
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?
+        $(, logged in $log:ident)?, run $run:path) => {
+        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)? $(, prints $prints)? $(, logged in $log)?);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -111,15 +127,26 @@ pub fn main_from<A: Tool>(
     if let Err(fault) = foreign::refuse_meant_otherwise(&arguments, A::FOREIGN_MEANINGS) {
         return refuse(fault);
     }
-    let args = match A::try_parse_from(arguments) {
+    let (arguments, options) = match options_file::extend(A::NAME, A::command, &arguments) {
+        Ok(extended) => extended,
+        Err(fault) => return refuse(fault),
+    };
+    if options_file::is_to_be_shown(&arguments) {
+        return output::print_data(A::NAME, &options.show(A::command(), &arguments)).into();
+    }
+    let args = match A::try_parse_from(&arguments) {
         Ok(args) => args,
-        Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
+        Err(error) => {
+            return output::print_parse_result(A::NAME, &error, (A::command, &arguments), A::FOREIGN_WORDS).into();
+        }
     };
     let out = match Output::logged(A::NAME, args.output(), args.log()) {
         Ok(out) => out,
         Err(fault) => return refuse(fault),
     };
-    let exit = match catch_unwind(AssertUnwindSafe(|| run(args, &out))) {
+    options.origins().for_each(|origin| out.note(&origin));
+    let ready = if args.prints() { out.will_print() } else { Ok(()) };
+    let exit = match catch_unwind(AssertUnwindSafe(|| ready.map_err(Into::into).and_then(|()| run(args, &out)))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => out.fail(&error),
         Err(_) => Exit::from(Kind::Internal),
@@ -166,7 +193,10 @@ pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> a
 }
 
 fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {
-    builder.enable_all().build().map_err(|error| Fault::local("starting the runtime", &error))
+    let failed = |error: std::io::Error| Fault::local("starting the runtime", &error);
+    // tokio panics where the system gives no descriptor for its signals; what it takes is tried before.
+    (0..RUNTIME_PIPES).map(|_| std::io::pipe()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    builder.enable_all().build().map_err(failed)
 }
 
 #[cfg(test)]

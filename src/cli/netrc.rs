@@ -29,7 +29,8 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
     let failed = |error: std::io::Error| Fault::local(&shown, &error);
     let metadata = match std::fs::metadata(&path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
+        // HOME may be no directory at all.
+        Err(error) if Fault::local("", &error).kind == Kind::NoInput && named.is_none() => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     let bytes = input::read(&path, MAX_FILE).map_err(|fault| match fault.kind {

@@ -126,7 +126,11 @@ impl OutputRecord for ReloadRecord {
     const TYPE: &'static str = "reload";
 
     fn text(&self, line: &mut TextLine) {
-        line.field(if self.ok { "reload" } else { "reload failed" }).field(if self.parts.is_empty() { "-".to_owned() } else { self.parts.join(",") });
+        line.field(if self.ok { "reload" } else { "reload failed" }).field(if self.parts.is_empty() {
+            "-".to_owned()
+        } else {
+            self.parts.join(",")
+        });
         if let Some(detail) = &self.detail {
             line.field(detail);
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::secret::{Secret, without_url_password};
@@ -18,14 +19,15 @@ const MAX_SECRET: u64 = 64 * 1024;
 /// # Errors
 ///
 /// `Config` if the first line is no password; the I/O fault of the file.
-pub fn from_file(out: &Output, path: &str) -> Result<Secret, Fault> {
-    if path == "-" {
-        return first_line(std::io::stdin().lock(), "stdin");
+pub fn from_file(out: &Output, path: &Path) -> Result<Secret, Fault> {
+    if path == Path::new("-") {
+        // No byte more than the line: the login at another server takes the next one.
+        return first_line(BufReader::with_capacity(1, input::stdin()?), "stdin");
     }
-    let failed = |error: std::io::Error| Fault::local(path, &error);
+    let failed = |error: std::io::Error| Fault::local(path.display(), &error);
     let file = std::fs::File::open(path).map_err(failed)?;
-    look_at(out, Path::new(path), &file.metadata().map_err(failed)?)?;
-    first_line(BufReader::new(file), path)
+    look_at(out, path, &file.metadata().map_err(failed)?)?;
+    first_line(BufReader::new(file), &path.to_string_lossy())
 }
 
 /// The first line that `command` prints, run by `sh -c`.
@@ -142,7 +144,7 @@ mod tests {
         assert_eq!(from_command("printf 's\\n'").unwrap().expose(), "s");
         assert_eq!(from_command("exit 3").unwrap_err().detail, "password command: exit status: 3");
         assert_eq!(
-            from_file(&Output::new("test", &Default::default()).unwrap(), "/nowhere/x").unwrap_err().kind,
+            from_file(&Output::new("test", &Default::default()).unwrap(), Path::new("/nowhere/x")).unwrap_err().kind,
             Kind::NoInput
         );
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
@@ -12,11 +13,26 @@ use tokio::task::spawn_blocking;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::reload::Reloader;
 use crate::fault::Fault;
+use crate::net::activation;
 use crate::net::counters;
 use crate::net::listen::Shutdown;
 
 /// How long a drain may take before it is said what it waits for.
 const QUICK_DRAIN: Duration = Duration::from_millis(300);
+
+/// Signals of habit that come while a server starts wait until it minds them ([`outlive_habits`]). On the main thread, before
+/// any other.
+///
+/// # Errors
+/// What [`Fault::local`] makes of the system's error.
+pub fn hold_habits() -> Result<(), Fault> {
+    habits().thread_block().map_err(|errno| Fault::local("signals", &errno.into()))
+}
+
+fn habits() -> SigSet {
+    use nix::sys::signal::Signal::{SIGALRM, SIGHUP, SIGUSR1, SIGUSR2};
+    [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM].into_iter().collect()
+}
 
 /// From here on HUP opens the log and the report anew and reads again what there is to be read, USR1 prints the counters, USR2
 /// and ALRM do nothing. Certificates are looked at `every` so often; zero is never. Needs a running tokio runtime.
@@ -29,6 +45,7 @@ pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Dura
     let mut count = caught(SignalKind::user_defined1())?;
     let ignored = [SignalKind::user_defined2(), SignalKind::alarm()];
     let ignored: Vec<Signal> = ignored.into_iter().map(caught).collect::<Result<_, Fault>>()?;
+    habits().thread_unblock().map_err(|errno| Fault::local("signals", &errno.into()))?;
     let out = out.clone();
     tokio::spawn(async move {
         let _ignored = ignored;
@@ -40,7 +57,10 @@ pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Dura
                 Some(()) = hangup.recv() => {
                     out.reopen();
                     match reloader.clone() {
-                        Some(reloader) => drop(spawn_blocking(move || reloader.reload()).await),
+                        Some(reloader) => {
+                            let done = spawn_blocking(move || reloader.reload());
+                            activation::notify_reload(async { drop(done.await) }).await;
+                        }
                         None => out.note("HUP: the log and the report are opened again"),
                     }
                 }

@@ -20,6 +20,7 @@ use super::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::BoxFuture;
 use crate::net::dial::Resolve;
+use crate::net::literal::loopback;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 
 /// CNAME records followed from a name to its data.
@@ -98,14 +99,17 @@ impl Resolver {
         Ok(exchangers.map(|mx| (mx.preference, mx.exchange.to_name().to_host())).collect())
     }
 
-    /// The addresses of a host, IPv6 first as they came, from the hosts file or by A and AAAA questions. Empty: the name
-    /// exists and has none.
+    /// The addresses of a host, IPv6 first as they came, from the hosts file or by A and AAAA questions; those of `localhost`
+    /// are known. Empty: the name exists and has none.
     ///
     /// # Errors
     /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
+        }
+        if let Some(own) = loopback(host) {
+            return Ok(own.into());
         }
         if let Some(addresses) = ascii_name(host).ok().and_then(|name| self.hosts.addresses(&name)) {
             return Ok(addresses);
@@ -129,11 +133,15 @@ impl Resolver {
         Ok(records.iter().map(|record| joined_txt(&record.rdata)).collect())
     }
 
-    /// The records of one type at the end of the name's CNAME chain.
+    /// The records of one type at the end of the name's CNAME chain. No server is asked about `localhost` or what lies below
+    /// it, where there are none (RFC 6761, section 6.3).
     ///
     /// # Errors
     /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn records(&self, name: &str, rtype: Rtype) -> Result<Vec<Record>, Fault> {
+        if loopback(name).is_some() {
+            return Ok(Vec::new());
+        }
         let text = name.to_owned();
         let ascii = ascii_name(&text).map_err(|error| Fault::new(Kind::NoHost, format!("{text}: {error}")))?;
         let client = self.client.clone();
@@ -285,6 +293,11 @@ mod tests {
         assert_eq!(resolver.addresses("mx.bob.test").await.unwrap(), [wanted]);
         assert_eq!(resolver.addresses("alias.test").await.unwrap(), [wanted], "the chain is completed");
         assert_eq!(resolver.addresses("192.0.2.9").await.unwrap().len(), 1, "literals need no server");
+        let nobody = Resolver::new(Vec::new());
+        for own in ["localhost", "A.LocalHost."] {
+            assert_eq!(nobody.addresses(own).await.unwrap().len(), 2, "{own} needs none either");
+            assert!(nobody.mx(own).await.unwrap().is_empty() && nobody.txt(own).await.unwrap().is_empty());
+        }
         assert!(resolver.mx("nothing.test").await.unwrap().is_empty());
         assert_eq!(resolver.mx("gone.test").await.unwrap_err().kind, Kind::NoHost);
         let broken = resolver.mx("broken.test").await.unwrap_err();

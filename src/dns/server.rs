@@ -27,6 +27,7 @@ use crate::net::places::ClientPlaces;
 use crate::net::reload::Reloaded;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
+use crate::scope::canonical;
 
 /// How often a port that is free for TCP and taken for UDP is exchanged for another.
 const MAX_PORT_TRIES: usize = 20;
@@ -120,7 +121,7 @@ impl std::fmt::Debug for NameServer {
 #[derive(Debug)]
 pub struct Sockets {
     tcp: Listeners,
-    udp: Vec<UdpSocket>,
+    udp: Vec<std::net::UdpSocket>,
 }
 
 impl Sockets {
@@ -128,19 +129,15 @@ impl Sockets {
     /// (0) is one that is free for both. Where sockets of one kind alone were passed, the other kind is bound beside them.
     ///
     /// # Errors
-    /// Those of `bind_tcp`; [`Kind::CannotCreate`] for a UDP port that is taken; [`Kind::Config`] for passed sockets that
-    /// cannot be watched.
+    /// Those of `bind_tcp`; [`Kind::CannotCreate`] for a UDP port that is taken.
     pub fn bind(
         activated: ActivatedSockets,
         bind_tcp: impl Fn() -> Result<Listeners, Fault>,
     ) -> Result<Sockets, Fault> {
-        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {}", plain(&error)));
         let (tcp, udp) = activated.tcp_and_udp();
-        let udp = udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         if !tcp.is_empty() {
-            let tcp = Listeners::activated(tcp)?;
-            let beside = || tcp.addresses().into_iter().map(bind_udp).collect::<Result<_, Fault>>();
-            let udp = if udp.is_empty() { beside()? } else { udp };
+            let tcp = Listeners::activated(tcp);
+            let udp = if udp.is_empty() { tcp.bind_udp_beside()? } else { udp };
             return Ok(Sockets { tcp, udp });
         }
         if !udp.is_empty() {
@@ -152,7 +149,7 @@ impl Sockets {
         loop {
             tries += 1;
             let tcp = bind_tcp()?;
-            match tcp.addresses().into_iter().map(bind_udp).collect::<Result<Vec<_>, Fault>>() {
+            match tcp.bind_udp_beside() {
                 Ok(udp) => return Ok(Sockets { tcp, udp }),
                 Err(fault) if tries >= MAX_PORT_TRIES => return Err(fault),
                 // With a fixed port this fails again and says so at the end.
@@ -167,22 +164,20 @@ impl Sockets {
     }
 }
 
-fn bind_udp(address: SocketAddr) -> Result<UdpSocket, Fault> {
-    let open = || -> std::io::Result<UdpSocket> {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        UdpSocket::from_std(socket.into())
-    };
-    open().map_err(|error| Fault { kind: Kind::CannotCreate, ..Fault::local(format!("UDP {address}"), &error) })
-}
-
 impl NameServer {
     /// Serves until the shutdown: at most `max_clients` connections, `max_per_address` of one client.
-    pub async fn serve(self, sockets: Sockets, max_clients: usize, max_per_address: usize, shutdown: &Shutdown) {
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for sockets that cannot be watched.
+    pub async fn serve(
+        self,
+        sockets: Sockets,
+        max_clients: usize,
+        max_per_address: usize,
+        shutdown: &Shutdown,
+    ) -> Result<(), Fault> {
+        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("UDP socket: {}", plain(&error)));
+        let udp = sockets.udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let server = Arc::new(ServingState {
             server: self,
@@ -191,7 +186,7 @@ impl NameServer {
             shutdown: shutdown.clone(),
         });
         let mut tasks = tokio::task::JoinSet::new();
-        for socket in sockets.udp {
+        for socket in udp {
             let socket = Arc::new(socket);
             for _ in 0..workers {
                 let (server, socket) = (server.clone(), socket.clone());
@@ -212,8 +207,9 @@ impl NameServer {
                 }
             }
         };
-        sockets.tcp.serve(max_clients, shutdown, handler).await;
+        let served = sockets.tcp.serve(max_clients, shutdown, handler).await;
         tasks.shutdown().await;
+        served
     }
 
     fn may_transfer(&self, peer: SocketAddr, signer: Option<&TsigSigner>) -> bool {
@@ -315,11 +311,12 @@ impl ServingState {
         let unspecified = SocketAddr::from(([0; 4], 0));
         let server = socket.local_addr().unwrap_or(unspecified);
         loop {
-            let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
+            let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
                 // An ICMP error of an earlier response, or no memory: neither ends a server.
                 tokio::task::yield_now().await;
                 continue;
             };
+            let client = canonical(from);
             let asker = Asker { client, server, transport: Transport::Udp, session: None };
             let query = buffer.get(..length).unwrap_or_default();
             Counter::BytesReceived.add(length as u64);
@@ -331,25 +328,25 @@ impl ServingState {
                 }
                 AnswerAction::Elsewhere(onward) => {
                     let Some(forwarder) = self.server.forwarder(client) else {
-                        self.send_datagram(&socket, asker, query, onward.unforwarded(), signer).await;
+                        self.send_datagram((&socket, from), asker, query, onward.unforwarded(), signer).await;
                         continue;
                     };
                     let (state, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     tokio::spawn(async move {
                         let response = forwarded(&forwarder, *onward).await;
-                        state.send_datagram(&socket, asker, &query, response, signer).await;
+                        state.send_datagram((&socket, from), asker, &query, response, signer).await;
                     });
                     continue;
                 }
                 AnswerAction::Drop => continue,
             };
-            self.send_datagram(&socket, asker, query, response, signer).await;
+            self.send_datagram((&socket, from), asker, query, response, signer).await;
         }
     }
 
     async fn send_datagram(
         &self,
-        socket: &UdpSocket,
+        (socket, to): (&UdpSocket, SocketAddr),
         asker: Asker,
         query: &[u8],
         response: DnsResponse,
@@ -361,7 +358,7 @@ impl ServingState {
             return; // whatever went wrong: a name server is no weapon
         }
         // A datagram that cannot be sent is one that was lost.
-        let _ = socket.send_to(&response.wire, asker.client).await;
+        let _ = socket.send_to(&response.wire, to).await;
     }
 
     /// The current SOA for an IXFR, which the client takes as a call to come by TCP (RFC 1995, section 2). AXFR is for

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::client::endpoint::{Endpoint, connect, network_fault};
+use super::client::endpoint::{Endpoint, network_fault};
 use super::message::{DnsMessageReader, Message, Question, Rcode};
 use super::name::Name;
 use super::query::Query;
@@ -245,8 +245,8 @@ impl ZoneTransfer {
             let what = format!("{address}: zones are transferred over tcp or tls, not {}", transport.name());
             return Err(Fault::new(Kind::Unsupported, what));
         }
-        let stream = connect(self.server.bind, address, left(self.timeout)).map_err(network)?;
-        stream.set_nodelay(true).map_err(network)?;
+        let over = || format!("{} over {}", self.server.place(), Transport::Tcp.name());
+        let stream = self.server.connect_blocking(left(self.timeout)).map_err(|fault| fault.context(over()))?;
         if transport != Transport::Tls {
             return Ok(TransferStream::Tcp(stream));
         }

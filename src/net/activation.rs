@@ -1,13 +1,22 @@
-//! Socket activation: the sockets that the service manager opened for this process (sd_listen_fds(3)).
+//! The service manager: the sockets that it opened for this process (sd_listen_fds(3)), and what it is told (sd_notify(3)).
 
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketType, ipproto, sockopt};
 
 use crate::fault::{Fault, Kind};
 use crate::net::sys::{self, Inherited};
+
+/// The service manager was told that this process is ready.
+static IS_READY: AtomicBool = AtomicBool::new(false);
 
 /// The sockets that were passed: listening TCP sockets, and UDP sockets. Empty where nobody passed any.
 #[derive(Debug, Default)]
@@ -90,4 +99,84 @@ fn classify(fd: &OwnedFd) -> Result<SocketType, &'static str> {
     let ready =
         rustix::io::ioctl_fionbio(fd, true).and_then(|()| rustix::io::fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC));
     ready.map(|()| kind).map_err(|_| "it cannot be made non-blocking")
+}
+
+/// Tells the service manager that this process is ready, and from then on, if it asks for that (`WATCHDOG_USEC`), twice in
+/// its time that the runtime still runs. Needs a running tokio runtime.
+///
+/// # Errors
+/// Those of the socket that `NOTIFY_SOCKET` names.
+pub fn notify_ready() -> std::io::Result<()> {
+    IS_READY.store(true, Ordering::Relaxed);
+    notify("READY=1")?;
+    let variable = |name| std::env::var(name).ok();
+    let period =
+        watchdog(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref(), std::process::id());
+    if let Some(period) = period {
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(period / 2);
+            loop {
+                ticks.tick().await;
+                // What goes wrong here the service manager sees by itself.
+                let _ = notify("WATCHDOG=1");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Tells the service manager that the process ends, once what is under way is done.
+pub(super) fn notify_stopping() {
+    // It learns of the end anyway.
+    let _ = notify("STOPPING=1");
+}
+
+/// Does `reload` between the messages that it begins and has ended; says neither before the process is ready.
+pub async fn notify_reload(reload: impl Future<Output = ()>) {
+    if !IS_READY.load(Ordering::Relaxed) {
+        return reload.await;
+    }
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let begun = format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000);
+    // A service manager that cannot be reached waits for neither.
+    let _ = notify(&begun);
+    reload.await;
+    let _ = notify("READY=1");
+}
+
+/// Sends `state` to the socket that `NOTIFY_SOCKET` names; a name that starts with `@` is abstract.
+fn notify(state: &str) -> std::io::Result<()> {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)?,
+        None => std::os::unix::net::SocketAddr::from_pathname(OsStr::new(&socket))?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+}
+
+/// The time after which the service manager takes this process for hung (sd_watchdog_enabled(3)).
+fn watchdog(period: Option<&str>, pid: Option<&str>, own_pid: u32) -> Option<Duration> {
+    let period = period?.parse().ok().filter(|period| *period > 1)?;
+    pid.is_none_or(|pid| pid.parse() == Ok(own_pid)).then(|| Duration::from_micros(period))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_is_meant_is_watched() {
+        let second = Some(Duration::from_secs(1));
+        for (period, pid, expected) in [
+            (Some("1000000"), Some("7"), second),
+            (Some("1000000"), None, second),
+            (Some("1000000"), Some("8"), None),
+            (Some("1000000"), Some(""), None),
+            (Some("1"), None, None),
+            (Some("-1"), None, None),
+            (None, Some("7"), None),
+        ] {
+            assert_eq!(watchdog(period, pid, 7), expected, "{period:?} {pid:?}");
+        }
+    }
 }

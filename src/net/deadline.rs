@@ -66,13 +66,14 @@ impl Limits {
         }
     }
 
+    /// The fault of a peer that was silent for the whole idle limit.
+    pub fn silent(&self, what: &str) -> Fault {
+        Fault::new(Kind::TimedOut, format!("{what}: {}", silence(self.idle)))
+    }
+
     /// The fault for a wait that took too long.
     fn passed(&self, what: &str, allowed: Duration) -> Fault {
-        if allowed < self.idle {
-            whole_run_over(what)
-        } else {
-            Fault::new(Kind::TimedOut, format!("{what}: {}", silence(self.idle)))
-        }
+        if allowed < self.idle { whole_run_over(what) } else { self.silent(what) }
     }
 }
 

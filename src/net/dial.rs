@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -12,10 +12,11 @@ use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::literal;
+use crate::net::preference::by_preference;
 use crate::net::proxy::Proxy;
 use crate::net::stream::Stream;
 use crate::net::sys;
-use crate::scope;
+use crate::scope::{host_of, with_port};
 
 /// How long one address may stay silent before the next one is tried beside it (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -37,6 +38,15 @@ pub enum Family {
 }
 
 impl Family {
+    /// What `-4` and `-6` say.
+    pub fn of_flags(ipv4: bool, ipv6: bool) -> Family {
+        match (ipv4, ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        }
+    }
+
     /// True when this address may be used.
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
@@ -69,11 +79,14 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// The addresses that the system knows of a host, with port 0. Blocks.
+/// The addresses that the system knows of a host, with port 0; those of `localhost` nobody is asked for. Blocks.
 ///
 /// # Errors
 /// [`Kind::NoHost`] if the name does not exist or has no address, [`Kind::LookupFailed`] if it may have one later.
 pub fn system_addresses(host: &str) -> Result<Vec<SocketAddr>, Fault> {
+    if let Some(own) = literal::loopback(host) {
+        return Ok(own.map(|ip| SocketAddr::new(ip, 0)).into());
+    }
     sys::addresses(host).map_err(|error| {
         let kind = if error.for_good { Kind::NoHost } else { Kind::LookupFailed };
         Fault::new(kind, format!("{host}: {}", error.reason))
@@ -129,40 +142,53 @@ impl Dialer {
         Ok(Stream::Plain(stream))
     }
 
-    /// The addresses of `host` that the family allows, with port 0.
+    /// True for an address that `-4`, `-6` and the address to come from leave.
+    pub fn allows(&self, address: SocketAddr) -> bool {
+        self.family.allows(address.ip()) && self.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4())
+    }
+
+    /// The fault of a peer none of whose addresses is allowed: not a matter of time.
+    pub fn excluded(&self, peer: impl fmt::Display) -> Fault {
+        let wanted = match (self.family, self.bind) {
+            (Family::V4, _) => "IPv4",
+            (Family::Any, Some(bind)) if bind.is_ipv4() => "IPv4",
+            _ => "IPv6",
+        };
+        Fault::new(Kind::Usage, format!("{peer}: no {wanted} address")).with_hint("-4, -6 and --bind choose the family")
+    }
+
+    /// The addresses of `host` that may be used, with port 0, best first.
     ///
     /// # Errors
-    /// [`Kind::Usage`] without a name, [`Kind::Unreachable`] without an address of the family; else the resolver's fault.
+    /// [`Kind::Usage`] without a name, and without an address that may be used; else the resolver's fault.
     pub async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, Fault> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let mut found = match literal::address(host)? {
+        let found = match literal::address(host)? {
             Some(literal) => vec![literal],
             None if host.is_empty() => return Err(Fault::new(Kind::Usage, "empty host name")),
-            None => self.resolver.resolve(host).await?.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect(),
+            None => {
+                let found = self.resolver.resolve(host).await?;
+                found.into_iter().map(|ip| SocketAddr::new(ip.to_canonical(), 0)).collect()
+            }
         };
-        found.retain(|address| self.family.allows(address.ip()));
-        found.retain(|address| self.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4()));
         let mut unique: Vec<SocketAddr> = Vec::with_capacity(found.len());
         for address in found {
-            if !unique.contains(&address) {
+            if self.allows(address) && !unique.contains(&address) {
                 unique.push(address);
             }
         }
-        if unique.is_empty() {
-            return Err(Fault::new(Kind::Unreachable, format!("{host}: no address of the family asked for")));
+        match unique.is_empty() {
+            true => Err(self.excluded(host)),
+            false => Ok(by_preference(unique, self.bind)),
         }
-        Ok(interleave(unique))
     }
 
     async fn connect_unbounded(&self, host: &str, port: u16) -> Result<Stream, Fault> {
-        let Some(proxy) = &self.proxy else {
-            let addresses = self.lookup(host).await?;
-            return Ok(Stream::Plain(self.race(host, port, &addresses).await?));
-        };
-        let near = self.lookup(&proxy.host).await.map_err(|fault| fault.context("proxy"))?;
-        let mut stream = self.race(&proxy.host, proxy.port, &near).await.map_err(|fault| fault.context("proxy"))?;
+        let Some(proxy) = &self.proxy else { return self.connect_name(host, port).await.map(Stream::Plain) };
+        let mut stream = self.connect_name(&proxy.host, proxy.port).await.map_err(|fault| fault.context("proxy"))?;
         if proxy.wants_address() {
-            let addresses = self.lookup(host).await?;
+            // Where the proxy comes from is its own affair.
+            let addresses = Dialer { bind: None, ..self.clone() }.lookup(host).await?;
             let first = addresses.first().map(|address| address.ip().to_string()).unwrap_or_default();
             proxy.handshake(&mut stream, &first, port).await?;
         } else {
@@ -171,52 +197,96 @@ impl Dialer {
         Ok(Stream::Plain(stream))
     }
 
+    async fn connect_name(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
+        let addresses: Vec<_> = self.lookup(host).await?.into_iter().map(|found| with_port(found, port)).collect();
+        let shown = |address| {
+            let ip = host_of(address);
+            let shown = if host == ip || host.contains('%') { host.to_owned() } else { format!("{host} ({ip})") };
+            format!("{shown} port {port}")
+        };
+        let mut race = AddressRace::default();
+        self.race(&addresses, &shown, &mut race).await;
+        let last = race.failed.pop().map(|(_, fault)| fault);
+        let none = || Fault::new(Kind::Unreachable, format!("{host}: no address"));
+        race.won.map(|(_, stream)| stream).ok_or_else(|| last.unwrap_or_else(none))
+    }
+
+    /// Connects to one of the addresses of one peer, without look-up or proxy, all within the connect timeout.
+    pub async fn connect_any(&self, addresses: Vec<SocketAddr>) -> AddressRace {
+        let limits = Limits::default().with_idle(self.connect_timeout);
+        let shown = |address| format!("connecting to {address}");
+        let addresses = by_preference(addresses, self.bind);
+        let mut race = AddressRace::default();
+        let raced = tokio::time::timeout(self.connect_timeout, self.race(&addresses, &shown, &mut race)).await;
+        if raced.is_err() {
+            let silent = std::mem::take(&mut race.silent);
+            race.failed.extend(silent.into_iter().map(|(address, _)| (address, limits.silent(&shown(address)))));
+        }
+        race
+    }
+
+    /// The same for who has no runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Io`]: there is no runtime to be had.
+    pub fn connect_any_blocking(&self, addresses: Vec<SocketAddr>) -> Result<AddressRace, Fault> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(runtime.map_err(|error| Fault::local("starting the runtime", &error))?.block_on(self.connect_any(addresses)))
+    }
+
     /// Happy eyeballs: the next address starts when the one before failed or stayed silent for [`ATTEMPT_DELAY`]; the
     /// first connection wins and the others are dropped.
-    async fn race(&self, host: &str, port: u16, addresses: &[SocketAddr]) -> Result<TcpStream, Fault> {
-        let mut waiting = addresses.iter().take(MAX_ADDRESSES).map(|address| scope::with_port(*address, port));
-        let failed = |address: SocketAddr, error: &std::io::Error| {
-            let ip = scope::host_of(address);
-            let shown = if host == ip || host.contains('%') {
-                format!("{host} port {port}")
-            } else {
-                format!("{host} ({ip}) port {port}")
-            };
-            Fault::network(shown, error)
-        };
-        // One address, the common case, needs no task of its own.
-        if addresses.len() == 1
-            && let Some(address) = waiting.next()
-        {
-            return attempt(address, self.bind).await.map_err(|error| failed(address, &error));
-        }
+    async fn race(
+        &self,
+        addresses: &[SocketAddr],
+        shown: &(dyn Fn(SocketAddr) -> String + Sync),
+        race: &mut AddressRace,
+    ) {
+        let mut waiting = addresses.iter().take(MAX_ADDRESSES).copied();
         let mut running = JoinSet::new();
-        let mut last = Fault::new(Kind::Unreachable, format!("{host}: no address"));
         loop {
-            let more = match waiting.next() {
-                Some(address) => {
-                    let bind = self.bind;
-                    running.spawn(async move { (address, attempt(address, bind).await) });
-                    true
-                }
-                None => false,
-            };
-            let next = if more && waiting.len() > 0 {
-                match tokio::time::timeout(ATTEMPT_DELAY, running.join_next()).await {
-                    Ok(next) => next,
+            let started = waiting.next();
+            if let Some(address) = started {
+                let bind = self.bind;
+                race.silent.push((address, Instant::now()));
+                running.spawn(async move { (address, attempt(address, bind).await) });
+            }
+            let ended = match started.is_some() && waiting.len() > 0 {
+                true => match tokio::time::timeout(ATTEMPT_DELAY, running.join_next()).await {
+                    Ok(ended) => ended,
                     Err(_) => continue,
-                }
-            } else {
-                running.join_next().await
+                },
+                false => running.join_next().await,
             };
-            match next {
-                Some(Ok((_, Ok(stream)))) => return Ok(stream),
-                Some(Ok((address, Err(error)))) => last = failed(address, &error),
+            match ended {
+                Some(Ok((address, Ok(stream)))) => {
+                    let lost = |(silent, since): &(_, Instant)| *silent != address && since.elapsed() >= ATTEMPT_DELAY;
+                    let late = |silent| Fault::new(Kind::TimedOut, format!("{}: {address} was faster", shown(silent)));
+                    let lost = race.silent.extract_if(.., |it| lost(it)).map(|(silent, _)| (silent, late(silent)));
+                    race.failed.extend(lost);
+                    race.won = Some((address, stream));
+                    return;
+                }
+                Some(Ok((address, Err(error)))) => {
+                    race.silent.retain(|(silent, _)| *silent != address);
+                    race.failed.push((address, Fault::network(shown(address), &error)));
+                }
                 Some(Err(_)) => {}
-                None => return Err(last),
+                None => return,
             }
         }
     }
+}
+
+/// How the addresses of one peer fared against each other.
+#[derive(Debug, Default)]
+pub struct AddressRace {
+    /// Those that failed, or were silent while another answered, in this order.
+    pub failed: Vec<(SocketAddr, Fault)>,
+    /// The one that answered first.
+    pub won: Option<(SocketAddr, TcpStream)>,
+    /// Those that have begun.
+    silent: Vec<(SocketAddr, Instant)>,
 }
 
 /// One TCP connection with TCP_NODELAY: small writes must not wait for delayed acknowledgements.
@@ -230,21 +300,6 @@ async fn attempt(address: SocketAddr, bind: Option<SocketAddr>) -> std::io::Resu
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Alternates the families, keeping the order within each and the family of the first (RFC 8305, section 4).
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
-    let (a, b): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.into_iter().partition(|ip| ip.is_ipv4() == first_is_v4);
-    let (mut a, mut b) = (a.into_iter(), b.into_iter());
-    let mut mixed = Vec::new();
-    loop {
-        let pair = [a.next(), b.next()];
-        if pair == [None, None] {
-            return mixed;
-        }
-        mixed.extend(pair.into_iter().flatten());
-    }
 }
 
 #[cfg(test)]
@@ -274,6 +329,35 @@ mod tests {
         assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.1");
     }
 
+    /// A listener that answers nobody: its queue is full.
+    fn black_hole(ip: &str) -> (std::net::TcpListener, Vec<std::net::TcpStream>) {
+        let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let wait = Duration::from_millis(200);
+        let fill = std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, wait).ok()).collect();
+        (listener, fill)
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_costs_its_head_start() {
+        let (hole, _fill) = black_hole("127.0.0.9");
+        let port = hole.local_addr().unwrap().port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let [silent, answers] = [hole.local_addr().unwrap(), listener.local_addr().unwrap()];
+        let began = Instant::now();
+        let race = Dialer::default().connect_any(vec![silent, answers]).await;
+        assert_eq!(race.won.map(|(address, _)| address), Some(answers));
+        assert_eq!(
+            race.failed.iter().map(|(address, fault)| (*address, fault.kind)).collect::<Vec<_>>(),
+            [(silent, Kind::TimedOut)]
+        );
+        assert!(began.elapsed() >= ATTEMPT_DELAY);
+        let hasty = Dialer { connect_timeout: Duration::from_millis(20), ..Dialer::default() };
+        let race = hasty.connect_any(vec![silent]).await;
+        assert!(race.won.is_none() && race.failed[0].1.detail.contains("no answer within 0.02 s"));
+    }
+
     #[tokio::test]
     async fn refused_names_host_address_and_port() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -286,13 +370,30 @@ mod tests {
         assert_eq!(both.kind, Kind::ConnectRefused);
     }
 
+    /// The system is not asked, so that it does not matter what it would say.
+    #[tokio::test]
+    async fn localhost_is_this_host() {
+        for name in ["localhost", "LOCALHOST.", "a.b.localhost"] {
+            let found = Dialer::default().lookup(name).await.unwrap();
+            assert_eq!(found, ["[::1]:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()], "{name}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = Dialer::default().connect("x.localhost", port).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.1");
+    }
+
     #[tokio::test]
     async fn families_are_kept() {
         let six = Dialer { family: Family::V6, ..dialer(&["127.0.0.1"]) };
-        assert_eq!(six.connect("four.test", 9).await.unwrap_err().kind, Kind::Unreachable);
+        assert_eq!(six.connect("four.test", 9).await.unwrap_err().kind, Kind::Usage);
         let mixed = dialer(&["::1", "::2", "127.0.0.1"]).lookup("x").await.unwrap();
         let shown: Vec<String> = mixed.iter().map(|address| address.ip().to_string()).collect();
         assert_eq!(shown, ["::1", "127.0.0.1", "::2"]);
+        let mapped = dialer(&["::ffff:192.0.2.1", "192.0.2.1"]).lookup("x").await.unwrap();
+        assert_eq!(mapped, ["192.0.2.1:0".parse().unwrap()], "one address, an IPv4 one");
+        let far = Dialer { bind: Some("[::1]:0".parse().unwrap()), ..dialer(&["127.0.0.1", "::ffff:127.0.0.1"]) };
+        assert_eq!(far.lookup("four.test").await.unwrap_err().kind, Kind::Usage);
         for (literal, found) in [("[::1]", "[::1]:0"), ("::1%lo", "[::1%1]:0"), ("[fe80::1%lo]", "[fe80::1%1]:0")] {
             assert_eq!(dialer(&[]).lookup(literal).await.unwrap(), [found.parse().unwrap()], "{literal}");
         }

@@ -5,14 +5,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::fault::{Fault, Kind, plain};
-use crate::net::literal;
 use crate::net::stream::Stream;
+use crate::net::{activation, literal};
+use crate::scope::canonical;
 use crate::secret::without_password;
 
 /// Connections that the kernel may hold for us.
@@ -23,12 +24,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// One or more bound TCP listeners.
 #[derive(Debug)]
 pub struct Listeners {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<std::net::TcpListener>,
 }
 
 impl Listeners {
     /// Binds each of `addresses` (`HOST:PORT`, `[V6]:PORT`, `PORT`, or `:PORT` for all interfaces), or `default` when
-    /// there are none. Needs a running tokio runtime.
+    /// there are none. `[::]` serves IPv4 as well, unless an IPv4 address of the same port is named beside it, in
+    /// whichever order. Needs no runtime: what takes privileges comes before the threads start.
     ///
     /// # Errors
     /// [`Kind::Usage`] for text that is no address, [`Kind::CannotCreate`] for an address that is taken,
@@ -36,19 +38,32 @@ impl Listeners {
     pub fn bind(addresses: &[String], default: &str) -> Result<Listeners, Fault> {
         let default = [default.to_owned()];
         let wanted = if addresses.is_empty() { &default[..] } else { addresses };
-        let sockets: Result<Vec<_>, Fault> =
-            wanted.iter().map(|text| parse_listen(text).and_then(|address| bind_tcp(text, address))).collect();
-        Ok(Listeners { sockets: sockets? })
+        let parsed = wanted.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, Fault>>()?;
+        let of_v4 = |port| parsed.iter().any(|other| other.is_ipv4() && other.port() == port);
+        let one = |address: &SocketAddr| bind_tcp(*address, !address.ip().is_unspecified() || of_v4(address.port()));
+        Ok(Listeners { sockets: parsed.iter().map(one).collect::<Result<_, Fault>>()? })
     }
 
-    /// The listeners that the service manager passed. Needs a running tokio runtime.
+    /// UDP sockets on the same addresses and ports, each for the same families.
     ///
     /// # Errors
-    /// [`Kind::Config`] if one cannot be watched.
-    pub fn activated(sockets: Vec<std::net::TcpListener>) -> Result<Listeners, Fault> {
-        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {}", plain(&error)));
-        let sockets = sockets.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>().map_err(wrong)?;
-        Ok(Listeners { sockets })
+    /// As [`Listeners::bind`].
+    pub fn bind_udp_beside(&self) -> Result<Vec<std::net::UdpSocket>, Fault> {
+        let beside = |tcp: &std::net::TcpListener| {
+            let failed = |error| cannot_listen("UDP ", tcp.local_addr().ok(), &error);
+            let address = tcp.local_addr().map_err(failed)?;
+            // Of an IPv4 socket the question makes no sense.
+            let only_v6 = SockRef::from(tcp).only_v6().unwrap_or(true);
+            let socket = socket(address, Type::DGRAM, only_v6).map_err(failed)?;
+            socket.bind(&address.into()).map_err(failed)?;
+            Ok(socket.into())
+        };
+        self.sockets.iter().map(beside).collect()
+    }
+
+    /// The listeners that the service manager passed.
+    pub fn activated(sockets: Vec<std::net::TcpListener>) -> Listeners {
+        Listeners { sockets }
     }
 
     /// Where they really listen (port 0 was replaced by the system's choice).
@@ -57,21 +72,31 @@ impl Listeners {
     }
 
     /// Accepts until the drain begins, at most `max_clients` at once (more wait in the kernel's queue), one task a
-    /// connection; then waits for the connections that are open until the shutdown ends.
-    pub async fn serve<F, Fut>(self, max_clients: usize, shutdown: &Shutdown, handler: F)
+    /// connection; then waits for the connections that are open until the shutdown ends. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a socket that cannot be watched.
+    pub async fn serve<F, Fut>(self, max_clients: usize, shutdown: &Shutdown, handler: F) -> Result<(), Fault>
     where
         F: Fn(Stream, SocketAddr) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        let sockets: Vec<TcpListener> = self.sockets.into_iter().map(watched).collect::<Result<_, Fault>>()?;
         let handler = Arc::new(handler);
         let permits = Arc::new(Semaphore::new(max_clients.clamp(1, Semaphore::MAX_PERMITS)));
         let mut loops = JoinSet::new();
-        for socket in self.sockets {
+        for socket in sockets {
             let (handler, permits, shutdown) = (handler.clone(), permits.clone(), shutdown.clone());
             loops.spawn(async move { accept_loop(socket, handler, permits, shutdown).await });
         }
         while loops.join_next().await.is_some() {}
+        Ok(())
     }
+}
+
+fn watched(socket: std::net::TcpListener) -> Result<TcpListener, Fault> {
+    let wrong = |error| Fault::new(Kind::Config, format!("listening socket: {}", plain(&error)));
+    TcpListener::from_std(socket).map_err(wrong)
 }
 
 async fn accept_loop<F, Fut>(socket: TcpListener, handler: Arc<F>, permits: Arc<Semaphore>, shutdown: Shutdown)
@@ -95,7 +120,7 @@ where
                 if tcp.set_nodelay(true).is_ok() {
                     let handler = handler.clone();
                     clients.spawn(async move {
-                        handler(Stream::Plain(tcp), peer).await;
+                        handler(Stream::Plain(tcp), canonical(peer)).await;
                         drop(permit);
                     });
                 }
@@ -129,25 +154,32 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     text.strip_prefix(':').unwrap_or(text).parse().map(|port| SocketAddr::new(any, port)).map_err(|_| bad())
 }
 
-fn bind_tcp(text: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
-    let failed = |error: std::io::Error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::AddrInUse => Kind::CannotCreate,
-            std::io::ErrorKind::PermissionDenied => Kind::AuthFailed,
-            _ => Kind::Config,
-        };
-        Fault::new(kind, format!("listen on {text}: {}", Fault::network("", &error).detail.trim_start_matches(": ")))
-    };
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed)?;
+fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<std::net::TcpListener, Fault> {
+    let failed = |error| cannot_listen("", Some(address), &error);
+    let socket = socket(address, Type::STREAM, only_v6).map_err(failed)?;
     socket.set_reuse_address(true).map_err(failed)?;
-    socket.set_nonblocking(true).map_err(failed)?;
-    if address.is_ipv6() {
-        // One socket for both families where all interfaces are meant.
-        socket.set_only_v6(!address.ip().is_unspecified()).map_err(failed)?;
-    }
     socket.bind(&address.into()).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
-    TcpListener::from_std(socket.into()).map_err(failed)
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr, kind: Type, only_v6: bool) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    Ok(socket)
+}
+
+/// The fault of an address that cannot be listened on; waiting does not cure it.
+fn cannot_listen(protocol: &str, address: Option<SocketAddr>, error: &std::io::Error) -> Fault {
+    let kind = match error.kind() {
+        std::io::ErrorKind::AddrInUse => Kind::CannotCreate,
+        std::io::ErrorKind::PermissionDenied => Kind::AuthFailed,
+        _ => Kind::Config,
+    };
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    Fault::new(kind, format!("listen on {protocol}{address}: {}", plain(error)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +215,7 @@ impl Shutdown {
         tokio::spawn(async move {
             tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
             handle.drain();
+            activation::notify_stopping();
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
@@ -268,7 +301,7 @@ mod tests {
                         let _ = stream.write_all(&byte).await;
                     }
                 })
-                .await;
+                .await
         });
         let mut clients = Vec::new();
         for _ in 0..5 {
@@ -287,7 +320,7 @@ mod tests {
         let mut byte = [0; 1];
         late.read_exact(&mut byte).await.unwrap();
         shutdown.drain();
-        server.await.unwrap();
+        server.await.unwrap().unwrap();
         assert!(TcpStream::connect(address).await.is_err());
     }
 
@@ -297,13 +330,11 @@ mod tests {
         let address = *listeners.addresses().first().unwrap();
         let shutdown = Shutdown::manual();
         let stop = shutdown.clone();
-        let server = tokio::spawn(async move {
-            listeners.serve(2, &stop, |_stream, _| std::future::pending()).await;
-        });
+        let server = tokio::spawn(async move { listeners.serve(2, &stop, |_stream, _| std::future::pending()).await });
         let mut client = TcpStream::connect(address).await.unwrap();
         shutdown.drain();
         shutdown.end();
-        server.await.unwrap();
+        server.await.unwrap().unwrap();
         assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
     }
 

@@ -1,22 +1,45 @@
-//! Address literals with zones as this host has them.
+//! Address literals with zones as this host has them, and the names that are as good as addresses.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 
 use crate::fault::{Fault, Kind};
 use crate::scope::{self, ScopedAddress};
 
-/// An address, with brackets, a zone, both or neither, and port 0; none: it is something else.
+/// What `localhost` and the names below it mean, whatever a file or a server says of them (RFC 6761, section 6.3); none: it is another
+/// name.
+pub fn loopback(name: &str) -> Option<[IpAddr; 2]> {
+    let last = name.strip_suffix('.').unwrap_or(name).rsplit('.').next().unwrap_or_default();
+    let own = || [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+    last.eq_ignore_ascii_case("localhost").then(own)
+}
+
+/// True if the host is this one, by a loopback address or by [`loopback`]'s names.
+pub fn is_loopback(host: &str) -> bool {
+    loopback(host).is_some() || ScopedAddress::parse(host).is_some_and(|found| found.ip.to_canonical().is_loopback())
+}
+
+/// An address, with brackets, a zone, both or neither, and port 0; none: it is something else. A zone is the name or the
+/// number of an interface; where it is neither it may be one as URLs have it (`%25eth0`, RFC 6874). An IPv4 address in
+/// IPv6's form (`::ffff:192.0.2.1`) is the IPv4 address.
 ///
 /// # Errors
 /// [`Kind::Unreachable`]: this host has no such interface.
 pub fn address(text: &str) -> Result<Option<SocketAddr>, Fault> {
     let Some(ScopedAddress { ip, zone }) = ScopedAddress::parse(text) else { return Ok(None) };
-    let (IpAddr::V6(ip), Some(zone)) = (ip, zone) else { return Ok(Some(SocketAddr::new(ip, 0))) };
-    let index = if_nametoindex(zone).ok().or_else(|| zone.parse().ok());
+    let (IpAddr::V6(ip), Some(zone)) = (ip, zone) else { return Ok(Some(SocketAddr::new(ip.to_canonical(), 0))) };
+    let index = interface(zone).or_else(|| interface(zone.strip_prefix("25")?));
     let index = index.ok_or_else(|| Fault::new(Kind::Unreachable, format!("{text}: no interface {zone}")))?;
     Ok(Some(SocketAddrV6::new(ip, 0, 0, index).into()))
+}
+
+/// The number of an interface.
+fn interface(zone: &str) -> Option<u32> {
+    // (Where there is none nix 0.31 finds an empty name.)
+    let known = |index: &u32| if_indextoname(*index).is_ok_and(|name| !name.is_empty());
+    let number = || zone.parse().ok().filter(known);
+    if_nametoindex(zone).ok().or_else(number)
 }
 
 /// An address with a port behind a colon.
@@ -76,11 +99,37 @@ mod tests {
         assert_eq!(shown("[fe80::1%1]").as_deref(), Some("[fe80::1%1]:0"));
         assert_eq!(shown("192.0.2.1").as_deref(), Some("192.0.2.1:0"));
         assert_eq!(shown("a.test"), None);
-        assert_eq!(address("fe80::1%nosuch0").unwrap_err().kind, Kind::Unreachable);
+        for mapped in ["::ffff:192.0.2.1", "[0:0:0:0:0:ffff:c000:201]"] {
+            assert_eq!(shown(mapped).as_deref(), Some("192.0.2.1:0"), "{mapped}");
+        }
+        assert_eq!(shown("[fe80::1%25lo]").as_deref(), Some("[fe80::1%1]:0"));
+        for nowhere in ["fe80::1%nosuch0", "fe80::1%25", "fe80::1%2525lo", "fe80::1%4000000000", "fe80::1%25nosuch0"] {
+            assert_eq!(address(nowhere).unwrap_err().kind, Kind::Unreachable, "{nowhere}");
+        }
         let port = |text: &str| with_port(text).unwrap().map(|address| address.to_string());
         assert_eq!(port("[fe80::1%lo]:53").as_deref(), Some("[fe80::1%1]:53"));
         assert_eq!(port("192.0.2.1:53").as_deref(), Some("192.0.2.1:53"));
         assert_eq!((port("::1:53"), port("a.test:53"), port("[::1]")), (None, None, None));
+    }
+
+    #[test]
+    fn names_of_this_host() {
+        for (name, own) in [
+            ("localhost", true),
+            ("LocalHost.", true),
+            ("a.b.localhost", true),
+            ("localhost.test", false),
+            ("notlocalhost", false),
+            ("", false),
+            ("localhost..", false),
+        ] {
+            assert_eq!((loopback(name).is_some(), is_loopback(name)), (own, own), "{name}");
+        }
+        for (host, own) in
+            [("127.9.9.9", true), ("::1", true), ("[::1]", true), ("::ffff:127.0.0.1", true), ("192.0.2.1", false)]
+        {
+            assert_eq!(is_loopback(host), own, "{host}");
+        }
     }
 
     #[test]

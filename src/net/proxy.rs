@@ -7,8 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::net::cidr::Network;
 use crate::net::literal;
 use crate::net::login::Login;
+use crate::scope::ScopedAddress;
 use crate::secret::without_password;
 
 /// The longest header block a proxy may send.
@@ -37,6 +39,29 @@ pub struct Proxy {
     pub port: u16,
     /// What it asks for, if anything.
     pub login: Option<Login>,
+}
+
+/// A proxy, and the hosts that are reached without it.
+#[derive(Debug, Clone)]
+pub struct ProxyChoice {
+    proxy: Proxy,
+    /// As `no_proxy` has it.
+    except: String,
+}
+
+impl ProxyChoice {
+    /// The proxy of this URL, save for what `except` covers (see `bypass`).
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a URL of no proxy.
+    pub fn new(url: &str, except: String) -> Result<ProxyChoice, Fault> {
+        Ok(ProxyChoice { proxy: Proxy::parse(url)?, except })
+    }
+
+    /// The proxy on the way to this port of a host, if there is one.
+    pub fn on_the_way(&self, host: &str, port: u16) -> Option<Proxy> {
+        (!bypass(&self.except, host, port)).then(|| self.proxy.clone())
+    }
 }
 
 impl Proxy {
@@ -213,15 +238,31 @@ fn socks_fault(status: u8) -> Fault {
     Fault::new(kind, text)
 }
 
-/// True when `no_proxy` (comma-separated names, `.suffix`, addresses, or `*`) covers `host`.
-pub fn bypass(no_proxy: &str, host: &str) -> bool {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    no_proxy.split([',', ' ']).map(|entry| entry.trim().to_ascii_lowercase()).filter(|entry| !entry.is_empty()).any(
-        |entry| {
-            let suffix = entry.trim_start_matches("*.").trim_start_matches('.');
-            entry == "*" || host == suffix || host.strip_suffix(suffix).is_some_and(|front| front.ends_with('.'))
-        },
-    )
+/// True when `no_proxy` covers this port of a host. The list is read as curl does since 7.86: names, which cover what lies
+/// below them as well, with or without a leading dot (or `*.`) and a final one; addresses in any spelling; networks; `*` for all.
+/// Beyond curl, where it covers nothing, `HOST:PORT` covers that port.
+fn bypass(no_proxy: &str, host: &str, port: u16) -> bool {
+    let address = ScopedAddress::parse(host);
+    let name = host.strip_suffix('.').unwrap_or(host).to_lowercase();
+    no_proxy.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
+        let (entry, only) = match entry.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
+            Some((host, Ok(port))) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+            _ => (entry, None),
+        };
+        let covers = || match address {
+            Some(address) => match entry.parse::<Network>() {
+                Ok(network) => network.contains(address.ip),
+                Err(_) => ScopedAddress::parse(entry) == Some(address),
+            },
+            None => {
+                let above = entry.trim_start_matches("*.").trim_start_matches('.').to_lowercase();
+                let above = above.strip_suffix('.').unwrap_or(&above);
+                let front = name.strip_suffix(above).filter(|_| !above.is_empty());
+                front.is_some_and(|front| front.is_empty() || front.ends_with('.'))
+            }
+        };
+        only.is_none_or(|only| only == port) && (entry == "*" || covers())
+    })
 }
 
 #[cfg(test)]
@@ -242,17 +283,42 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_matches_whole_labels() {
-        for (list, host, expected) in [
-            ("*", "a.test", true),
-            ("b.test, a.test", "a.test", true),
-            (".a.test", "x.a.test", true),
-            ("a.test", "x.A.test.", true),
-            ("a.test", "ba.test", false),
-            ("", "a.test", false),
-            ("127.0.0.1", "127.0.0.1", true),
+    fn no_proxy_covers_names_addresses_and_networks() {
+        for (list, hosts, others) in [
+            ("*", "a.test ::1 127.0.0.1", ""),
+            ("", "", "a.test ::1"),
+            (" , ,, ", "", "a.test ::1"),
+            ("b.test,\t a.test ,c.test", "a.test b.test c.test x.A.test A.TEST.", "ba.test a.test.b d.test"),
+            ("b.test a.test", "a.test b.test", ""),
+            (".a.test", "a.test x.a.test x.y.a.test.", "xa.test"),
+            ("*.A.Test.", "a.test x.a.test", "xa.test"),
+            (". *.", "", "a.test a.test."),
+            ("test", "a.test test", "test.a"),
+            ("localhost", "localhost a.localhost", "127.0.0.1 ::1"),
+            ("1 0.0.1", "", "127.0.0.1"),
+            ("127.0.0.1", "127.0.0.1 ::ffff:127.0.0.1 ::ffff:7f00:1", "127.0.0.2 127.0.0.1.a.test"),
+            ("127.0.0.0/8", "127.0.0.1 127.9.9.9 ::ffff:127.0.0.1", "128.0.0.1 ::1 a.test"),
+            ("::ffff:127.0.0.0/104", "127.0.0.1 ::ffff:127.9.9.9", "128.0.0.1 ::1"),
+            ("::1", "::1 [::1] 0:0:0:0:0:0:0:1", "::2"),
+            ("[::1]", "::1 0:0:0:0:0:0:0:1", "::2"),
+            ("0:0:0:0:0:0:0:1", "::1 [::1]", "::2"),
+            ("::/64", "::1 ::ffff", "1::1 127.0.0.1 0:0:0:1::"),
+            ("[2001:DB8::]/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("0.0.0.0/0", "8.8.8.8 ::ffff:8.8.8.8", "::1 a.test"),
+            ("fe80::/10", "fe80::1%eth0 fe80::1", "fec0::1"),
+            ("fe80::1%eth0", "fe80::1%eth0", "fe80::1%eth1 fe80::1"),
+            ("127.0.0.0/33 ::/129 127.0.0.1/x", "", "127.0.0.1 ::1"),
+            ("a.test:25", "a.test x.a.test", "b.test"),
+            ("127.0.0.0/8:25", "127.0.0.1", "128.0.0.1"),
+            ("[::1]:25 *:26", "::1", "::2 a.test"),
+            ("a.test:26 127.0.0.1:26 [::1]:26 a.test:x", "", "a.test 127.0.0.1 ::1"),
+            ("*:25", "a.test ::1", ""),
         ] {
-            assert_eq!(bypass(list, host), expected, "{list:?} {host}");
+            for (hosts, expected) in [(hosts, true), (others, false)] {
+                for host in hosts.split_whitespace() {
+                    assert_eq!(bypass(list, host, 25), expected, "{list:?} {host}");
+                }
+            }
         }
     }
 

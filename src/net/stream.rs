@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use crate::net::sys;
+use crate::scope::canonical;
 
 /// A connected byte stream.
 #[derive(Debug)]
@@ -44,14 +45,14 @@ pub struct TlsInfo {
 }
 
 impl Stream {
-    /// The peer's address; `None` for a UNIX socket or a dead one.
+    /// The peer's address, IPv4 as such; `None` for a UNIX socket or a dead one.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.socket()?.peer_addr().ok()
+        self.socket()?.peer_addr().ok().map(canonical)
     }
 
-    /// Our own address; `None` for a UNIX socket or a dead one.
+    /// Our own address, IPv4 as such; `None` for a UNIX socket or a dead one.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.socket()?.local_addr().ok()
+        self.socket()?.local_addr().ok().map(canonical)
     }
 
     /// True inside TLS.

@@ -6,16 +6,48 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::FdFlags;
+use rustix::fs::OFlags;
+use rustix::io::{Errno, FdFlags};
+use rustix::net::SocketType;
 use rustls::client::Tls13ClientSessionValue;
 
 /// The first descriptor of socket activation (sd_listen_fds(3)).
 const FIRST_PASSED: RawFd = 3;
 /// More descriptors than this are not believed.
 const MAX_PASSED: RawFd = 64;
+
+/// The loader calls what stands here before `main`, and so before Rust's runtime, which opens /dev/null where one of the
+/// descriptors 0 to 2 is closed: input that ends at once, and output that always succeeds.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = keep_closed_streams_closed;
+
+/// A socket without a peer stands in for each standard stream that is closed. It keeps the number from any file that is
+/// opened later; reading, writing and reopening it (/dev/stdin) fail, here and in the programs that inherit it.
+extern "C" fn keep_closed_streams_closed() {
+    for number in 0..=2 {
+        // SAFETY: both calls take numbers only, no other thread runs yet, and socket(2) takes the lowest number that is free.
+        // The descriptor belongs to the process as a standard stream, as if it had been inherited.
+        unsafe {
+            if libc::fcntl(number, libc::F_GETFD) == -1 {
+                // A failure leaves the number to Rust's runtime.
+                let _ = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0);
+            }
+        }
+    }
+}
+
+/// Whether a standard stream was open when the process began, in the direction that is wanted: false for a descriptor in the
+/// mode `unfit` ([`OFlags::WRONLY`] for who reads), which the standard library takes for an end or a success.
+pub fn stream_is_open(stream: impl AsFd, unfit: OFlags) -> bool {
+    let Ok(flags) = rustix::fs::fcntl_getfl(&stream) else { return false };
+    let connects = rustix::net::sockopt::socket_type(&stream) == Ok(SocketType::STREAM);
+    let without_peer = connects && rustix::net::getpeername(&stream).is_err_and(|errno| errno == Errno::NOTCONN);
+    !without_peer && !flags.contains(OFlags::PATH) && flags & OFlags::ACCMODE != unfit
+}
 
 /// A descriptor that `LISTEN_FDS` announces.
 #[derive(Debug)]
@@ -98,6 +130,27 @@ fn passed_count(listen_pid: Option<&str>, listen_fds: Option<&str>, own_pid: u32
             .ok_or_else(|| format!("{count:?} is no number from 0 to {MAX_PASSED}")),
         _ => Ok(0),
     }
+}
+
+/// What `act` says in a child process, which has one thread.
+#[cfg(test)]
+pub(super) fn in_child(act: impl FnOnce() -> String) -> String {
+    use std::io::{Read as _, Write as _};
+    let (mut reader, mut writer) = io::pipe().unwrap();
+    // SAFETY: the child has this thread alone. Of the locks that others may have held it takes the allocator's, which
+    // fork(3) sets free; and it ends without running what the parent would run at its end.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).unwrap_or_else(|_| "panic".to_owned());
+        let _ = writer.write_all(said.as_bytes());
+        // SAFETY: it does not return.
+        unsafe { libc::_exit(0) }
+    }
+    drop(writer);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty()).unwrap();
+    said
 }
 
 /// Why the system's resolver has no addresses for a name.

@@ -162,15 +162,27 @@ fn own_folder(drop: &Path) -> Result<(OwnedFd, PathBuf), Fault> {
     let spare = format!("{user}.{:08x}", getrandom::u32().unwrap_or_default());
     for name in [user.to_string(), spare] {
         let path = drop.join(&name);
-        match rustix::fs::mkdirat(&parent, &name, Mode::RWXU) {
+        let made = match shared {
+            false => rustix::fs::mkdirat(&parent, &name, Mode::RWXU),
+            // The mode is right from the start: a chmod by who is no member of the group takes the bit away that passes it on.
+            true => {
+                let before = rustix::process::umask(Mode::RWXO);
+                let made = rustix::fs::mkdirat(&parent, &name, Mode::RWXU | Mode::RWXG);
+                rustix::process::umask(before);
+                made
+            }
+        };
+        match made {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(at(&path)(error)),
         }
-        // Somebody else may have taken the name.
+        // Somebody else may have taken the name, or it is older than the group's part.
         let Ok(folder) = open_dir(&parent, &name) else { continue };
-        if rustix::fs::fstat(&folder).map_err(at(&path))?.st_uid == user {
-            let mode = if shared { Mode::RWXU | Mode::RWXG | Mode::SGID } else { Mode::RWXU };
-            rustix::fs::fchmod(&folder, mode).map_err(at(&path))?;
+        let found = rustix::fs::fstat(&folder).map_err(at(&path))?;
+        if found.st_uid == user && (!shared || found.st_mode & 0o2070 == 0o2070) {
+            if !shared {
+                rustix::fs::fchmod(&folder, Mode::RWXU).map_err(at(&path))?;
+            }
             return Ok((folder, path));
         }
     }

@@ -1,5 +1,6 @@
 //! What the queue holds: messages, recipients, their states, and the transitions between them. Pure.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -199,8 +200,10 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// A message that is not held.
-    pub fn new(envelope: Envelope, body: Blob) -> NewMessage {
+    /// A message that is not held. Who is named twice, in whatever spelling, gets it once.
+    pub fn new(mut envelope: Envelope, body: Blob) -> NewMessage {
+        let mut seen = HashSet::new();
+        envelope.recipients.retain(|it| seen.insert((it.address.comparison_key(), it.notify, it.orcpt.clone())));
         NewMessage { envelope, hold: false, body }
     }
 
@@ -305,10 +308,14 @@ mod tests {
     #[test]
     fn recipients_are_counted() {
         for (count, good) in [(0, false), (1, true), (MAX_RECIPIENTS, true), (MAX_RECIPIENTS + 1, false)] {
-            let envelope = Envelope::new("", vec![Recipient::new("a@b"); count]);
-            let checked = NewMessage::new(envelope, Blob::memory(Vec::new())).check();
+            let named = (0..count).map(|n| Recipient::new(format!("a{n}@b"))).collect();
+            let checked = NewMessage::new(Envelope::new("", named), Blob::memory(Vec::new())).check();
             assert_eq!(checked.is_ok(), good, "{count}");
         }
+        let spelled = ["a@[IPv6:::1]", "a@[ipv6:0:0:0:0:0:0:0:1]", "\"a\"@[IPv6:::1]", "A@[IPv6:::1]"];
+        let once = NewMessage::new(Envelope::new("", spelled.map(Recipient::new).into()), Blob::memory(Vec::new()));
+        let kept: Vec<&str> = once.envelope.recipients.iter().map(|it| it.address.as_str()).collect();
+        assert_eq!(kept, [spelled[0], spelled[3]], "as the first was written");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::drop_dir;
@@ -89,6 +89,33 @@ pub(super) fn protect(dir: &Path) -> Result<Option<String>, Fault> {
         }
     }
     Ok(is_open.then(|| format!("{}: others could enter it; its mode is 700 now", dir.display())))
+}
+
+/// Makes a queue's directory where it is missing, for its owner alone. Its name is on disk when this returns.
+///
+/// # Errors
+/// The kinds of [`Fault::local`].
+pub fn make(dir: &Path) -> Result<(), Fault> {
+    if dir.exists() {
+        return Ok(());
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| Fault::local(dir.display(), &error))?;
+    sync_names(dir)
+}
+
+/// Syncs a directory and those above it, as far as they may be opened.
+pub(super) fn sync_names(dir: &Path) -> Result<(), Fault> {
+    let at = |error: std::io::Error| Fault::local(dir.display(), &error);
+    for folder in std::path::absolute(dir).map_err(at)?.ancestors() {
+        match File::open(folder) {
+            Ok(folder) => folder.sync_all().map_err(at)?,
+            // What we may not read was there before us.
+            Err(error) if folder == dir => return Err(at(error)),
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// What stands in a queue's directory beside the database.

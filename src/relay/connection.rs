@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::trace::count_received;
 use crate::relay::deliver::{
-    Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, RecipientDelivery, RouteProgress, failed,
-    for_good, undelivered,
+    Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, ReachedServer, RecipientDelivery, RouteProgress,
+    failed, for_good, undelivered,
 };
 use crate::relay::route::Hop;
 use crate::smtp::client::{SendOptions, Times};
@@ -69,34 +69,26 @@ impl RouteConnection {
         }
         let mut attempt = DeliveryInProgress::new(envelope);
         let mut tried_afresh = false;
-        let mut index = self.open.as_ref().map_or(0, |(index, _)| *index);
+        let first = self.open.as_ref().map_or(0, |(index, _)| *index);
+        let mut waiting: Vec<usize> = (first..self.hops.len()).collect();
+        if self.open.is_none() {
+            leave_out_excluded(&self.hops, connector, &mut waiting, &mut attempt);
+        }
         let (mut sessions, mut connects) = (0, 0);
-        while let Some(hop) = self.hops.get(index).filter(|_| sessions < MAX_SESSIONS && connects < MAX_CONNECTS) {
+        while !waiting.is_empty() && sessions < MAX_SESSIONS && connects < MAX_CONNECTS {
             let began = Instant::now();
             let reused = self.open.is_some();
-            let mut connection = match self.open.take() {
-                Some((_, connection)) => connection,
-                None => match connect(connector, health, hop, &mut connects).await {
-                    Ok(connection) => {
+            let (index, mut connection) = match self.open.take() {
+                Some(open) => open,
+                None => match connect(&self.hops, connector, health, &mut waiting, &mut attempt, &mut connects).await {
+                    Some(connected) => {
                         attempt.connect = Some(began.elapsed());
-                        connection
+                        connected
                     }
-                    Err(fault) => {
-                        attempt.unreached(hop, &fault);
-                        // A loop or a missing domain is not cured by the next server.
-                        if for_good(&fault) {
-                            break;
-                        }
-                        index += 1;
-                        // Each failed login may count against the account: no other address of that server gets it.
-                        let same = |next: &Hop| (&next.name, &next.login) == (&hop.name, &hop.login);
-                        while fault.kind == Kind::AuthFailed && self.hops.get(index).is_some_and(same) {
-                            index += 1;
-                        }
-                        continue;
-                    }
+                    None => continue,
                 },
             };
+            let Some(hop) = self.hops.get(index) else { break };
             let rest = attempt.rest();
             let next = options.next.filter(|_| rest.recipients.len() == envelope.recipients.len());
             let options = SendOptions { next, ..options.clone() };
@@ -117,14 +109,14 @@ impl RouteConnection {
             if attempt.is_settled() || attempt.was_stopped() {
                 break;
             }
+            waiting.retain(|other| *other != index);
             // The last server of the route stays open for the next message.
-            if self.hops.get(index + 1).is_none() {
+            if waiting.is_empty() {
                 break;
             }
             if let Some((_, connection)) = self.open.take() {
                 connection.session.quit().await;
             }
-            index += 1;
         }
         attempt.into_delivery()
     }
@@ -137,21 +129,72 @@ impl RouteConnection {
     }
 }
 
+/// What the user excluded is not tried, and told only if nothing is left.
+fn leave_out_excluded(
+    hops: &[Hop],
+    connector: &dyn Connector,
+    waiting: &mut Vec<usize>,
+    attempt: &mut DeliveryInProgress<'_>,
+) {
+    let hop_at = |index: &usize| hops.get(*index);
+    let (left, out): (Vec<usize>, Vec<usize>) =
+        waiting.iter().partition(|index| hop_at(index).is_some_and(|hop| connector.excluded(hop).is_none()));
+    if let ([], Some(hop)) = (left.as_slice(), out.last().and_then(hop_at))
+        && let Some(fault) = connector.excluded(hop)
+    {
+        attempt.unreached(&[(hop, fault)]);
+    }
+    *waiting = left;
+}
+
+/// Connects to the server that is next, whichever of its addresses answers first, and takes those that failed off the
+/// list: all of it where the fault is for good.
 async fn connect(
+    route: &[Hop],
     connector: &dyn Connector,
     health: &dyn ServerHealth,
-    hop: &Hop,
+    waiting: &mut Vec<usize>,
+    attempt: &mut DeliveryInProgress<'_>,
     connects: &mut usize,
-) -> Result<NextHopConnection, Fault> {
-    if let Some(fault) = health.down(hop) {
-        return Err(fault);
+) -> Option<(usize, NextHopConnection)> {
+    let next: Vec<(usize, &Hop)> = waiting.iter().filter_map(|index| Some((*index, route.get(*index)?))).collect();
+    let (_, first) = *next.first()?;
+    let (mut places, mut hops, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, hop) in next.iter().take_while(|(_, hop)| *hop == first || hop.is_same_server(first)) {
+        match health.down(hop) {
+            Some(fault) => failed.push((*index, fault)),
+            None if hops.len() < MAX_CONNECTS => {
+                places.push(*index);
+                hops.push((*hop).clone());
+            }
+            None => {}
+        }
     }
-    let connected = connector.connect(hop).await;
-    if let Err(fault) = &connected {
+    let reached = match hops.as_slice() {
+        [] => ReachedServer::default(),
+        hops => connector.connect(hops).await,
+    };
+    let at = |place: usize| places.get(place).copied();
+    for (index, fault) in reached.failed.into_iter().filter_map(|(place, fault)| Some((at(place)?, fault))) {
         *connects += 1;
-        health.note(hop, Some(fault));
+        if let Some(hop) = route.get(index) {
+            health.note(hop, Some(&fault));
+        }
+        failed.push((index, fault));
     }
-    connected
+    waiting.retain(|index| failed.iter().all(|(failed, _)| failed != index));
+    // A loop or a missing domain is not cured by the next server.
+    if failed.iter().any(|(_, fault)| for_good(fault)) {
+        waiting.clear();
+    }
+    // Each failed login may count against the account: no other address of that server gets it.
+    if failed.iter().any(|(_, fault)| fault.kind == Kind::AuthFailed) {
+        let same = |hop: &Hop| (&hop.name, &hop.login) == (&first.name, &first.login);
+        waiting.retain(|index| route.get(*index).is_some_and(|hop| !same(hop)));
+    }
+    let failed: Vec<_> = failed.into_iter().filter_map(|(at, fault)| Some((route.get(at)?, fault))).collect();
+    attempt.unreached(&failed);
+    reached.connection.and_then(|(place, connection)| Some((at(place)?, connection)))
 }
 
 /// True when the result is about the connection, not about the recipient.
@@ -230,13 +273,14 @@ impl<'a> DeliveryInProgress<'a> {
         Envelope { recipients, ..self.envelope.clone() }
     }
 
-    fn unreached(&mut self, hop: &Hop, fault: &Fault) {
-        let fault = if fault.enhanced.is_some() {
-            fault.clone()
-        } else {
-            fault.clone().with_enhanced(Some(Enhanced::new(4, 4, 1)))
-        };
-        let fault = fault.context(hop);
+    /// Takes the faults of one server's addresses. The last one counts, and names the others.
+    fn unreached(&mut self, faults: &[(&Hop, Fault)]) {
+        let Some(((hop, last), others)) = faults.split_last() else { return };
+        let mut fault = last.clone().context(hop);
+        fault.enhanced = fault.enhanced.or(Some(Enhanced::new(4, 4, 1)));
+        for (hop, other) in others.iter().rev() {
+            fault.detail = format!("{hop}: {}; {}", other.detail, fault.detail);
+        }
         let peer = NextHopFacts {
             host: Some(hop.name.clone()),
             endpoint: Some(hop.endpoint.to_string()),

@@ -109,8 +109,29 @@ pub enum RouteProgress {
 
 /// How servers are reached: [`RelayTransport`], or a simulation.
 pub trait Connector: Send + Sync {
-    /// Opens a connection to one server.
-    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>>;
+    /// The fault of a server that may not be reached as the user wants it.
+    fn excluded(&self, hop: &Hop) -> Option<Fault>;
+    /// Opens a connection to a server, at whichever of its addresses answers first: each hop is one of them.
+    fn connect<'a>(&'a self, hops: &'a [Hop]) -> BoxFuture<'a, ReachedServer>;
+}
+
+/// How the addresses of one server fared. What is missing was not tried.
+#[derive(Default)]
+pub struct ReachedServer {
+    /// The hops that failed, by their places.
+    pub failed: Vec<(usize, Fault)>,
+    /// The hop that was reached.
+    pub connection: Option<(usize, NextHopConnection)>,
+}
+
+impl ReachedServer {
+    /// What became of the hop at this place.
+    pub fn add(&mut self, place: usize, opened: Result<NextHopConnection, Fault>) {
+        match opened {
+            Ok(connection) => self.connection = Some((place, connection)),
+            Err(fault) => self.failed.push((place, fault)),
+        }
+    }
 }
 
 /// The dialogue on an open connection.
@@ -139,14 +160,43 @@ pub struct NextHopConnection {
 }
 
 impl Connector for RelayTransport {
-    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>> {
-        Box::pin(self.dial(hop))
+    fn excluded(&self, hop: &Hop) -> Option<Fault> {
+        match &hop.endpoint {
+            HopEndpoint::Address(address) if !self.dialer.allows(*address) => Some(self.dialer.excluded(&hop.name)),
+            _ => None,
+        }
+    }
+
+    fn connect<'a>(&'a self, hops: &'a [Hop]) -> BoxFuture<'a, ReachedServer> {
+        Box::pin(self.reach(hops))
     }
 }
 
 impl RelayTransport {
-    /// Opens a connection to one server. TLS that was only wanted if possible, and fails, is done without.
-    async fn dial(&self, hop: &Hop) -> Result<NextHopConnection, Fault> {
+    async fn reach(&self, hops: &[Hop]) -> ReachedServer {
+        let mut reached = ReachedServer::default();
+        let addresses: Vec<_> = hops.iter().filter_map(Hop::address).collect();
+        let [first, ..] = hops else { return reached };
+        if addresses.is_empty() {
+            reached.add(0, self.dial(first, None).await);
+            return reached;
+        }
+        let place = |address| hops.iter().position(|hop| hop.address() == Some(address)).unwrap_or(0);
+        let race = self.dialer.connect_any(addresses).await;
+        for (address, fault) in race.failed {
+            self.trace.note(&format!("{}: {}", first.name, fault.detail));
+            reached.failed.push((place(address), fault));
+        }
+        if let Some((address, stream)) = race.won {
+            let place = place(address);
+            let hop = hops.get(place).unwrap_or(first);
+            reached.add(place, self.dial(hop, Some(Stream::Plain(stream))).await);
+        }
+        reached
+    }
+
+    /// Opens a connection to one server, over this stream. TLS that was only wanted if possible, and fails, is done without.
+    async fn dial(&self, hop: &Hop, stream: Option<Stream>) -> Result<NextHopConnection, Fault> {
         let mut peer = NextHopFacts {
             host: Some(hop.name.clone()),
             endpoint: Some(hop.endpoint.to_string()),
@@ -156,10 +206,10 @@ impl RelayTransport {
             peer.is_final = true;
             return Ok(NextHopConnection { session: Box::new(Maildir::open(path)?), peer });
         }
-        let client = match self.open(hop, hop.policy.tls).await {
+        let client = match self.open(hop, stream, hop.policy.tls).await {
             Err(OpeningFault { fault, in_tls: true }) if hop.policy.may_do_without() => {
                 self.trace.note(&format!("{}: {}; trying without TLS", hop.name, fault.detail));
-                let afresh = self.open(hop, TlsMode::None).await;
+                let afresh = self.open(hop, None, TlsMode::None).await;
                 let context = |second: Fault| second.context(format!("without TLS, which failed ({})", fault.detail));
                 let client = afresh.map_err(|failed| context(failed.fault))?;
                 peer.tls_failed = Some(fault.detail);
@@ -181,13 +231,11 @@ impl RelayTransport {
         Ok(NextHopConnection { session: Box::new(client), peer })
     }
 
-    async fn open(&self, hop: &Hop, tls: TlsMode) -> Result<SmtpClient, OpeningFault> {
-        let stream = match &hop.endpoint {
-            HopEndpoint::Address(address) if !self.dialer.family.allows(address.ip()) => {
-                return Err(Fault::new(Kind::Unreachable, "its address family is not to be used").into());
-            }
-            HopEndpoint::Address(address) => self.dialer.connect_addr(*address).await?,
-            HopEndpoint::Unix(path) | HopEndpoint::Maildir(path) => {
+    async fn open(&self, hop: &Hop, stream: Option<Stream>, tls: TlsMode) -> Result<SmtpClient, OpeningFault> {
+        let stream = match (stream, &hop.endpoint) {
+            (Some(stream), _) => stream,
+            (None, HopEndpoint::Address(address)) => self.dialer.connect_addr(*address).await?,
+            (None, HopEndpoint::Unix(path) | HopEndpoint::Maildir(path)) => {
                 let limits = self.limits.with_idle(self.dialer.connect_timeout);
                 Stream::Unix(limits.io(&hop.endpoint.to_string(), tokio::net::UnixStream::connect(path)).await?)
             }

@@ -17,7 +17,7 @@ use crate::relay::policy::{self, TlsPolicy};
 use crate::relay::server_url;
 use crate::scope::with_port;
 use crate::secret::without_password;
-use crate::smtp::address::parse_literal;
+use crate::smtp::address::{canonical_domain, parse_literal};
 use crate::smtp::auth::Mechanism;
 
 /// No more mail hosts of one domain than this are looked at.
@@ -99,6 +99,20 @@ impl fmt::Display for Hop {
 }
 
 impl Hop {
+    /// Its address, where it has one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.endpoint {
+            HopEndpoint::Address(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// True for another address of the same server, which is spoken to in the same way.
+    pub fn is_same_server(&self, other: &Hop) -> bool {
+        let (Some(ours), Some(theirs)) = (self.address(), other.address()) else { return false };
+        ours.port() == theirs.port() && Hop { endpoint: other.endpoint.clone(), ..self.clone() } == *other
+    }
+
     /// The protocol's name in records.
     pub const fn protocol_name(&self) -> &'static str {
         match (&self.endpoint, self.protocol) {
@@ -232,7 +246,7 @@ impl RouteRule {
         let (pattern, target) = text.split_once('=').filter(|(pattern, _)| !pattern.is_empty()).ok_or_else(|| {
             Fault::new(Kind::Usage, format!("{:?} is no route: write DOMAIN=URL", without_password(text)))
         })?;
-        Ok(RouteRule { pattern: pattern.to_lowercase(), target: RouteTarget::parse(target)? })
+        Ok(RouteRule { pattern: canonical_domain(pattern), target: RouteTarget::parse(target)? })
     }
 
     fn matches(&self, domain: &str) -> bool {

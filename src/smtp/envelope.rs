@@ -118,7 +118,7 @@ impl FromStr for Ret {
 }
 
 /// The `NOTIFY` parameter: when the sender wants a notice (RFC 3461, section 4.1). All false is `NEVER`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Notify {
     /// `SUCCESS`
     pub success: bool,
@@ -200,7 +200,7 @@ impl FromStr for Envid {
 
 /// The `ORCPT` parameter, decoded: the recipient as the sender first named it, with the type of that address (RFC 3461, section
 /// 4.2): `rfc822;bob@example.com`. The address is not empty, at most [`MAX_ADDRESS`] bytes, without control characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Orcpt {
     text: Arc<str>,
     /// The length of the address type.

@@ -8,7 +8,7 @@ use serde::Serialize;
 mod log;
 
 use crate::cli;
-use crate::cli::args::{ListenArgs, LogArgs, OperateArgs, OutputArgs, gauge};
+use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, appended_files, gauge};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::reload::{Prepared, Reloader};
@@ -29,6 +29,7 @@ use crate::net::counters::CountedConnection;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
 use crate::net::reload::Reloaded;
+use crate::net::sandbox::Sandbox;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::tool::dns_key;
 
@@ -80,6 +81,8 @@ pub struct Args {
     #[command(flatten)]
     operate: OperateArgs,
     #[command(flatten)]
+    confine: ConfineArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -87,13 +90,14 @@ crate::cli::tool!("dnsserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.check {
-        return Ok(read_zones(&args, out)?.1.exit());
+        return Ok(read_zones(&args, out, &mut Vec::new())?.1.exit());
     }
     let operate = args.operate.clone();
     operate.verdict(out, serve(args, out, activated))
 }
 
 fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
+    signals::hold_habits()?;
     let transfer_to = networks("--allow-transfer", &args.allow_transfer)?;
     let forward_for = networks("--allow-forward", &args.allow_forward)?;
     let keys = read_keys(&args, out)?.map(Reloaded::new);
@@ -107,26 +111,42 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         log: log::log(out),
         session_log: log::sessions(out),
     };
+    if args.operate.check_config {
+        return match read_zones(&args, out, &mut Vec::new())?.1 {
+            tally if tally.failed() > 0 => Ok(tally.exit()),
+            _ => args.operate.healthy(out, &args.listen, None),
+        };
+    }
+    let zone_files = zone_files(&args)?;
+    let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
+    let places: Vec<&Path> = zone_files.iter().flat_map(|(_, file)| [*file].into_iter().chain(file.parent())).collect();
+    let metrics = args.operate.bind_metrics(out)?;
+    let appended = appended_files(&args.output, &args.log);
+    args.confine.give_up_root(out, &appended, &places)?;
+    // As who serves, who will read them again.
+    let mut included = Vec::new();
+    let (zones, tally) = read_zones(&args, out, &mut included)?;
+    let none_left = zones.iter().next().is_none() && args.forward.is_empty();
+    if tally.failed() > 0 && (args.strict || none_left) {
+        return Ok(tally.exit());
+    }
+    for zone in zones.iter() {
+        note(out, zone);
+    }
+    let mut sandbox = Sandbox::default();
+    zone_files.iter().for_each(|(_, file)| sandbox.read_again(file));
+    included.iter().chain(&args.key_file).for_each(|file| sandbox.read_again(file));
+    if !args.forward.is_empty() {
+        sandbox.use_network();
+    }
+    args.listen.name_files(&mut sandbox);
+    args.confine.enclose(out, &appended, sandbox)?;
     let served = server.zones.clone();
+    served.replace(zones);
     let args = Arc::new(args);
     cli::block_on_threads(async move {
-        // Before the zones are read, which takes its time: no signal ends that.
         signals::outlive_habits(out, Some(reloader(&args, out, &served, keys)), args.operate.reload_every)?;
-        let (zones, tally) = read_zones(&args, out)?;
-        let none_left = zones.iter().next().is_none() && args.forward.is_empty();
-        if tally.failed() > 0 && (args.strict || none_left || args.operate.check_config) {
-            return Ok(tally.exit());
-        }
-        if args.operate.check_config {
-            return args.operate.healthy(out, &args.listen, None);
-        }
-        for zone in zones.iter() {
-            note(out, zone);
-        }
-        served.replace(zones);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
-        let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
-        let metrics = args.operate.bind_metrics(out)?;
         let open = || vec![(CountedConnection::open(), "connection")];
         signals::tell_of_drain(out, &shutdown, args.listen.drain, open);
         args.listen.announce(out, "dns", &sockets.addresses())?;
@@ -135,7 +155,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
             Box::pin(async move { vec![gauge("zones", "Zones that are served", count)] })
         };
         OperateArgs::serve_metrics(out, metrics, None, Box::new(gauges))?;
-        server.serve(sockets, args.listen.max_clients, args.listen.max_per_address, &shutdown).await;
+        server.serve(sockets, args.listen.max_clients, args.listen.max_per_address, &shutdown).await?;
         Ok(Exit::OK)
     })
 }
@@ -168,7 +188,7 @@ fn reread_zones(args: &Args, served: &ServedZones, out: &Output) -> Result<Prepa
     if args.files.iter().any(|file| file == Path::new("-")) {
         return Err(Fault::new(Kind::Usage, "standard input cannot be read again"));
     }
-    let (mut zones, tally) = read_zones(args, out)?;
+    let (mut zones, tally) = read_zones(args, out, &mut Vec::new())?;
     if args.strict && tally.failed() > 0 {
         return Err(Fault::new(Kind::BadData, "a zone has an error or a warning (--strict)"));
     }
@@ -208,8 +228,8 @@ fn forward(args: &Args, out: &Output) -> Result<Option<Forwarder>, Fault> {
     Forwarder::new(servers, Arc::new(move |what: &str| out.warn(&format!("--forward: {what}")))).map(Some)
 }
 
-/// Reads the zones; prints what is wrong with them, and with `--check` what they are.
-fn read_zones(args: &Args, out: &Output) -> Result<(Zones, Tally), Fault> {
+/// The zone files, each with the zone's name if it was given.
+fn zone_files(args: &Args) -> Result<Vec<(Option<Name>, &Path)>, Fault> {
     let mut named: Vec<(Option<Name>, &Path)> = args.files.iter().map(|file| (None, file.as_path())).collect();
     for text in &args.zone {
         let (name, file) = text
@@ -222,13 +242,19 @@ fn read_zones(args: &Args, out: &Output) -> Result<(Zones, Tally), Fault> {
     if named.is_empty() && args.forward.is_empty() {
         return Err(Fault::new(Kind::Usage, "no zone file").with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE"));
     }
+    Ok(named)
+}
+
+/// Reads the zones; prints what is wrong with them, and with `--check` what they are. `included` gets the files that they
+/// include.
+fn read_zones(args: &Args, out: &Output, included: &mut Vec<PathBuf>) -> Result<(Zones, Tally), Fault> {
     let (mut zones, mut tally) = (Zones::default(), Tally::default());
     let mut fail = |fault: Fault| {
         out.error("", &fault);
         tally.fault(&fault);
     };
-    for (origin, file) in named {
-        let (name, zone) = match read_zone(args, file, origin.clone()) {
+    for (origin, file) in zone_files(args)? {
+        let (name, zone) = match read_zone(args, file, origin.clone(), included) {
             Ok(reading) => (reading.name, reading.zone.map_err(|errors| errors.into_iter().map(Fault::from).collect())),
             Err(fault) => (origin, Err(vec![fault])),
         };
@@ -256,10 +282,15 @@ fn read_zones(args: &Args, out: &Output) -> Result<(Zones, Tally), Fault> {
     Ok((zones, tally))
 }
 
-fn read_zone(args: &Args, file: &Path, origin: Option<Name>) -> Result<ZoneReading, Fault> {
+fn read_zone(
+    args: &Args,
+    file: &Path,
+    origin: Option<Name>,
+    included: &mut Vec<PathBuf>,
+) -> Result<ZoneReading, Fault> {
     let limit = args.max_zone_size;
     let text = match file.to_str() {
-        Some("-") => input::read_from(Path::new("stdin"), std::io::stdin().lock(), limit)?,
+        Some("-") => input::read_from(Path::new("stdin"), input::stdin()?, limit)?,
         _ => input::read(file, limit)?,
     };
     let directory = file.parent().unwrap_or(Path::new("")).to_owned();
@@ -267,6 +298,7 @@ fn read_zone(args: &Args, file: &Path, origin: Option<Name>) -> Result<ZoneReadi
         if args.no_include {
             return Err("$INCLUDE is refused (--no-include)".to_owned());
         }
+        included.push(directory.join(path));
         input::read_regular(&directory.join(path), limit).map_err(|fault| fault.detail)
     };
     let source = ZoneSource { name: file.display().to_string(), text };

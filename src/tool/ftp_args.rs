@@ -227,7 +227,12 @@ impl<'a> Servers<'a> {
 
     fn make_options(&mut self, url: &FtpUrl) -> Result<FtpClientOptions, Fault> {
         let (out, FtpClientArgs { ftp, login, tls, net, .. }) = (self.out, self.args);
-        let mut options = FtpClientOptions::new(net.dialer("ftp", &url.host)?);
+        let dialer = net.dialer("ftp", &url.host, url.port())?;
+        if ftp.active && dialer.proxy.is_some() {
+            let fault = Fault::new(Kind::Usage, "--active: a server cannot open data connections through a proxy");
+            return Err(fault.with_hint("leave out --active, or go without the proxy: --proxy none"));
+        }
+        let mut options = FtpClientOptions::new(dialer);
         options.tls = tls.mode(tls_mode(url.scheme));
         if options.tls != TlsMode::None {
             let client = match &self.tls {
@@ -289,6 +294,14 @@ pub(super) fn time_text(modified: &Modified) -> String {
 pub(super) fn base64_unless_utf8(name: &[u8]) -> Option<String> {
     use base64::Engine;
     std::str::from_utf8(name).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(name))
+}
+
+/// A URL as it was typed: bytes that are not UTF-8 stand for themselves, as `%XX` does.
+pub(super) fn url_text(typed: impl AsRef<[u8]>) -> String {
+    let chunk = |text: String, chunk: std::str::Utf8Chunk<'_>| {
+        chunk.invalid().iter().fold(text + chunk.valid(), |text, byte| text + &format!("%{byte:02X}"))
+    };
+    typed.as_ref().utf8_chunks().fold(String::new(), chunk)
 }
 
 /// stdout as a file of its own, for payloads.

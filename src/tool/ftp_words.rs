@@ -47,7 +47,7 @@ pub(super) const ALL: ForeignWords = &[
         "--write-out --trace --trace-ascii --stderr --output-file --append-output --log",
         "-v for the dialogue, --json or --report FILE for records",
     ),
-    ("-K --config", "nothing: a shell script holds the flags"),
+    ("-K", "--config FILE"),
     ("--url -F --file", "the URL as an argument"),
     ("--resolve --connect-to --dns-servers", "a URL with the address, and --tls-name NAME"),
     ("--debug -d", "-v"),

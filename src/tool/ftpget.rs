@@ -2,6 +2,7 @@
 
 mod plan;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -30,13 +31,13 @@ use plan::{FetchGroup, FetchPlan};
 pub struct Args {
     /// What to fetch: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); globs `* ? [a-z] {a,b}` in the path
     #[arg(required_unless_present = "input", value_name = "URL")]
-    urls: Vec<String>,
+    urls: Vec<OsString>,
     /// Fetch what FILE or stdin names too: a URL a line, or with --base a path a line; with -0 each ends in NUL
     #[arg(short = 'i', long, value_name = "FILE|-")]
     input: Option<PathBuf>,
     /// The lines of -i are paths below this URL, taken as they are
     #[arg(long, value_name = "URL", requires = "input")]
-    base: Option<String>,
+    base: Option<OsString>,
     /// Where to: a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout; by default ./NAME
     #[arg(short = 'o', long = "output", value_name = "FILE|DIR|-")]
     target: Option<PathBuf>,
@@ -105,7 +106,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, run run);
+crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, prints |args| args.output.json || args.dry_run, run run);
 
 impl Args {
     /// A shorter file of the final name is the beginning of the remote one.

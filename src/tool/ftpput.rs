@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::cli::args::OutputArgs;
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
@@ -15,7 +16,7 @@ use crate::ftp::part::PartTag;
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
 use crate::net::clock::unix_seconds;
-use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs};
+use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs, url_text};
 use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 use crate::tool::ftp_words;
@@ -78,7 +79,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpput", Args, words &[ftp_words::PUT, ftp_words::ALL], run run);
+crate::cli::tool!("ftpput", Args, words &[ftp_words::PUT, ftp_words::ALL], prints |args| args.output.json || args.dry_run, run run);
 
 fn parse_links(text: &str) -> Result<Links, String> {
     match text {
@@ -118,7 +119,7 @@ impl Args {
 struct StorePlan {
     url: FtpUrl,
     /// What comes from stdin, and its place on the command line.
-    stdin: Option<(usize, FtpUrl)>,
+    stdin: Option<(usize, FtpUrl, File)>,
     orders: Vec<usize>,
     sources: Vec<PutSource>,
 }
@@ -131,8 +132,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run)));
         let mut run = FtpputRun { args: &args, out, servers, summary };
         let StorePlan { url, stdin, orders, sources } = plan;
-        if let Some((order, url)) = stdin
-            && let Err(fault) = run.stdin(&url).await
+        if let Some((order, url, file)) = stdin
+            && let Err(fault) = run.stdin(&url, &file).await
         {
             lock(&run.summary).fail(out, order, &url.to_string(), &fault);
         }
@@ -161,8 +162,7 @@ fn plan(args: &Args) -> Result<StorePlan, Fault> {
     if given.is_empty() {
         return Err(usage("nothing to store".to_owned()).with_hint("ftpput SRC... URL"));
     }
-    let text = last.to_str().ok_or_else(|| usage("the URL is not UTF-8: write %XX".to_owned()))?;
-    let mut url = FtpUrl::parse(text)?;
+    let mut url = FtpUrl::parse(&url_text(last.as_os_str().as_bytes()))?;
     url.ascii |= args.ascii;
     if given.iter().filter(|source| source.as_os_str() == "-").count() + usize::from(args.client.login.reads_stdin())
         > 1
@@ -176,7 +176,7 @@ fn plan(args: &Args) -> Result<StorePlan, Fault> {
             if url.directory {
                 return Err(usage(format!("{url}: stdin needs a name: the URL must not end in a slash")));
             }
-            plan.stdin = Some((order, url.clone()));
+            plan.stdin = Some((order, url.clone(), input::stdin()?));
             files += 1;
             continue;
         }
@@ -255,8 +255,7 @@ impl FtpputRun<'_> {
     }
 
     /// What comes from stdin: it cannot be read twice, so nothing is tried again once bytes were sent.
-    async fn stdin(&mut self, url: &FtpUrl) -> Result<(), Fault> {
-        use std::os::fd::AsFd;
+    async fn stdin(&mut self, url: &FtpUrl, file: &File) -> Result<(), Fault> {
         let args = self.args;
         let mut client = self.servers.take_patiently(url).await?;
         if args.no_clobber && client.stat(&url.path).await?.is_some() {
@@ -267,8 +266,6 @@ impl FtpputRun<'_> {
             reporter(self.out, &self.summary, MirrorDirection::Put, Vec::new())(0, planned);
             return Ok(());
         }
-        let file = std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
-        let file = file.map_err(|error| Fault::local("stdin", &error))?;
         let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
         let shown = bar.clone();
         let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
@@ -280,7 +277,7 @@ impl FtpputRun<'_> {
         let checks = Checks { server: args.transfer.verify, sha256: None };
         let tag = PartTag::of_run()?;
         let put = Put { path, replace, ascii, tag, resume: false, mode, checks, progress };
-        let result = store(&mut client, &put, &transfer::OpenFile { file: &file, size: None, modified: None }).await;
+        let result = store(&mut client, &put, &transfer::OpenFile { file, size: None, modified: None }).await;
         bar.finish();
         self.servers.give_back(url, client);
         let done = result?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, gauge};
+use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge};
 use crate::cli::exit::Exit;
 use crate::cli::output::{FormLog, Output};
 use crate::cli::reload::Reloader;
@@ -25,6 +25,7 @@ use crate::net::activation::ActivatedSockets;
 use crate::net::counters::{CountedConnection, Counter};
 use crate::net::listen::Shutdown;
 use crate::net::reload::Reloaded;
+use crate::net::sandbox::Sandbox;
 
 use service::Logins;
 
@@ -106,6 +107,8 @@ pub struct Args {
     #[command(flatten)]
     operate: OperateArgs,
     #[command(flatten)]
+    confine: ConfineArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -127,10 +130,11 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         return cli::args::print_password_hash(out);
     }
     let operate = args.operate.clone();
-    operate.verdict(out, cli::block_on_threads(serve(args, out, activated)))
+    operate.verdict(out, serve(args, out, activated))
 }
 
-async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
+fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
+    signals::hold_habits()?;
     let limits = UploadLimits {
         max_file: args.max_file_size.unwrap_or(u64::MAX),
         min_free: args.min_free,
@@ -143,8 +147,8 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         (_, _, true) => Rights::DROP_BOX,
         _ => Rights::READ_ONLY,
     };
-    let dir = args.dir.as_deref().unwrap_or_else(|| std::path::Path::new("."));
-    let store = FtpStore::open(dir, rights, limits)?;
+    let dir = args.dir.clone().unwrap_or_else(|| ".".into());
+    let store = FtpStore::open(&dir, rights, limits)?;
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
     if tls.is_none() && args.tls != TlsStart::Try {
@@ -198,20 +202,33 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     let anonymous = users.is_none() || args.anonymous;
     let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
     let service = Arc::new(Logins { store, users, anonymous, xferlog, out: out.clone() });
-    let shutdown = Shutdown::on_signals(args.listen.drain)?;
-    signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
-    signals::tell_of_drain(out, &shutdown, args.listen.drain, || {
-        vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
-    });
-    args.listen.announce(out, scheme, &addresses)?;
-    let open = || -> BoxFuture<'static, _> {
-        let transfers = transfers_open().cast_signed();
-        Box::pin(async move { vec![gauge("transfers_open", "Transfers and listings that run", transfers)] })
-    };
-    OperateArgs::serve_metrics(out, metrics, tls, Box::new(open))?;
-    let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
-    server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;
-    Ok(Exit::OK)
+    let mut appended = appended_files(&args.output, &args.log);
+    appended.extend(args.xferlog.as_deref());
+    args.confine.give_up_root(out, &appended, &[&dir])?;
+    let mut sandbox = Sandbox::default();
+    match rights == Rights::READ_ONLY && service.users.is_none() {
+        true => sandbox.read(&dir),
+        false => sandbox.write(&dir),
+    }
+    args.listen.name_files(&mut sandbox);
+    args.serve.name_files(&mut sandbox);
+    args.confine.enclose(out, &appended, sandbox)?;
+    cli::block_on_threads(async {
+        let shutdown = Shutdown::on_signals(args.listen.drain)?;
+        signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
+        signals::tell_of_drain(out, &shutdown, args.listen.drain, || {
+            vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
+        });
+        args.listen.announce(out, scheme, &addresses)?;
+        let open = || -> BoxFuture<'static, _> {
+            let transfers = transfers_open().cast_signed();
+            Box::pin(async move { vec![gauge("transfers_open", "Transfers and listings that run", transfers)] })
+        };
+        OperateArgs::serve_metrics(out, metrics, tls, Box::new(open))?;
+        let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
+        server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await?;
+        Ok(Exit::OK)
+    })
 }
 
 fn transfers_open() -> u64 {

@@ -143,7 +143,7 @@ impl Args {
     }
 }
 
-crate::cli::tool!("mailq-edit", Args, run run);
+crate::cli::tool!("mailq-edit", Args, prints |args| args.output.json || args.verb == EditVerb::Show, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

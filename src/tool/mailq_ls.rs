@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::cli::args::{OutputArgs, QueueArgs};
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::fault::{Fault, Kind};
@@ -91,7 +92,7 @@ impl QueueSelectArgs {
         let mut ids = Vec::new();
         for id in &self.ids {
             if id == "-" {
-                let text = std::io::read_to_string(std::io::stdin()).map_err(|error| Fault::local("stdin", &error))?;
+                let text = std::io::read_to_string(input::stdin()?).map_err(|error| Fault::local("stdin", &error))?;
                 for line in text.lines().filter(|line| !line.trim().is_empty()) {
                     // The first field, so that lines of mailq-ls can be piped as they are.
                     let id = line.split_whitespace().next().unwrap_or(line);

@@ -230,7 +230,7 @@ impl OutputRecord for RunSummaryRecord {
     }
 }
 
-crate::cli::tool!("mailq-run", Args, logged in log, run run);
+crate::cli::tool!("mailq-run", Args, prints |args| args.output.json || args.dry_run, logged in log, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
@@ -289,6 +289,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             signals::outlive_habits(out, None, Duration::ZERO)?;
             // Deliveries wait for no reader of the records.
             out.queue_all()?;
+            cli::args::tell_ready(out);
         }
         let watcher = {
             let out = out.clone();

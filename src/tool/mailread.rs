@@ -97,7 +97,7 @@ enum MailreadAction {
     Flag,
 }
 
-crate::cli::tool!("mailread", Args, run run);
+crate::cli::tool!("mailread", Args, prints Args::prints, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     args.check()?;
@@ -117,6 +117,11 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 }
 
 impl Args {
+    /// Flags are changed in silence.
+    fn prints(&self) -> bool {
+        self.output.json || self.action != MailreadAction::Flag || self.dry_run
+    }
+
     fn filters(&self) -> bool {
         self.unread || self.from.is_some() || self.to.is_some() || self.subject.is_some()
     }

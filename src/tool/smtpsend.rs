@@ -254,7 +254,14 @@ struct SendWayArgs {
     resolver: ResolverArgs,
 }
 
-crate::cli::tool!("smtpsend", Args, words & [foreign::WORDS]);
+impl Args {
+    /// What was sent is told in JSON only.
+    fn prints(&self) -> bool {
+        self.output.json || self.dry_run || self.way.probe || self.way.quit_after.is_some()
+    }
+}
+
+crate::cli::tool!("smtpsend", Args, words & [foreign::WORDS], prints Args::prints);
 
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {

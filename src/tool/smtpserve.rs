@@ -7,14 +7,16 @@ mod notice;
 mod record;
 mod service;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use tokio::io::AsyncWriteExt;
 
-use crate::cli::args::{ListenArgs, LogArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs};
+use crate::cli::args::{
+    ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs, appended_files,
+};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::reload::Reloader;
@@ -23,9 +25,10 @@ use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::counters::{CountedConnection, Counter, Gauge};
-use crate::net::listen::Shutdown;
+use crate::net::listen::{Listeners, Shutdown};
 use crate::net::places::ClientPlaces;
 use crate::net::reload::Reloaded;
+use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
@@ -99,6 +102,8 @@ pub struct Args {
     #[command(flatten)]
     operate: OperateArgs,
     #[command(flatten)]
+    confine: ConfineArgs,
+    #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -138,10 +143,11 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         return cli::args::print_password_hash(out);
     }
     let operate = args.operate.clone();
-    operate.verdict(out, cli::block_on_threads(serve(args, out, activated)))
+    operate.verdict(out, prepare(args, out, activated))
 }
 
-async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
+fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
+    signals::hold_habits()?;
     let mut domains = Vec::new();
     for domain in &args.domain {
         domains.push(local_domain(domain)?);
@@ -149,14 +155,6 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     let hostname = match args.hostname.clone().or_else(|| args.domain.first().cloned()) {
         Some(name) => local_domain(&name)?,
         None => host_name(),
-    };
-    let checking = args.operate.check_config;
-    let mailboxes = match &args.mailboxes {
-        // What a start would make is no fault of the configuration.
-        Some(directory) if checking && args.create && !directory.exists() => None,
-        Some(directory) if args.create && !checking => Some(Mailboxes::create(directory, &domains)?),
-        Some(directory) => Some(Mailboxes::open(directory, &domains)?),
-        None => None,
     };
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "lmtp"])?;
@@ -173,22 +171,44 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         let fault = Fault::new(Kind::Usage, "nobody to take mail for: no --domain, no --relay-from, no --user-file");
         return Err(fault.into());
     }
-    let queue: Option<Arc<dyn QueueStore>> = match relays {
-        true if checking => {
-            let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
-            queue_open::open_existing(&queue_dir, Process::OneShot, out)?
-                .map(|queue| Arc::new(queue) as Arc<dyn QueueStore>)
+    let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
+    if args.operate.check_config {
+        // What a start would make is no fault of the configuration.
+        if let Some(directory) = args.mailboxes.as_ref().filter(|directory| !args.create || directory.exists()) {
+            Mailboxes::open(directory, &domains)?;
         }
-        true => {
-            let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
-            out.note(&format!("the queue lies in {}", queue_dir.display()));
-            Some(Arc::new(queue_open::open(&queue_dir, Process::LongRunning, out)?))
+        if let Some(directory) = &queue_dir {
+            queue_open::open_existing(directory, Process::OneShot, out)?;
         }
-        false => None,
-    };
-    if checking {
         return args.operate.healthy(out, &args.listen, tls.as_ref());
     }
+    let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
+    let metrics = args.operate.bind_metrics(out)?;
+    let places: Vec<&Path> = args.mailboxes.iter().chain(&queue_dir).map(PathBuf::as_path).collect();
+    let appended = appended_files(&args.output, &args.log);
+    args.confine.give_up_root(out, &appended, &places)?;
+    // From here on as who serves: what is made is his.
+    let mut sandbox = Sandbox::default();
+    let mailboxes = match &args.mailboxes {
+        Some(directory) if args.create => Some(Mailboxes::create(directory, &domains)?),
+        Some(directory) => Some(Mailboxes::open(directory, &domains)?),
+        None => None,
+    };
+    if let Some(mailboxes) = &mailboxes {
+        mailboxes.places().into_iter().for_each(|place| sandbox.write(place));
+    }
+    if let Some(directory) = &queue_dir {
+        out.note(&format!("the queue lies in {}", directory.display()));
+        queue_dir::make(directory)?;
+        sandbox.write(directory);
+    }
+    args.listen.name_files(&mut sandbox);
+    args.serve.name_files(&mut sandbox);
+    args.confine.enclose(out, &appended, sandbox)?;
+    let queue: Option<Arc<dyn QueueStore>> = match &queue_dir {
+        Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
+        None => None,
+    };
     let mut reloader = Reloader::new(out);
     reloader.add_tls(tls.as_ref(), &args.serve);
     reloader.add_users(users.as_ref(), &args.serve);
@@ -225,20 +245,31 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         logins: tokio::sync::Semaphore::new(crate::cli::users::MAX_CONCURRENT_CHECKS),
         out: out.clone(),
     });
-    let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
-    let metrics = args.operate.bind_metrics(out)?;
-    let shutdown = Shutdown::on_signals(args.listen.drain)?;
-    signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
-    signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",
         (false, SmtpTlsStart::Implicit) => "smtps",
         (false, SmtpTlsStart::Starttls) => "smtp",
     };
-    args.listen.announce(out, scheme, &listeners.addresses())?;
-    OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
-    let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
-    let places = ClientPlaces::new(args.listen.max_per_address, args.listen.max_clients);
+    cli::block_on_threads(async move {
+        let shutdown = Shutdown::on_signals(args.listen.drain)?;
+        signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
+        signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
+        args.listen.announce(out, scheme, &listeners.addresses())?;
+        OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
+        serve(args.listen, out, listeners, Arc::new(options), service, shutdown).await
+    })
+}
+
+async fn serve(
+    args: ListenArgs,
+    out: &Output,
+    listeners: Listeners,
+    options: Arc<SmtpServerOptions>,
+    service: Arc<MailReceiver>,
+    shutdown: Shutdown,
+) -> anyhow::Result<Exit> {
+    let (out, during) = (out.clone(), shutdown.clone());
+    let places = ClientPlaces::new(args.max_per_address, args.max_clients);
     let handler = move |mut stream: Stream, address: std::net::SocketAddr| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
         let place = places.take(address.ip());
@@ -263,7 +294,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
             }
         }
     };
-    listeners.serve(args.listen.max_clients, &shutdown, handler).await;
+    listeners.serve(args.max_clients, &shutdown, handler).await?;
     Ok(Exit::OK)
 }
 
@@ -281,11 +312,11 @@ async fn queue_depth(queue: Option<Arc<dyn QueueStore>>) -> Vec<Gauge> {
     states.map(gauge).to_vec()
 }
 
-/// A domain as it is compared: lower case, A-labels.
+/// A domain as it is compared: in one spelling, with A-labels.
 fn local_domain(name: &str) -> Result<String, Fault> {
     let wrong = || Fault::new(Kind::Usage, format!("{name}: not a domain name"));
     address::check_domain(name).map_err(|_| wrong())?;
-    idna::domain_to_ascii(name).map_err(|_| wrong())
+    idna::domain_to_ascii(&address::canonical_domain(name)).map_err(|_| wrong())
 }
 
 fn host_name() -> String {

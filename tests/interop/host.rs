@@ -16,6 +16,8 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("s-nail", "finds what mailread finds in an mbox and writes", s_nail_reads_mboxes),
     trial("jq", "selects files for a report by mail (README)", jq_selects_for_a_report),
     trial("unshare", "a full disk is temporary for the queue", a_full_disk_is_temporary),
+    trial("unshare", "every tool with one family of addresses, without /etc, without room", tools_in_namespaces),
+    trial("faketime", "every tool in 1965 and 2100", tools_with_odd_clocks),
     trial("setpriv", "users without rights submit to the queue of the machine", users_without_rights_submit),
 ];
 
@@ -159,24 +161,56 @@ fn a_full_disk_is_temporary(unshare: &Peer) -> Verdict {
     Verdict::Ok
 }
 
+fn tools_in_namespaces(_: &Peer) -> Verdict {
+    on_each(crate::hosts::namespaces())
+}
+
+fn tools_with_odd_clocks(faketime: &Peer) -> Verdict {
+    let library = format!("usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+    on_each(crate::hosts::clocks(&faketime.root().join(library)))
+}
+
+fn on_each(states: Vec<crate::hosts::HostState>) -> Verdict {
+    let skipped = states.iter().filter_map(|state| crate::hosts::check(state).err()).next();
+    skipped.map_or(Verdict::Ok, Verdict::Skipped)
+}
+
 /// As nobody, without HOME, as a web server's user and a service's.
 fn users_without_rights_submit(setpriv: &Peer) -> Verdict {
-    use std::os::unix::fs::PermissionsExt as _;
     if !rustix::process::geteuid().is_root() {
         return Verdict::Skipped("only root becomes another user".to_owned());
     }
+    for (runner, mode) in [(0, 0o1733), (4000, 0o3733)] {
+        users_submit_to(runner, mode, setpriv);
+    }
+    Verdict::Ok
+}
+
+/// The queue belongs to this user, who runs mailq-run.
+fn users_submit_to(runner: u32, drop_mode: u32, setpriv: &Peer) {
+    use std::os::unix::fs::PermissionsExt as _;
     let host = temp_dir();
     let path = |name: &str, mode: u32| {
         let path = host.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
+        std::os::unix::fs::chown(&path, Some(runner), Some(runner)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         path
     };
     let queue = path("queue", 0o700);
     // Programs may lie where nobody can go.
-    std::fs::copy(binary("smtpsend"), host.path().join("sendmail")).unwrap();
-    std::fs::copy(binary("mailq-ls"), host.path().join("mailq-ls")).unwrap();
+    for (name, copy) in [("smtpsend", "sendmail"), ("mailq-ls", "mailq-ls"), ("mailq-run", "mailq-run")] {
+        std::fs::copy(binary(name), host.path().join(copy)).unwrap();
+    }
     path("", 0o711);
+    let run = || {
+        let mut command = setpriv.command("setpriv", host.path());
+        let id = runner.to_string();
+        command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(host.path().join("mailq-run"));
+        command.args(["--smarthost", "smtp://127.0.0.1:1", "--queue-dir"]).arg(&queue);
+        let run = finish(command, format!("as {runner}: mailq-run"), None, LIMIT);
+        assert!(run.status == 0 && run.stderr.is_empty(), "{run}");
+    };
     let as_user = |user: u32, args: &[&str], input: &str| {
         let mut command = setpriv.command("setpriv", host.path());
         let id = user.to_string();
@@ -187,7 +221,7 @@ fn users_without_rights_submit(setpriv: &Peer) -> Verdict {
     };
     // Before the administrator has set it up: loud, and nothing is made.
     as_user(65534, &["-i", "root"], "x\n").exits(78).says("install-sendmail");
-    let drop = path("queue-drop", 0o1733);
+    let drop = path("queue-drop", drop_mode);
     as_user(65534, &["-t"], "To: root\nSubject: nobody's\n\nx\n").silent_success();
     as_user(33, &["-i", "ops@b.test"], "Subject: another's\n\nx\n").silent_success();
     // Each sees his own; neither lists the directory.
@@ -211,11 +245,10 @@ fn users_without_rights_submit(setpriv: &Peer) -> Verdict {
     // Somebody took the name of another's folder.
     std::fs::create_dir(drop.join("4242")).unwrap();
     as_user(4242, &["-i", "late@b.test"], "Subject: late\n\nx\n").silent_success();
-    let run = tool("mailq-run").args(["--smarthost", "smtp://127.0.0.1:1", "--queue-dir"]).arg(&queue).run();
-    run.exits(0);
+    run();
     let queued = tool("mailq-ls").arg("--queue-dir").arg(&queue).run();
     for address in [" root@", "ops@b.test", "late@b.test"] {
-        assert!(queued.exits(0).text().replace('\t', " ").contains(address), "{address}: {queued}\n{run}");
+        assert!(queued.exits(0).text().replace('\t', " ").contains(address), "{address}: {queued}");
     }
     // The queue is not theirs, and each still sees his own.
     assert!(as_user(33, &["-bp"], "").exits(0).text().contains("ops@b.test"));
@@ -224,7 +257,6 @@ fn users_without_rights_submit(setpriv: &Peer) -> Verdict {
     mine.arg("--queue-dir").arg(&queue).run().exits(0).prints("from userid 33);");
     let gone = tool("mailq-edit").args(["rm", "--domain", "b.test", "--queue-dir"]).arg(&queue).run();
     gone.exits(0);
-    tool("mailq-run").args(["--smarthost", "smtp://127.0.0.1:1", "--queue-dir"]).arg(&queue).run().exits(0);
+    run();
     as_user(33, &["-bp"], "").exits(0).prints("Mail queue is empty");
-    Verdict::Ok
 }

@@ -35,14 +35,19 @@ mod ftp_matrix;
 mod ftp_mirror;
 mod ftp_server;
 mod ftp_servers;
+#[allow(unused_imports, reason = "the scripted peers of the other tests")]
 #[path = "../tools/harness.rs"]
 mod harness;
 #[path = "../tools/hierarchy.rs"]
 mod hierarchy;
 mod host;
+#[allow(unused_imports, reason = "its own tests are not compiled here")]
+#[path = "../tools/hosts.rs"]
+mod hosts;
 #[path = "../tools/lies.rs"]
 mod lies;
 mod mail;
+mod package;
 mod peers;
 mod queue;
 #[path = "../tools/random.rs"]
@@ -52,6 +57,8 @@ mod random;
 mod readme;
 #[path = "../tools/schema.rs"]
 mod schema;
+#[path = "../tools/scripted.rs"]
+mod scripted;
 mod servers;
 #[path = "../tools/signer.rs"]
 mod signer;
@@ -66,6 +73,7 @@ fn main() -> std::process::ExitCode {
         mail::TRIALS,
         delivery::TRIALS,
         queue::TRIALS,
+        package::TRIALS,
         dns::TRIALS,
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,

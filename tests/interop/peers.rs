@@ -64,7 +64,10 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("groff", "groff", &["groff-base"]),
     ("mandoc", "mandoc", &["mandoc"]),
     ("jq", "jq", &["jq"]),
+    ("debootstrap", "debootstrap", &["debootstrap", "wget"]),
+    ("systemd", "systemd-nspawn", &["systemd-container"]),
     ("unshare", "unshare", &["util-linux"]),
+    ("faketime", "faketime", &["faketime", "libfaketime"]),
     ("setpriv", "setpriv", &["util-linux"]),
 ];
 
@@ -214,6 +217,7 @@ impl Peer {
             perl.dedup();
             command.env("PERL5LIB", std::env::join_paths(perl).expect("PERL5LIB"));
             let groff = root.join("usr/share/groff/current");
+            command.env("DEBOOTSTRAP_DIR", root.join("usr/share/debootstrap"));
             command.env("GROFF_FONT_PATH", groff.join("font")).env("GROFF_TMAC_PATH", groff.join("tmac"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -326,7 +330,7 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 /// `target/peers`, or what `APPLAYER_PEERS` names.
-fn peers_folder() -> PathBuf {
+pub(crate) fn peers_folder() -> PathBuf {
     let default = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers");
     std::env::var_os("APPLAYER_PEERS").map_or_else(default, PathBuf::from)
 }

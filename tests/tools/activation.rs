@@ -1,24 +1,28 @@
 //! Socket activation (sd_listen_fds(3)): a shell takes the place of the service manager. It gets the sockets as its stdin
 //! and stderr, moves them to the descriptors 3 and 4, and becomes the server.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Done, LIMIT, binary, finish, temp_dir, tool, wait};
 
 const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
 
-/// The server with these descriptors from 3 on; its stderr goes to `dir/stderr`.
-fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Command {
+/// The program with these descriptors from 3 on; its stderr goes to `dir/stderr`.
+fn passing(dir: &Path, program: &Path, variables: &str, passed: Vec<OwnedFd>) -> Command {
     let script = format!(
         "exec {} 0</dev/null 2>stderr; export {variables}; exec \"$0\" \"$@\"",
         ["", "3<&0", "3<&0 4<&2"][passed.len()]
     );
     let mut command = Command::new("sh");
-    command.arg("-c").arg(script).arg(binary(name)).current_dir(dir).stdout(Stdio::piped());
+    command.arg("-c").arg(script).arg(program).current_dir(dir).stdout(Stdio::piped());
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir).stdin(Stdio::null());
     let mut passed = passed.into_iter();
     if let Some(fd) = passed.next() {
@@ -27,8 +31,17 @@ fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Com
     if let Some(fd) = passed.next() {
         command.stderr(fd);
     }
+    command
+}
+
+const ZONE: &str = "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
+
+/// The server with these descriptors.
+fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Command {
+    let mut command = passing(dir, &binary(name), variables, passed);
     std::fs::create_dir_all(dir.join("mail/bob/new")).unwrap();
-    std::fs::write(dir.join("zone"), "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n").unwrap();
+    std::fs::write(dir.join("zone"), ZONE).unwrap();
+    command.args(crate::harness::staying_root(name));
     match name {
         "ftpserve" => command.arg("mail"),
         "smtpserve" => command.args(["--domain", "a.test", "--mailboxes", "mail"]),
@@ -202,4 +215,145 @@ fn sockets_for_another_process_are_left_alone() {
         answers(name, own);
         server.stop();
     }
+}
+
+/// The values of a key in a unit file.
+fn values(unit: &str, key: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(dist().join("systemd").join(unit)).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned).collect()
+}
+
+fn dist() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("dist")
+}
+
+/// What the examples of `dist/default` name, below `dir`.
+fn lay_out(dir: &Path) {
+    for folder in ["etc/applayer/zones", "var/lib/applayer/mail", "var/lib/ftpserve", "queue"] {
+        std::fs::create_dir_all(dir.join(folder)).unwrap();
+    }
+    let etc = dir.join("etc/applayer");
+    let made = rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).unwrap();
+    let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+    let hash = tool("smtpserve").arg("--hash-password").stdin("secret\n").run();
+    let users = format!("joe:{}", hash.text());
+    let zone = format!("$ORIGIN example.org.\n{ZONE}");
+    for (name, text) in [
+        ("ftp.pem", &pem),
+        ("mail.pem", &pem),
+        ("ftp-users", &users),
+        ("mail-users", &users),
+        ("zones/example.org", &zone),
+    ] {
+        std::fs::write(etc.join(name), text).unwrap();
+        std::fs::set_permissions(etc.join(name), Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// Gives everything below `dir` to a user.
+fn give(dir: &Path, user: u32) {
+    std::os::unix::fs::chown(dir, Some(user), Some(user)).unwrap();
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        give(&entry.unwrap().path(), user);
+    }
+}
+
+/// One service: its ExecStart line, with the options that its file in `dist/default` shows, the sockets of its socket unit, and a
+/// service manager that listens.
+fn runs_as_its_unit_says(service: &str, user: Option<u32>) {
+    let dir = temp_dir();
+    lay_out(dir.path());
+    let exec = values(&format!("{service}.service"), "ExecStart").remove(0);
+    let mut words = exec.split(' ');
+    let name = words.next().unwrap().strip_prefix("/usr/bin/").unwrap();
+    let program = dir.path().join(name);
+    // Another process copies: a descriptor of ours, which some other test's child has for a moment, would keep it from running.
+    assert!(Command::new("cp").arg(binary(name)).arg(&program).status().unwrap().success());
+    let defaults = std::fs::read_to_string(dist().join("default").join(service.trim_end_matches("-once"))).unwrap();
+    let mut args: Vec<String> = Vec::new();
+    for word in words {
+        let Some(variable) = word.strip_prefix('$') else {
+            args.push(word.to_owned());
+            continue;
+        };
+        let assigned = format!("{variable}=\"");
+        let example = defaults.lines().find_map(|line| line.strip_prefix('#')?.strip_prefix(&assigned)).unwrap();
+        assert!(defaults.lines().any(|line| line.starts_with(&assigned)), "{service}: {variable} is not set");
+        let below = format!(" {}/", dir.path().display());
+        let options = format!(" {}", example.trim_end_matches('"')).replace(" /", &below);
+        args.extend(options.split_whitespace().map(str::to_owned));
+    }
+    let (mut sockets, mut addresses): (Vec<OwnedFd>, Vec<SocketAddr>) = Default::default();
+    if dist().join(format!("systemd/{service}.socket")).exists() {
+        let (tcp, udp) = pair();
+        let address = tcp.local_addr().unwrap();
+        let socket = format!("{service}.socket");
+        addresses.extend(values(&socket, "ListenStream").iter().map(|_| address));
+        if !values(&socket, "ListenDatagram").is_empty() {
+            sockets.push(udp.into());
+        }
+        sockets.push(tcp.into());
+    }
+    let notified = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    notified.set_read_timeout(Some(LIMIT)).unwrap();
+    if let Some(user) = user {
+        give(dir.path(), user);
+    }
+    let variables = format!("LISTEN_PID=$$ WATCHDOG_PID=$$ LISTEN_FDS={}", sockets.len());
+    let mut command = passing(dir.path(), &program, &variables, sockets);
+    command.args(&args).env("NOTIFY_SOCKET", dir.path().join("notify")).env("WATCHDOG_USEC", "100000");
+    command.env("APPLAYER_QUEUE", dir.path().join("queue"));
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let child = command.spawn().unwrap();
+    if exec.contains("mailq-run") && !exec.contains("--watch") {
+        assert!(wait(child, LIMIT).0.success(), "{service}");
+        return;
+    }
+    let heard = || {
+        let mut bytes = [0; 100];
+        let length = notified.recv(&mut bytes).unwrap_or_else(|error| {
+            let said = std::fs::read_to_string(dir.path().join("stderr")).unwrap_or_default();
+            panic!("{service} {args:?}: {error}: {said}")
+        });
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let wait_for = |wanted: &str| while !heard().starts_with(wanted) {};
+    let signal = |kind| crate::harness::signal(child.id(), kind);
+    wait_for("READY=1");
+    wait_for("WATCHDOG=1");
+    wait_for("WATCHDOG=1");
+    for address in addresses {
+        match name {
+            "dnsserve" => {
+                let asked = tool("dnsq").args([&format!("@{address}"), "--short", "ns.example.org", "A"]).run();
+                asked.exits(0).prints("192.0.2.1");
+            }
+            _ => answers(name, address),
+        }
+    }
+    if name == "dnsserve" {
+        signal(rustix::process::Signal::HUP);
+        wait_for("RELOADING=1\nMONOTONIC_USEC=");
+        wait_for("READY=1");
+    }
+    signal(rustix::process::Signal::TERM);
+    wait_for("STOPPING=1");
+    assert!(wait(child, LIMIT).0.success(), "{service}");
+}
+
+#[test]
+fn every_service_runs_as_its_unit_says_as_root_and_as_another_user() {
+    let units = std::fs::read_dir(dist().join("systemd")).unwrap();
+    let services =
+        units.filter_map(|unit| unit.unwrap().file_name().to_str()?.strip_suffix(".service").map(str::to_owned));
+    let services: Vec<String> = services.collect();
+    assert_eq!(services.len(), 6);
+    let users = if rustix::process::geteuid().is_root() { &[None, Some(4000)][..] } else { &[None] };
+    std::thread::scope(|scope| {
+        for service in &services {
+            scope.spawn(|| users.iter().for_each(|user| runs_as_its_unit_says(service, *user)));
+        }
+    });
 }

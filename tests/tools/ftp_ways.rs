@@ -206,13 +206,16 @@ fn the_server_hangs_up_between_files() {
     }
 }
 
-/// The same of uploads. Commands and listings are not begun again by themselves: what they have done is no secret.
+/// The same of uploads and listings. Commands are not begun again by themselves: what they have done is no secret.
 #[test]
 fn the_server_hangs_up_between_others() {
     let ends = |end: &'static str, goodbye: &'static str| {
         ftp_peer(move |session, verb, path| {
             if session.memory == 1 {
                 return Some(String::new());
+            }
+            if path.contains("not-there") {
+                return Some("550 no such directory\r\n".to_owned());
             }
             let reply = match answer(session, &lists("type=dir; d\r\ntype=file;size=3; f\r\n"), verb, path) {
                 None if verb == end => Some("250 ok\r\n".to_owned()),
@@ -226,7 +229,7 @@ fn the_server_hangs_up_between_others() {
         for (end, name, args, status) in [
             ("RNTO", "ftpput", &["-r", "-j1", "many", "URL/"][..], 0),
             ("MKD", "ftpdo", &["URL/", "mkdir", "a", "b"], 3),
-            ("MLSD", "ftpls", &["-R", "URL/"], 75),
+            ("MLSD", "ftpls", &["-R", "--max-depth", "3", "URL/"], 0),
         ] {
             let (foe, work) = (ends(end, goodbye), temp_dir());
             std::fs::create_dir(work.path().join("many")).unwrap();
@@ -235,6 +238,9 @@ fn the_server_hangs_up_between_others() {
             assert_eq!(done.status, status, "{goodbye:?}: {done}\n{:?}", foe.heard());
             if name == "ftpput" {
                 assert_eq!(done.records_of("transfer").len(), 6, "{done}");
+            }
+            if name == "ftpls" {
+                assert_eq!(done.records_of("entry").len(), 6, "{done}");
             }
         }
     }

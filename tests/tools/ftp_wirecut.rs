@@ -191,7 +191,7 @@ impl Bench {
         let tree = FtpStore::open(self.served.path(), Rights::ALL, store::UploadLimits::default()).unwrap();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move {
-            server::serve(vec![(listeners, false)], 100, &stop, options, Arc::new(Open(tree))).await;
+            server::serve(vec![(listeners, false)], 100, &stop, options, Arc::new(Open(tree))).await.unwrap();
         });
         let mut relays = tokio::task::JoinSet::new();
         relays.spawn(relay(self.ports.control.clone(), server, wire.clone()));

@@ -1,21 +1,22 @@
-//! Starts the binaries: a builder for one-off tools ([`tool`]), one for servers ([`server`]), and scripted peers
-//! ([`peer`], [`hanging`], [`refusing`], [`udp_peer`]). Every process has a clean environment, a temporary HOME and a hard
+//! Starts the binaries: a builder for one-off tools ([`tool`]), one for servers ([`server`]), and the scripted peers of
+//! [`crate::scripted`]. Every process has a clean environment, a temporary HOME and a hard
 //! limit; a failure prints the whole story.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+pub(crate) use crate::scripted::{Conn, Peer, hanging, peer, refusing, saying, udp_peer};
 
 /// A process that runs longer than this is ended and the test fails.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -42,6 +43,14 @@ pub(crate) fn binary(name: &str) -> PathBuf {
         other => panic!("no binary called {other}"),
     };
     PathBuf::from(path)
+}
+
+/// What lets a server go on as root, where the tests run as root and serve what is root's.
+pub(crate) fn staying_root(name: &str) -> &'static [&'static str] {
+    match name.ends_with("serve") && rustix::process::geteuid().is_root() {
+        true => &["--run-as", "root", "--i-know"],
+        false => &[],
+    }
 }
 
 /// A run of one of our tools; finish with [`Run::run`].
@@ -71,6 +80,7 @@ pub(crate) struct Run {
     stdout_file: Option<PathBuf>,
     stalled: bool,
     limits: Vec<String>,
+    gives_up_root: bool,
 }
 
 impl Run {
@@ -86,6 +96,7 @@ impl Run {
             stdout_file: None,
             stalled: false,
             limits: Vec::new(),
+            gives_up_root: false,
         }
     }
 
@@ -150,6 +161,12 @@ impl Run {
         self
     }
 
+    /// A server that root starts becomes somebody else, as its own arguments say.
+    pub(crate) fn gives_up_root(mut self) -> Run {
+        self.gives_up_root = true;
+        self
+    }
+
     /// The tool's umask is 0.
     pub(crate) fn umask(mut self) -> Run {
         self.limits.push("umask 0".to_owned());
@@ -168,6 +185,14 @@ impl Run {
         self
     }
 
+    /// The shell's redirections before the tool begins, such as `<&-` for a closed stdin.
+    pub(crate) fn streams(mut self, redirections: &str) -> Run {
+        if !redirections.is_empty() {
+            self.limits.push(format!("exec {redirections}"));
+        }
+        self
+    }
+
     fn command(&self, home: &Path) -> Command {
         let mut command = match self.limits.is_empty() {
             true => Command::new(binary(&self.name)),
@@ -178,6 +203,9 @@ impl Run {
                 command
             }
         };
+        if !self.gives_up_root {
+            command.args(staying_root(&self.name));
+        }
         command.args(&self.args).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -215,7 +243,8 @@ impl Run {
         }
         let done = finish(command, line, self.stdin.take(), LIMIT);
         crate::dns_cut::says_nothing_of_the_library(&done);
-        if !self.closed_stdout && self.stdout_file.is_none() {
+        let redirected = self.limits.iter().any(|limit| limit.starts_with("exec"));
+        if !self.closed_stdout && self.stdout_file.is_none() && !redirected {
             crate::schema::assert_printed_records_match(&done.line, &done.stdout, done.status);
         }
         done
@@ -541,135 +570,6 @@ impl Drop for Server {
             crate::schema::assert_printed_records_match(&self.line, self.stdout.text().as_bytes(), 0);
         }
     }
-}
-
-/// One connection of a scripted peer.
-pub(crate) struct Conn {
-    reader: BufReader<TcpStream>,
-}
-
-impl Conn {
-    fn new(stream: TcpStream) -> Conn {
-        stream.set_read_timeout(Some(LIMIT)).expect("a read limit");
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        Conn { reader: BufReader::new(stream) }
-    }
-
-    /// The next line without its line end; `None` at the end of the stream.
-    pub(crate) fn line(&mut self) -> Option<String> {
-        let mut line = Vec::new();
-        match self.reader.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()),
-        }
-    }
-
-    /// Sends bytes as they are; false when the other side has gone.
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.reader.get_mut().write_all(bytes.as_ref()).is_ok()
-    }
-
-    /// Reads and forgets until the other side closes.
-    pub(crate) fn until_closed(&mut self) {
-        drop(std::io::copy(&mut self.reader, &mut std::io::sink()));
-    }
-
-    /// The stream itself, with the reader's buffer around it.
-    pub(crate) fn stream(&mut self) -> &mut BufReader<TcpStream> {
-        &mut self.reader
-    }
-}
-
-/// A scripted TCP peer on loopback: `script` runs once a connection, each in a thread of its own.
-pub(crate) fn peer(script: impl Fn(Conn) + Send + Sync + 'static) -> Peer {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    let addr = listener.local_addr().expect("its address");
-    let stopped = Arc::new(AtomicBool::new(false));
-    let script = Arc::new(script);
-    let stop = Arc::clone(&stopped);
-    let accepting = thread::spawn(move || {
-        for stream in listener.incoming() {
-            if stop.load(Ordering::SeqCst) {
-                return;
-            }
-            let script = Arc::clone(&script);
-            if let Ok(stream) = stream {
-                thread::spawn(move || script(Conn::new(stream)));
-            }
-        }
-    });
-    Peer { addr, stopped, accepting: Some(accepting) }
-}
-
-/// A peer that accepts, reads everything and never says a word.
-pub(crate) fn hanging() -> Peer {
-    peer(|mut conn| conn.until_closed())
-}
-
-/// A peer that says these bytes to everybody and hangs up.
-pub(crate) fn saying(bytes: &'static [u8]) -> Peer {
-    peer(move |mut conn| {
-        conn.send(bytes);
-        drop(conn.stream().get_ref().shutdown(std::net::Shutdown::Write));
-        conn.until_closed();
-    })
-}
-
-/// A scripted peer; dropping it stops accepting.
-pub(crate) struct Peer {
-    /// Where it listens.
-    pub(crate) addr: SocketAddr,
-    stopped: Arc<AtomicBool>,
-    accepting: Option<JoinHandle<()>>,
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread that waits in accept.
-        drop(TcpStream::connect(self.addr));
-        if let Some(accepting) = self.accepting.take() {
-            drop(accepting.join());
-        }
-    }
-}
-
-/// A loopback port where nothing listens, for as long as the value lives: bound on TCP and UDP, so nobody else can take
-/// it; connecting is refused, datagrams are never answered.
-pub(crate) fn refusing() -> Refusing {
-    for _ in 0..100 {
-        let udp = UdpSocket::bind("127.0.0.1:0").expect("a loopback port");
-        let addr = udp.local_addr().expect("its address");
-        let tcp = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        if tcp.bind(&addr.into()).is_ok() {
-            return Refusing { addr, _tcp: tcp, _udp: udp };
-        }
-    }
-    panic!("no port that is free on TCP and UDP")
-}
-
-/// See [`refusing`].
-pub(crate) struct Refusing {
-    /// The address.
-    pub(crate) addr: SocketAddr,
-    _tcp: socket2::Socket,
-    _udp: UdpSocket,
-}
-
-/// A scripted UDP peer: `script` maps a datagram to the datagrams that go back. TCP to the same port is refused.
-pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback port");
-    let addr = socket.local_addr().expect("its address");
-    socket.set_read_timeout(Some(LIMIT)).expect("a read limit");
-    thread::spawn(move || {
-        let mut buffer = [0; 65536];
-        while let Ok((count, from)) = socket.recv_from(&mut buffer) {
-            for answer in script(&buffer[..count]) {
-                drop(socket.send_to(&answer, from));
-            }
-        }
-    });
-    addr
 }
 
 /// The rounds of a long test, one that `make soak` names: `short` of them in the normal run. In `make soak` they are

@@ -441,3 +441,31 @@ fn fail_sync(n: usize) {
     tool("mailq-run").arg("--queue-dir").arg(queue.path()).run().silent_success();
     assert_eq!(std::fs::read_dir(queue.path().join("body")).unwrap().count(), 0, "sync {n}: no body is left");
 }
+
+#[test]
+fn a_kill_in_an_upgrade_leaves_the_old_layout_or_the_new_one() {
+    let list = |queue: &Path| tool("mailq-ls").arg("--queue-dir").arg(queue);
+    for count in 0.. {
+        let queue = memory_dir();
+        for name in ["body", "owners"] {
+            std::fs::create_dir(queue.path().join(name)).unwrap();
+        }
+        let database = queue.path().join("queue.db");
+        let old = rusqlite::Connection::open(&database).unwrap();
+        old.execute_batch(include_str!("../data/queue/layout-1.sql")).unwrap();
+        drop(old);
+        let command = list(queue.path()).env("LD_PRELOAD", recorder()).env("IOLOG_DIR", queue.path());
+        let killed = command.env("IOLOG_KILL", count.to_string()).run();
+        let backup = queue.path().join("queue.db.v1.bak");
+        let found = rusqlite::Connection::open(&database).unwrap();
+        let version: i64 = found.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert!(version == 1 || version == 2 && backup.exists(), "killed after {count}: layout {version}");
+        drop(found);
+        list(queue.path()).run().exits(0).prints("x@one.test").prints("y@two.test");
+        assert!(backup.exists() && !queue.path().join("queue.db.v1.bak.new").exists());
+        if killed.status == 0 {
+            assert!(version == 2 && count > 10, "{count} operations");
+            break;
+        }
+    }
+}

@@ -194,6 +194,7 @@ fn a_watching_runner_delivers_while_nobody_reads() {
 fn a_server_whose_reader_went_away_says_so_once() {
     let zone = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dns/example.test.zone");
     let mut command = Command::new(binary("dnsserve"));
+    command.args(crate::harness::staying_root("dnsserve"));
     command.args(["--listen", "127.0.0.1:0", "--json", zone]).env_clear();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();

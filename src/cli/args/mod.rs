@@ -1,15 +1,21 @@
 //! Argument groups that tools share: the same letter means the same thing everywhere.
 
+mod confine;
 mod net;
 mod operate;
 mod serve;
 
-pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs};
+pub use confine::{ConfineArgs, appended_files};
+pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs, proxy};
 pub use operate::{Gauges, LogArgs, OperateArgs, gauge};
-pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash};
+pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash, tell_ready};
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+
+use clap::parser::RawValues;
+use clap::value_parser;
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -32,7 +38,7 @@ pub struct OutputArgs {
     pub json: bool,
     /// Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N
     #[arg(long, value_name = "FILE|fd:N")]
-    pub report: Option<String>,
+    pub report: Option<OsString>,
     /// No progress, warnings or hints; errors stay
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -45,6 +51,13 @@ pub struct OutputArgs {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Colour,
+    // Both are read before the command line is parsed: see `options_file`.
+    /// Read options from FILE, one per line, instead of the default files; - reads none
+    #[arg(long, value_name = "FILE|-", help_heading = "Options files")]
+    pub config: Option<PathBuf>,
+    /// Print the options in force, with the origin of each, and end
+    #[arg(long, help_heading = "Options files")]
+    pub show_config: bool,
 }
 
 impl OutputArgs {
@@ -57,6 +70,30 @@ impl OutputArgs {
             Colour::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
         }
     }
+}
+
+/// The argument that must be UTF-8 and is not, as usage names it, with its bytes: clap says only that there is one.
+pub(super) fn not_utf8(command: fn() -> clap::Command, arguments: &[OsString]) -> Option<(String, OsString)> {
+    let mut named = command();
+    named.build();
+    let takes_bytes = [value_parser!(OsString), value_parser!(PathBuf)].map(|parser| parser.type_id());
+    let is_text =
+        |arg: &&clap::Arg| arg.get_action().takes_values() && !takes_bytes.contains(&arg.get_value_parser().type_id());
+    let texts: Vec<_> =
+        named.get_arguments().filter(is_text).map(|arg| (arg.get_id().clone(), arg.to_string())).collect();
+    // Read once more, as bytes. What stands in no value is a flag.
+    let bytes = texts.iter().fold(command().ignore_errors(true), |command, (id, _)| {
+        command.mut_arg(id, |arg| arg.value_parser(value_parser!(OsString)))
+    });
+    let matches = bytes.try_get_matches_from(arguments).ok();
+    let odd = |values: RawValues<'_>| values.map(ToOwned::to_owned).find(|value: &OsString| value.to_str().is_none());
+    let mut values = texts.into_iter().filter_map(|(id, usage)| {
+        let values = matches.as_ref()?.try_get_raw(id.as_str()).ok().flatten()?;
+        Some((usage, odd(values)?))
+    });
+    let flag =
+        || arguments.iter().find(|word| word.to_str().is_none()).map(|word| ("argument".to_owned(), word.clone()));
+    values.next().or_else(flag)
 }
 
 /// True when a question can be put to a person.

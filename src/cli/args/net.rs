@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::output::Output;
@@ -11,7 +11,7 @@ use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
 use crate::net::dial::{Dialer, Family};
 use crate::net::login::Login;
-use crate::net::proxy::{self, Proxy};
+use crate::net::proxy::ProxyChoice;
 use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::secret::Secret;
@@ -47,23 +47,17 @@ pub struct NetArgs {
 }
 
 impl NetArgs {
-    /// A dialer for `host` under the URL scheme `scheme`: the `--proxy` flag, else `SCHEME_proxy` and `all_proxy`
-    /// unless `no_proxy` covers the host.
+    /// A dialer for `port` of `host` under the URL scheme `scheme`: the `--proxy` flag, else `SCHEME_proxy` and `all_proxy`
+    /// unless `no_proxy` covers them. For no host in particular there is no proxy.
     ///
     /// # Errors
     ///
     /// `Usage` if the proxy is no URL of one.
-    pub fn dialer(&self, scheme: &str, host: &str) -> Result<Dialer, Fault> {
-        let family = match (self.ipv4, self.ipv6) {
-            (true, _) => Family::V4,
-            (_, true) => Family::V6,
-            _ => Family::Any,
-        };
-        let proxy = match self.proxy.as_deref() {
-            Some("none" | "") => None,
-            Some(url) => Some(Proxy::parse(url)?),
-            None => environment_proxy(scheme, host)?,
-        };
+    pub fn dialer(&self, scheme: &str, host: &str, port: u16) -> Result<Dialer, Fault> {
+        let family = Family::of_flags(self.ipv4, self.ipv6);
+        let in_question = self.proxy.is_some() || !host.is_empty();
+        let proxy = if in_question { proxy(self.proxy.as_deref(), scheme)? } else { None };
+        let proxy = proxy.and_then(|proxy| proxy.on_the_way(host, port));
         let connect_timeout = match self.max_time {
             Some(whole) => self.connect_timeout.min(whole),
             None => self.connect_timeout,
@@ -78,16 +72,22 @@ impl NetArgs {
     }
 }
 
-fn environment_proxy(scheme: &str, host: &str) -> Result<Option<Proxy>, Fault> {
+/// The proxy that `--proxy` names, else `SCHEME_proxy` or `all_proxy`, save for what `no_proxy` covers.
+///
+/// # Errors
+///
+/// `Usage` if it is no URL of a proxy.
+pub fn proxy(flag: Option<&str>, scheme: &str) -> Result<Option<ProxyChoice>, Fault> {
     let variable = |name: &str| {
         let found = std::env::var(name.to_ascii_lowercase()).or_else(|_| std::env::var(name.to_ascii_uppercase()));
         found.ok().filter(|value| !value.is_empty())
     };
-    let Some(url) = variable(&format!("{scheme}_proxy")).or_else(|| variable("all_proxy")) else { return Ok(None) };
-    if variable("no_proxy").is_some_and(|list| proxy::bypass(&list, host)) {
-        return Ok(None);
-    }
-    Proxy::parse(&url).map(Some)
+    let (url, except) = match flag {
+        Some("none" | "") => return Ok(None),
+        Some(url) => (Some(url.to_owned()), None),
+        None => (variable(&format!("{scheme}_proxy")).or_else(|| variable("all_proxy")), variable("no_proxy")),
+    };
+    url.map(|url| ProxyChoice::new(&url, except.unwrap_or_default())).transpose()
 }
 
 /// Whether and how to use TLS.
@@ -183,7 +183,7 @@ pub struct LoginArgs {
     pub user: Option<String>,
     /// Read the password from the first line of FILE, or of stdin
     #[arg(long, value_name = "FILE|-", conflicts_with = "password_command")]
-    pub password_file: Option<String>,
+    pub password_file: Option<PathBuf>,
     /// Read the password from the first line that CMD prints
     #[arg(long, value_name = "CMD")]
     pub password_command: Option<String>,
@@ -195,7 +195,7 @@ pub struct LoginArgs {
 impl LoginArgs {
     /// True when the password is to come from stdin, which then nobody else may read.
     pub fn reads_stdin(&self) -> bool {
-        self.password_file.as_deref() == Some("-")
+        self.password_file.as_deref() == Some(Path::new("-"))
     }
 
     /// The login for `host`: user from `--user`, the URL or netrc, password from `--password-file`,
@@ -324,11 +324,8 @@ mod tests {
         std::fs::write(&path, "from file\nmore\n").unwrap();
         let netrc = directory.path().join("netrc");
         std::fs::write(&netrc, "machine a.test login alice password fromnetrc\n").unwrap();
-        let file = LoginArgs {
-            password_file: Some(path.to_string_lossy().into_owned()),
-            netrc_file: Some(netrc.clone()),
-            ..LoginArgs::default()
-        };
+        let file =
+            LoginArgs { password_file: Some(path.clone()), netrc_file: Some(netrc.clone()), ..LoginArgs::default() };
         let login = file.login(&quiet(), "a.test", Some("bob"), Some(&Secret::new("url".into()))).unwrap().unwrap();
         assert_eq!((login.user.as_str(), login.password.expose().as_str()), ("bob", "from file"));
         let netrc = LoginArgs { netrc_file: Some(netrc), ..LoginArgs::default() };

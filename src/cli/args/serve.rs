@@ -1,6 +1,6 @@
 //! Arguments of servers, and of the tools around the queue.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::secret;
 use crate::cli::units;
 use crate::cli::users::{self, Users};
 use crate::fault::{Fault, Kind};
-use crate::net::activation::ActivatedSockets;
+use crate::net::activation::{self, ActivatedSockets};
 use crate::net::deadline::Limits;
 use crate::net::listen::Listeners;
 use crate::net::literal;
@@ -73,15 +74,14 @@ pub struct ServeArgs {
 }
 
 impl ListenArgs {
-    /// The sockets that the service manager passed, else what `--listen` says, else `default`. Needs a running tokio
-    /// runtime.
+    /// The sockets that the service manager passed, else what `--listen` says, else `default`.
     ///
     /// # Errors
     /// [`Kind::Config`] for passed sockets that are not TCP; as [`Listeners::bind`].
     pub fn bind(&self, default: &str, activated: ActivatedSockets) -> Result<Listeners, Fault> {
         match activated.tcp_only()? {
             none if none.is_empty() => Listeners::bind(&self.listen, default),
-            passed => Listeners::activated(passed),
+            passed => Ok(Listeners::activated(passed)),
         }
     }
 
@@ -102,11 +102,7 @@ impl ListenArgs {
             text.push('\n');
             write_whole(path, text.as_bytes())?;
         }
-        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
-            && let Err(error) = notify_ready(&socket)
-        {
-            out.warn(&format!("NOTIFY_SOCKET: {error}"));
-        }
+        tell_ready(out);
         Ok(())
     }
 }
@@ -154,6 +150,13 @@ impl ServeArgs {
     }
 }
 
+/// Tells the service manager that a server or watcher is ready. Needs a running tokio runtime.
+pub fn tell_ready(out: &Output) {
+    if let Err(error) = activation::notify_ready() {
+        out.warn(&format!("NOTIFY_SOCKET: {error}"));
+    }
+}
+
 /// `--hash-password`: a line for the user file.
 ///
 /// # Errors
@@ -161,7 +164,7 @@ impl ServeArgs {
 /// The fault of stdin, or of the hashing.
 pub fn print_password_hash(out: &Output) -> anyhow::Result<Exit> {
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
+    BufReader::new(input::stdin()?).read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
     out.emit(&PasswordHash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
     Ok(Exit::OK)
 }
@@ -214,18 +217,6 @@ fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(mode).map_err(failed)?;
     file.persist(path).map(drop).map_err(|error| failed(error.error))
-}
-
-/// Tells the service manager that we are ready (sd_notify(3)); a name that starts with `@` is abstract.
-fn notify_ready(socket: &std::ffi::OsStr) -> std::io::Result<()> {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    let address = match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(socket)?,
-    };
-    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address).map(drop)
 }
 
 /// Where the outgoing queue lies.

@@ -1,6 +1,7 @@
 //! Files that records are appended to for as long as a server runs: whole lines, never through a link, opened again when they
 //! were moved or when [`reopen_all`] says so.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -123,16 +124,17 @@ fn open_at(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// `Usage` if `fd:` names no number, `CannotCreate` if the file cannot be opened.
-pub(super) fn open_report(target: &str) -> Result<AppendedFile, Fault> {
+pub(super) fn open_report(target: &OsStr) -> Result<AppendedFile, Fault> {
+    let text = target.to_str().unwrap_or_default();
     let links = [("/dev/stdout", "1"), ("/dev/stderr", "2")];
-    let linked = links.iter().find(|(path, _)| *path == target).map(|(_, number)| *number);
-    match target.strip_prefix("fd:").or(target.strip_prefix("/dev/fd/")).or(linked) {
+    let linked = links.iter().find(|(path, _)| *path == text).map(|(_, number)| *number);
+    match text.strip_prefix("fd:").or(text.strip_prefix("/dev/fd/")).or(linked) {
         Some(number) if number.parse::<u16>().is_ok() => {
             let opened = File::options().append(true).open(format!("/dev/fd/{number}"));
-            let failed = |error| Fault::creating(format!("report {}", without_url_password(target)), &error);
+            let failed = |error| Fault::creating(format!("report {}", without_url_password(text)), &error);
             opened.map(AppendedFile::from).map_err(failed)
         }
-        Some(_) => Err(Fault::new(Kind::Usage, format!("--report {target}: no descriptor number"))),
+        Some(_) => Err(Fault::new(Kind::Usage, format!("--report {text}: no descriptor number"))),
         None => AppendedFile::open("report", Path::new(target)),
     }
 }

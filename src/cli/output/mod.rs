@@ -14,7 +14,7 @@ pub use log::FormLog;
 pub use record::{OutputRecord, SessionSpan, TextLine};
 pub use severity::{Severity, facility};
 pub use stderr::{hook_panics, print_fault};
-pub use usage::print_parse_result;
+pub use usage::{print_data, print_parse_result};
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -261,16 +261,35 @@ impl Output {
         if wanted { self.0.bars.start(&escape::terminal(label), total) } else { Bar::hidden() }
     }
 
+    /// What comes before a run that prints: what nobody would see is not begun.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if records go to stdout and it is closed.
+    pub fn will_print(&self) -> Result<(), Fault> {
+        if self.0.reporting { Ok(()) } else { self.check_stdout() }
+    }
+
+    fn check_stdout(&self) -> Result<(), Fault> {
+        let lose = |fault: &Fault| {
+            if !self.0.reporting {
+                self.0.records.lose(fault)
+            }
+        };
+        sink::check_stdout().inspect_err(lose)
+    }
+
     /// stdout for exact bytes (a payload). Records must then go elsewhere.
     ///
     /// # Errors
     ///
-    /// `Usage` for `--json` without `--report`; output that is lost already.
+    /// `Usage` for `--json` without `--report`; `Io` if stdout is closed; output that is lost already.
     pub fn payload(&self) -> Result<PayloadWriter, Fault> {
         if self.0.form.json && !self.0.reporting {
             let fault = Fault::new(Kind::Usage, "stdout carries the payload, so records need another place");
             return Err(fault.with_hint("--report FILE or --report fd:3 takes them"));
         }
+        self.check_stdout()?;
         // What was printed before comes first.
         self.0.records.finish().map_err(|broken| broken.fault)?;
         Ok(PayloadWriter(self.clone()))
@@ -410,7 +429,7 @@ mod tests {
     use std::time::Instant;
 
     fn args(report: &std::path::Path) -> OutputArgs {
-        OutputArgs { report: Some(report.to_string_lossy().into_owned()), ..OutputArgs::default() }
+        OutputArgs { report: Some(report.into()), ..OutputArgs::default() }
     }
 
     #[test]

@@ -5,9 +5,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+
 use super::append::AppendedFile;
 use super::queue::{self, AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
 use crate::fault::{Fault, Kind};
+use crate::net::sys;
 
 /// Takes whole records in order. Direct until [`RecordSink::queue`], queued from then on.
 #[derive(Debug)]
@@ -46,6 +49,19 @@ impl From<io::Error> for BrokenOutput {
     fn from(error: io::Error) -> BrokenOutput {
         let pipe = error.kind() == io::ErrorKind::BrokenPipe;
         BrokenOutput { pipe, fault: Fault { kind: Kind::Io, ..Fault::local("output", &error) } }
+    }
+}
+
+/// Whether stdout was open for writing when the process began.
+///
+/// # Errors
+///
+/// `Io` if it was not: what is written there would be lost without a word.
+pub(super) fn check_stdout() -> Result<(), Fault> {
+    static OPEN: OnceLock<bool> = OnceLock::new();
+    match OPEN.get_or_init(|| sys::stream_is_open(io::stdout(), OFlags::RDONLY)) {
+        true => Ok(()),
+        false => Err(Fault::new(Kind::Io, "stdout: closed, or not open for writing")),
     }
 }
 
@@ -119,6 +135,11 @@ impl RecordSink {
     /// As [`RecordSink::write`].
     pub(super) fn check(&self) -> Result<(), BrokenOutput> {
         self.direct.batch().result()
+    }
+
+    /// Notes that stdout takes no records, and why.
+    pub(super) fn lose(&self, fault: &Fault) {
+        self.direct.batch().broken.get_or_insert_with(|| BrokenOutput { pipe: false, fault: fault.clone() });
     }
 
     /// Notes that nobody reads stdout any more, if this error of stdout says so.
@@ -204,6 +225,10 @@ impl Batch {
         let result = match &mut self.report {
             Some(report) => report.write_all(bytes),
             None => {
+                if let Err(fault) = check_stdout() {
+                    self.broken = Some(BrokenOutput { pipe: false, fault });
+                    return;
+                }
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes).and_then(|()| stdout.flush())
             }

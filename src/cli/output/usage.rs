@@ -1,31 +1,39 @@
 //! What clap made of the command line.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 
-use clap::error::ContextValue;
+use clap::error::{ContextValue, ErrorKind};
 
+use super::sink::check_stdout;
 use super::stderr;
+use crate::cli::args;
 use crate::cli::escape;
 use crate::cli::exit::Exit;
 use crate::cli::foreign::{self, ForeignWords};
 use crate::fault::{Fault, Kind, plain_words};
-use crate::secret::without_password;
+use crate::secret::{without_password, without_url_password};
 
 /// Prints what clap made of the command line: help and version on stdout, a mistake as one line on stderr, with what stands
 /// here for a word of another tool.
-pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[ForeignWords]) -> Exit {
+pub fn print_parse_result(
+    tool: &str,
+    error: &clap::Error,
+    (command, arguments): (fn() -> clap::Command, &[OsString]),
+    foreign: &[ForeignWords],
+) -> Exit {
     if !error.use_stderr() {
         let shown =
             if io::stdout().is_terminal() { error.render().ansi().to_string() } else { error.render().to_string() };
-        let mut stdout = io::stdout().lock();
-        return match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
-            Ok(()) => Exit::OK,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::PIPE,
-            Err(error) => {
-                stderr::print_fault(tool, &Fault { kind: Kind::Io, ..Fault::local("stdout", &error) });
-                Exit::from(Kind::Io)
-            }
-        };
+        return print_data(tool, &shown);
+    }
+    if error.kind() == ErrorKind::InvalidUtf8
+        && let Some((name, value)) = args::not_utf8(command, arguments)
+    {
+        let value = escape::terminal(value.as_bytes());
+        stderr::print(&format!("{tool}: {name}: not UTF-8: {}", without_url_password(&value)));
+        return Exit::from(Kind::Usage);
     }
     let mut text = error.render().to_string();
     for given in error.context().filter_map(|(_, value)| match value {
@@ -49,4 +57,21 @@ pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[ForeignWor
         None => stderr::print(&format!("hint: {tool} --help lists the arguments")),
     }
     Exit::from(Kind::Usage)
+}
+
+/// Prints what was asked for instead of a run.
+pub fn print_data(tool: &str, text: &str) -> Exit {
+    if let Err(fault) = check_stdout() {
+        stderr::print_fault(tool, &fault);
+        return Exit::from(fault.kind);
+    }
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Exit::OK,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::PIPE,
+        Err(error) => {
+            stderr::print_fault(tool, &Fault { kind: Kind::Io, ..Fault::local("stdout", &error) });
+            Exit::from(Kind::Io)
+        }
+    }
 }

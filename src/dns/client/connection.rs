@@ -17,7 +17,6 @@ pub use super::stream::message as stream_message;
 use crate::dns::message::MAX_MESSAGE_BYTES;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
-use crate::net::dial::Dialer;
 use crate::net::http::{self, Http2, HttpResponse, Request};
 use crate::net::quic::Quic;
 use crate::scope::without_zone;
@@ -49,7 +48,7 @@ impl DnsConnection {
     /// No connection, or not to the server that was meant.
     pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<DnsConnection, Fault> {
         let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
-        let what = || format!("{} over {}", endpoint.address, endpoint.transport.name());
+        let what = || format!("{} over {}", endpoint.place(), endpoint.transport.name());
         match opened {
             Ok(Ok(kind)) => Ok(DnsConnection { kind, answered: AtomicU32::new(0) }),
             Ok(Err(fault)) => Err(fault.context(what())),
@@ -101,12 +100,9 @@ impl DnsConnection {
 }
 
 async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault> {
-    let dialer = Dialer { bind: endpoint.bind, connect_timeout: limit, ..Dialer::default() };
     let protocol = match endpoint.transport {
         Transport::Udp => return Err(Fault::new(Kind::Internal, "UDP has no connections")),
-        Transport::Tcp => {
-            return Ok(Carrier::Stream(Framed::new(dialer.connect_addr(endpoint.address).await?)));
-        }
+        Transport::Tcp => return Ok(Carrier::Stream(Framed::new(endpoint.connect(limit).await?))),
         Transport::Tls => "dot",
         Transport::Https => http::ALPN,
         Transport::Quic => "doq",
@@ -115,7 +111,7 @@ async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault>
     if endpoint.transport == Transport::Quic {
         return Ok(Carrier::Quic(Quic::connect(&tls, endpoint.address, &endpoint.host, endpoint.bind).await?));
     }
-    let stream = tls.connect(dialer.connect_addr(endpoint.address).await?, &endpoint.host).await?;
+    let stream = tls.connect(endpoint.connect(limit).await?, &endpoint.host).await?;
     if endpoint.transport == Transport::Tls {
         return Ok(Carrier::Stream(Framed::new(stream)));
     }

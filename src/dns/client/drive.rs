@@ -171,8 +171,8 @@ impl InFlight {
 /// The servers in a few words, for a fault that concerns all of them.
 fn first(client: &DnsClient) -> String {
     match client.servers.as_slice() {
-        [only] => only.address.to_string(),
-        [first, ..] => format!("{} and others", first.address),
+        [only] => only.place(),
+        [first, ..] => format!("{} and others", first.place()),
         [] => String::new(),
     }
 }
@@ -194,7 +194,7 @@ impl Drive<'_> {
                     ExchangeAction::Send { server, transport, wire } => {
                         let Some(endpoint) = self.client.servers.get(server) else { continue };
                         let address = endpoint.address;
-                        self.client.trace.note(&format!("asking {address} over {}", transport.name()));
+                        self.client.trace.note(&format!("asking {} over {}", endpoint.place(), transport.name()));
                         let wire = in_flight.sign(self.client, server, wire);
                         if transport == Transport::Udp {
                             if let Err(error) = in_flight.send(self.client, server, address, &wire) {

@@ -8,13 +8,16 @@ use socket2::{Domain, Socket, Type};
 
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::Dialer;
+use crate::net::proxy::Proxy;
+use crate::net::stream::Stream;
 use crate::net::tls::ClientTls;
 use crate::scope::host_of;
 
 /// One server and the way to it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Where it is.
+    /// Where it is; unspecified if a proxy is to look `host` up.
     pub address: SocketAddr,
     /// What carries the messages.
     pub transport: Transport,
@@ -26,6 +29,8 @@ pub struct Endpoint {
     pub tls: Option<ClientTls>,
     /// The address to connect from, and the port if it is not 0.
     pub bind: Option<SocketAddr>,
+    /// What TCP connections to it go through.
+    pub proxy: Option<Proxy>,
 }
 
 /// The resource of a DoH server (RFC 8484, section 3).
@@ -48,6 +53,43 @@ impl Endpoint {
     pub(crate) fn trust(&self) -> Result<&ClientTls, Fault> {
         self.tls.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "encryption without certificates to believe in"))
     }
+
+    /// The server and the port, as messages name them.
+    pub(crate) fn place(&self) -> String {
+        match self.address.ip().is_unspecified() {
+            true => format!("{}:{}", self.host, self.address.port()),
+            false => self.address.to_string(),
+        }
+    }
+
+    /// A TCP connection to it, within the limit.
+    ///
+    /// # Errors
+    /// What kept it, or the proxy, from being reached.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<Stream, Fault> {
+        let (bind, proxy) = (self.bind, self.proxy.clone());
+        let dialer = Dialer { bind, proxy, connect_timeout: limit, ..Dialer::default() };
+        match (&self.proxy, self.address.ip()) {
+            (None, _) => dialer.connect_addr(self.address).await,
+            (Some(_), ip) if ip.is_unspecified() => dialer.connect(&self.host, self.address.port()).await,
+            (Some(_), ip) => dialer.connect(&ip.to_string(), self.address.port()).await,
+        }
+    }
+
+    /// The same with blocking calls.
+    ///
+    /// # Errors
+    /// As [`Endpoint::connect`].
+    pub(crate) fn connect_blocking(&self, limit: Duration) -> Result<TcpStream, Fault> {
+        let failed = |error: io::Error| network_fault(self.address, Transport::Tcp, &error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let Stream::Plain(stream) = runtime.block_on(self.connect(limit))? else {
+            return Err(Fault::new(Kind::Internal, "no plain connection"));
+        };
+        let stream = stream.into_std().map_err(failed)?;
+        stream.set_nonblocking(false).map_err(failed)?;
+        Ok(stream)
+    }
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -60,6 +102,7 @@ impl From<SocketAddr> for Endpoint {
             http: HttpTarget::default(),
             tls: None,
             bind: None,
+            proxy: None,
         }
     }
 }
@@ -77,11 +120,4 @@ pub(super) fn socket(bind: Option<SocketAddr>, peer: SocketAddr, kind: Type) -> 
         socket.bind(&bind.into())?;
     }
     Ok(socket)
-}
-
-/// Connects from a local address with blocking calls.
-pub(crate) fn connect(bind: Option<SocketAddr>, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let socket = socket(bind, address, Type::STREAM)?;
-    socket.connect_timeout(&address.into(), timeout)?;
-    Ok(socket.into())
 }

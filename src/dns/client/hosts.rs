@@ -1,11 +1,12 @@
 //! The hosts file (hosts(5)): names that are known without asking anybody.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::dns::name::Name;
 use crate::fault::Fault;
+use crate::net::literal::loopback;
 
 /// Where the system has it.
 pub const SYSTEM: &str = "/etc/hosts";
@@ -51,12 +52,11 @@ impl Hosts {
         hosts
     }
 
-    /// The addresses of a name; none if it is not known. `localhost` and what lies below it is this host's whatever the
-    /// file says (RFC 6761, section 6.3).
+    /// The addresses of a name; none if it is not known. `localhost` and what lies below it is this host if the file does
+    /// not list it (RFC 6761, section 6.3).
     pub fn addresses(&self, name: &Name) -> Option<Vec<IpAddr>> {
         let listed = self.addresses.get(name).cloned();
-        let local = || name.labels().last().is_some_and(|label| label.eq_ignore_ascii_case(b"localhost"));
-        listed.or_else(|| local().then(|| vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]))
+        listed.or_else(|| loopback(&name.to_host()).map(Vec::from))
     }
 
     /// The names of an address, which is asked for backwards ([`Name::reverse`]); none if it is not known.

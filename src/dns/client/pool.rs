@@ -15,7 +15,6 @@ use tokio::sync::{OnceCell, mpsc};
 
 use super::Endpoint;
 use super::connection::DnsConnection;
-use super::endpoint::network_fault;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
@@ -191,14 +190,16 @@ impl OpenConnections {
                 match connection.ask(query).await {
                     Err(fault)
                         if fault.kind == Kind::Disconnected && !connection.is_open() && connection.answered() > 0 => {}
-                    Err(fault) => return Err(fault.context(format_args!("{address} over {}", transport.name()))),
+                    Err(fault) => {
+                        return Err(fault.context(format_args!("{} over {}", endpoint.place(), transport.name())));
+                    }
                     answered => return answered,
                 }
             }
         };
         tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
             let late = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-            Err(network_fault(address, transport, &late))
+            Err(Fault::network(format!("{} over {}", endpoint.place(), transport.name()), &late))
         })
     }
 

@@ -1,7 +1,7 @@
 //! How people name a server: `192.0.2.1`, `192.0.2.1:5300`, `192.0.2.1#5300`, `[2001:db8::1]:53`, `dns.example`,
 //! `fe80::1%eth0`, `udp://…`, `tcp://…`, `tls://…`, `https://…`, `quic://…`, `dns://…`, and what `/etc/resolv.conf` says.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::system_addresses;
 use crate::net::literal;
+use crate::net::proxy::Proxy;
 use crate::net::tls::ClientTls;
 use crate::scope::{ScopedAddress, from_url, host_of, with_port};
 use crate::secret::without_password;
@@ -24,6 +25,8 @@ pub struct ServerName {
     pub port: Option<u16>,
     /// Transport, if a URL fixed one.
     pub transport: Option<Transport>,
+    /// What connections to it go through.
+    pub proxy: Option<Proxy>,
     /// Resource of an `https` URL: `/dns-query` by default; a template that ends with `{?dns}` asks by GET (RFC 8484,
     /// section 3).
     pub http: HttpTarget,
@@ -32,7 +35,7 @@ pub struct ServerName {
 impl ServerName {
     /// The server at this address; its port does not matter.
     pub fn of(address: SocketAddr) -> ServerName {
-        ServerName { host: host_of(address), port: None, transport: None, http: HttpTarget::default() }
+        ServerName { host: host_of(address), port: None, transport: None, proxy: None, http: HttpTarget::default() }
     }
 
     /// Parses a server's name.
@@ -80,7 +83,7 @@ impl ServerName {
         }
         let http = HttpTarget { path: path.to_owned(), get };
         let host = from_url(host).filter(|_| text.contains("://")).unwrap_or_else(|| host.to_owned());
-        Ok(ServerName { host, port, transport, http })
+        Ok(ServerName { host, port, transport, proxy: None, http })
     }
 
     /// The port that will be asked.
@@ -106,12 +109,13 @@ impl ServerName {
             host: self.host.clone(),
             http: self.http.clone(),
             tls: tls.clone(),
+            proxy: self.proxy.clone(),
             ..Endpoint::from(address)
         };
         Ok(addresses.into_iter().map(endpoint).collect())
     }
 
-    /// The addresses of the server; a name is looked up with the system's resolver.
+    /// The addresses of the server; a name is looked up with the system's resolver, or by the proxy later.
     ///
     /// # Errors
     /// [`Kind::NoHost`]: the name has no address; [`Kind::Unreachable`]: this host does not have the address's zone.
@@ -120,6 +124,9 @@ impl ServerName {
         let literal = literal::address(&self.host);
         if let Some(address) = literal.map_err(|fault| fault.context("server"))? {
             return Ok(vec![with_port(address, port)]);
+        }
+        if self.proxy.as_ref().is_some_and(|proxy| !proxy.wants_address()) {
+            return Ok(vec![SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)]);
         }
         let mut found = system_addresses(&self.host)
             .map_err(|fault| Fault { detail: format!("server {}", fault.detail), ..fault })?;

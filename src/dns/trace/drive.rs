@@ -10,6 +10,7 @@ use crate::dns::message::Flags;
 use crate::dns::query::Query;
 use crate::dns::transport::Transport;
 use crate::fault::Fault;
+use crate::net::proxy::ProxyChoice;
 
 /// One step that was made.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Manner {
     pub port: u16,
     /// UDP, or TCP from the beginning.
     pub transport: Transport,
+    /// What TCP connections go through.
+    pub proxy: Option<ProxyChoice>,
     /// What the OPT record says; none for plain DNS.
     pub edns: Option<Edns>,
 }
@@ -54,7 +57,8 @@ pub fn run(
     while let TraceAction::Ask(ask) = trace.next(start.elapsed()) {
         let server = SocketAddr::new(ask.address, manner.port);
         let bind = manner.client.bind;
-        let endpoint = Endpoint { transport: manner.transport, bind, ..Endpoint::from(server) };
+        let proxy = manner.proxy.as_ref().and_then(|proxy| proxy.on_the_way(&server.ip().to_string(), manner.port));
+        let endpoint = Endpoint { transport: manner.transport, bind, proxy, ..Endpoint::from(server) };
         let mut client = DnsClient { servers: vec![endpoint], ..manner.client.clone() };
         client.policy.deadline = whole.saturating_sub(start.elapsed());
         let query = Query {

@@ -273,8 +273,7 @@ impl FtpClient {
 
     /// True for a control connection over IPv6, where only the extended commands will do.
     pub(super) fn is_v6(&self) -> bool {
-        let peer = self.control.stream().peer_addr();
-        peer.is_some_and(|peer| matches!(peer.ip(), std::net::IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none()))
+        self.control.stream().peer_addr().is_some_and(|peer| peer.is_ipv6())
     }
 
     /// Turns to the older command for data connections, once a host, as long as none has ever been had.

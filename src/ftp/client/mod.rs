@@ -154,7 +154,10 @@ pub struct FtpClient {
 
 impl FtpClient {
     /// A fresh connection in place of this one, in the same state and the same directory.
-    async fn renew(&mut self, why: &str) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// Those of [`FtpClient::open`]; `Disconnected` where too many changes of directory would have to be repeated.
+    pub async fn renew(&mut self, why: &str) -> Result<(), Fault> {
         let changes = self.control.changes()?;
         self.start_over(why).await?;
         for change in &changes {
@@ -213,7 +216,7 @@ impl FtpClient {
 
     /// True when the server is this very host: nothing leaves it.
     pub fn is_loopback(&self) -> bool {
-        self.control.stream().peer_addr().is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+        self.control.stream().peer_addr().is_none_or(|peer| peer.ip().is_loopback())
     }
 
     /// True when the connection is in order and nothing is under way: it can serve the next job. One that the server has closed

@@ -2,7 +2,7 @@
 
 mod ending;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -113,10 +113,7 @@ pub(super) async fn run(
         _ => stream,
     };
     totals.tls = stream.is_tls();
-    let local = stream.local_addr().map_or(peer, |address| match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-        IpAddr::V6(_) => address,
-    });
+    let local = stream.local_addr().unwrap_or(peer);
     let mut session = FtpSession::new(SessionPolicy {
         greeting: options.greeting.clone(),
         tls: tls.is_some(),

@@ -233,13 +233,16 @@ struct FtpServerState {
 }
 
 /// Serves until the shutdown. Listeners marked `implicit` begin TLS with the first byte.
+///
+/// # Errors
+/// Those of [`Listeners::serve`].
 pub async fn serve(
     listeners: Vec<(Listeners, bool)>,
     max_clients: usize,
     shutdown: &Shutdown,
     options: FtpServerOptions,
     service: Arc<dyn FtpService>,
-) {
+) -> Result<(), Fault> {
     let shared = Arc::new(FtpServerState {
         places: ClientPlaces::new(options.max_per_address, max_clients),
         options,
@@ -253,14 +256,16 @@ pub async fn serve(
         let (shared, shutdown) = (shared.clone(), shutdown.clone());
         tasks.spawn(async move {
             let handler = move |stream, peer| one(shared.clone(), stream, peer, implicit);
-            listeners.serve(max_clients, &shutdown, handler).await;
+            listeners.serve(max_clients, &shutdown, handler).await
         });
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap_or(Ok(()))?;
+    }
+    Ok(())
 }
 
 async fn one(shared: Arc<FtpServerState>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     // Clients send ABOR so (RFC 959, section 4.1.3).
     stream.keep_urgent();
     let mut ending = EndingSession::begin(shared.service.clone(), peer);

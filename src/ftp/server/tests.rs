@@ -57,7 +57,8 @@ impl Site {
         let address = *listeners.addresses().first().unwrap();
         let shutdown = Shutdown::manual();
         let (stop, heard) = (shutdown.clone(), service.clone());
-        let server = tokio::spawn(async move { serve(vec![(listeners, implicit)], 500, &stop, options, heard).await });
+        let server =
+            tokio::spawn(async move { serve(vec![(listeners, implicit)], 500, &stop, options, heard).await.unwrap() });
         Site { dir, address, shutdown, service, server }
     }
 

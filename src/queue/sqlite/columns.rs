@@ -2,8 +2,9 @@
 
 use std::fmt::Display;
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Error, Row};
+use rusqlite::{Connection, Error, Row};
 
 use crate::queue::entry::{AttemptResult, RecipientState, Time};
 use crate::relay::route::RouteOverride;
@@ -54,6 +55,20 @@ pub(super) fn envelope<R>(row: &Row<'_>, first: usize, recipients: Vec<R>) -> ru
         ret: row.get(first + 2)?,
         envid: row.get(first + 3)?,
     })
+}
+
+/// The SQL function that makes one text of every spelling of a mailbox: [`mailbox_key`].
+pub(super) const MAILBOX_KEY: &str = "mailbox_key";
+
+/// What the mailbox of a filter is compared by, the case of all of it aside.
+pub(super) fn mailbox_key(text: &str) -> String {
+    Address::parse_lenient(text).map_or_else(|_| text.to_lowercase(), |it| it.comparison_key().to_lowercase())
+}
+
+/// Makes the functions known to a connection.
+pub(super) fn add_functions(db: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function(MAILBOX_KEY, 1, flags, |values| Ok(values.get_raw(0).as_str().ok().map(mailbox_key)))
 }
 
 /// A row's values; what cannot be read of them is the row's own fault (`Err`), any other error the database's.

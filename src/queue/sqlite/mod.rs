@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! queue.db, queue.db-wal   envelopes, states, bodies up to 64 KiB
+//! queue.db.vN.bak          queue.db as it was before an upgrade from layout N
 //! body/OWNER-N             larger bodies: synced and named before their row, removed after it
 //! owners/OWNER             one locked file a process that holds leases or unfinished bodies
 //! wake                     written to when something was queued: runners watch it
-//! setup                    locked while the database is made
+//! setup                    locked while the database is made or upgraded
 //! ```
 
 mod columns;
@@ -14,12 +15,12 @@ mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod wake;
 mod wal;
 mod write;
 mod writer;
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -369,7 +370,7 @@ impl QueueStore for SqliteStore {
     }
 }
 
-/// The database, made if there is none: one process at a time does that.
+/// The database, made if there is none and upgraded if it is of an earlier version: one process at a time does that.
 fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
     let at = |error: io::Error| Fault::local(dir.display(), &error);
     let sql = |error: rusqlite::Error| fault(&error).context(dir.display());
@@ -377,42 +378,36 @@ fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
     let mut setting_up = None;
     loop {
         if database.try_exists().map_err(at)? {
-            let connection = schema::open(dir).map_err(sql)?;
+            let mut connection = schema::open(dir).map_err(sql)?;
             match schema::layout(&connection).map_err(sql)? {
                 schema::Layout::Ready => return Ok(connection),
                 schema::Layout::Foreign(version) => {
-                    let detail = format!(
-                        "{}: the queue has layout {version}, this applayer has {}: empty it with the version that made it",
-                        dir.display(),
-                        schema::VERSION
-                    );
-                    return Err(Fault::new(Kind::Config, detail));
+                    let known = schema::VERSION;
+                    let detail =
+                        format!("{}: the queue has layout {version}, this applayer knows 1 to {known}", dir.display());
+                    let hint = match version > known {
+                        true => "a later version of applayer made it: use that one",
+                        false => "another program made it",
+                    };
+                    return Err(Fault::new(Kind::Config, detail).with_hint(hint));
+                }
+                schema::Layout::Older(version) if setting_up.is_some() => {
+                    upgrade::upgrade(dir, &mut connection, version)?;
+                    return Ok(connection);
                 }
                 schema::Layout::Unnamed if setting_up.is_some() => {
                     // The log has a name from its first page on. The directory's own name and those in it survive a power
                     // cut before anything is promised.
                     schema::touch(&connection).map_err(sql)?;
-                    for folder in std::path::absolute(dir).map_err(at)?.ancestors() {
-                        match File::open(folder) {
-                            Ok(folder) => folder.sync_all().map_err(at)?,
-                            // What we may not read was there before us.
-                            Err(error) if folder == dir => return Err(at(error)),
-                            Err(_) => {}
-                        }
-                    }
+                    queue_dir::sync_names(dir)?;
                     schema::finish(&connection).map_err(sql)?;
                     return Ok(connection);
                 }
-                schema::Layout::Unnamed => {}
+                schema::Layout::Unnamed | schema::Layout::Older(_) => {}
             }
         } else if setting_up.is_some() {
             let unfinished = dir.join("queue.db.new");
-            for suffix in ["", "-journal", "-wal", "-shm"] {
-                match std::fs::remove_file(dir.join(format!("queue.db.new{suffix}"))) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
-                    _ => {}
-                }
-            }
+            schema::remove_unfinished(&unfinished).map_err(at)?;
             schema::make(&unfinished).map_err(sql)?;
             std::fs::rename(&unfinished, &database).map_err(at)?;
             continue;

@@ -55,6 +55,16 @@ pub(super) fn is_dead(queue: &Path, id: u64) -> bool {
     }
 }
 
+/// True when a process holds leases or unfinished bodies.
+pub(super) fn any_lives(queue: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(queue.join(FOLDER))? {
+        if File::open(entry?.path()).is_ok_and(|file| !is_free(&file)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// True when the owner of this file does not hold it. The lock of who asks is a shared one: two who ask at the same time, or a
 /// child that was forked meanwhile and holds the file until it executes something, must not pass for the owner.
 fn is_free(file: &File) -> bool {

@@ -8,8 +8,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use crate::blob::{self, Blob};
 use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
-use crate::queue::sqlite::columns::{self, POSSIBLE_DUPLICATE, WARNED};
+use crate::queue::sqlite::columns::{self, MAILBOX_KEY, POSSIBLE_DUPLICATE, WARNED, mailbox_key};
 use crate::queue::store::{AGES, DamagedEntry, DomainAges, DueDestination, Filter, MAX_BATCH, QueueCounts, QueuePage};
+use crate::smtp::address::canonical_domain;
 use crate::smtp::envelope::Recipient;
 
 /// A filter as a condition on `message m` and `recipient r`, with its values by name.
@@ -24,9 +25,9 @@ impl FilterClause {
     /// Adds the filter's fields, save the text of the reply: that there is a reply.
     pub(super) fn add(&mut self, filter: &Filter) {
         self.any("r.message", filter.ids.iter().map(|id| id.0));
-        self.any("lower(m.sender)", filter.senders.iter().map(|text| text.to_lowercase()));
-        self.any("lower(r.address)", filter.recipients.iter().map(|text| text.to_lowercase()));
-        self.any("r.domain", filter.domains.iter().map(|text| text.to_lowercase()));
+        self.addresses("m.sender", &filter.senders);
+        self.addresses("r.address", &filter.recipients);
+        self.any("r.domain", filter.domains.iter().map(|text| canonical_domain(text)));
         self.any("r.state", filter.states.iter().map(|state| columns::number(*state)));
         if filter.reason.is_some() {
             self.and("r.last_reply IS NOT NULL");
@@ -44,6 +45,11 @@ impl FilterClause {
     /// The values, for the statement that holds the text.
     pub(super) fn values(&self) -> impl Iterator<Item = (&str, &dyn ToSql)> {
         self.values.iter().map(|(name, value)| (name.as_str(), &**value))
+    }
+
+    /// One of these mailboxes, in whatever spelling and case.
+    fn addresses(&mut self, column: &str, wanted: &[String]) {
+        self.any(&format!("{MAILBOX_KEY}({column})"), wanted.iter().map(|text| mailbox_key(text)));
     }
 
     fn any<T: ToSql + 'static>(&mut self, column: &str, values: impl Iterator<Item = T>) {
@@ -106,7 +112,7 @@ pub(super) fn destinations(
         };
         let Some((mut row, shard)) = row else { break };
         last = Some(row.domain.clone());
-        if wanted.domains.is_empty() || wanted.domains.iter().any(|domain| domain.eq_ignore_ascii_case(&row.domain)) {
+        if wanted.domains.is_empty() || wanted.domains.iter().any(|domain| canonical_domain(domain) == row.domain) {
             for (_, due) in shards(db, &row.domain, shard)? {
                 row.due = row.due.min(due);
             }

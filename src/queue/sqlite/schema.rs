@@ -8,11 +8,13 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use crate::queue::sqlite::columns;
+
 /// The file of the database in the queue's directory.
 pub(super) const DATABASE: &str = "queue.db";
 /// The file of its log: what is committed, and not yet in the database.
 pub(super) const LOG: &str = "queue.db-wal";
-/// Stands in `user_version`; a later layout gets the next number and a step that leads there.
+/// Stands in `user_version`; a later layout gets the next number and a step that leads there (`upgrade.rs`).
 pub(super) const VERSION: i64 = 2;
 /// Stands there until the name of the new database is on the disk.
 const UNNAMED: i64 = -1;
@@ -91,6 +93,7 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
     // Plans do not depend on bound values: otherwise each new value has its statement parsed again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    columns::add_functions(&connection)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
     connection.pragma_update(None, "synchronous", "normal")?;
@@ -110,6 +113,19 @@ pub(super) fn make(path: &Path) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {UNNAMED}; COMMIT;"))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.close().map_err(|(_, error)| error)
+}
+
+/// Removes what a process left that was killed while it made a database at this path.
+pub(super) fn remove_unfinished(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn cannot_open(error: &std::io::Error) -> rusqlite::Error {
@@ -153,7 +169,9 @@ pub(super) enum Layout {
     Ready,
     /// This version's; its name may not be on the disk yet.
     Unnamed,
-    /// Made by an earlier or later applayer, or by another program.
+    /// Made by an earlier applayer.
+    Older(i64),
+    /// Made by a later applayer, or by another program.
     Foreign(i64),
 }
 
@@ -162,6 +180,7 @@ pub(super) fn layout(connection: &Connection) -> rusqlite::Result<Layout> {
     Ok(match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
         VERSION => Layout::Ready,
         UNNAMED => Layout::Unnamed,
+        older @ 1..VERSION => Layout::Older(older),
         other => Layout::Foreign(other),
     })
 }

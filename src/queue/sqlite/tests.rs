@@ -363,6 +363,7 @@ async fn lists_are_filtered_and_go_on() {
         (Filter { senders: vec!["EVEN@A".to_owned()], ..Filter::default() }, 5, 10),
         (Filter { domains: vec!["d0".to_owned(), "d1".to_owned()], ..Filter::default() }, 7, 7),
         (Filter { recipients: vec!["u3@d0".to_owned()], ..Filter::default() }, 1, 1),
+        (Filter { recipients: vec!["\"U3\"@D0.".to_owned()], ..Filter::default() }, 1, 1),
         (Filter { ids: vec![ids[2], ids[4]], senders: vec!["even@a".to_owned()], ..Filter::default() }, 2, 4),
         (Filter { states: vec![RecipientState::Held], ..Filter::default() }, 0, 0),
         (Filter { created_until: Some(Time(1)), ..Filter::default() }, 0, 0),
@@ -532,17 +533,80 @@ async fn an_enqueue_wakes_those_who_watch() {
 }
 
 #[test]
-fn another_layout_is_refused_and_a_missing_queue_is_none() {
+fn a_later_layout_is_refused_and_a_missing_queue_is_none() {
     let (folder, store) = store();
     drop(store);
     assert!(SqliteStore::open_existing(&folder.path().join("none"), Process::OneShot).unwrap().is_none());
     let connection = Connection::open(folder.path().join(schema::DATABASE)).unwrap();
-    for version in [1, 99] {
+    for version in [0, 3, 99, -2] {
         connection.pragma_update(None, "user_version", version).unwrap();
         let refused = SqliteStore::open(folder.path(), Process::OneShot).unwrap_err();
         assert_eq!(refused.kind, Kind::Config);
-        assert!(refused.detail.contains(&format!("layout {version}, this applayer has 2")), "{}", refused.detail);
+        assert!(
+            refused.detail.contains(&format!("layout {version}, this applayer knows 1 to 2")),
+            "{}",
+            refused.detail
+        );
     }
+}
+
+/// The columns and indexes of a database, whatever their order.
+fn tables(connection: &Connection) -> Vec<String> {
+    let columns =
+        "SELECT m.name || '.' || c.name || ' ' || c.type || ' ' || c.\"notnull\" || c.pk FROM sqlite_schema m,
+        pragma_table_info(m.name) c WHERE m.type = 'table' UNION ALL SELECT sql FROM sqlite_schema
+        WHERE type = 'index' AND sql IS NOT NULL";
+    let mut rows = connection.prepare(columns).unwrap();
+    let mut found: Vec<String> = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    found.sort();
+    found
+}
+
+/// A queue of layout 1 with a message for two, as its version left it.
+fn first_layout() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [BODIES, owner::FOLDER] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let connection = Connection::open(folder.path().join(schema::DATABASE)).unwrap();
+    connection.execute_batch(include_str!("../../../tests/data/queue/layout-1.sql")).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn an_earlier_layout_becomes_this_one_and_is_kept_as_a_copy() {
+    let (new, store) = store();
+    drop(store);
+    let folder = first_layout();
+    let database = folder.path().join(schema::DATABASE);
+    let copy = folder.path().join("queue.db.v1.bak");
+    std::fs::write(folder.path().join("queue.db.v1.bak.new"), b"half of a copy").unwrap();
+    let owner = Owner::new(folder.path()).unwrap();
+    let refused = SqliteStore::open(folder.path(), Process::OneShot).unwrap_err();
+    assert!(refused.kind == Kind::Locked && !copy.exists(), "{refused}");
+    drop(owner);
+    let before = tables(&Connection::open(&database).unwrap());
+    let store = SqliteStore::open(folder.path(), Process::OneShot).unwrap();
+    assert_eq!(
+        tables(&Connection::open(&database).unwrap()),
+        tables(&Connection::open(new.path().join("queue.db")).unwrap())
+    );
+    let queued = |address: &str| (address.to_owned(), RecipientState::Queued);
+    assert_eq!(states(&store).await, [queued("x@one.test"), queued("y@two.test")]);
+    let id = store.list(Filter::default(), None, MAX).await.unwrap().entries[0].id;
+    assert_eq!(bytes(&store.content(id).await.unwrap().unwrap()), b"Subject: kept\r\n\r\nkept\r\n");
+    drop(store);
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&copy).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(tables(&Connection::open(&copy).unwrap()), before);
+    // The copy serves its version: put back, it is upgraded again.
+    for suffix in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(folder.path().join(format!("queue.db{suffix}"))));
+    }
+    std::fs::rename(&copy, &database).unwrap();
+    let store = SqliteStore::open(folder.path(), Process::OneShot).unwrap();
+    store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+    assert_eq!(store.count(Filter::default()).await.unwrap().queued, 3);
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 
 use super::*;
 use crate::net::BoxFuture;
 use crate::net::tls::TlsMode;
-use crate::relay::deliver::{DeliveryProof, NextHopSession};
+use crate::relay::deliver::{DeliveryProof, NextHopSession, ReachedServer};
 use crate::relay::policy;
 use crate::relay::route::{HopEndpoint, Protocol};
 use crate::smtp::data::MessageBlob;
@@ -23,6 +23,7 @@ struct World {
     servers: Vec<Option<Says>>,
     seen: std::sync::Arc<Mutex<Vec<String>>>,
     known: Mutex<Vec<(String, bool)>>,
+    excluded: Vec<String>,
 }
 
 impl ServerHealth for World {
@@ -36,14 +37,31 @@ impl ServerHealth for World {
 }
 
 impl Connector for World {
-    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>> {
-        let index: usize = hop.name.parse().unwrap();
+    fn excluded(&self, hop: &Hop) -> Option<Fault> {
+        self.excluded.contains(&hop.name).then(|| Fault::new(Kind::Usage, "no IPv6 address"))
+    }
+
+    fn connect<'a>(&'a self, hops: &'a [Hop]) -> BoxFuture<'a, ReachedServer> {
+        let mut reached = ReachedServer::default();
+        for (place, hop) in hops.iter().enumerate() {
+            if reached.connection.is_none() {
+                reached.add(place, self.connect_one(hop));
+            }
+        }
+        Box::pin(std::future::ready(reached))
+    }
+}
+
+impl World {
+    fn connect_one(&self, hop: &Hop) -> Result<NextHopConnection, Fault> {
+        let IpAddr::V4(ip) = hop.address().unwrap().ip() else { unreachable!() };
+        let index = usize::from(ip.octets()[3]);
         self.seen.lock().unwrap().push(format!("connect {index}"));
         let connection = self.servers[index].map(|says| NextHopConnection {
             session: Box::new(Server { index, says, open: true, seen: self.seen.clone() }),
             peer: NextHopFacts::default(),
         });
-        Box::pin(std::future::ready(connection.ok_or_else(|| Fault::new(Kind::ConnectRefused, "refused"))))
+        connection.ok_or_else(|| Fault::new(Kind::ConnectRefused, "refused"))
     }
 }
 
@@ -106,9 +124,15 @@ impl NextHopSession for Server {
 }
 
 fn world(servers: &[Option<Says>]) -> (World, RouteConnection) {
+    let names: Vec<String> = (0..servers.len()).map(|index| index.to_string()).collect();
+    world_of(servers, &names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Addresses, and the name of the server that each belongs to.
+fn world_of(servers: &[Option<Says>], names: &[&str]) -> (World, RouteConnection) {
     let hop = |index: usize| Hop {
-        name: index.to_string(),
-        endpoint: HopEndpoint::Address(SocketAddr::from(([192, 0, 2, 1], index as u16))),
+        name: names[index].to_owned(),
+        endpoint: HopEndpoint::Address(SocketAddr::from(([192, 0, 2, index as u8], 25))),
         protocol: Protocol::Smtp,
         policy: policy::for_mx(TlsMode::Try),
         login: None,
@@ -193,4 +217,35 @@ async fn a_message_that_goes_in_circles_is_refused_here() {
     let (delivery, outcomes) = deliver(&world, &mut route, 1, &round(MAX_RECEIVED + 1)).await;
     assert_eq!(outcomes, [RecipientOutcome::Refused]);
     assert_eq!(delivery.recipients[0].result.enhanced, Enhanced::parse("5.4.6"));
+}
+
+#[tokio::test]
+async fn the_addresses_of_one_server_are_tried_together() {
+    let (takes, later): (Says, Says) = (|_| (250, ""), |_| (451, "4.3.0"));
+    let words = |delivery: &Delivery| delivery.recipients[0].result.reply.clone();
+    // Those that failed are not tried again for this message, and the next server of the route follows.
+    let names = ["a", "a", "a", "b", "b"];
+    let (world, mut route) = world_of(&[None, Some(later), None, None, Some(takes)], &names);
+    let (_, outcomes) = deliver(&world, &mut route, 1, "").await;
+    assert_eq!(outcomes, [delivered()]);
+    let steps = ["connect 0", "connect 1", "1: 1", "quit 1", "connect 2", "connect 3", "connect 4", "4: 1"];
+    assert_eq!(seen(&world), steps);
+    let known = ["0:25 false", "1:25 true", "2:25 false", "3:25 false", "4:25 true"].map(|it| format!("192.0.2.{it}"));
+    let noted: Vec<_> = world.known.lock().unwrap().iter().map(|(at, alive)| format!("{at} {alive}")).collect();
+    assert_eq!(noted, known);
+    // The record names every address.
+    let (world, mut route) = world_of(&[None, None], &["a", "a"]);
+    let (delivery, _) = deliver(&world, &mut route, 1, "").await;
+    assert_eq!(words(&delivery), "a (192.0.2.0:25): refused; a (192.0.2.1:25): refused");
+    // What is excluded is no attempt, and no reason to return mail.
+    let (mut world, mut route) = world_of(&[Some(takes), None, Some(takes)], &["six", "a", "six"]);
+    world.excluded = vec!["six".to_owned()];
+    let (delivery, outcomes) = deliver(&world, &mut route, 1, "").await;
+    assert_eq!((outcomes, seen(&world).as_slice()), (vec![RecipientOutcome::Deferred], &["connect 1".to_owned()][..]));
+    assert_eq!(words(&delivery), "a (192.0.2.1:25): refused");
+    world.excluded.push("a".to_owned());
+    let (delivery, outcomes) = deliver(&world, &mut route, 1, "").await;
+    assert_eq!((outcomes, seen(&world).len()), (vec![RecipientOutcome::Deferred], 0));
+    assert_eq!(delivery.recipients[0].result.fault.as_ref().unwrap().kind, Kind::Usage);
+    assert_eq!(delivery.progress, RouteProgress::Unreached);
 }

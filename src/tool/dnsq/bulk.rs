@@ -12,6 +12,7 @@ use super::idn::unicode;
 use super::resume::{Resume, drop_fragment};
 use super::{Args, servers, words};
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord};
 use crate::cli::progress::Bar;
 use crate::cli::units;
@@ -41,7 +42,7 @@ const MAX_SERVERS: usize = 2000;
 pub(super) struct BulkArgs {
     /// Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated
     #[arg(short, long, value_name = "FILE|-", conflicts_with_all = ["name", "reverse", "json_rfc8427", "race", "search"])]
-    file: Vec<String>,
+    pub(super) file: Vec<PathBuf>,
     /// Ask the servers in FILE, one a line
     #[arg(long, value_name = "FILE", requires = "file")]
     servers: Option<PathBuf>,
@@ -227,22 +228,29 @@ fn options(args: &Args, servers: usize) -> Result<BulkOptions, Fault> {
     })
 }
 
-fn sources(files: &[String]) -> Result<Vec<NameSource>, Fault> {
-    if files.iter().filter(|file| *file == "-").count() > 1 {
+fn sources(files: &[PathBuf]) -> Result<Vec<NameSource>, Fault> {
+    if files.iter().filter(|file| is_stdin(file)).count() > 1 {
         return Err(Fault::new(Kind::Usage, "-f -: stdin can be read once only"));
     }
-    let source = |file: &String| if file == "-" { NameSource::Stdin } else { NameSource::File(file.into()) };
-    Ok(files.iter().map(source).collect())
+    let source = |file: &PathBuf| match is_stdin(file) {
+        true => input::stdin().map(NameSource::Open),
+        false => Ok(NameSource::File(file.clone())),
+    };
+    files.iter().map(source).collect()
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
 }
 
 /// The file of `-o`: emptied, unless a run is taken up again.
-fn record_file(path: &Path, inputs: &[String], continues: bool) -> Result<fs::File, Fault> {
+fn record_file(path: &Path, inputs: &[PathBuf], continues: bool) -> Result<fs::File, Fault> {
     use std::os::unix::fs::MetadataExt;
     let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
     let file = fs::File::options().append(true).create(true).open(path).map_err(failed)?;
     let own = file.metadata().map_err(failed)?;
-    let is_own = |input: &String| {
-        let path = if input == "-" { "/dev/stdin" } else { input };
+    let is_own = |input: &PathBuf| {
+        let path = if is_stdin(input) { Path::new("/dev/stdin") } else { input };
         fs::metadata(path).is_ok_and(|data| (data.dev(), data.ino()) == (own.dev(), own.ino()))
     };
     if inputs.iter().any(is_own) {

@@ -21,6 +21,7 @@ use crate::dns::record::{Record, Rtype};
 use crate::dns::resolve::{MAX_CNAMES, follow};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::net::dial::Family;
 use crate::scope::host_of;
 use crate::serial::Serial;
 
@@ -98,12 +99,15 @@ fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Ve
     let edns = if runner.args.query.no_edns { None } else { Some(edns(&runner.args.query)?) };
     let transport = &runner.args.transport;
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
+    let proxy = super::servers::proxy(runner.args, way)?;
     // All at once: a silent server holds up nobody else.
     let replies = std::thread::scope(|scope| {
         let ask = |server: ZoneServer| {
-            let (zone, edns) = (&zone, &edns);
+            let (zone, edns, proxy) = (&zone, &edns, &proxy);
             scope.spawn(move || {
-                let endpoint = Endpoint { transport: way, bind: transport.bind, ..Endpoint::from(server.address) };
+                let (address, bind) = (server.address, transport.bind);
+                let proxy = proxy.as_ref().and_then(|it| it.on_the_way(&address.ip().to_string(), address.port()));
+                let endpoint = Endpoint { transport: way, bind, proxy, ..Endpoint::from(address) };
                 let client = DnsClient { servers: vec![endpoint], ..runner.client.clone() };
                 let begin = Instant::now();
                 let said = said(&client, zone, question, edns.as_ref());
@@ -140,7 +144,7 @@ fn zone_of(client: &DnsClient, question: &Question) -> Result<Name, Fault> {
 /// The zone's servers with their addresses.
 fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, Fault> {
     let port = runner.args.port.unwrap_or(53);
-    let transport = &runner.args.transport;
+    let family = runner.args.transport.family();
     let answer = runner.client.ask(&Query::new(zone.clone(), Rtype::NS))?;
     let names: Vec<Name> =
         answer.message.answer.iter().filter(|record| record.rtype == Rtype::NS).filter_map(Record::target).collect();
@@ -150,7 +154,7 @@ fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, 
             let own = records.iter().filter(|record| record.rtype == rtype && record.name == name);
             own.filter_map(Record::address).collect()
         };
-        for (rtype, wanted) in [(Rtype::A, !transport.ipv6), (Rtype::AAAA, !transport.ipv4)] {
+        for (rtype, wanted) in [(Rtype::A, family != Family::V6), (Rtype::AAAA, family != Family::V4)] {
             if !wanted {
                 continue;
             }

@@ -25,9 +25,10 @@ use crate::cli::output::Output;
 use crate::cli::units;
 use crate::dns::client::{DnsClient, ExchangePolicy};
 use crate::dns::exchange::MAX_TRIES;
-use crate::dns::record::Class;
+use crate::dns::record::{Class, Rtype};
 use crate::dns::template::Template;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::Family;
 
 use query::QueryArgs;
 use runner::QuestionRunner;
@@ -169,9 +170,21 @@ pub struct TransportArgs {
     /// Ask from this local address (and port)
     #[arg(short = 'b', long, value_name = "ADDR[#PORT]", value_parser = servers::local)]
     bind: Option<SocketAddr>,
+    /// Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none. It carries TCP, TLS and
+    /// HTTPS
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
 }
 
-crate::cli::tool!("dnsq", Args, run run);
+impl Args {
+    /// With -o all goes to the file, save the record of a transfer.
+    fn prints(&self) -> bool {
+        let to_stdout = self.out.as_deref().is_none_or(|file| file == Path::new("-"));
+        to_stdout || (self.output.json && self.bulk.file.is_empty())
+    }
+}
+
+crate::cli::tool!("dnsq", Args, prints Args::prints, run run);
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.bulk.is_wanted() {
@@ -196,6 +209,8 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     // A trace begins at the root's servers unless others are named.
     let from_root = args.trace.trace && plan.servers.is_empty();
+    // Zones come over TCP, whatever the server is asked over otherwise.
+    args.transport.tcp |= plan.questions.iter().all(|question| matches!(question.rtype, Rtype::AXFR | Rtype::IXFR));
     let servers = if from_root { Vec::new() } else { servers::servers(&args, &plan.servers, out)? };
     let client = DnsClient {
         servers: servers.iter().map(|server| server.endpoint.clone()).collect(),
@@ -222,6 +237,17 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
     }
     Ok(tally.exit())
+}
+
+impl TransportArgs {
+    /// The family that is left by `-4`, `-6` and the address to come from.
+    fn family(&self) -> Family {
+        let comes_from = |v4| self.bind.is_some_and(|bind| bind.is_ipv4() == v4);
+        match (self.ipv4, self.ipv6) {
+            (false, false) => Family::of_flags(comes_from(true), comes_from(false)),
+            (ipv4, ipv6) => Family::of_flags(ipv4, ipv6),
+        }
+    }
 }
 
 fn policy(args: &TransportArgs) -> ExchangePolicy {

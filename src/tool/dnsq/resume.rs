@@ -46,9 +46,14 @@ impl Resume {
     }
 
     /// Reads the file, or begins it.
-    pub(super) fn open(path: PathBuf, files: &[String], types: &[String]) -> Result<Resume, Fault> {
+    pub(super) fn open(path: PathBuf, files: &[PathBuf], types: &[String]) -> Result<Resume, Fault> {
         let mut continues = true;
-        let fresh = ResumeState { v: 1, questions: 0, files: files.to_vec(), types: types.to_vec() };
+        let fresh = ResumeState {
+            v: 1,
+            questions: 0,
+            files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
+            types: types.to_vec(),
+        };
         let state = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 continues = false;
@@ -163,12 +168,12 @@ mod tests {
     fn a_resume_file_belongs_to_its_run() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let (files, types) = (["names".to_owned()], ["A".to_owned()]);
-        let open = |files: &[String]| Resume::open(path.clone(), files, &types);
+        let (files, types) = ([PathBuf::from("names")], ["A".to_owned()]);
+        let open = |files: &[PathBuf]| Resume::open(path.clone(), files, &types);
         assert_eq!(open(&files).unwrap().state.questions, 0);
         open(&files).unwrap().save(70).unwrap();
         assert_eq!(open(&files).unwrap().state.questions, 70);
-        assert_eq!(open(&["other".to_owned()]).unwrap_err().kind, Kind::Usage);
+        assert_eq!(open(&["other".into()]).unwrap_err().kind, Kind::Usage);
         fs::write(&path, "garbage").unwrap();
         assert_eq!(open(&files).unwrap_err().kind, Kind::BadData);
         assert!(fs::read_dir(folder.path()).unwrap().count() == 1, "no temporary file stays");

@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Args;
-use crate::cli::args::TrustArgs;
+use crate::cli::args::{self, TrustArgs};
 use crate::cli::output::Output;
 use crate::dns::client::server::{ResolvConf, ServerName};
 use crate::dns::client::{Endpoint, HttpTarget};
 use crate::dns::record::atoms;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::Dialer;
 use crate::net::literal;
+use crate::net::proxy::ProxyChoice;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::scope::with_port;
 
@@ -63,6 +66,25 @@ pub(super) fn local(text: &str) -> Result<SocketAddr, String> {
     Ok(with_port(literal::local(address)?, port.map_err(|_| "bad port")?))
 }
 
+/// The proxy that servers are asked through over this transport.
+///
+/// # Errors
+/// [`Kind::Usage`]: it was asked for, and carries no datagrams.
+pub(super) fn proxy(given: &Args, transport: Transport) -> Result<Option<ProxyChoice>, Fault> {
+    let flag = given.transport.proxy.as_deref();
+    let carried = matches!(transport, Transport::Tcp | Transport::Tls | Transport::Https);
+    // The environment's is for what can go through it.
+    if !carried && flag.is_none() {
+        return Ok(None);
+    }
+    let found = args::proxy(flag, transport.name())?;
+    if !carried && found.is_some() {
+        let fault = Fault::new(Kind::Usage, format!("--proxy: no proxy carries {}", transport.name()));
+        return Err(fault.with_hint("--tcp, or a server with tcp://, tls:// or https://"));
+    }
+    Ok(found)
+}
+
 /// The servers with these names, those of the command line, or those of resolv.conf.
 pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec<NamedServer>, Fault> {
     let transport = match args.encryption.transport {
@@ -93,24 +115,59 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         }
         made.clone().ok_or_else(|| Fault::new(Kind::Internal, "no TLS"))
     };
+    let dialer = Dialer {
+        family: args.transport.family(),
+        // The port, if one was chosen, is for the questions.
+        bind: args.transport.bind.map(|bind| with_port(bind, 0)),
+        ..Dialer::default()
+    };
     let mut servers = Vec::new();
     for mut name in names {
         if let Some(http) = args.encryption.http.as_ref().filter(|_| name.transport.is_none()) {
             name.http = http.clone();
         }
-        for mut endpoint in name.endpoints((args.port, transport), &mut tls)? {
-            endpoint.bind = args.transport.bind;
-            servers.push(NamedServer { name: name.host.clone(), endpoint });
+        let way = name.transport.unwrap_or(transport);
+        let port = name.port_or(args.port.unwrap_or(way.port()));
+        name.proxy = proxy(args, way)?.and_then(|proxy| proxy.on_the_way(&name.host, port));
+        let proxied = name.proxy.is_some();
+        let mut endpoints = name.endpoints((args.port, transport), &mut tls)?;
+        if !proxied {
+            endpoints.retain(|endpoint| dialer.allows(endpoint.address));
+            endpoints = first_to_answer(endpoints, &dialer, out)?;
         }
+        let named = |endpoint| NamedServer {
+            name: name.host.clone(),
+            endpoint: Endpoint { bind: args.transport.bind, ..endpoint },
+        };
+        servers.extend(endpoints.into_iter().map(named));
     }
-    servers.retain(|server| {
-        let address = server.address();
-        (!args.transport.ipv4 || address.is_ipv4()) && (!args.transport.ipv6 || address.is_ipv6())
-    });
     if servers.is_empty() {
-        return Err(Fault::new(Kind::Usage, "no server with an address of this family"));
+        return Err(dialer.excluded("servers"));
     }
     Ok(servers)
+}
+
+/// How long an address of a server has for its turn and the way there and back before the next in line is as good.
+const PER_ADDRESS: Duration = Duration::from_millis(500);
+
+/// The addresses of one server to which connections are made: the one that answers first before the others (RFC 8305),
+/// without those that failed meanwhile. Where none answers soon they stay as they are.
+fn first_to_answer(mut endpoints: Vec<Endpoint>, dialer: &Dialer, out: &Output) -> Result<Vec<Endpoint>, Fault> {
+    let connects = |endpoint: &Endpoint| !matches!(endpoint.transport, Transport::Udp | Transport::Quic);
+    if endpoints.len() < 2 || !endpoints.iter().all(connects) {
+        return Ok(endpoints);
+    }
+    let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+    let dialer =
+        Dialer { connect_timeout: PER_ADDRESS * u32::try_from(addresses.len()).unwrap_or(1), ..dialer.clone() };
+    let race = dialer.connect_any_blocking(addresses)?;
+    let Some((first, _)) = race.won else { return Ok(endpoints) };
+    for (address, fault) in &race.failed {
+        out.trace().note(&fault.detail);
+        endpoints.retain(|endpoint| endpoint.address != *address);
+    }
+    endpoints.sort_by_key(|endpoint| endpoint.address != first);
+    Ok(endpoints)
 }
 
 /// The system's resolv.conf, or the file that was named.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::query::edns;
 use super::read_file;
 use super::runner::{QuestionResult, QuestionRunner, verdict};
-use super::servers::NamedServer;
+use super::servers::{self, NamedServer};
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::ExchangePolicy;
 use crate::dns::json;
@@ -20,6 +20,7 @@ use crate::dns::trace::drive::{self, Manner, TraceStep};
 use crate::dns::trace::{DelegationTrace, Finding, Host, TraceEnd, hints};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::Family;
 
 /// The flags of tracing.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,10 +45,10 @@ pub(super) fn check(args: &TraceArgs) -> Result<(), Fault> {
 /// Traces one question; prints every step.
 pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
     let transport = &runner.args.transport;
-    let families: &[Rtype] = match (transport.ipv4, transport.ipv6) {
-        (true, _) => &[Rtype::A],
-        (_, true) => &[Rtype::AAAA],
-        _ => &[Rtype::A, Rtype::AAAA],
+    let families: &[Rtype] = match transport.family() {
+        Family::V4 => &[Rtype::A],
+        Family::V6 => &[Rtype::AAAA],
+        Family::Any => &[Rtype::A, Rtype::AAAA],
     };
     let policy = ExchangePolicy { next_on_failure: false, race: false, ..runner.client.policy };
     let mut client = runner.client.clone();
@@ -55,7 +56,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
     let edns = if runner.args.query.no_edns { None } else { Some(edns(&runner.args.query)?) };
     let port = runner.args.port.or(runner.servers.first().map(|server| server.address().port())).unwrap_or(53);
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
-    let manner = Manner { client, port, transport: way, edns };
+    let manner = Manner { client, port, transport: way, proxy: servers::proxy(runner.args, way)?, edns };
     let trace = DelegationTrace::new(question.clone(), start(runner)?, families, policy.deadline);
     // With --short and --format the answer alone is of interest.
     let steps = runner.out.json() || !(runner.args.short || runner.format.is_some());

@@ -10,14 +10,15 @@ mod transfer;
 
 use std::ffi::OsString;
 use std::io::Read;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::path::FtpUrl;
-use crate::tool::ftp_args::{FtpClientArgs, Servers};
+use crate::tool::ftp_args::{FtpClientArgs, Servers, url_text};
 use crate::tool::ftp_pick::PickArgs;
 use crate::tool::ftp_words;
 
@@ -33,7 +34,7 @@ const MAX_SCRIPT: u64 = 64 << 20;
 pub struct Args {
     /// The server and the directory that the paths are relative to
     #[arg(value_name = "URL")]
-    url: String,
+    url: OsString,
     /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd or raw; without one, or with -, commands are read from stdin
     #[arg(value_name = "VERB")]
     verb: Option<String>,
@@ -81,11 +82,14 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpdo", Args, words &[ftp_words::DO, ftp_words::ALL], run run);
+crate::cli::tool!("ftpdo", Args, words &[ftp_words::DO, ftp_words::ALL], prints |args| args.output.json || args.dry_run, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
-    let url = FtpUrl::parse(&args.url)?;
+    let url = FtpUrl::parse(&url_text(args.url.as_bytes()))?;
     let commands = commands(&args, &url)?;
+    if commands.iter().any(|command| command.act.prints()) {
+        out.will_print()?;
+    }
     crate::cli::block_on(async move {
         let mut servers = Servers::new(out, &args.client);
         let mut tally = Tally::default();
@@ -124,7 +128,7 @@ fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
             return Err(Fault::new(Kind::Usage, "stdin can be read only once: the script or the password"));
         }
         let mut script = Vec::new();
-        let stdin = std::io::stdin().lock();
+        let stdin = input::stdin()?;
         stdin.take(MAX_SCRIPT + 1).read_to_end(&mut script).map_err(|error| Fault::local("stdin", &error))?;
         if u64::try_from(script.len()).is_ok_and(|length| length > MAX_SCRIPT) {
             return Err(Fault::new(Kind::Usage, format!("a script of more than {MAX_SCRIPT} bytes")));

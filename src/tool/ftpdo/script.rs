@@ -63,6 +63,12 @@ impl Act {
             Act::Raw { .. } => "raw",
         }
     }
+
+    /// Whether stdout gets something when all goes well.
+    pub(super) const fn prints(&self) -> bool {
+        use Act::{Cat, Du, Hash, Ls, Pwd, Raw, Stat};
+        matches!(self, Ls { .. } | Cat { .. } | Pwd | Stat { .. } | Hash { .. } | Du { .. } | Raw { .. })
+    }
 }
 
 /// The grammar of one command, without the program's name.

@@ -8,11 +8,13 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::Args;
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
 use crate::ftp::mirror::FetchRoot;
 use crate::ftp::path::{FtpUrl, RemotePath, check_name, local_name};
+use crate::tool::ftp_args::url_text;
 
 /// The longest list that `-i` reads, in bytes.
 const MAX_LIST: u64 = 1 << 30;
@@ -45,7 +47,8 @@ struct Wish {
 
 /// Settles what goes where.
 pub(super) fn plan(args: &Args, out: &Output) -> Result<FetchPlan, Fault> {
-    let mut wishes = args.urls.iter().map(|text| wish(args, text)).collect::<Result<Vec<Wish>, Fault>>()?;
+    let mut wishes =
+        args.urls.iter().map(|text| wish(args, &url_text(text.as_bytes()))).collect::<Result<Vec<Wish>, Fault>>()?;
     if let Some(input) = &args.input {
         read_list(args, out, input, &mut wishes)?;
     }
@@ -109,11 +112,11 @@ fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) ->
         |error: std::io::Error| Fault::local(if stdin { "stdin".into() } else { input.display().to_string() }, &error);
     let mut bytes = Vec::new();
     match stdin {
-        true => std::io::stdin().lock().take(MAX_LIST).read_to_end(&mut bytes),
+        true => input::stdin()?.take(MAX_LIST).read_to_end(&mut bytes),
         false => std::fs::File::open(input).and_then(|file| file.take(MAX_LIST).read_to_end(&mut bytes)),
     }
     .map_err(fault)?;
-    let base = args.base.as_deref().map(FtpUrl::parse).transpose()?;
+    let base = args.base.as_ref().map(|base| FtpUrl::parse(&url_text(base.as_bytes()))).transpose()?;
     let end = out.record_end();
     for line in bytes.split(|byte| *byte == end) {
         let line = if end == b'\n' { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
@@ -122,10 +125,7 @@ fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) ->
         }
         match &base {
             Some(base) => wishes.push(below(args, base, line)?),
-            None => {
-                let bad = |_| Fault::new(Kind::Usage, format!("{}: a URL is UTF-8", String::from_utf8_lossy(line)));
-                wishes.push(wish(args, std::str::from_utf8(line).map_err(bad)?.trim())?);
-            }
+            None => wishes.push(wish(args, url_text(line).trim())?),
         }
     }
     Ok(())

@@ -4,6 +4,8 @@ mod record;
 mod saved;
 mod walk;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::cli::args::OutputArgs;
@@ -15,7 +17,7 @@ use crate::ftp::client::ListMethod;
 use crate::ftp::glob::Glob;
 use crate::ftp::mirror::SpoolWriter;
 use crate::ftp::path::FtpUrl;
-use crate::tool::ftp_args::{FtpClientArgs, Servers};
+use crate::tool::ftp_args::{FtpClientArgs, Servers, url_text};
 use crate::tool::ftp_pick::PickArgs;
 use crate::tool::ftp_words;
 
@@ -29,7 +31,7 @@ use walk::UrlListing;
 pub struct Args {
     /// What to list: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); the path may hold globs
     #[arg(required_unless_present = "parse", value_name = "URL")]
-    urls: Vec<String>,
+    urls: Vec<OsString>,
     /// Type, mode, owner, group, size, time and name, with TABs between them
     #[arg(short = 'l', long)]
     long: bool,
@@ -117,15 +119,16 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         return Err(Fault::new(Kind::Usage, "--now is the time of a saved listing: it needs --parse").into());
     }
     // All of them before anything is done: a typo in the last one must not show after an hour.
+    let texts: Vec<String> = args.urls.iter().map(|url| url_text(url.as_bytes())).collect();
     let parse = |text: &String| match args.no_glob {
         true => Ok((FtpUrl::parse(text)?, None)),
         false => FtpUrl::parse_glob(text),
     };
-    let urls: Vec<(FtpUrl, Option<Glob>)> = args.urls.iter().map(parse).collect::<Result<_, Fault>>()?;
+    let urls: Vec<(FtpUrl, Option<Glob>)> = texts.iter().map(parse).collect::<Result<_, Fault>>()?;
     crate::cli::block_on(async {
         let mut servers = Servers::new(out, &args.client);
         let mut tally = Tally::default();
-        for ((url, glob), text) in urls.iter().zip(&args.urls) {
+        for ((url, glob), text) in urls.iter().zip(&texts) {
             let (printer, sums, glob_ref) = (printer(), SpoolWriter::default(), glob.as_ref());
             let listing = UrlListing { args: &args, out, pick: &pick, url, glob: glob_ref, printer, seen: 0, sums };
             match list_url(listing, &mut servers, &mut tally).await {

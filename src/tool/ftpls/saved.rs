@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::record::Printer;
 use crate::cli::exit::{Exit, Tally};
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::charset::{WireCharset, listed};
@@ -31,7 +32,7 @@ pub(super) fn list(
     let label = if stdin { "stdin".to_owned() } else { file.display().to_string() };
     let local = |error: std::io::Error| Fault::local(&label, &error);
     let mut source: Box<dyn Read> =
-        if stdin { Box::new(std::io::stdin().lock()) } else { Box::new(File::open(file).map_err(local)?) };
+        if stdin { Box::new(input::stdin()?) } else { Box::new(File::open(file).map_err(local)?) };
     let now = now.unwrap_or_else(unix_seconds);
     let mut reader = SavedListing {
         now,

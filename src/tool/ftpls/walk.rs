@@ -92,7 +92,15 @@ impl UrlListing<'_> {
     /// Lists a directory, and what is below it in the order of its listing; what its files take.
     async fn tree(&mut self, client: &mut FtpClient, node: &UrlDirectory, tally: &mut Tally) -> Result<Usage, Fault> {
         let mut usage = Usage::default();
-        match self.directory(client, node, &mut usage, tally).await {
+        let seen = self.seen;
+        let mut listed = self.directory(client, node, &mut usage, tally).await;
+        let hung_up = |fault: &Fault| matches!(fault.kind, Kind::Disconnected | Kind::PeerTemporary);
+        // A server may end a session between two listings. Nothing of this one has come, so nothing comes twice.
+        if node.depth > 0 && self.seen == seen && !client.usable() && listed.as_ref().is_err_and(hung_up) {
+            client.renew("the server ended this one between two listings").await?;
+            listed = self.directory(client, node, &mut usage, tally).await;
+        }
+        match listed {
             Ok(below) => {
                 for entry in below.read() {
                     if let Some(inner) = self.enter(node, &entry?) {

@@ -85,7 +85,7 @@ fn of(account: &Account, args: &Args, out: &Output) -> Result<RouteTarget, Fault
 fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<RelayTransport, Fault> {
     let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
     let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut dialer = args.net.dialer("smtp", "")?;
+    let mut dialer = args.net.dialer("smtp", "", 0)?;
     let mut limits = args.net.limits();
     let trust = match account {
         Some(account) => account.trust(&args.tls.trust, out)?,

@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::blob::{Blob, file};
+use crate::blob::Blob;
+use crate::cli::input;
 use crate::fault::{Fault, Kind};
 use crate::mail::gzip;
 use crate::mail::maildir::reader::{MaildirItem, ReadableMaildir};
@@ -33,7 +34,7 @@ impl OpenMailbox {
             let items = maildir.list()?;
             return Ok(OpenMailbox::Maildir(maildir, items));
         }
-        let blob = gzip::unpacked(&path.to_string_lossy(), file::open(&path)?)?;
+        let blob = gzip::unpacked(&path.to_string_lossy(), input::open(&path)?)?;
         Ok(match spans::find(&blob)? {
             Some(spans) => OpenMailbox::Mbox(blob, spans),
             None => OpenMailbox::Single(blob),

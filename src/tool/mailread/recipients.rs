@@ -77,9 +77,7 @@ impl Recipients {
 
 /// One spelling of an address: case, quotes that are not needed, a final dot and the form of the domain do not matter.
 fn key(address: &Address) -> String {
-    let domain = address.domain().unwrap_or_default().trim_end_matches('.');
-    let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
-    format!("{}@{domain}", address.local().to_lowercase())
+    address.to_ascii_domain().unwrap_or_else(|_| address.clone()).comparison_key().to_lowercase()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::blob::{Blob, file};
+use crate::cli::input;
 use crate::fault::{Fault, Kind};
 use crate::mail::gzip;
 use crate::mail::maildir::reader::ReadableMaildir;
@@ -73,7 +74,7 @@ impl EachInput {
             self.waiting.push_back(InputMessage::File(path.to_owned()));
             return Ok(());
         }
-        let blob = gzip::unpacked(&path.to_string_lossy(), file::open(path)?)?;
+        let blob = gzip::unpacked(&path.to_string_lossy(), input::open(path)?)?;
         let Some(spans) = spans::find(&blob)? else {
             self.waiting.extend((blob.size_bytes() > 0).then(|| InputMessage::Whole(path.to_owned(), blob)));
             return Ok(());

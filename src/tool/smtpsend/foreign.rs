@@ -3,7 +3,8 @@
 /// For [`crate::cli::Tool::FOREIGN_WORDS`].
 pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     // msmtp
-    ("-C --file --config -K", "--accounts FILE"),
+    ("-C --file", "--accounts FILE"),
+    ("-K", "--config FILE"),
     ("-a", "--account NAME for an account, --attach FILE for a file, --auth MECHANISM and --user NAME for a login"),
     ("-P --pretend --dump", "-n (--dry-run)"),
     ("-d --debug --trace --trace-ascii --stderr", "-v; the message stands on stdin"),

@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 use super::edit;
 use super::results::RowId;
 use super::{Args, ComposeArgs};
+use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
-use crate::blob::{Blob, file};
 use crate::cli::exit::Tally;
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
@@ -59,7 +60,7 @@ pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Re
     if std::io::stdin().is_terminal() {
         out.hint("reading the message from the terminal; end it with Ctrl-D");
     }
-    let (mut job, account) = take(args, accounts, &file::open(Path::new("-"))?, "message", out)?;
+    let (mut job, account) = take(args, accounts, &input::open(Path::new("-"))?, "message", out)?;
     job.source = None;
     Ok((job, account))
 }
@@ -264,7 +265,7 @@ fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
 }
 
 pub(super) fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
-    let blob = file::open(path).map_err(|fault| fault.context(what))?;
+    let blob = input::open(path).map_err(|fault| fault.context(what))?;
     blob.read_all(what, MAX_BODY_BYTES).map_err(|fault| fault.with_hint("attach it instead: --attach FILE"))
 }
 
@@ -299,7 +300,7 @@ pub(super) fn attachment(text: &str) -> Result<Attachment, Fault> {
     }
     let path = PathBuf::from(path);
     let own = path.file_name().filter(|_| path != Path::new("-")).map(|name| name.to_string_lossy().into_owned());
-    Ok(Attachment { blob: file::open(&path)?, name: name.or(own), content_type })
+    Ok(Attachment { blob: input::open(&path)?, name: name.or(own), content_type })
 }
 
 /// A value up to the next `;`, in quotes or without, and the rest; `None` if quotes are open or text stands behind them.
@@ -356,7 +357,7 @@ pub(super) fn take(
     for mailbox in addresses {
         for mailbox in rules.recipients(mailbox)? {
             let address = mailbox.to_ascii_domain()?.address;
-            if seen.insert(address.clone()) {
+            if seen.insert(address.comparison_key()) {
                 recipients.push(address);
             }
         }

@@ -5,7 +5,7 @@ use super::job::host_name;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
 use crate::mail::complete::Complete;
-use crate::smtp::address::Address;
+use crate::smtp::address::{Address, canonical_domain};
 use crate::tool::smtp_account::{Account, Aliases};
 
 /// The rules of one run.
@@ -59,7 +59,8 @@ impl LocalArgs {
 
     /// True for a domain that means this host.
     pub(super) fn is_ours(&self, domain: &str) -> bool {
-        self.hosts().any(|host| host.eq_ignore_ascii_case(domain))
+        let domain = canonical_domain(domain);
+        self.hosts().any(|host| canonical_domain(host) == domain)
     }
 
     /// The same in the header of a complete message.

@@ -17,7 +17,7 @@ use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::relay::connection::{RouteConnection, ServerHealth};
 use crate::relay::deliver::{Delivery, RelayTransport, RouteProgress, undelivered};
-use crate::relay::route::{Hop, HopEndpoint, Routing};
+use crate::relay::route::{Hop, Routing};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::Envelope;
 
@@ -42,13 +42,17 @@ impl ServerHealth for NoMemory {
 
 impl Exchangers {
     pub(super) fn new(args: &Args, out: &Output) -> Result<Exchangers, Fault> {
+        let dialer = args.net.dialer("smtp", "", 0)?;
+        if dialer.proxy.is_some() {
+            return Err(Fault::new(Kind::Usage, "--proxy: mail exchangers are reached directly"));
+        }
         let resolver = match args.way.resolver.resolver.as_slice() {
             [] => Resolver::system()?,
             named => Resolver::named(named)?,
         };
         let helo = args.way.helo.clone().unwrap_or_else(|| job::host_name().to_owned());
         let transport = RelayTransport {
-            dialer: args.net.dialer("smtp", "")?,
+            dialer,
             verified_tls: args.tls.client(out, &[])?,
             opportunistic_tls: ClientTls::new(&ClientTlsOptions {
                 insecure: true,
@@ -127,13 +131,7 @@ impl Exchangers {
         }
         let mut dice = || (random::fraction() * f64::from(u32::MAX)) as u32;
         let hops = self.routing.find(domain, &self.resolver, &mut dice).await?;
-        let family = self.transport.dialer.family;
-        let fits = |endpoint: &HopEndpoint| match endpoint {
-            HopEndpoint::Address(address) => family.allows(address.ip()),
-            _ => true,
-        };
-        let usable: Vec<_> = hops.iter().filter(|hop| fits(&hop.endpoint)).cloned().collect();
-        Ok(RouteConnection::new(if usable.is_empty() { hops } else { usable }))
+        Ok(RouteConnection::new(hops))
     }
 
     pub(super) async fn close(self) {

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::cli::input;
 use crate::fault::{Fault, Kind};
 
 /// Largest row in bytes.
@@ -65,7 +66,7 @@ impl Rows {
     /// that of a JSON object.
     pub(super) fn open(path: &Path) -> Result<Rows, Fault> {
         let stream: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(std::io::stdin())
+            Box::new(input::stdin()?)
         } else {
             Box::new(std::fs::File::open(path).map_err(|error| Fault::local(path.display(), &error))?)
         };

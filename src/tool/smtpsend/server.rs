@@ -9,6 +9,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
+use crate::net::literal::is_loopback;
 use crate::net::login::Login;
 use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
@@ -250,7 +251,7 @@ impl<'a> ServerConnection<'a> {
         // could as well take STARTTLS away. So it is not checked, unless there is something to check it against.
         let something = options.ca_cert.is_some() || options.tls_name.is_some() || options.fingerprint.is_some();
         options.insecure |= tls == TlsMode::Try && login.is_none() && !something;
-        let mut dialer = args.net.dialer("smtp", &server.host)?;
+        let mut dialer = args.net.dialer("smtp", &server.host, server.port)?;
         dialer.bind = dialer.bind.or(account.bind);
         if let Some(time) = account.timeout {
             dialer.connect_timeout = dialer.connect_timeout.min(time);
@@ -375,10 +376,6 @@ fn helo(stream: &Stream) -> String {
         Some(std::net::IpAddr::V6(ip)) => format!("[IPv6:{ip}]"),
         None => name.to_owned(),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::report::SendSummary;
 use super::{Args, accounts, job};
 use crate::blob::file::BlobWriter;
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
@@ -68,10 +69,10 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let problem = |error: std::io::Error| Fault::local("standard input", &error);
     let (ours, theirs) = UnixStream::pair().map_err(problem)?;
     ours.set_nonblocking(true).map_err(problem)?;
-    let mut input = theirs.try_clone().map_err(problem)?;
+    let (mut commands, mut input) = (input::stdin()?, theirs.try_clone().map_err(problem)?);
     // Whoever called may keep his end open after QUIT: nobody waits for this thread.
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut input);
+        let _ = std::io::copy(&mut commands, &mut input);
         let _ = input.shutdown(std::net::Shutdown::Write);
     });
     let replies = std::thread::spawn(move || {

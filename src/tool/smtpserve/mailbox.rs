@@ -76,6 +76,16 @@ impl Mailboxes {
         Ok(Mailboxes { create: true, ..Mailboxes::open(base, domains)? })
     }
 
+    /// Everything that mail is written below: the directory, and where links among the mailboxes and in the directories of
+    /// domains lead.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let listed = |directory: PathBuf| std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let domains = self.domains.iter().map(|domain| self.base.join(domain));
+        let entries = std::iter::once(self.base.clone()).chain(domains).flat_map(listed);
+        let links = entries.map(|entry| entry.path()).filter(|path| path.is_symlink());
+        std::iter::once(self.base.clone()).chain(links).collect()
+    }
+
     /// The mailbox of `local@domain`, in `DIR/DOMAIN` where that is a directory, else in `DIR`. The name as written is
     /// tried first, then in lower case, then both without `+detail`, each composed (NFC) before decomposed. `None`: no such
     /// mailbox. A mailbox that [`Mailboxes::maildir`] would make need not exist yet: a question makes nothing.

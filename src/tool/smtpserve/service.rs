@@ -257,8 +257,9 @@ impl MailReceiver {
         let domain = match address.domain() {
             // Only `postmaster` comes without a domain.
             None => self.policy.domains.first().cloned().unwrap_or_default(),
-            Some(domain) => {
-                let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());
+            Some(_) => {
+                let domain = address.destination();
+                let domain = idna::domain_to_ascii(&domain).unwrap_or(domain);
                 if !self.policy.domains.contains(&domain) {
                     return match self.may_relay(peer) {
                         true => Ok(DeliverTo::Queue),
@@ -294,7 +295,7 @@ impl MailReceiver {
     }
 
     fn may_relay(&self, peer: &SmtpPeer) -> bool {
-        let from = peer.address.map(|address| address.ip().to_canonical());
+        let from = peer.address.map(|address| address.ip());
         let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
         self.queue.is_some() && (peer.user.is_some() || trusted)
     }
@@ -397,7 +398,7 @@ impl MailReceiver {
         };
         let secure = if peer.tls.is_some() { "S" } else { "" };
         let login = if peer.user.is_some() { "A" } else { "" };
-        let from = match peer.address.map(|address| address.ip().to_canonical()) {
+        let from = match peer.address.map(|address| address.ip()) {
             Some(IpAddr::V4(ip)) => format!(" ([{ip}])"),
             Some(IpAddr::V6(ip)) => format!(" ([IPv6:{ip}])"),
             None => String::new(),

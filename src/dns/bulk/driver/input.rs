@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,10 +13,10 @@ use crate::fault::Fault;
 const READ: usize = 32 * 1024;
 
 /// One source of names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum NameSource {
-    /// Standard input.
-    Stdin,
+    /// What is open already, such as standard input.
+    Open(File),
     /// A file.
     File(PathBuf),
 }
@@ -106,7 +105,7 @@ impl Input {
         let mut total = Some(0);
         for source in &sources {
             let size = match source {
-                NameSource::Stdin => None,
+                NameSource::Open(_) => None,
                 NameSource::File(path) => {
                     let data = path.metadata().map_err(|error| Fault::local(path.display(), &error))?;
                     data.is_file().then_some(data.len())
@@ -193,11 +192,10 @@ impl Input {
             return Ok(Some(file.clone()));
         }
         let Some(source) = self.sources.pop_front() else { return Ok(None) };
-        let (opened, name) = match &source {
-            NameSource::Stdin => (std::io::stdin().as_fd().try_clone_to_owned().map(File::from), "stdin".to_owned()),
-            NameSource::File(path) => (File::open(path), path.display().to_string()),
-        };
-        let file = Arc::new(opened.map_err(|error| Fault::local(name, &error))?);
+        let file = Arc::new(match source {
+            NameSource::Open(file) => file,
+            NameSource::File(path) => File::open(&path).map_err(|error| Fault::local(path.display(), &error))?,
+        });
         self.is_pipe = !file.metadata().is_ok_and(|data| data.is_file());
         self.current = Some(file.clone());
         Ok(Some(file))

@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::fault::{Enhanced, Fault, Kind, PeerCode};
 use crate::net::BoxFuture;
-use crate::relay::deliver::{Connector, DeliveryProof, HopResult, NextHopConnection, NextHopFacts, NextHopSession};
+use crate::relay::deliver::{
+    Connector, DeliveryProof, HopResult, NextHopConnection, NextHopFacts, NextHopSession, ReachedServer,
+};
 use crate::relay::route::{Hop, MailDns};
 use crate::smtp::address::Address;
 use crate::smtp::client::{SendOptions, Times};
@@ -155,7 +157,21 @@ impl MailDns for World {
 }
 
 impl Connector for World {
-    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>> {
+    fn excluded(&self, _hop: &Hop) -> Option<Fault> {
+        None
+    }
+
+    fn connect<'a>(&'a self, hops: &'a [Hop]) -> BoxFuture<'a, ReachedServer> {
+        Box::pin(async move {
+            let mut reached = ReachedServer::default();
+            reached.add(0, self.connect_one(&hops[0]).await);
+            reached
+        })
+    }
+}
+
+impl World {
+    fn connect_one<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>> {
         Box::pin(async move {
             let number: usize = hop.name.trim_start_matches('s').parse().unwrap();
             {

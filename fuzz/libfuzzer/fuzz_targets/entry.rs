@@ -1,15 +1,15 @@
 //! libFuzzer for one entry of `fuzz/entries`: the one that the environment variable `FUZZ_ENTRY` names.
 #![no_main]
 
-#[path = "../entries/dns.rs"]
+#[path = "../../entries/dns.rs"]
 mod dns;
-#[path = "../entries/ftp.rs"]
+#[path = "../../entries/ftp.rs"]
 mod ftp;
-#[path = "../entries/mail.rs"]
+#[path = "../../entries/mail.rs"]
 mod mail;
-#[path = "../entries/net.rs"]
+#[path = "../../entries/net.rs"]
 mod net;
-#[path = "../entries/smtp.rs"]
+#[path = "../../entries/smtp.rs"]
 mod smtp;
 
 use std::sync::LazyLock;

@@ -1,0 +1,188 @@
+//! Giving up root: a server binds its ports and reads its keys as root, and serves as somebody else.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User, initgroups, setgroups, setresgid, setresuid};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+
+use crate::fault::{Fault, Kind};
+
+/// Somebody that a process can become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixIdentity {
+    /// The name in the database of users, if it is there: his other groups are found by it.
+    name: Option<String>,
+    uid: Uid,
+    gid: Gid,
+}
+
+impl UnixIdentity {
+    /// `USER[:GROUP]`, each a name or a number. Without GROUP it is the user's own.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a user or group that is not in the system's database, and for a number without a group.
+    pub fn parse(text: &str) -> Result<UnixIdentity, Fault> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        let unknown = |what: &str| Fault::new(Kind::Config, format!("{text}: no such {what}"));
+        let failed = |errno: nix::Error| Fault::local(text, &errno.into());
+        let found = match user.parse().map(Uid::from_raw) {
+            Ok(uid) => User::from_uid(uid).map_err(failed)?.map_or(Err(uid), Ok),
+            Err(_) => Ok(User::from_name(user).map_err(failed)?.ok_or_else(|| unknown("user"))?),
+        };
+        let group = match group {
+            None => None,
+            Some(group) => Some(match group.parse().map(Gid::from_raw) {
+                Ok(gid) => gid,
+                Err(_) => Group::from_name(group).map_err(failed)?.ok_or_else(|| unknown("group"))?.gid,
+            }),
+        };
+        match found {
+            Ok(user) => Ok(UnixIdentity { name: Some(user.name), uid: user.uid, gid: group.unwrap_or(user.gid) }),
+            Err(uid) => {
+                let gid =
+                    group.ok_or_else(|| unknown("user").with_hint("a number of nobody's needs a group: UID:GID"))?;
+                Ok(UnixIdentity { name: None, uid, gid })
+            }
+        }
+    }
+
+    /// The owner of a file or directory, with his own group, or the file's where he is in no database.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when it is not there.
+    pub fn owner_of(path: &Path) -> Result<UnixIdentity, Fault> {
+        let at = |error: io::Error| Fault::local(path.display(), &error);
+        let found = std::fs::metadata(path).map_err(at)?;
+        let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
+        let user = User::from_uid(uid).map_err(|errno| at(errno.into()))?;
+        Ok(match user {
+            Some(user) => UnixIdentity { name: Some(user.name), uid, gid: user.gid },
+            None => UnixIdentity { name: None, uid, gid },
+        })
+    }
+
+    /// True for the user who may do everything.
+    pub fn is_root(&self) -> bool {
+        self.uid.is_root()
+    }
+
+    /// True if this process acts as this user already.
+    pub fn is_current(&self) -> bool {
+        self.uid == Uid::effective() && self.gid == Gid::effective()
+    }
+
+    /// Gives him a file of ours.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`].
+    pub fn own(&self, file: &Path) -> Result<(), Fault> {
+        std::os::unix::fs::lchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+            .map_err(|error| Fault::local(file.display(), &error))
+    }
+}
+
+impl std::fmt::Display for UnixIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({}:{})", self.uid, self.gid),
+            None => write!(f, "{}:{}", self.uid, self.gid),
+        }
+    }
+}
+
+/// True while this process has the rights of root.
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+/// Becomes `identity` for good: user and group in all their forms, the groups that this user has in the database and no
+/// others (as nsd(8) and named(8) do: a key that a group may read stays readable for a reload), no capability, no core dump
+/// with what was read as root. Nothing is left that leads back.
+///
+/// # Errors
+/// [`Kind::AuthFailed`] if the system refuses; [`Kind::Internal`] if there are threads already, or root comes back.
+pub fn become_user(identity: &UnixIdentity) -> Result<(), Fault> {
+    alone()?;
+    let refused = |what: &str, error: io::Error| {
+        Fault::new(Kind::AuthFailed, format!("cannot become {identity}: {what}: {error}"))
+    };
+    let groups = match identity.name.as_ref().map(|name| std::ffi::CString::new(name.as_str())) {
+        Some(Ok(name)) => initgroups(&name, identity.gid),
+        _ => setgroups(&[identity.gid]),
+    };
+    groups.map_err(|errno| refused("groups", errno.into()))?;
+    setresgid(identity.gid, identity.gid, identity.gid).map_err(|errno| refused("group", errno.into()))?;
+    setresuid(identity.uid, identity.uid, identity.uid).map_err(|errno| refused("user", errno.into()))?;
+    if !identity.is_root() {
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+            .map_err(|errno| refused("capabilities", errno.into()))?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|errno| refused("core dumps", errno.into()))?;
+        let back = setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0));
+        if back.is_ok() || is_root() {
+            return Err(Fault::new(Kind::Internal, format!("{identity} could become root again")));
+        }
+    }
+    Ok(())
+}
+
+/// From here on no program that is run gains rights by its file (PR_SET_NO_NEW_PRIVS).
+///
+/// # Errors
+/// [`Kind::AuthFailed`] if the system refuses; [`Kind::Internal`] if there are threads already.
+pub fn gain_nothing() -> Result<(), Fault> {
+    alone()?;
+    set_no_new_privs(true).map_err(|errno| Fault::new(Kind::AuthFailed, format!("no_new_privs: {errno}")))
+}
+
+/// Rights, capabilities and sandboxes are a thread's own, and its children inherit them: they are set while there is one.
+///
+/// # Errors
+/// [`Kind::Internal`] if there are others.
+pub(super) fn alone() -> Result<(), Fault> {
+    match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
+        Ok(count @ 2..) => Err(Fault::new(Kind::Internal, format!("{count} threads run before rights are given up"))),
+        // Where /proc is missing there is no way to tell.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_groups_are_names_or_numbers() {
+        let shown = |text: &str| UnixIdentity::parse(text).map(|it| it.to_string()).map_err(|fault| fault.kind);
+        for (text, expected) in [
+            ("root", Ok("root (0:0)")),
+            ("0", Ok("root (0:0)")),
+            ("root:12345", Ok("root (0:12345)")),
+            ("54321:12345", Ok("54321:12345")),
+            ("54321:root", Ok("54321:0")),
+            ("54321", Err(Kind::Config)),
+            ("54321:", Err(Kind::Config)),
+            ("no-such-user", Err(Kind::Config)),
+            ("root:no-such-group", Err(Kind::Config)),
+            ("", Err(Kind::Config)),
+            ("-1:0", Err(Kind::Config)),
+        ] {
+            assert_eq!(shown(text), expected.map(str::to_owned), "{text}");
+        }
+        assert!(UnixIdentity::owner_of("/".as_ref()).unwrap().is_root());
+        assert_eq!(UnixIdentity::owner_of("/nowhere".as_ref()).unwrap_err().kind, Kind::NoInput);
+    }
+
+    #[test]
+    fn with_threads_it_is_too_late() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(gain_nothing().unwrap_err().kind, Kind::Internal));
+        });
+    }
+}
