@@ -24,6 +24,7 @@ _ftpserve() {
     case "${cmd}" in
         ftpserve)
             opts="-q -v -0 -h -V --write --upload-only --drop-box --anonymous --tls --auth-in-clear --require-tls-reuse --lenient-tls-end --pasv-ports --pasv-address --no-active --max-file-size --min-free --fsync --keep-partial --append --idle --timeout --greeting --listen --max-clients --max-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --run-as --i-know --no-sandbox --json --report --quiet --verbose --null --color --help --version"
+            opts="-q -v -0 -h -V --write --upload-only --drop-box --anonymous --tls --auth-in-clear --require-tls-reuse --lenient-tls-end --pasv-ports --pasv-address --no-active --max-file-size --min-free --fsync --keep-partial --append --idle --timeout --xferlog --greeting --listen --max-clients --max-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -54,6 +55,10 @@ _ftpserve() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --xferlog)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -110,6 +115,22 @@ _ftpserve() {
                     return 0
                     ;;
                 --run-as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --syslog)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reload-every)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -7,6 +7,7 @@ complete -c ftpserve -l max-file-size -d 'The largest file that may be uploaded'
 complete -c ftpserve -l min-free -d 'Refuse uploads when the file system has less free space than this' -r
 complete -c ftpserve -l idle -d 'End connections on which nothing was said for this time' -r
 complete -c ftpserve -l timeout -d 'Break off transfers that stand still for this time' -r
+complete -c ftpserve -l xferlog -d 'Append a line per transfer of a file to FILE, in the form of wu-ftpd\'s xferlog(5)' -r -F
 complete -c ftpserve -l greeting -d 'What the greeting says' -r
 complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
 complete -c ftpserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
@@ -21,6 +22,10 @@ complete -c ftpserve -l client-ca -d 'Take only clients with a certificate of th
 complete -c ftpserve -l min-rate -d 'Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
 complete -c ftpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
+complete -c ftpserve -l log -d 'Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again' -r -F
+complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
+complete -c ftpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
+complete -c ftpserve -l reload-every -d 'Look so often whether the files of the certificate have changed; 0: only HUP reads them again' -r
 complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
@@ -40,6 +45,7 @@ complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any 
 complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
 complete -c ftpserve -l i-know -d 'Let --run-as name root'
 complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
+complete -c ftpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

@@ -234,6 +234,10 @@ fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
             session.event(SessionEvent::Ended(Ok(1)));
         }
         // TLS never begins here: what was sent ahead is dropped, so how it is cut would matter.
-        SessionAction::StartTls | SessionAction::DropListener | SessionAction::StopTransfer | SessionAction::Close => {}
+        SessionAction::StartTls
+        | SessionAction::DropListener
+        | SessionAction::StopTransfer
+        | SessionAction::Refused { .. }
+        | SessionAction::Close => {}
     }
 }

@@ -28,6 +28,11 @@ pub fn now() -> Zoned {
     jiff::Timestamp::now().to_zoned(zone())
 }
 
+/// Now as records and logs say it: RFC 3339, UTC, with milliseconds.
+pub fn stamp() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
+}
+
 /// A moment on the command line, in seconds since 1970: `2026-11-23T05:52:22Z`, `2026-11-23 05:52` and `2026-11-23` in the
 /// local zone, `@1795413142`, or a duration such as `2d`: that long ago.
 ///

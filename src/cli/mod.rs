@@ -10,6 +10,7 @@ pub mod netrc;
 pub mod options_file;
 pub mod output;
 pub mod progress;
+pub mod reload;
 pub mod secret;
 pub mod signals;
 pub mod units;
@@ -19,7 +20,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use crate::cli::args::OutputArgs;
+use crate::cli::args::{LogArgs, OutputArgs};
 use crate::cli::exit::Exit;
 use crate::cli::foreign::{ForeignMeaning, ForeignWords};
 use crate::cli::output::Output;
@@ -45,6 +46,11 @@ pub trait Tool: clap::Parser {
     /// The arguments that say how to print.
     fn output(&self) -> &OutputArgs;
 
+    /// The arguments about the log of a tool that runs for long: its records have a time.
+    fn log(&self) -> Option<&LogArgs> {
+        None
+    }
+
     /// Whether a run prints to stdout when all goes well; one that finds out later calls [`Output::will_print`] by itself.
     fn prints(&self) -> bool {
         true
@@ -53,7 +59,7 @@ pub trait Tool: clap::Parser {
 
 /// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?) => {
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)? $(, logged in $log:ident)?) => {
         impl crate::cli::Tool for $args {
             const NAME: &'static str = $name;
             $(const FOREIGN_WORDS: &'static [crate::cli::foreign::ForeignWords] = $words;)?
@@ -62,6 +68,10 @@ macro_rules! tool {
             fn output(&self) -> &crate::cli::args::OutputArgs {
                 &self.output
             }
+
+            $(fn log(&self) -> Option<&crate::cli::args::LogArgs> {
+                Some(&self.$log)
+            })?
             $(
                 fn prints(&self) -> bool {
                     let prints: fn(&$args) -> bool = $prints;
@@ -75,8 +85,9 @@ macro_rules! tool {
             <$args as clap::CommandFactory>::command()
         }
     };
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?, run $run:path) => {
-        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)? $(, prints $prints)?);
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?
+        $(, logged in $log:ident)?, run $run:path) => {
+        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)? $(, prints $prints)? $(, logged in $log)?);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -84,7 +95,7 @@ macro_rules! tool {
         }
     };
     ($name:literal, $args:ty, activated $run:path) => {
-        crate::cli::tool!($name, $args);
+        crate::cli::tool!($name, $args, logged in log);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -129,7 +140,7 @@ pub fn main_from<A: Tool>(
             return output::print_parse_result(A::NAME, &error, (A::command, &arguments), A::FOREIGN_WORDS).into();
         }
     };
-    let out = match Output::new(A::NAME, args.output()) {
+    let out = match Output::logged(A::NAME, args.output(), args.log()) {
         Ok(out) => out,
         Err(fault) => return refuse(fault),
     };

@@ -1,16 +1,24 @@
-//! Signals that habits and scripts send to servers, and that would end a process that does not mind them.
+//! Signals of servers: HUP reads again and opens the log anew, USR1 tells the counters, and those that other servers know do
+//! no harm.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
+use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 
-use crate::cli::output::Output;
+use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::reload::Reloader;
 use crate::fault::Fault;
 use crate::net::activation;
+use crate::net::counters;
+use crate::net::listen::Shutdown;
 
-/// What a server does when it gets HUP, on a thread where it may block.
-pub type Reload = Arc<dyn Fn() + Send + Sync>;
+/// How long a drain may take before it is said what it waits for.
+const QUICK_DRAIN: Duration = Duration::from_millis(300);
 
 /// Signals of habit that come while a server starts wait until it minds them ([`outlive_habits`]). On the main thread, before
 /// any other.
@@ -26,30 +34,83 @@ fn habits() -> SigSet {
     [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM].into_iter().collect()
 }
 
-/// From here on HUP reads things again, or is declined with a warning if there is nothing to read; USR1, USR2 and ALRM, which
-/// other servers rotate logs and count with, do nothing. Needs a running tokio runtime.
+/// From here on HUP opens the log and the report anew and reads again what there is to be read, USR1 prints the counters, USR2
+/// and ALRM do nothing. Certificates are looked at `every` so often; zero is never. Needs a running tokio runtime.
 ///
 /// # Errors
 /// What [`Fault::local`] makes of the system's error.
-pub fn outlive_habits(out: &Output, reload: Option<Reload>) -> Result<(), Fault> {
+pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Duration) -> Result<(), Fault> {
     let caught = |kind: SignalKind| signal(kind).map_err(|error| Fault::local("signals", &error));
     let mut hangup = caught(SignalKind::hangup())?;
-    let ignored = [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::alarm()];
+    let mut count = caught(SignalKind::user_defined1())?;
+    let ignored = [SignalKind::user_defined2(), SignalKind::alarm()];
     let ignored: Vec<Signal> = ignored.into_iter().map(caught).collect::<Result<_, Fault>>()?;
     habits().thread_unblock().map_err(|errno| Fault::local("signals", &errno.into()))?;
     let out = out.clone();
     tokio::spawn(async move {
         let _ignored = ignored;
-        while hangup.recv().await.is_some() {
-            match reload.clone() {
-                // A panic is reported by its hook; the server goes on.
-                Some(reload) => {
-                    let done = tokio::task::spawn_blocking(move || reload());
-                    activation::notify_reload(async { drop(done.await) }).await;
+        let looks = !every.is_zero() && reloader.is_some();
+        let mut ticks = tokio::time::interval(every.max(Duration::from_secs(1)));
+        loop {
+            // A panic is reported by its hook; the server goes on.
+            tokio::select! {
+                Some(()) = hangup.recv() => {
+                    out.reopen();
+                    match reloader.clone() {
+                        Some(reloader) => {
+                            let done = spawn_blocking(move || reloader.reload());
+                            activation::notify_reload(async { drop(done.await) }).await;
+                        }
+                        None => out.note("HUP: the log and the report are opened again"),
+                    }
                 }
-                None => out.warn("HUP: this server reads nothing again; start it anew"),
+                Some(()) = count.recv() => {
+                    let counters = counters::numbers(out.tool()).collect();
+                    let _ = out.emit(&CountersRecord { counters });
+                }
+                _ = ticks.tick(), if looks => {
+                    if let Some(reloader) = reloader.clone() {
+                        drop(spawn_blocking(move || reloader.reload_if_changed()).await);
+                    }
+                }
+                else => return,
             }
         }
     });
     Ok(())
+}
+
+/// Says what a drain waits for, if it takes its time: `open` counts it.
+pub fn tell_of_drain(out: &Output, shutdown: &Shutdown, drain: Duration, open: fn() -> Vec<(u64, &'static str)>) {
+    let (out, shutdown) = (out.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        shutdown.draining().await;
+        tokio::time::sleep(QUICK_DRAIN).await;
+        let open: Vec<String> = open()
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
+            .collect();
+        if !open.is_empty() {
+            let open = open.join(", ");
+            out.warn(&format!("{open} open; waiting up to {} s, Ctrl-C or TERM again ends", drain.as_secs()));
+        }
+    });
+}
+
+/// All counters.
+#[derive(Debug, Serialize)]
+struct CountersRecord {
+    counters: BTreeMap<String, u64>,
+}
+
+impl OutputRecord for CountersRecord {
+    const TYPE: &'static str = "counters";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("counters");
+        for (name, number) in self.counters.iter().filter(|(_, number)| **number > 0) {
+            line.field(format!("{name}={number}"));
+        }
+    }
 }

@@ -3,7 +3,8 @@
 mod connection;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
@@ -19,9 +20,12 @@ use crate::fault::{Fault, Kind, plain};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::clock::since_1970;
+use crate::net::counters::{CountedConnection, Counter};
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
 use crate::net::places::ClientPlaces;
+use crate::net::reload::Reloaded;
+use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::scope::canonical;
 
@@ -54,26 +58,38 @@ pub struct Asker {
     pub server: SocketAddr,
     /// How it came.
     pub transport: Transport,
+    /// The connection; datagrams have none.
+    pub session: Option<SessionId>,
+}
+
+/// A connection at its end.
+#[derive(Debug)]
+pub struct AskedSession {
+    /// Our name for it.
+    pub session: SessionId,
+    /// The client.
+    pub client: SocketAddr,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Why it ended: `left` (the client closed), `idle`, `shutdown`, `closed` (no question, or too many), `refused` (too many
+    /// connections), `ended` (by us), or the kind of a fault.
+    pub why: &'static str,
+    /// Its questions.
+    pub queries: u64,
+    /// Bytes of questions.
+    pub received: u64,
+    /// Bytes of answers.
+    pub sent: u64,
 }
 
 /// Told about every question that got a response.
 pub type AnswerLog = dyn Fn(&LoggedAnswer<'_>) + Send + Sync;
 
+/// Told about every connection at its end.
+pub type SessionLog = dyn Fn(&AskedSession) + Send + Sync;
+
 /// The zones that are served now. A query that is being answered keeps those that it began with.
-#[derive(Debug, Clone, Default)]
-pub struct ServedZones(Arc<RwLock<Arc<Zones>>>);
-
-impl ServedZones {
-    /// Those of now.
-    pub fn now(&self) -> Arc<Zones> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Serves others from now on.
-    pub fn replace(&self, zones: Zones) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(zones);
-    }
-}
+pub type ServedZones = Reloaded<Zones>;
 
 /// What a name server serves, and to whom.
 pub struct NameServer {
@@ -88,9 +104,11 @@ pub struct NameServer {
     /// Who may transfer zones, beside those who sign with one of the keys.
     pub transfer_to: Vec<Network>,
     /// The keys that queries may be signed with; answers to them are signed too (RFC 8945).
-    pub keys: TsigKeys,
+    pub keys: Option<Reloaded<TsigKeys>>,
     /// Told about every question.
     pub log: Option<Arc<AnswerLog>>,
+    /// Told about every connection.
+    pub session_log: Option<Arc<SessionLog>>,
 }
 
 impl std::fmt::Debug for NameServer {
@@ -178,9 +196,15 @@ impl NameServer {
         let handler = move |stream: Stream, peer: SocketAddr| {
             let server = server.clone();
             async move {
-                // A client that breaks its connection, or has too many, is not our trouble.
-                let Some(_place) = server.places.take(peer.ip()) else { return };
-                let _ = connection::serve(&server, stream, peer).await;
+                let mut ending = EndingConnection::begin(&server.server, peer);
+                match server.places.take(peer.ip()) {
+                    // A client that breaks its connection is not our trouble.
+                    Some(_place) => connection::serve(&server, stream, &mut ending.session).await,
+                    None => {
+                        Counter::RefusedPlaces.add(1);
+                        ending.session.why = "refused";
+                    }
+                }
             }
         };
         let served = sockets.tcp.serve(max_clients, shutdown, handler).await;
@@ -193,7 +217,9 @@ impl NameServer {
     }
 
     fn answer(&self, query: &[u8], udp: bool) -> (AnswerAction, Option<TsigSigner>) {
-        answer::answer_signed(&self.zones.now(), (&self.keys, since_1970().as_secs()), query, udp)
+        let (keys, none) = (self.keys.as_ref().map(Reloaded::now), TsigKeys::default());
+        let keys = keys.as_deref().unwrap_or(&none);
+        answer::answer_signed(&self.zones.now(), (keys, since_1970().as_secs()), query, udp)
     }
 
     /// Who hands this client's questions on; nobody does for strangers.
@@ -228,10 +254,44 @@ impl NameServer {
     }
 
     fn log(&self, asker: Asker, query: &[u8], response: &DnsResponse) {
+        match response.rcode {
+            Rcode::NOERROR => Counter::QueriesNoError,
+            Rcode::NXDOMAIN => Counter::QueriesNoName,
+            Rcode::SERVFAIL => Counter::QueriesFailed,
+            Rcode::REFUSED => Counter::QueriesRefused,
+            _ => Counter::QueriesOther,
+        }
+        .add(1);
+        Counter::BytesSent.add(response.wire.len() as u64);
         if let Some(log) = &self.log {
             let truncated = response.wire.get(2).is_some_and(|flags| flags & Flags::TC.to_be_bytes()[0] != 0);
             let (rcode, size_bytes) = (response.rcode, response.wire.len());
             log(&LoggedAnswer { asker, query, rcode, truncated, size_bytes, complete: true });
+        }
+    }
+}
+
+/// A connection that is told of when it ends, whichever way.
+struct EndingConnection {
+    log: Option<Arc<SessionLog>>,
+    session: AskedSession,
+    started: Instant,
+    _counted: CountedConnection,
+}
+
+impl EndingConnection {
+    fn begin(server: &NameServer, client: SocketAddr) -> EndingConnection {
+        let (session, started, elapsed, why) = (SessionId::next(), Instant::now(), Duration::ZERO, "ended");
+        let session = AskedSession { session, client, elapsed, why, queries: 0, received: 0, sent: 0 };
+        EndingConnection { log: server.session_log.clone(), session, started, _counted: CountedConnection::begin() }
+    }
+}
+
+impl Drop for EndingConnection {
+    fn drop(&mut self) {
+        self.session.elapsed = self.started.elapsed();
+        if let Some(log) = &self.log {
+            log(&self.session);
         }
     }
 }
@@ -257,8 +317,9 @@ impl ServingState {
                 continue;
             };
             let client = canonical(from);
-            let asker = Asker { client, server, transport: Transport::Udp };
+            let asker = Asker { client, server, transport: Transport::Udp, session: None };
             let query = buffer.get(..length).unwrap_or_default();
+            Counter::BytesReceived.add(length as u64);
             let (action, signer) = self.server.answer(query, true);
             let response = match action {
                 AnswerAction::Send(response) => response,

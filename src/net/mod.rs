@@ -1,8 +1,10 @@
 //! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
 
 pub mod activation;
+pub mod certificate;
 pub mod cidr;
 pub mod clock;
+pub mod counters;
 pub mod datagram;
 pub mod deadline;
 pub mod dial;
@@ -11,6 +13,7 @@ pub mod listen;
 pub mod literal;
 pub mod local;
 pub mod login;
+pub mod metrics;
 pub mod pace;
 pub mod places;
 pub mod preference;
@@ -18,7 +21,9 @@ pub mod privilege;
 pub mod proxy;
 pub mod quic;
 pub mod random;
+pub mod reload;
 pub mod sandbox;
+pub mod session_id;
 pub mod stream;
 pub mod sys;
 pub mod tls;

@@ -14,6 +14,8 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, Se
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::fault::{Fault, Kind};
+use crate::net::certificate;
+use crate::net::reload::Reloaded;
 use crate::net::sessions::ControlSessions;
 use crate::net::stream::Stream;
 use crate::net::verify::{Trust, provider};
@@ -214,11 +216,14 @@ pub struct ServerTlsOptions {
 /// C.4), and each FTP data connection takes one.
 const OWN_TICKETS: usize = 8;
 
-/// The server side: one configuration shared by all connections.
+/// The server side: one configuration shared by all connections that begin while it is the newest.
 #[derive(Clone)]
 pub struct ServerTls {
-    config: Arc<ServerConfig>,
+    config: Reloaded<ServerConfig>,
     certificate_pem: String,
+    options: Arc<ServerTlsOptions>,
+    /// The end of the certificate's validity, in seconds since 1970.
+    not_after: Reloaded<Option<i64>>,
 }
 
 impl fmt::Debug for ServerTls {
@@ -243,6 +248,8 @@ impl ServerTls {
                 (read.collect::<Result<_, Fault>>()?, String::new())
             }
         };
+        let ends = pairs.iter().filter_map(|(chain, _)| chain.first());
+        let not_after = ends.filter_map(|certificate| certificate::not_after(certificate)).min();
         let usable = |(chain, key)| CertifiedKey::from_der(chain, key, &provider()).map(Arc::new);
         let served = pairs.into_iter().map(usable).collect::<Result<_, _>>();
         let served =
@@ -264,7 +271,25 @@ impl ServerTls {
         config.alpn_protocols = options.alpn.clone();
         config.ticketer = rustls::crypto::ring::Ticketer::new()
             .map_err(|error| Fault::new(Kind::Internal, format!("session tickets: {error}")))?;
-        Ok(ServerTls { config: Arc::new(config), certificate_pem })
+        let (config, not_after) = (Reloaded::new(config), Reloaded::new(not_after));
+        Ok(ServerTls { config, certificate_pem, options: Arc::new(options.clone()), not_after })
+    }
+
+    /// Reads the files again. What is returned makes handshakes use what they hold now; connections that are open go on.
+    ///
+    /// # Errors
+    /// As [`ServerTls::new`].
+    pub fn renewed(&self) -> Result<impl FnOnce() + Send + 'static, Fault> {
+        let (old, new) = (self.clone(), ServerTls::new(&self.options)?);
+        Ok(move || {
+            old.config.replace(new.config.now());
+            old.not_after.replace(new.not_after.now());
+        })
+    }
+
+    /// The end of the certificate's validity, in seconds since 1970.
+    pub fn not_after(&self) -> Option<i64> {
+        *self.not_after.now()
     }
 
     /// The certificate that `--self-signed` made, PEM, for clients that are to trust it; empty for one read from a file.
@@ -278,20 +303,20 @@ impl ServerTls {
     /// # Errors
     /// [`Kind::Internal`] when no ticket key can be made.
     pub fn own_sessions(&self) -> Result<ServerTls, Fault> {
-        let mut config = ServerConfig::clone(&self.config);
+        let mut config = ServerConfig::clone(&self.config.now());
         config.ticketer = rustls::crypto::ring::Ticketer::new()
             .map_err(|error| Fault::new(Kind::Internal, format!("session tickets: {error}")))?;
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
         config.send_tls13_tickets = OWN_TICKETS;
-        Ok(ServerTls { config: Arc::new(config), ..self.clone() })
+        Ok(ServerTls { config: Reloaded::new(config), ..self.clone() })
     }
 
     /// The same configuration, keys and sessions included, that gives each new TLS 1.3 session `count` tickets.
     #[must_use]
     pub fn with_tickets(&self, count: usize) -> ServerTls {
-        let mut config = ServerConfig::clone(&self.config);
+        let mut config = ServerConfig::clone(&self.config.now());
         config.send_tls13_tickets = count;
-        ServerTls { config: Arc::new(config), ..self.clone() }
+        ServerTls { config: Reloaded::new(config), ..self.clone() }
     }
 
     /// The handshake as a server over a plain TCP stream.
@@ -302,7 +327,7 @@ impl ServerTls {
         let Stream::Plain(tcp) = stream else {
             return Err(Fault::new(Kind::Unsupported, "TLS needs a plain TCP connection"));
         };
-        match TlsAcceptor::from(self.config.clone()).accept(tcp).await {
+        match TlsAcceptor::from(self.config.now()).accept(tcp).await {
             Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Server(tls)))),
             Err(error) => Err(fault_of("TLS", &error)),
         }

@@ -32,6 +32,14 @@ impl ProtocolTrace {
         self.0.is_some()
     }
 
+    /// The same for one of several peers: each line says which.
+    #[must_use]
+    pub fn of(&self, peer: impl fmt::Display) -> ProtocolTrace {
+        let Some(sink) = self.0.clone() else { return ProtocolTrace::default() };
+        let who = format!("{peer} ");
+        ProtocolTrace::new(move |direction, line| sink(direction, &[who.as_bytes(), line].concat()))
+    }
+
     /// A line that was sent.
     pub fn sent(&self, line: &[u8]) {
         self.emit(TraceDirection::Sent, line);

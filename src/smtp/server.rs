@@ -10,8 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
+use crate::net::counters::Counter;
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::listen::Shutdown;
+use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
@@ -44,6 +46,23 @@ pub struct SmtpPeer {
     pub user: Option<String>,
     /// True if this is LMTP.
     pub lmtp: bool,
+    /// Our name for the session.
+    pub session: Option<SessionId>,
+}
+
+/// A session at its end.
+#[derive(Debug, Clone, Default)]
+pub struct SmtpTotals {
+    /// Why it ended: `quit`, `left` (the client closed), `timed_out`, `shutdown`, or `closed` (we closed); empty after a fault.
+    pub why: &'static str,
+    /// Messages that were taken.
+    pub messages: u64,
+    /// Bytes of commands and messages that were received.
+    pub received: u64,
+    /// Bytes of replies.
+    pub sent: u64,
+    /// The client, as far as it was known.
+    pub peer: SmtpPeer,
 }
 
 /// The answer to a whole message.
@@ -134,21 +153,43 @@ pub async fn serve<S: SmtpService>(
     options: &SmtpServerOptions,
     service: &S,
     shutdown: &Shutdown,
+    totals: &mut SmtpTotals,
 ) -> Result<(), Fault> {
     let mut config = options.config.clone();
     config.starttls = matches!(options.tls, SmtpServerTls::Starttls(_));
     let stream = match &options.tls {
-        SmtpServerTls::Implicit(tls) => options.limits.run("TLS handshake", tls.accept(stream)).await?,
+        SmtpServerTls::Implicit(tls) => handshake(tls, stream, options).await?,
         _ => stream,
     };
-    let peer = SmtpPeer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..SmtpPeer::default() };
-    let session = SmtpSession::new(config, peer.tls.is_some());
+    let id = totals.peer.session;
+    let trace = address.map_or(options.trace.clone(), |address| options.trace.of(address));
+    totals.peer = SmtpPeer { address, lmtp: config.lmtp, tls: tls_words(&stream), session: id, ..SmtpPeer::default() };
+    let session = SmtpSession::new(config, totals.peer.tls.is_some());
     let input = Vec::with_capacity(READ_SIZE);
     let (transaction, deadline) = (S::Transaction::default(), RateDeadline::new(options.limits));
     let message = None;
-    SmtpConnection { stream, options, service, shutdown, session, peer, input, used: 0, transaction, message, deadline }
-        .run()
-        .await
+    let used = 0;
+    SmtpConnection {
+        stream,
+        options,
+        service,
+        shutdown,
+        trace,
+        session,
+        totals,
+        input,
+        used,
+        transaction,
+        message,
+        deadline,
+    }
+    .run()
+    .await
+}
+
+async fn handshake(tls: &ServerTls, stream: Stream, options: &SmtpServerOptions) -> Result<Stream, Fault> {
+    let done = options.limits.run("TLS handshake", tls.accept(stream)).await;
+    done.inspect_err(|_| Counter::RefusedTls.add(1))
 }
 
 struct SmtpConnection<'a, S: SmtpService> {
@@ -156,8 +197,10 @@ struct SmtpConnection<'a, S: SmtpService> {
     options: &'a SmtpServerOptions,
     service: &'a S,
     shutdown: &'a Shutdown,
+    trace: ProtocolTrace,
     session: SmtpSession,
-    peer: SmtpPeer,
+    /// With what is known of the client.
+    totals: &'a mut SmtpTotals,
     /// What was read; the session has used up `used` bytes of it.
     input: Vec<u8>,
     used: usize,
@@ -183,29 +226,32 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                     }
                     self.flush().await?;
                     if !self.read().await? {
+                        self.totals.why = "left";
                         return Ok(());
                     }
                 }
                 SmtpEvent::Sender(question) => {
                     self.refresh_peer();
                     self.transaction = S::Transaction::default();
-                    let reply = self.service.sender(&self.peer, question.sender()).await;
+                    let reply = self.service.sender(&self.totals.peer, question.sender()).await;
                     self.session.sender_verdict(question, &reply);
                 }
                 SmtpEvent::Recipient(question) => {
                     let sender = self.session.envelope().map_or(&ReversePath::Null, |envelope| &envelope.sender);
                     let (candidate, transaction) = (question.recipient(), &mut self.transaction);
-                    let reply = self.service.recipient(&self.peer, sender, candidate, transaction).await;
+                    let reply = self.service.recipient(&self.totals.peer, sender, candidate, transaction).await;
                     self.session.recipient_verdict(question, &reply);
                 }
                 SmtpEvent::Login(question) => {
                     self.refresh_peer();
-                    let right = self.service.login(&self.peer, question.user(), question.password()).await;
+                    let right = self.service.login(&self.totals.peer, question.user(), question.password()).await;
+                    if right { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
                     self.session.login_verdict(question, right);
+                    self.refresh_peer();
                 }
                 SmtpEvent::Begin => {
                     let envelope = self.session.envelope().cloned().unwrap_or_default();
-                    match self.service.begin(&self.peer, &envelope, &mut self.transaction) {
+                    match self.service.begin(&self.totals.peer, &envelope, &mut self.transaction) {
                         Ok(writer) => self.message = Some(writer),
                         Err(error) => return self.give_up(&error).await,
                     }
@@ -223,6 +269,9 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                 }
                 SmtpEvent::Message(envelope, question) => {
                     let replies = self.deliver(envelope).await;
+                    let taken = replies.iter().any(SmtpReply::accepts);
+                    self.totals.messages += u64::from(taken);
+                    if taken { Counter::Messages } else { Counter::MessagesFailed }.add(1);
                     self.session.message_verdict(question, &replies);
                 }
                 SmtpEvent::StartTls => {
@@ -233,6 +282,9 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                     self = self.start_tls().await?;
                 }
                 SmtpEvent::Close => {
+                    if self.totals.why.is_empty() {
+                        self.totals.why = if said_goodbye(self.session.output()) { "quit" } else { "closed" };
+                    }
                     self.flush().await?;
                     return self.linger().await;
                 }
@@ -243,7 +295,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
     async fn deliver(&mut self, envelope: Envelope) -> Vec<SmtpReply> {
         let transaction = std::mem::take(&mut self.transaction);
         match self.message.take() {
-            Some(message) => match self.service.accept(&self.peer, envelope, transaction, message).await {
+            Some(message) => match self.service.accept(&self.totals.peer, envelope, transaction, message).await {
                 MessageVerdict::All(reply) => vec![reply],
                 MessageVerdict::Each(replies) => replies,
             },
@@ -255,11 +307,12 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         let SmtpServerTls::Starttls(tls) = &self.options.tls else {
             return Err(Fault::new(Kind::Internal, "STARTTLS without a certificate"));
         };
-        self.stream = self.options.limits.run("TLS handshake", tls.accept(self.stream)).await?;
-        self.peer = SmtpPeer {
-            address: self.peer.address,
-            lmtp: self.peer.lmtp,
+        self.stream = handshake(tls, self.stream, self.options).await?;
+        self.totals.peer = SmtpPeer {
+            address: self.totals.peer.address,
+            lmtp: self.totals.peer.lmtp,
             tls: tls_words(&self.stream),
+            session: self.totals.peer.session,
             ..SmtpPeer::default()
         };
         self.session.tls_started();
@@ -267,11 +320,11 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
     }
 
     fn refresh_peer(&mut self) {
-        if self.peer.helo != self.session.helo() {
-            self.peer.helo = self.session.helo().to_owned();
+        if self.totals.peer.helo != self.session.helo() {
+            self.totals.peer.helo = self.session.helo().to_owned();
         }
-        self.peer.extended = self.session.extended();
-        self.peer.user = self.session.user().map(str::to_owned);
+        self.totals.peer.extended = self.session.extended();
+        self.totals.peer.user = self.session.user().map(str::to_owned);
     }
 
     /// Sends the replies that are due, in one write.
@@ -280,10 +333,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         if output.is_empty() {
             return Ok(());
         }
-        if self.options.trace.is_on() {
-            output
-                .split_inclusive(|byte| *byte == b'\n')
-                .for_each(|line| self.options.trace.sent(line.trim_ascii_end()));
+        if self.trace.is_on() {
+            output.split_inclusive(|byte| *byte == b'\n').for_each(|line| self.trace.sent(line.trim_ascii_end()));
         }
         let stream = &mut self.stream;
         let written = self.options.limits.io("reply", async {
@@ -291,6 +342,9 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             stream.flush().await
         });
         written.await?;
+        let count = output.len() as u64;
+        self.totals.sent += count;
+        Counter::BytesSent.add(count);
         output.clear();
         // A reply is due when something is complete.
         self.deadline.renew();
@@ -317,10 +371,20 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         };
         let goodbye = match read.await {
             Some(Ok(0)) => return Ok(false),
-            Some(Ok(_)) => return Ok(true),
-            Some(Err(fault)) if fault.kind == Kind::TimedOut => SmtpReply::status(421, 4, 2, "timeout: goodbye"),
+            Some(Ok(count)) => {
+                self.totals.received += count as u64;
+                Counter::BytesReceived.add(count as u64);
+                return Ok(true);
+            }
+            Some(Err(fault)) if fault.kind == Kind::TimedOut => {
+                self.totals.why = "timed_out";
+                SmtpReply::status(421, 4, 2, "timeout: goodbye")
+            }
             Some(Err(fault)) => return Err(fault),
-            None => SmtpReply::status(421, 3, 2, "the server is shutting down"),
+            None => {
+                self.totals.why = "shutdown";
+                SmtpReply::status(421, 3, 2, "the server is shutting down")
+            }
         };
         self.session.close(&goodbye);
         Ok(true)
@@ -364,6 +428,11 @@ fn store(message: &mut Option<BlobWriter>, data: &[u8]) -> std::io::Result<()> {
         Some(message) => message.write_all(data),
         None => Err(std::io::Error::other("message data before its beginning")),
     }
+}
+
+/// True if the last reply is the one to QUIT.
+fn said_goodbye(output: &[u8]) -> bool {
+    output.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().is_some_and(|line| line.starts_with(b"221 "))
 }
 
 fn no_room(error: &std::io::Error) -> SmtpReply {

@@ -8,9 +8,10 @@ use serde::Serialize;
 mod log;
 
 use crate::cli;
-use crate::cli::args::{ConfineArgs, ListenArgs, OutputArgs};
+use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, appended_files, gauge};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::reload::{Prepared, Reloader};
 use crate::cli::{input, signals, units};
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
@@ -21,10 +22,13 @@ use crate::dns::transport::Transport;
 use crate::dns::tsig::TsigKeys;
 use crate::dns::zone::{Zone, ZoneLimits, ZoneReading, ZoneSource, check};
 use crate::fault::{Fault, Kind};
+use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
+use crate::net::counters::CountedConnection;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
+use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::tool::dns_key;
@@ -73,6 +77,10 @@ pub struct Args {
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    operate: OperateArgs,
+    #[command(flatten)]
     confine: ConfineArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -84,26 +92,40 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if args.check {
         return Ok(read_zones(&args, out, &mut Vec::new())?.1.exit());
     }
+    let operate = args.operate.clone();
+    operate.verdict(out, serve(args, out, activated))
+}
+
+fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     signals::hold_habits()?;
     let transfer_to = networks("--allow-transfer", &args.allow_transfer)?;
     let forward_for = networks("--allow-forward", &args.allow_forward)?;
-    let keys = args.key_file.iter().map(|path| dns_key::read(path, out)).collect::<Result<_, Fault>>()?;
+    let keys = read_keys(&args, out)?.map(Reloaded::new);
     let server = NameServer {
         zones: ServedZones::default(),
         forward: forward(&args, out)?,
         forward_for: Some(forward_for).filter(|networks| !networks.is_empty()),
         local: LocalNetworks::default(),
         transfer_to,
-        keys: TsigKeys(keys),
+        keys: keys.clone(),
         log: log::log(out),
+        session_log: log::sessions(out),
     };
+    if args.operate.check_config {
+        return match read_zones(&args, out, &mut Vec::new())?.1 {
+            tally if tally.failed() > 0 => Ok(tally.exit()),
+            _ => args.operate.healthy(out, &args.listen, None),
+        };
+    }
     let zone_files = zone_files(&args)?;
     let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
     let files: Vec<&Path> = zone_files.iter().map(|(_, file)| *file).filter(|file| *file != Path::new("-")).collect();
     let places = files.iter().filter_map(|file| std::path::absolute(file).ok());
     let places: Vec<PathBuf> =
         places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
-    args.confine.give_up_root(out, &args.output, &places)?;
+    let metrics = args.operate.bind_metrics(out)?;
+    let appended = appended_files(&args.output, &args.log);
+    args.confine.give_up_root(out, &appended, &places)?;
     // As who serves, who will read them again.
     let mut included = Vec::new();
     let (zones, tally) = read_zones(&args, out, &mut included)?;
@@ -121,15 +143,21 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         sandbox.use_network();
     }
     args.listen.name_files(&mut sandbox);
-    args.confine.enclose(out, &args.output, sandbox)?;
+    args.confine.enclose(out, &appended, sandbox)?;
     let served = server.zones.clone();
     served.replace(zones);
     let args = Arc::new(args);
     cli::block_on_threads(async move {
-        let (again, says) = (args.clone(), out.clone());
-        signals::outlive_habits(out, Some(Arc::new(move || reload(&again, &served, &says))))?;
+        signals::outlive_habits(out, Some(reloader(&args, out, &served, keys)), args.operate.reload_every)?;
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
+        let open = || vec![(CountedConnection::open(), "connection")];
+        signals::tell_of_drain(out, &shutdown, args.listen.drain, open);
         args.listen.announce(out, "dns", &sockets.addresses())?;
+        let gauges = move || -> BoxFuture<'static, _> {
+            let count = i64::try_from(served.now().iter().count()).unwrap_or(i64::MAX);
+            Box::pin(async move { vec![gauge("zones", "Zones that are served", count)] })
+        };
+        OperateArgs::serve_metrics(out, metrics, None, Box::new(gauges))?;
         server.serve(sockets, args.listen.max_clients, args.listen.max_per_address, &shutdown).await?;
         Ok(Exit::OK)
     })
@@ -139,22 +167,34 @@ fn note(out: &Output, zone: &Zone) {
     out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
 }
 
-/// Reads the zone files again and serves what is in them; a zone with an error stays as it was, all do with `--strict`.
-fn reload(args: &Args, served: &ServedZones, out: &Output) {
-    let read = match args.files.iter().any(|file| file == Path::new("-")) {
-        true => Err(Fault::new(Kind::Usage, "standard input cannot be read again")),
-        false => read_zones(args, out, &mut Vec::new()),
-    };
-    let (mut zones, tally) = match read {
-        Ok((_, tally)) if args.strict && tally.failed() > 0 => {
-            return out.warn("reload: the zones stay as they are (--strict)");
-        }
-        Ok(read) => read,
-        Err(fault) => {
-            let detail = format!("{}; the zones stay as they are", fault.detail);
-            return out.error("reload", &Fault { detail, ..fault });
-        }
-    };
+fn read_keys(args: &Args, out: &Output) -> Result<Option<TsigKeys>, Fault> {
+    let keys: Vec<_> = args.key_file.iter().map(|path| dns_key::read(path, out)).collect::<Result<_, Fault>>()?;
+    Ok(Some(keys).filter(|keys| !keys.is_empty()).map(TsigKeys))
+}
+
+fn reloader(args: &Arc<Args>, out: &Output, served: &ServedZones, keys: Option<Reloaded<TsigKeys>>) -> Arc<Reloader> {
+    let mut reloader = Reloader::new(out);
+    let (again, says) = (args.clone(), out.clone());
+    if let Some(keys) = keys {
+        reloader.add("keys", move || {
+            let (keys, new) = (keys.clone(), read_keys(&again, &says)?);
+            Ok(Prepared::whole(move || new.into_iter().for_each(|new| keys.replace(new))))
+        });
+    }
+    let (again, says, served) = (args.clone(), out.clone(), served.clone());
+    reloader.add("zones", move || reread_zones(&again, &served, &says));
+    Arc::new(reloader)
+}
+
+/// Reads the zone files again; a zone with an error stays as it was, all do with `--strict`.
+fn reread_zones(args: &Args, served: &ServedZones, out: &Output) -> Result<Prepared, Fault> {
+    if args.files.iter().any(|file| file == Path::new("-")) {
+        return Err(Fault::new(Kind::Usage, "standard input cannot be read again"));
+    }
+    let (mut zones, tally) = read_zones(args, out, &mut Vec::new())?;
+    if args.strict && tally.failed() > 0 {
+        return Err(Fault::new(Kind::BadData, "a zone has an error or a warning (--strict)"));
+    }
     for zone in zones.iter() {
         note(out, zone);
         if out.json() {
@@ -162,11 +202,13 @@ fn reload(args: &Args, served: &ServedZones, out: &Output) {
             let _ = out.emit(&CheckedZone::of(zone, 0));
         }
     }
-    if tally.failed() > 0 {
+    let but = (tally.failed() > 0).then(|| "a zone with an error stays as it was".to_owned());
+    if let Some(but) = &but {
         zones.keep_from(&served.now());
-        out.warn("reload: a zone with an error stays as it was");
+        out.warn(&format!("reload: {but}"));
     }
-    served.replace(zones);
+    let served = served.clone();
+    Ok(Prepared { replace: Box::new(move || served.replace(zones)), but })
 }
 
 fn networks(flag: &str, texts: &[String]) -> Result<Vec<Network>, Fault> {
@@ -304,6 +346,7 @@ impl CheckedZone {
 
 impl OutputRecord for CheckedZone {
     const TYPE: &'static str = "zone";
+    const BARE: bool = true;
 
     fn text(&self, line: &mut TextLine) {
         line.field(&self.zone).field(self.serial.to_string()).field(self.records.to_string());

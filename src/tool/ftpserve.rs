@@ -11,16 +11,20 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{ConfineArgs, ListenArgs, OutputArgs, ServeArgs};
+use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge};
 use crate::cli::exit::Exit;
-use crate::cli::output::Output;
+use crate::cli::output::{FormLog, Output};
+use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
 use crate::ftp::store::{FtpStore, UploadLimits};
+use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
+use crate::net::counters::{CountedConnection, Counter};
 use crate::net::listen::Shutdown;
+use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 
 use service::Logins;
@@ -88,6 +92,9 @@ pub struct Args {
     /// Break off transfers that stand still for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
     timeout: Duration,
+    /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
+    #[arg(long, value_name = "FILE")]
+    xferlog: Option<PathBuf>,
     /// What the greeting says
     #[arg(long, value_name = "TEXT", default_value = "FTP server ready.")]
     greeting: String,
@@ -95,6 +102,10 @@ pub struct Args {
     listen: ListenArgs,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    operate: OperateArgs,
     #[command(flatten)]
     confine: ConfineArgs,
     #[command(flatten)]
@@ -118,6 +129,11 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
+    let operate = args.operate.clone();
+    operate.verdict(out, serve(args, out, activated))
+}
+
+fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     signals::hold_habits()?;
     let limits = UploadLimits {
         max_file: args.max_file_size.unwrap_or(u64::MAX),
@@ -133,7 +149,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     };
     let dir = args.dir.clone().unwrap_or_else(|| ".".into());
     let store = FtpStore::open(&dir, rights, limits)?;
-    let users = args.serve.users(out)?;
+    let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
     // Who is to show a certificate shows it first.
     let start = match (args.tls, &args.serve.client_ca) {
@@ -147,7 +163,11 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if greeting.chars().any(char::is_control) {
         return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
     }
+    if args.operate.check_config {
+        return args.operate.healthy(out, &args.listen, tls.as_ref());
+    }
     let listeners = args.listen.bind("127.0.0.1:2121", activated)?;
+    let metrics = args.operate.bind_metrics(out)?;
     let addresses = listeners.addresses();
     if users.is_some()
         && tls.is_none()
@@ -158,9 +178,12 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
             .with_hint("--auth-in-clear takes them in clear text");
         return Err(fault.into());
     }
+    let mut reloader = Reloader::new(out);
+    reloader.add_tls(tls.as_ref(), &args.serve);
+    reloader.add_users(users.as_ref(), &args.serve);
     let options = FtpServerOptions {
         greeting,
-        tls,
+        tls: tls.clone(),
         tls_required: start != TlsStart::Try,
         clear_passwords: args.auth_in_clear,
         tls_reuse_required: args.require_tls_reuse,
@@ -171,6 +194,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         idle: args.idle,
         data_limits: args.serve.limits(args.timeout),
         max_per_address: args.listen.max_per_address,
+        locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
@@ -181,8 +205,11 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         TlsStart::Implicit => "ftps",
     };
     let anonymous = users.is_none() || args.anonymous;
-    let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
-    args.confine.give_up_root(out, &args.output, std::slice::from_ref(&dir))?;
+    let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
+    let service = Arc::new(Logins { store, users, anonymous, xferlog, out: out.clone() });
+    let mut appended = appended_files(&args.output, &args.log);
+    appended.extend(args.xferlog.as_deref());
+    args.confine.give_up_root(out, &appended, std::slice::from_ref(&dir))?;
     let mut sandbox = Sandbox::default();
     match rights == Rights::READ_ONLY && service.users.is_none() {
         true => sandbox.read(&dir),
@@ -190,15 +217,27 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     }
     args.listen.name_files(&mut sandbox);
     args.serve.name_files(&mut sandbox);
-    args.confine.enclose(out, &args.output, sandbox)?;
+    args.confine.enclose(out, &appended, sandbox)?;
     cli::block_on_threads(async {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
-        signals::outlive_habits(out, None)?;
+        signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
+        signals::tell_of_drain(out, &shutdown, args.listen.drain, || {
+            vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
+        });
         args.listen.announce(out, scheme, &addresses)?;
+        let open = || -> BoxFuture<'static, _> {
+            let transfers = transfers_open().cast_signed();
+            Box::pin(async move { vec![gauge("transfers_open", "Transfers and listings that run", transfers)] })
+        };
+        OperateArgs::serve_metrics(out, metrics, tls, Box::new(open))?;
         let listeners = vec![(listeners, start == TlsStart::Implicit)];
         server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await?;
         Ok(Exit::OK)
     })
+}
+
+fn transfers_open() -> u64 {
+    Counter::TransfersBegun.now().saturating_sub(Counter::TransfersEnded.now())
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {

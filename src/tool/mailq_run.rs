@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli;
-use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
+use crate::cli::args::{LogArgs, LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, OutputRecord};
+use crate::cli::output::{Output, OutputRecord, Severity, TextLine};
 use crate::cli::{signals, units};
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
@@ -66,6 +66,8 @@ pub struct Args {
     tls: TlsArgs,
     #[command(flatten)]
     login: LoginArgs,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -182,6 +184,20 @@ struct TlsRecord {
 
 impl OutputRecord for DeliveryAttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
+    const OWN_TIME: bool = true;
+    const FOR_PEOPLE: bool = true;
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(self.outcome).field(&self.queue_id).field(self.address);
+        line.field(self.host.or(self.ip.as_deref()).unwrap_or("-")).field(self.reply);
+        if let Some(next) = &self.next_try_at {
+            line.field(format!("next try {next}"));
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        if self.kind.is_some() { Severity::Warning } else { Severity::Info }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -196,9 +212,25 @@ struct RunSummaryRecord {
 
 impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
+    const FOR_PEOPLE: bool = true;
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("summary");
+        for (count, word) in [
+            (self.delivered, "delivered"),
+            (self.deferred, "deferred"),
+            (self.failed, "failed"),
+            (self.held, "held"),
+            (self.lost, "lost"),
+        ] {
+            if count > 0 || word == "delivered" {
+                line.field(format!("{count} {word}"));
+            }
+        }
+    }
 }
 
-crate::cli::tool!("mailq-run", Args, prints |args| args.output.json || args.dry_run, run run);
+crate::cli::tool!("mailq-run", Args, prints |args| args.output.json || args.dry_run, logged in log, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
@@ -254,7 +286,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         };
         let shutdown = Shutdown::on_signals(Duration::from_secs(u64::from(u32::MAX)))?;
         if args.watch {
-            signals::outlive_habits(out, None)?;
+            signals::outlive_habits(out, None, Duration::ZERO)?;
             // Deliveries wait for no reader of the records.
             out.queue_all()?;
             cli::args::tell_ready(out);

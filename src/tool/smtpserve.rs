@@ -14,20 +14,25 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tokio::io::AsyncWriteExt;
 
-use crate::cli::args::{ConfineArgs, ListenArgs, OutputArgs, QueueArgs, ServeArgs};
+use crate::cli::args::{
+    ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs, appended_files,
+};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
+use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
+use crate::net::counters::{CountedConnection, Counter, Gauge};
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::places::ClientPlaces;
+use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
-use crate::queue::store::QueueStore;
+use crate::queue::store::{Filter, QueueStore};
 use crate::smtp::address;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
@@ -36,6 +41,7 @@ use crate::smtp::session::Config;
 use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
+use record::EndingMailSession;
 use service::{MailReceiver, ReceivePolicy};
 
 /// Receive mail by SMTP or LMTP
@@ -92,6 +98,10 @@ pub struct Args {
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    operate: OperateArgs,
+    #[command(flatten)]
     confine: ConfineArgs,
     #[command(flatten)]
     queue: QueueArgs,
@@ -134,6 +144,11 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
+    let operate = args.operate.clone();
+    operate.verdict(out, prepare(args, out, activated))
+}
+
+fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     signals::hold_habits()?;
     let mut domains = Vec::new();
     for domain in &args.domain {
@@ -143,7 +158,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         Some(name) => local_domain(&name)?,
         None => host_name(),
     };
-    let users = args.serve.users(out)?;
+    let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "esmtp", "lmtp"])?;
     if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
         return Err(Fault::new(Kind::Usage, "--tls required and implicit need --cert or --self-signed").into());
@@ -159,9 +174,21 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         return Err(fault.into());
     }
     let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
+    if args.operate.check_config {
+        // What a start would make is no fault of the configuration.
+        if let Some(directory) = args.mailboxes.as_ref().filter(|directory| !args.create || directory.exists()) {
+            Mailboxes::open(directory, &domains)?;
+        }
+        if let Some(directory) = &queue_dir {
+            queue_open::open_existing(directory, Process::OneShot, out)?;
+        }
+        return args.operate.healthy(out, &args.listen, tls.as_ref());
+    }
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
     let place = args.mailboxes.as_ref().or(queue_dir.as_ref());
-    args.confine.give_up_root(out, &args.output, place.map_or(&[], std::slice::from_ref))?;
+    let metrics = args.operate.bind_metrics(out)?;
+    let appended = appended_files(&args.output, &args.log);
+    args.confine.give_up_root(out, &appended, place.map_or(&[], std::slice::from_ref))?;
     // From here on as who serves: what is made is his.
     let mut sandbox = Sandbox::default();
     let mailboxes = match &args.mailboxes {
@@ -179,11 +206,15 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     }
     args.listen.name_files(&mut sandbox);
     args.serve.name_files(&mut sandbox);
-    args.confine.enclose(out, &args.output, sandbox)?;
+    args.confine.enclose(out, &appended, sandbox)?;
     let queue: Option<Arc<dyn QueueStore>> = match &queue_dir {
         Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
         None => None,
     };
+    let mut reloader = Reloader::new(out);
+    reloader.add_tls(tls.as_ref(), &args.serve);
+    reloader.add_users(users.as_ref(), &args.serve);
+    let (shown, waiting) = (tls.clone(), queue.clone());
     let options = SmtpServerOptions {
         config: Config {
             name: hostname.clone(),
@@ -213,7 +244,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         policy: ReceivePolicy { hostname, domains, relay_from: args.relay_from.clone(), max_hops: args.max_hops },
         mailboxes: mailboxes.map(Arc::new),
         queue,
-        users: users.map(Arc::new),
+        users,
         logins: tokio::sync::Semaphore::new(crate::cli::users::MAX_CONCURRENT_CHECKS),
         out: out.clone(),
     });
@@ -222,44 +253,66 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         (false, SmtpTlsStart::Implicit) => "smtps",
         (false, SmtpTlsStart::Starttls | SmtpTlsStart::Required) => "smtp",
     };
-    cli::block_on_threads(serve(args.listen, out, listeners, scheme, Arc::new(options), service))
+    cli::block_on_threads(async move {
+        let shutdown = Shutdown::on_signals(args.listen.drain)?;
+        signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
+        signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
+        args.listen.announce(out, scheme, &listeners.addresses())?;
+        OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
+        serve(args.listen, out, listeners, Arc::new(options), service, shutdown).await
+    })
 }
 
 async fn serve(
     args: ListenArgs,
     out: &Output,
     listeners: Listeners,
-    scheme: &str,
     options: Arc<SmtpServerOptions>,
     service: Arc<MailReceiver>,
+    shutdown: Shutdown,
 ) -> anyhow::Result<Exit> {
-    let shutdown = Shutdown::on_signals(args.drain)?;
-    signals::outlive_habits(out, None)?;
-    args.announce(out, scheme, &listeners.addresses())?;
     let (out, during) = (out.clone(), shutdown.clone());
     let places = ClientPlaces::new(args.max_per_address, args.max_clients);
     let handler = move |mut stream: Stream, address: std::net::SocketAddr| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
         let place = places.take(address.ip());
         async move {
-            let Some(_place) = place else {
-                // Whoever does not read this had no right to it.
-                let _ = stream.write_all(b"421 4.7.0 Too many connections from your address\r\n").await;
-                return;
-            };
-            if let Err(fault) = server::serve(stream, Some(address), &options, &*service, &shutdown).await {
-                // A client that vanishes is everyday life; what went wrong on our side is not.
-                match fault.kind {
-                    Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
-                        out.note(&format!("{address}: {fault}"));
-                    }
-                    _ => out.error(&address.to_string(), &fault),
+            let mut ending = EndingMailSession::begin(out.clone(), address);
+            let result = match place {
+                Some(_place) => {
+                    out.note(&format!("{address}: connected, session {}", ending.session));
+                    server::serve(stream, Some(address), &options, &*service, &shutdown, &mut ending.totals).await
                 }
+                None => {
+                    Counter::RefusedPlaces.add(1);
+                    ending.totals.why = "refused";
+                    // Whoever does not read this had no right to it.
+                    let _ = stream.write_all(b"421 4.7.0 Too many connections from your address\r\n").await;
+                    Ok(())
+                }
+            };
+            if let Err(fault) = result {
+                ending.totals.why = fault.kind.as_str();
+                out.of_client(Some(ending.session), &address.to_string(), &fault);
             }
         }
     };
     listeners.serve(args.max_clients, &shutdown, handler).await?;
     Ok(Exit::OK)
+}
+
+/// How many recipients wait in the queue, by state.
+async fn queue_depth(queue: Option<Arc<dyn QueueStore>>) -> Vec<Gauge> {
+    let Some(queue) = queue else { return Vec::new() };
+    let Ok(counts) = queue.count(Filter::default()).await else { return Vec::new() };
+    let states = [("queued", counts.queued), ("active", counts.active), ("held", counts.held)];
+    let gauge = |(state, count): (&str, u64)| Gauge {
+        name: "queue_recipients",
+        labels: format!("state=\"{state}\""),
+        help: "Recipients in the outgoing queue",
+        value: count.cast_signed(),
+    };
+    states.map(gauge).to_vec()
 }
 
 /// A domain as it is compared: in one spelling, with A-labels.

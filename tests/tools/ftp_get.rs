@@ -459,3 +459,18 @@ fn text_is_converted_and_never_continued() {
     let done = get(work.path(), &["--json", "-B", &url(&server, "*.txt"), "--newer"]);
     assert_eq!((done.status, summary(&done, "files"), summary(&done, "same")), (0, 1, 2), "{done}");
 }
+
+#[test]
+fn our_own_deadline_is_not_the_peers_fault() {
+    let (root, work) = (temp_dir(), temp_dir());
+    for path in [root.path().join("big"), work.path().join("large")] {
+        std::fs::File::create(path).unwrap().set_len(64 << 20).unwrap();
+    }
+    let server = serve(root.path());
+    for (name, ends) in [("ftpget", [url(&server, "big"), "x".into()]), ("ftpput", ["large".into(), url(&server, "y")])]
+    {
+        let ends = if name == "ftpget" { [&ends[0], "-o", &ends[1]].to_vec() } else { [&*ends[0], &ends[1]].to_vec() };
+        let done = tool(name).args(["--max-time", "1", "--rate", "1M", "--json"]).args(ends).dir(work.path()).run();
+        assert_eq!(done.exits(75).records_of("error")[0]["kind"], "timed_out", "{done}");
+    }
+}

@@ -203,7 +203,9 @@ fn records_are_those_of_the_schema() {
     let text = server.stdout.text();
     assert_eq!(server.stop(), 0);
     let printed = tool_output(&text);
-    let records = printed.records();
+    let mut records = printed.records();
+    // When the session ends is a matter of its client's reader.
+    records.retain(|record| !["session", "arrived"].contains(&record["type"].as_str().unwrap()));
     let kinds: Vec<_> = records.iter().map(|record| record["type"].as_str().unwrap()).collect();
     assert_eq!(
         kinds,

@@ -14,7 +14,7 @@ use applayer::fault::{Fault, Kind};
 use applayer::ftp::client::{FtpClient, FtpClientOptions, ListMethod};
 use applayer::ftp::listing::ListingLine;
 use applayer::ftp::path::FtpUrl;
-use applayer::ftp::server::{self, FtpService, Happening};
+use applayer::ftp::server::{self, FtpPeer, FtpService, Happening};
 use applayer::ftp::session::Rights;
 use applayer::ftp::store::{self, FtpStore};
 use applayer::ftp::transfer::{Checks, FinalState, Get, LocalDir, OpenFile, Put, ReplaceMode, fetch_part, store};
@@ -43,7 +43,7 @@ impl FtpService for Open {
         self.0.login(None, Rights::ALL).ok()
     }
 
-    fn happened(&self, _: &Happening<'_>) {}
+    fn happened(&self, _: &FtpPeer<'_>, _: &Happening<'_>) {}
 }
 
 /// Bytes that may still pass, and the news that none may any more.

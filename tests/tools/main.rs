@@ -65,6 +65,7 @@ mod mailread;
 mod mailread_parts;
 mod matrix;
 mod merge;
+mod operate;
 mod options_file;
 mod powercut;
 mod proxies;

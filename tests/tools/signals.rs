@@ -17,8 +17,8 @@ fn servers_outlive_the_signals_of_other_servers() {
     std::fs::write(dir.path().join("z"), "$ORIGIN z.test.\n$TTL 5\n@ SOA a b 1 2 3 4 5\n").unwrap();
     let table: [(&str, &[&str], &str); 3] = [
         ("dnsserve", &["-v", "z"], "zone z.test.: 1 records, serial 2"),
-        ("ftpserve", &["."], "HUP: this server reads nothing again"),
-        ("smtpserve", &["--domain", "a.test", "--mailboxes", "."], "HUP: this server reads nothing again"),
+        ("ftpserve", &["."], "\treload"),
+        ("smtpserve", &["--domain", "a.test", "--mailboxes", "."], "\treload"),
     ];
     for (name, args, word) in table {
         let server = server(name).args(args).dir(dir.path()).start();
@@ -26,7 +26,8 @@ fn servers_outlive_the_signals_of_other_servers() {
         for kind in HABITS.into_iter().rev() {
             server.signal(kind);
         }
-        server.stderr.wait_for(word);
+        let says = if word.starts_with('\t') { &server.stdout } else { &server.stderr };
+        says.wait_for(word);
         assert_eq!(server.stop(), 0, "{name}");
     }
 }
@@ -44,12 +45,12 @@ fn a_watching_runner_outlives_them_too() {
     };
     mail();
     let mut command = std::process::Command::new(binary("mailq-run"));
-    command.args(["--watch", "--route", &peer.route(), "--queue-dir"]).arg(queue.path()).env_clear();
+    command.args(["--watch", "-v", "--route", &peer.route(), "--queue-dir"]).arg(queue.path()).env_clear();
     let mut runner = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let stderr = Captured::of(runner.stderr.take().unwrap());
     delivered(1);
     HABITS.into_iter().rev().for_each(|kind| signal(runner.id(), kind));
-    stderr.wait_for("HUP: this server reads nothing again");
+    stderr.wait_for("HUP: the log and the report are opened again");
     mail();
     delivered(2);
     signal(runner.id(), Signal::TERM);

@@ -109,10 +109,10 @@ fn dnsserve_answers_while_nobody_reads_its_trace() {
         let text = server.stderr.text();
         let count: usize = text
             .lines()
-            .find_map(|line| line.strip_prefix("dnsserve: warning: ")?.split(' ').next()?.parse().ok())
+            .find_map(|line| line.split_once(" dnsserve: warning: ")?.1.split(' ').next()?.parse().ok())
             .unwrap();
         // One line is about the zone.
-        let lines = text.lines().filter(|line| line.starts_with("* ")).count();
+        let lines = text.lines().filter(|line| line.contains("* ")).count();
         if lines + count == 6001 {
             break;
         }

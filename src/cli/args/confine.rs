@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::{ListenArgs, OutputArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, LogArgs, OutputArgs, ServeArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::privilege::{self, UnixIdentity};
@@ -30,7 +30,7 @@ impl ConfineArgs {
     /// # Errors
     /// [`Kind::Usage`] if there is nobody to become, it is root without `--i-know`, or one who is not root is to become
     /// somebody else; those of [`UnixIdentity::parse`] and [`privilege::become_user`].
-    pub fn give_up_root(&self, out: &Output, args: &OutputArgs, served: &[PathBuf]) -> Result<(), Fault> {
+    pub fn give_up_root(&self, out: &Output, appended: &[&Path], served: &[PathBuf]) -> Result<(), Fault> {
         let named = self.run_as.as_deref().map(UnixIdentity::parse).transpose();
         let named = named.map_err(|fault| fault.context("--run-as"))?;
         let usage = |why: String| Err(Fault::new(Kind::Usage, why));
@@ -41,9 +41,9 @@ impl ConfineArgs {
             (Some(user), true) if user.is_root() && !self.i_know => {
                 return usage("--run-as root: who breaks in has the whole machine; --i-know takes that".to_owned());
             }
-            (Some(user), true) => become_user(out, args, &user)?,
+            (Some(user), true) => become_user(out, appended, &user)?,
             (None, true) => match owner(served) {
-                Some(user) => become_user(out, args, &user)?,
+                Some(user) => become_user(out, appended, &user)?,
                 None => {
                     let why = served.first().map_or("nothing says who is to serve".to_owned(), |path| {
                         format!("{} belongs to root", path.display())
@@ -60,13 +60,11 @@ impl ConfineArgs {
     ///
     /// # Errors
     /// Those of [`Sandbox::close`].
-    pub fn enclose(&self, out: &Output, args: &OutputArgs, mut sandbox: Sandbox) -> Result<(), Fault> {
+    pub fn enclose(&self, out: &Output, appended: &[&Path], mut sandbox: Sandbox) -> Result<(), Fault> {
         if self.no_sandbox {
             return Ok(());
         }
-        if let Some(report) = report_file(args) {
-            sandbox.add(report);
-        }
+        appended.iter().for_each(|file| sandbox.add(file));
         match sandbox.close()? {
             SandboxState::Closed => out.note("files: Landlock keeps to what was named"),
             SandboxState::Missing => {
@@ -105,24 +103,24 @@ fn owner(places: &[PathBuf]) -> Option<UnixIdentity> {
     owners.into_iter().find(|user| !user.is_root())
 }
 
-fn become_user(out: &Output, args: &OutputArgs, user: &UnixIdentity) -> Result<(), Fault> {
+fn become_user(out: &Output, appended: &[&Path], user: &UnixIdentity) -> Result<(), Fault> {
     if user.is_current() {
         return Ok(());
     }
-    // A report that was just made is opened again by who serves.
-    if let Some(report) = report_file(args)
-        && std::fs::symlink_metadata(report).is_ok_and(|found| found.is_file() && found.len() == 0)
-    {
-        user.own(report)?;
+    // A file that was just made is opened again by who serves.
+    let fresh = |file: &&Path| std::fs::symlink_metadata(file).is_ok_and(|found| found.is_file() && found.len() == 0);
+    for file in appended.iter().copied().filter(fresh) {
+        user.own(file)?;
     }
     privilege::become_user(user)?;
     out.note(&format!("serves as {user}"));
     Ok(())
 }
 
-fn report_file(args: &OutputArgs) -> Option<&Path> {
+/// The files that records and lines are appended to, which who serves opens again.
+pub fn appended_files<'a>(args: &'a OutputArgs, log: &'a LogArgs) -> Vec<&'a Path> {
     let is_path = |name: &&std::ffi::OsStr| {
         ![&b"fd:"[..], b"/dev/"].iter().any(|start| name.as_encoded_bytes().starts_with(start))
     };
-    args.report.as_deref().filter(is_path).map(Path::new)
+    args.report.as_deref().filter(is_path).map(Path::new).into_iter().chain(log.log.as_deref()).collect()
 }

@@ -2,10 +2,12 @@
 
 mod confine;
 mod net;
+mod operate;
 mod serve;
 
-pub use confine::ConfineArgs;
+pub use confine::{ConfineArgs, appended_files};
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs, proxy};
+pub use operate::{Gauges, LogArgs, OperateArgs, gauge};
 pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash, tell_ready};
 
 use std::ffi::OsString;

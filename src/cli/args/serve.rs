@@ -97,8 +97,7 @@ impl ListenArgs {
         out.queue_all()?;
         let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
         for (url, address) in urls.iter().zip(addresses) {
-            let record = Listening { url, address: address.ip().to_string(), port: address.port() };
-            out.emit(&record)?;
+            out.emit(&Listening::of(url, *address))?;
         }
         if let Some(path) = &self.address_file {
             let mut text = urls.join("\n");
@@ -184,6 +183,7 @@ struct PasswordHash {
 
 impl OutputRecord for PasswordHash {
     const TYPE: &'static str = "hash";
+    const BARE: bool = true;
 
     fn text(&self, line: &mut TextLine) {
         line.field(&self.hash);
@@ -192,14 +192,21 @@ impl OutputRecord for PasswordHash {
 
 /// Where a server listens.
 #[derive(Debug, Serialize)]
-struct Listening<'a> {
+pub(super) struct Listening<'a> {
     url: &'a str,
     address: String,
     port: u16,
 }
 
+impl<'a> Listening<'a> {
+    pub(super) fn of(url: &'a str, address: SocketAddr) -> Listening<'a> {
+        Listening { url, address: address.ip().to_string(), port: address.port() }
+    }
+}
+
 impl OutputRecord for Listening<'_> {
     const TYPE: &'static str = "listening";
+    const BARE: bool = true;
 
     fn text(&self, line: &mut TextLine) {
         line.field(self.url);

@@ -1,27 +1,36 @@
 //! The one output module: text or JSON Lines, escaping, whole records in batches, `--report`, closed pipes, the final
 //! flush. stdout is data and nothing else; stderr is `tool: what: why`, one line a problem.
 
+mod append;
+mod log;
 mod queue;
 mod record;
+mod severity;
 mod sink;
 mod stderr;
 mod usage;
 
-pub use record::{OutputRecord, TextLine};
+pub use log::FormLog;
+pub use record::{OutputRecord, SessionSpan, TextLine};
+pub use severity::{Severity, facility};
 pub use stderr::{hook_panics, print_fault};
 pub use usage::{print_data, print_parse_result};
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::cli::args::OutputArgs;
+use crate::cli::args::{LogArgs, OutputArgs};
+use crate::cli::clock;
 use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
 use crate::cli::progress::{Bar, Bars};
 use crate::fault::{Fault, Kind, plain_words};
+use crate::net::session_id::SessionId;
 use crate::net::trace::{ProtocolTrace, TraceDirection};
 
+use log::Log;
 use queue::Notices;
 use record::{DroppedRecord, ErrorRecord, RecordForm};
 use sink::{BrokenOutput, RecordSink};
@@ -38,6 +47,11 @@ struct OutputState {
     verbose: bool,
     reporting: bool,
     records: RecordSink,
+    /// Records have the time: servers and what runs for long.
+    stamped: bool,
+    log: Log,
+    /// [`Output::queue_all`] was called.
+    serving: AtomicBool,
     bars: Bars,
 }
 
@@ -48,7 +62,16 @@ impl Output {
     ///
     /// `Usage` or `CannotCreate` if the report cannot be opened.
     pub fn new(tool: &'static str, args: &OutputArgs) -> Result<Output, Fault> {
-        let report = args.report.as_deref().map(sink::open_report).transpose()?;
+        Output::logged(tool, args, None)
+    }
+
+    /// The same with a log.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::new`], and `CannotCreate` if the log cannot be opened.
+    pub fn logged(tool: &'static str, args: &OutputArgs, log: Option<&LogArgs>) -> Result<Output, Fault> {
+        let report = args.report.as_deref().map(append::open_report).transpose()?;
         let terminal = io::stdout().is_terminal();
         let escape = match (args.nul, terminal) {
             (true, _) => Escape::Exact,
@@ -64,6 +87,9 @@ impl Output {
             verbose: args.verbose > 0,
             reporting,
             records: RecordSink::new(report),
+            stamped: log.is_some(),
+            log: log.map_or(Ok(Log::default()), |args| Log::open(tool, args))?,
+            serving: AtomicBool::new(false),
             bars: Bars::default(),
         })))
     }
@@ -74,7 +100,19 @@ impl Output {
     ///
     /// `Io` when nobody can read any more: a one-off tool ends with it. A server gets none.
     pub fn emit<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
-        let bytes = self.0.form.render(record)?;
+        let state = &*self.0;
+        let at = state.stamped.then(clock::stamp);
+        if let Some(at) = at.as_ref().filter(|_| !state.log.is_off()) {
+            let text = RecordForm { json: false, escape: Escape::Terminal, ..state.form }.text(record);
+            if !text.is_empty() {
+                let word = if R::BARE { format!("{}\t", R::TYPE) } else { String::new() };
+                let text = String::from_utf8_lossy(&text);
+                state.log.line(at, record.session(), record.severity(), &format!("{word}{text}"));
+            }
+        }
+        let terminal = state.form.escape == Escape::Terminal;
+        let elsewhere = !state.form.json && (!R::BARE && state.log.takes_text() || R::FOR_PEOPLE && !terminal);
+        let bytes = if elsewhere { Vec::new() } else { state.form.render(record, at.as_deref())? };
         if bytes.is_empty() {
             return Ok(());
         }
@@ -106,11 +144,27 @@ impl Output {
     /// Prints a failed item: a JSON object of type `error`, and one line on stderr with its hint. Does not count it:
     /// the caller's tally does.
     pub fn error(&self, target: &str, fault: &Fault) {
+        self.session_error(None, target, fault);
+    }
+
+    /// The same for what failed in a session.
+    pub fn session_error(&self, session: Option<SessionId>, target: &str, fault: &Fault) {
         if self.0.form.json {
             // A closed stdout is noticed by the next record or the final flush.
-            let _ = self.emit(&ErrorRecord::new(target, fault));
+            let _ = self.emit(&ErrorRecord::new(session, target, fault));
         }
         self.tell(target, fault);
+    }
+
+    /// What ended a client's session: clients that vanish are everyday life and a remark of `-v`, what went wrong on our side is
+    /// an error.
+    pub fn of_client(&self, session: Option<SessionId>, client: &str, fault: &Fault) {
+        match fault.kind {
+            Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
+                self.note(&format!("{client}: {fault}"));
+            }
+            _ => self.session_error(session, client, fault),
+        }
     }
 
     /// The line on stderr for a failed item whose record, if any, was printed already.
@@ -125,9 +179,8 @@ impl Output {
 
     /// A warning on stderr; silent with `-q`.
     pub fn warn(&self, text: &str) {
-        if !self.0.quiet {
-            self.message(&format!("warning: {}", escape::terminal(text)), None);
-        }
+        let text = escape::terminal(text);
+        self.say(Severity::Warning, "warning", &text, !self.0.quiet, &format!("{}: warning: {text}", self.0.tool));
     }
 
     /// The warning that something failed for now and is tried again after `wait`; `count` says which time of how many.
@@ -138,15 +191,15 @@ impl Output {
 
     /// What the user could do, on stderr; silent with `-q`.
     pub fn hint(&self, text: &str) {
-        if !self.0.quiet {
-            self.stderr(&format!("hint: {}", escape::terminal(text)));
-        }
+        let text = escape::terminal(text);
+        self.say(Severity::Info, "hint", &text, !self.0.quiet, &format!("hint: {text}"));
     }
 
     /// A remark of `-v`: what was chosen and from where.
     pub fn note(&self, text: &str) {
         if self.0.verbose {
-            self.stderr(&format!("* {}", escape::terminal(text)));
+            let text = escape::terminal(text);
+            self.say(Severity::Info, "note", &text, true, &format!("* {text}"));
         }
     }
 
@@ -162,13 +215,29 @@ impl Output {
                 TraceDirection::Received => '<',
                 TraceDirection::Note => '*',
             };
-            out.stderr(&format!("{mark} {}", escape::terminal(line)));
+            let line = format!("{mark} {}", escape::terminal(line));
+            out.say(Severity::Debug, "dialogue", &line, true, &line);
         })
     }
 
     /// What ends a record of text: a line feed, or NUL with `-0`.
     pub fn record_end(&self) -> u8 {
         self.0.form.record_end()
+    }
+
+    /// True from [`Output::queue_all`] on.
+    fn is_serving(&self) -> bool {
+        self.0.serving.load(Ordering::Relaxed)
+    }
+
+    /// True with `--log` or `--syslog`.
+    pub fn has_log(&self) -> bool {
+        !self.0.log.is_off()
+    }
+
+    /// The tool's name.
+    pub fn tool(&self) -> &'static str {
+        self.0.tool
     }
 
     /// True when records are JSON.
@@ -234,16 +303,32 @@ impl Output {
     ///
     /// `Io` when the system gives no thread or no descriptor.
     pub fn queue_all(&self) -> Result<(), Fault> {
-        let (form, out) = (self.0.form, self.clone());
-        let notices = Notices {
-            dropped: Box::new(move |records| form.render(&DroppedRecord { records }).unwrap_or_default()),
-            failed: Box::new(move |error| {
+        let stamped = self.0.stamped;
+        let notices = |form: RecordForm, what: &'static str| {
+            let out = self.clone();
+            let render = move |records| {
+                let at = stamped.then(clock::stamp);
+                form.render(&DroppedRecord { records }, at.as_deref()).unwrap_or_default()
+            };
+            let failed = move |error: io::Error| {
                 let fault = BrokenOutput::from(error).fault;
-                out.warn(&format!("{fault}; serving goes on without records"));
-            }),
+                let text = escape::terminal(format!("{what}{fault}; serving goes on without records"));
+                // Not into the log: it may be the one that failed.
+                out.stderr(Severity::Warning, &format!("{}: warning: {text}", out.0.tool));
+            };
+            Notices { dropped: Box::new(render), failed: Box::new(failed) }
         };
-        let queued = stderr::queue(self.0.tool).and_then(|()| self.0.records.queue(notices));
+        let text = RecordForm { json: false, nul: false, ..self.0.form };
+        let queued = stderr::queue(self.0.tool)
+            .and_then(|()| self.0.records.queue(notices(self.0.form, "")))
+            .and_then(|()| self.0.log.queue(|name| notices(text, name)));
+        self.0.serving.store(true, Ordering::Relaxed);
         queued.map_err(|error| Fault { kind: Kind::Io, ..Fault::local("starting the output", &error) })
+    }
+
+    /// Opens the log and the report again before the next line: what HUP asks for after a rotation.
+    pub fn reopen(&self) {
+        append::reopen_all();
     }
 
     /// Whether records can still leave.
@@ -290,6 +375,7 @@ impl Output {
                 Exit::from(fault.kind)
             }
         };
+        self.0.log.finish();
         stderr::finish();
         exit
     }
@@ -300,14 +386,25 @@ impl Output {
     }
 
     fn message(&self, text: &str, hint: Option<&str>) {
-        self.stderr(&format!("{}: {text}", self.0.tool));
+        self.say(Severity::Error, "error", text, true, &format!("{}: {text}", self.0.tool));
         if let Some(hint) = hint {
             self.hint(hint);
         }
     }
 
-    fn stderr(&self, line: &str) {
-        self.0.bars.hidden_while(|| stderr::print(line));
+    /// A line for the log, and one for stderr where it is `wanted` there.
+    fn say(&self, severity: Severity, word: &str, text: &str, wanted: bool, line: &str) {
+        if !self.0.log.is_off() {
+            self.0.log.line(&clock::stamp(), None, severity, &format!("{word}\t{text}"));
+        }
+        if wanted {
+            self.stderr(severity, line);
+        }
+    }
+
+    fn stderr(&self, severity: Severity, line: &str) {
+        let line = format!("{}{line}", stderr::prefix(severity));
+        self.0.bars.hidden_while(|| stderr::print(&line));
     }
 }
 

@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::net::counters::Counter;
+
 /// A record leaves at the latest after this time.
 pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
 /// A record that comes this long after the last write leaves at once: nothing more seems to be ready.
@@ -18,7 +20,7 @@ const MAX_QUEUED: usize = 1024 * 1024;
 /// How long the end of the process waits for a reader that stalls.
 const MAX_LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// Writes to one descriptor by a thread of its own.
+/// Writes to one file, pipe or socket by a thread of its own.
 #[derive(Debug, Clone)]
 pub(super) struct WriteQueue(Arc<QueueState>);
 
@@ -46,8 +48,9 @@ struct Backlog {
 pub(super) struct Notices {
     /// The record that says how many are missing.
     pub(super) dropped: Box<dyn Fn(u64) -> Vec<u8> + Send>,
-    /// Called once, when nothing can be written any more; whatever comes after it is forgotten.
-    pub(super) failed: Box<dyn FnOnce(io::Error) + Send>,
+    /// Called when a write fails and the one before it did not. Whatever comes after the reader of a pipe has gone is
+    /// forgotten; else the next records are tried again.
+    pub(super) failed: Box<dyn Fn(io::Error) + Send>,
 }
 
 impl WriteQueue {
@@ -55,10 +58,8 @@ impl WriteQueue {
     ///
     /// # Errors
     ///
-    /// When the system gives no thread or no descriptor.
-    pub(super) fn start(name: &str, target: impl AsFd, notices: Notices) -> io::Result<WriteQueue> {
-        // A descriptor of our own: std's handles have locks, which a write that stalls would hold.
-        let target = File::from(target.as_fd().try_clone_to_owned()?);
+    /// When the system gives no thread.
+    pub(super) fn start(name: &str, target: Box<dyn Write + Send>, notices: Notices) -> io::Result<WriteQueue> {
         let queued = Arc::new(QueueState::default());
         let shared = queued.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_all(target, notices))?;
@@ -74,6 +75,7 @@ impl WriteQueue {
         let full = !backlog.bytes.is_empty() && backlog.bytes.len() + record.len() > MAX_QUEUED;
         if full || backlog.dropped > 0 {
             backlog.dropped += 1;
+            Counter::RecordsDropped.add(1);
             return;
         }
         let was_empty = backlog.bytes.is_empty();
@@ -106,8 +108,10 @@ impl QueueState {
     }
 
     /// The thread: records leave at once when none left lately, else in batches.
-    fn write_all(&self, mut target: File, notices: Notices) {
+    fn write_all(&self, mut target: Box<dyn Write + Send>, notices: Notices) {
         let mut written_at: Option<Instant> = None;
+        // Records that went into writes that failed.
+        let mut lost = 0;
         loop {
             let empty = |backlog: &mut Backlog| backlog.bytes.is_empty();
             let waited = self.changed.wait_while(self.backlog(), empty);
@@ -118,22 +122,42 @@ impl QueueState {
                 (backlog, _) = waited.unwrap_or_else(PoisonError::into_inner);
             }
             let mut bytes = std::mem::take(&mut backlog.bytes);
+            if lost > 0 {
+                bytes.splice(0..0, (notices.dropped)(lost));
+            }
             if backlog.dropped > 0 {
                 bytes.extend_from_slice(&(notices.dropped)(backlog.dropped));
             }
-            backlog.writing = backlog.left();
+            let count = backlog.left();
+            backlog.writing = count;
             (backlog.records, backlog.dropped) = (0, 0);
             drop(backlog);
             let result = target.write_all(&bytes);
             written_at = Some(Instant::now());
             let mut backlog = self.backlog();
             backlog.writing = 0;
-            backlog.failed = result.is_err();
+            backlog.failed = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+            let over = backlog.failed;
             self.changed.notify_all();
             drop(backlog);
-            if let Err(error) = result {
-                return (notices.failed)(error);
+            match result {
+                Ok(()) => lost = 0,
+                Err(error) => {
+                    Counter::RecordsDropped.add(count);
+                    if lost == 0 {
+                        (notices.failed)(error);
+                    }
+                    lost += count;
+                }
+            }
+            if over {
+                return;
             }
         }
     }
+}
+
+/// A descriptor of our own: std's handles have locks, which a write that stalls would hold.
+pub(super) fn own(target: impl AsFd) -> io::Result<File> {
+    Ok(File::from(target.as_fd().try_clone_to_owned()?))
 }

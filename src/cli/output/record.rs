@@ -1,17 +1,40 @@
 //! Records and their two forms: one line of text, or one JSON object.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
+use super::severity::Severity;
 use crate::cli::escape::{self, Escape, SafeJson};
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::net::session_id::SessionId;
 
 /// Something that is printed as one line of text or one JSON object.
 pub trait OutputRecord: Serialize {
     /// The object's `"type"`.
     const TYPE: &'static str;
 
+    /// The record has an `at` of its own.
+    const OWN_TIME: bool = false;
+
+    /// The text form is what scripts read by itself: no time before it.
+    const BARE: bool = false;
+
+    /// The text form is for people: a terminal and the log have it, a pipe has not.
+    const FOR_PEOPLE: bool = false;
+
     /// Writes the text form; a record that writes nothing prints nothing.
     fn text(&self, _line: &mut TextLine) {}
+
+    /// The session that it belongs to.
+    fn session(&self) -> Option<SessionId> {
+        None
+    }
+
+    /// How urgent it is in a log.
+    fn severity(&self) -> Severity {
+        Severity::Info
+    }
 }
 
 /// One line of text output under construction.
@@ -61,21 +84,31 @@ pub(super) struct RecordForm {
 }
 
 impl RecordForm {
-    /// The whole record with its end; empty if it has no text form.
+    /// The whole record with its end, and the time where there is one; empty if it has no text form.
     ///
     /// # Errors
     ///
     /// `Internal` if the record cannot be JSON.
-    pub(super) fn render<R: OutputRecord>(self, record: &R) -> Result<Vec<u8>, Fault> {
+    pub(super) fn render<R: OutputRecord>(self, record: &R, at: Option<&str>) -> Result<Vec<u8>, Fault> {
         if self.json {
-            return json_line(R::TYPE, record);
+            return json_line(record, at.filter(|_| !R::OWN_TIME));
         }
+        let mut bytes = self.text(record);
+        if !bytes.is_empty() {
+            if let Some(at) = at.filter(|_| !R::BARE) {
+                let session = record.session().map_or("-".to_owned(), |id| id.to_string());
+                bytes.splice(0..0, format!("{at}\t{session}\t").into_bytes());
+            }
+            bytes.push(self.record_end());
+        }
+        Ok(bytes)
+    }
+
+    /// The text form alone; empty if there is none.
+    pub(super) fn text<R: OutputRecord>(self, record: &R) -> Vec<u8> {
         let mut line = TextLine { bytes: Vec::new(), escape: self.escape, colour: self.colour };
         record.text(&mut line);
-        if !line.bytes.is_empty() {
-            line.bytes.push(self.record_end());
-        }
-        Ok(line.bytes)
+        line.bytes
     }
 
     /// What ends a record of text.
@@ -85,16 +118,21 @@ impl RecordForm {
 }
 
 /// `{"type":…,"v":1,…}` and the record's own members.
-fn json_line<R: Serialize>(record_type: &'static str, record: &R) -> Result<Vec<u8>, Fault> {
+fn json_line<R: OutputRecord>(record: &R, at: Option<&str>) -> Result<Vec<u8>, Fault> {
     #[derive(Serialize)]
     struct Whole<'a, R> {
         r#type: &'static str,
         v: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        at: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
         #[serde(flatten)]
         record: &'a R,
     }
+    let session = record.session().map(|id| id.to_string());
     let mut bytes = Vec::with_capacity(256);
-    Whole { r#type: record_type, v: 1, record }
+    Whole { r#type: R::TYPE, v: 1, at, session, record }
         .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))
         .map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
     bytes.push(b'\n');
@@ -114,11 +152,14 @@ pub(super) struct ErrorRecord<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     target: &'a str,
+    #[serde(skip)]
+    session: Option<SessionId>,
 }
 
 impl<'a> ErrorRecord<'a> {
-    pub(super) fn new(target: &'a str, fault: &'a Fault) -> ErrorRecord<'a> {
+    pub(super) fn new(session: Option<SessionId>, target: &'a str, fault: &'a Fault) -> ErrorRecord<'a> {
         ErrorRecord {
+            session,
             kind: fault.kind.as_str(),
             temporary: fault.temporary(),
             exit: fault.exit(),
@@ -132,6 +173,26 @@ impl<'a> ErrorRecord<'a> {
 
 impl OutputRecord for ErrorRecord<'_> {
     const TYPE: &'static str = "error";
+
+    fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+}
+
+/// When a session began, and how long it took.
+#[derive(Debug, Serialize)]
+pub struct SessionSpan {
+    started_at: String,
+    elapsed_ms: u64,
+}
+
+impl SessionSpan {
+    /// A session that ends now.
+    pub fn ending_now(elapsed: Duration) -> SessionSpan {
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let started = jiff::Timestamp::now() - jiff::SignedDuration::from_millis(elapsed_ms.min(1 << 50).cast_signed());
+        SessionSpan { started_at: format!("{started:.3}"), elapsed_ms }
+    }
 }
 
 /// Records are missing here: their reader was too slow for a server that waits for nobody.
@@ -172,12 +233,13 @@ pub(super) mod tests {
 
     #[test]
     fn records_and_errors_are_json_lines() {
-        let entry = JSON.render(&Sample { name: "a\n\u{1b}".into(), size_bytes: Some(3) }).unwrap();
+        let entry = JSON.render(&Sample { name: "a\n\u{1b}".into(), size_bytes: Some(3) }, None).unwrap();
         assert_eq!(entry, b"{\"type\":\"entry\",\"v\":1,\"name\":\"a\\n\\u001b\",\"size_bytes\":3}\n");
         let fault = Fault::new(Kind::NoUser, "who?")
             .with_code(PeerCode::Reply(550))
             .with_enhanced(Some(Enhanced::new(5, 1, 1)));
-        let error = String::from_utf8(JSON.render(&ErrorRecord::new("bob@b.test", &fault)).unwrap()).unwrap();
+        let error =
+            String::from_utf8(JSON.render(&ErrorRecord::new(None, "bob@b.test", &fault), None).unwrap()).unwrap();
         let expected = r#"{"type":"error","v":1,"kind":"no_user","temporary":false,"exit":67,"code":550,"enhanced":"5.1.1","detail":"who?","target":"bob@b.test"}"#;
         assert_eq!(error, format!("{expected}\n"));
     }
@@ -186,9 +248,9 @@ pub(super) mod tests {
     fn text_fields_are_escaped() {
         let text = RecordForm { json: false, ..JSON };
         let sample = Sample { name: "a\tb\u{1b}".into(), size_bytes: None };
-        assert_eq!(text.render(&sample).unwrap(), b"a\\tb\\x1b\tx\n");
-        assert_eq!(RecordForm { nul: true, ..text }.render(&sample).unwrap(), b"a\\tb\\x1b\tx\0");
+        assert_eq!(text.render(&sample, None).unwrap(), b"a\\tb\\x1b\tx\n");
+        assert_eq!(RecordForm { nul: true, ..text }.render(&sample, None).unwrap(), b"a\\tb\\x1b\tx\0");
         let fault = Fault::new(Kind::NoUser, "who?");
-        assert_eq!(text.render(&ErrorRecord::new("", &fault)).unwrap(), b"");
+        assert_eq!(text.render(&ErrorRecord::new(None, "", &fault), None).unwrap(), b"");
     }
 }

@@ -1,18 +1,16 @@
 //! Where records go. A one-off tool writes by itself and goes as fast as its reader; a server queues.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::queue::{AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
+use super::append::AppendedFile;
+use super::queue::{self, AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
 use crate::fault::{Fault, Kind};
 use crate::net::sys;
-use crate::secret::without_url_password;
 
 /// Takes whole records in order. Direct until [`RecordSink::queue`], queued from then on.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ struct DirectSink {
 #[derive(Debug)]
 struct Batch {
     /// The report; without one, records go to stdout.
-    report: Option<File>,
+    report: Option<AppendedFile>,
     bytes: Vec<u8>,
     last_write: Option<Instant>,
     flusher_runs: bool,
@@ -69,7 +67,7 @@ pub(super) fn check_stdout() -> Result<(), Fault> {
 
 impl RecordSink {
     /// A direct sink into the report, or to stdout.
-    pub(super) fn new(report: Option<File>) -> RecordSink {
+    pub(super) fn new(report: Option<AppendedFile>) -> RecordSink {
         let batch = Batch { report, bytes: Vec::new(), last_write: None, flusher_runs: false, broken: None };
         let direct = DirectSink { batch: Mutex::new(batch), buffered: Condvar::new() };
         RecordSink { direct: Arc::new(direct), queued: OnceLock::new() }
@@ -83,12 +81,12 @@ impl RecordSink {
     pub(super) fn queue(&self, notices: Notices) -> io::Result<()> {
         let mut batch = self.direct.batch();
         batch.flush();
-        let queue = match &batch.report {
-            Some(report) => WriteQueue::start("records", report, notices),
-            None => WriteQueue::start("records", io::stdout(), notices),
+        let target: Box<dyn Write + Send> = match batch.report.take() {
+            Some(report) => Box::new(report),
+            None => Box::new(queue::own(io::stdout())?),
         };
         // A sink is made queued once.
-        let _ = self.queued.set(queue?);
+        let _ = self.queued.set(WriteQueue::start("records", target, notices)?);
         Ok(())
     }
 
@@ -96,7 +94,7 @@ impl RecordSink {
     pub(super) fn redirect(&self, file: File) {
         let mut batch = self.direct.batch();
         batch.flush();
-        batch.report = Some(file);
+        batch.report = Some(file.into());
     }
 
     /// Takes a record.
@@ -240,34 +238,5 @@ impl Batch {
 
     fn result(&self) -> Result<(), BrokenOutput> {
         self.broken.clone().map_or(Ok(()), Err)
-    }
-}
-
-/// Opens `FILE` (what is there stays; a new one is its owner's alone; a link is not followed) or `fd:N` (an open descriptor of ours).
-///
-/// # Errors
-///
-/// `Usage` if `fd:` names no number, `CannotCreate` if the file cannot be opened.
-pub(super) fn open_report(target: &OsStr) -> Result<File, Fault> {
-    let text = target.to_str().unwrap_or_default();
-    let links = [("/dev/stdout", "1"), ("/dev/stderr", "2")];
-    let linked = links.iter().find(|(path, _)| *path == text).map(|(_, number)| *number);
-    let result = match text.strip_prefix("fd:").or(text.strip_prefix("/dev/fd/")).or(linked) {
-        Some(number) if number.parse::<u16>().is_ok() => File::options().append(true).open(format!("/dev/fd/{number}")),
-        Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {text}: no descriptor number"))),
-        None => {
-            let flags = OFlags::NOFOLLOW.bits().cast_signed();
-            File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(target)
-        }
-    };
-    let what = target.to_string_lossy();
-    let what = without_url_password(&what);
-    match result {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            let fault =
-                Fault::new(Kind::CannotCreate, format!("report {what}: a symbolic link, which is not followed"));
-            Err(fault.with_hint("name the file that it leads to"))
-        }
-        opened => opened.map_err(|error| Fault::creating(format!("report {what}"), &error)),
     }
 }

@@ -1,23 +1,47 @@
 //! Lines on stderr: what every message of the process goes through, before there is an [`super::Output`] and after a panic too.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use super::queue::{Notices, WriteQueue};
-use crate::cli::escape;
+use super::queue::{self, Notices, WriteQueue};
+use super::severity::Severity;
+use crate::cli::{clock, escape};
 use crate::fault::Fault;
 
-/// The queue of a server, for which nobody waits.
-static QUEUE: OnceLock<WriteQueue> = OnceLock::new();
+/// The stderr of a server.
+static SERVING: OnceLock<ServingStderr> = OnceLock::new();
+
+struct ServingStderr {
+    /// Nobody waits for it.
+    queue: WriteQueue,
+    tool: &'static str,
+    journal: bool,
+}
 
 /// The only function that writes to stderr. A closed stderr has nobody to tell.
 pub(super) fn print(line: &str) {
     let mut whole = line.as_bytes().to_vec();
     whole.push(b'\n');
-    match QUEUE.get() {
-        Some(queue) => queue.push(&whole),
+    match SERVING.get() {
+        Some(serving) => serving.queue.push(&whole),
         None => drop(io::stderr().lock().write_all(&whole)),
     }
+}
+
+/// What stands before each line of a server: the time, or the severity where the journal reads.
+pub(super) fn prefix(severity: Severity) -> String {
+    match SERVING.get() {
+        Some(serving) if serving.journal => format!("<{}>", severity as u8),
+        Some(_) => format!("{} ", clock::stamp()),
+        None => String::new(),
+    }
+}
+
+/// A warning of a thread that knows no [`super::Output`].
+pub(super) fn warn(text: &str) {
+    let tool = SERVING.get().map_or("", |serving| serving.tool);
+    print(&format!("{}{tool}: warning: {}", prefix(Severity::Warning), escape::terminal(text)));
 }
 
 /// From here on nobody waits for the reader of stderr.
@@ -26,18 +50,30 @@ pub(super) fn print(line: &str) {
 ///
 /// When the system gives no thread or no descriptor.
 pub(super) fn queue(tool: &'static str) -> io::Result<()> {
-    let dropped =
-        move |lines| format!("{tool}: warning: {lines} lines are missing here: their reader is slow\n").into_bytes();
+    let dropped = move |lines| {
+        let prefix = prefix(Severity::Warning);
+        format!("{prefix}{tool}: warning: {lines} lines are missing here: their reader is slow\n").into_bytes()
+    };
     let notices = Notices { dropped: Box::new(dropped), failed: Box::new(drop) };
+    let queue = WriteQueue::start("messages", Box::new(queue::own(io::stderr())?), notices)?;
     // Queued once a process.
-    let _ = QUEUE.set(WriteQueue::start("messages", io::stderr(), notices)?);
+    let _ = SERVING.set(ServingStderr { queue, tool, journal: is_journal(io::stderr()) });
     Ok(())
+}
+
+/// True if the journal reads this stream (systemd.exec(5), `JOURNAL_STREAM`): it keeps the time by itself and takes a severity
+/// in angle brackets before each line (sd-daemon(3)).
+pub(super) fn is_journal(stream: impl AsFd) -> bool {
+    let named = std::env::var("JOURNAL_STREAM").ok();
+    let named = named.as_deref().and_then(|text| text.split_once(':'));
+    let open = rustix::fs::fstat(stream).ok().map(|stat| (stat.st_dev.to_string(), stat.st_ino.to_string()));
+    named.zip(open).is_some_and(|(named, open)| named == (open.0.as_str(), open.1.as_str()))
 }
 
 /// Waits until every line left, though not long for a reader that stalls.
 pub(super) fn finish() {
-    if let Some(queue) = QUEUE.get() {
-        queue.finish();
+    if let Some(serving) = SERVING.get() {
+        serving.queue.finish();
     }
 }
 

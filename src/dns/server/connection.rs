@@ -1,7 +1,6 @@
 //! One connection to the name server (RFC 7766): questions are answered as the answers are ready, transfers stream between
 //! them, and a client that does not read, or says nothing, is let go.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::{Asker, LoggedAnswer, ServingState, forwarded};
+use super::{AskedSession, Asker, LoggedAnswer, ServingState, forwarded};
 use crate::dns::answer::transfer::OutgoingTransfer;
 use crate::dns::answer::{self, AnswerAction, DnsResponse};
 use crate::dns::message::Rcode;
@@ -20,6 +19,7 @@ use crate::dns::transport::Transport;
 use crate::dns::tsig::TsigSigner;
 use crate::fault::{Fault, Kind};
 use crate::net::clock::since_1970;
+use crate::net::counters::Counter;
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
 
@@ -34,7 +34,7 @@ const MAX_WRITE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes that a client must read a second, if we wait for it.
 const MIN_RATE: Option<NonZeroU64> = NonZeroU64::new(4096);
 /// Questions of one connection.
-const MAX_QUERIES: u32 = 100_000;
+const MAX_QUERIES: u64 = 100_000;
 /// Questions of one connection that wait for their answer at once; the next are read when one of them has it.
 const MAX_WAITING: usize = 32;
 /// Bytes read at once, at least.
@@ -46,47 +46,55 @@ const CHUNK_BYTES: usize = 16_384;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, client: SocketAddr) -> Result<(), Fault> {
+pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, ended: &mut AskedSession) {
     let transport = if stream.is_tls() { Transport::Tls } else { Transport::Tcp };
-    let Some(server) = stream.local_addr() else { return Ok(()) };
+    let Some(server) = stream.local_addr() else { return };
     stream.limit_unsent(SEND_BUFFER_BYTES);
     let (reader, writer) = tokio::io::split(stream);
     // One piece waits while another is written: that is all that a client who does not read has of our memory.
     let (answers, ready) = mpsc::channel(1);
-    let asker = Asker { client, server, transport };
-    let reading = AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new() }.read(reader);
-    tokio::try_join!(reading, write(writer, ready)).map(|_| ())
+    let asker = Asker { client: ended.client, server, transport, session: Some(ended.session) };
+    let AskedSession { why, queries, received, sent, .. } = ended;
+    let reading =
+        AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new(), why, queries, received };
+    if let Err(fault) = tokio::try_join!(reading.read(reader), write(writer, ready, sent)) {
+        ended.why = fault.kind.as_str();
+    }
 }
 
 /// Writes what is ready until nobody makes answers any more.
-async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>) -> Result<(), Fault> {
+async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>, sent: &mut u64) -> Result<(), Fault> {
     let mut deadline = RateDeadline::new(Limits { idle: MAX_WRITE_WAIT, until: None, min_rate: MIN_RATE });
     while let Some(piece) = ready.recv().await {
         deadline.write_all("answer", &mut writer, &piece).await?;
         writer.flush().await.map_err(|error| Fault::network("answer", &error))?;
+        *sent += piece.len() as u64;
     }
     Ok(())
 }
 
-struct AskedConnection {
+struct AskedConnection<'a> {
     state: Arc<ServingState>,
     asker: Asker,
     answers: mpsc::Sender<Vec<u8>>,
     /// What is answered later than now: questions handed on, and transfers.
     tasks: JoinSet<Result<(), Fault>>,
+    why: &'a mut &'static str,
+    queries: &'a mut u64,
+    received: &'a mut u64,
 }
 
-impl AskedConnection {
+impl AskedConnection<'_> {
     async fn read(mut self, mut reader: ReadHalf<Stream>) -> Result<(), Fault> {
         let shutdown = self.state.shutdown.clone();
         let mut input = BytesMut::new();
-        let mut queries = 0;
         let mut since = Instant::now();
         loop {
             let mut piece = Vec::new();
             while let Some(query) = take_framed(&mut input) {
-                queries += 1;
-                if queries > MAX_QUERIES || !self.answer(&query, &mut piece) {
+                *self.queries += 1;
+                if *self.queries > MAX_QUERIES || !self.answer(&query, &mut piece) {
+                    *self.why = "closed";
                     self.send(piece).await?;
                     return self.finish().await;
                 }
@@ -106,17 +114,29 @@ impl AskedConnection {
             input.reserve(READ_BYTES);
             tokio::select! {
                 read = timeout(IDLE_STEP, reader.read_buf(&mut input)) => match read {
-                    Ok(Ok(0)) => return self.finish().await,
-                    Ok(Ok(_)) => {}
+                    Ok(Ok(0)) => {
+                        *self.why = "left";
+                        return self.finish().await;
+                    }
+                    Ok(Ok(count)) => {
+                        *self.received += count as u64;
+                        Counter::BytesReceived.add(count as u64);
+                    }
                     Ok(Err(error)) => return Err(Fault::network("question", &error)),
-                    Err(_) if self.tasks.is_empty() && since.elapsed() >= self.idle() => return Ok(()),
+                    Err(_) if self.tasks.is_empty() && since.elapsed() >= self.idle() => {
+                        *self.why = "idle";
+                        return Ok(());
+                    }
                     Err(_) => {}
                 },
                 ended = self.task_ended(), if !self.tasks.is_empty() => {
                     ended?;
                     since = Instant::now();
                 }
-                () = shutdown.draining() => return self.finish().await,
+                () = shutdown.draining() => {
+                    *self.why = "shutdown";
+                    return self.finish().await;
+                }
             }
         }
     }

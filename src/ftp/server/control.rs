@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use self::ending::SeenToItsEnd;
 use super::copy::{self, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
-use super::{FinishedTransfer, FtpServerState, Happening, LOGIN_LIMIT, TransferDirection};
+use super::{
+    FinishedTransfer, FtpPeer, FtpServerState, Happening, LOGIN_LIMIT, SessionTotals, TransferDirection, is_unfinished,
+};
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
@@ -24,8 +26,11 @@ use crate::ftp::session::{
 use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::ftp::telnet;
 use crate::net::clock::unix_seconds;
+use crate::net::counters::Counter;
+use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
+use crate::net::trace::ProtocolTrace;
 use crate::scope::on_the_link;
 use crate::secret::Secret;
 
@@ -44,6 +49,9 @@ struct ControlDriver<'a> {
     shared: &'a FtpServerState,
     stream: Stream,
     session: FtpSession,
+    id: SessionId,
+    totals: &'a mut SessionTotals,
+    trace: Option<ProtocolTrace>,
     peer: SocketAddr,
     local: SocketAddr,
     out: Vec<u8>,
@@ -66,6 +74,7 @@ struct Started {
     path: Vec<u8>,
     from: u64,
     tls: bool,
+    ascii: bool,
     /// The bytes of an upload, as ALLO said.
     announced: Option<u64>,
 }
@@ -88,8 +97,9 @@ enum ControlEvent {
 pub(super) async fn run(
     shared: &FtpServerState,
     stream: Stream,
-    peer: SocketAddr,
+    (id, peer): (SessionId, SocketAddr),
     implicit: bool,
+    totals: &mut SessionTotals,
 ) -> Result<(), Fault> {
     let options = &shared.options;
     let tls = match &options.tls {
@@ -102,6 +112,7 @@ pub(super) async fn run(
         Some(tls) if implicit => handshake(tls, stream).await?,
         _ => stream,
     };
+    totals.tls = stream.is_tls();
     let local = stream.local_addr().unwrap_or(peer);
     let mut session = FtpSession::new(SessionPolicy {
         greeting: options.greeting.clone(),
@@ -113,13 +124,17 @@ pub(super) async fn run(
         pasv_address: options.passive_address,
         active: options.active,
     });
-    if options.trace.is_some() {
+    let trace = options.trace.as_ref().map(|trace| trace.of(peer));
+    if trace.is_some() {
         session.keep_heard();
     }
     let control = ControlDriver {
         shared,
         stream,
         session,
+        id,
+        totals,
+        trace,
         peer,
         local,
         out: Vec::new(),
@@ -135,7 +150,8 @@ pub(super) async fn run(
 
 async fn handshake(tls: &ServerTls, stream: Stream) -> Result<Stream, Fault> {
     let limit = || Fault::new(Kind::TimedOut, "TLS handshake: no end within the login's time");
-    tokio::time::timeout(LOGIN_LIMIT, tls.accept(stream)).await.map_err(|_| limit())?
+    let done = tokio::time::timeout(LOGIN_LIMIT, tls.accept(stream)).await.map_err(|_| limit()).flatten();
+    done.inspect_err(|_| Counter::RefusedTls.add(1))
 }
 
 impl ControlDriver<'_> {
@@ -160,6 +176,11 @@ impl ControlDriver<'_> {
             while let Some(action) = self.session.poll() {
                 self.trace_heard();
                 if action == SessionAction::Close {
+                    self.totals.why = match self.totals.why {
+                        "idle" | "shutdown" => self.totals.why,
+                        _ if self.session.has_said_quit() => "quit",
+                        _ => "closed",
+                    };
                     return self.close().await;
                 }
                 self.act(action).await?;
@@ -175,6 +196,7 @@ impl ControlDriver<'_> {
                 heard_at = Instant::now();
             }
             if self.ended && self.running.is_none() {
+                self.totals.why = "left";
                 return Ok(());
             }
             let limit = match self.session.is_logged_in() {
@@ -194,9 +216,13 @@ impl ControlDriver<'_> {
                     heard_at = Instant::now();
                     self.transfer_ended(result).await;
                 }
-                ControlEvent::Idle => self.session.event(SessionEvent::Idle),
+                ControlEvent::Idle => {
+                    self.totals.why = "idle";
+                    self.session.event(SessionEvent::Idle);
+                }
                 ControlEvent::Drain => {
                     draining = true;
+                    self.totals.why = "shutdown";
                     self.session.event(SessionEvent::Drain);
                 }
             }
@@ -247,6 +273,9 @@ impl ControlDriver<'_> {
             }
             SessionAction::Transfer(transfer) => self.start(transfer),
             SessionAction::StopTransfer => self.stop_transfer(),
+            SessionAction::Refused { verb, path, refusal } => {
+                self.happened(&Happening::Change { verb, path: &path, to: None, refusal: Some(&refusal) });
+            }
             SessionAction::Close => {}
         }
         Ok(())
@@ -269,8 +298,12 @@ impl ControlDriver<'_> {
         let owner = if anonymous { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
         let store = store.filter(|_| utf8).map(|store| store.owned_by(&owner));
         let accepted = store.is_some();
-        let tls = self.stream.is_tls();
-        self.shared.service.happened(&Happening::Login { peer: self.peer, user: &name, accepted, tls });
+        if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
+        self.totals.user = name;
+        self.happened(&Happening::Login { accepted });
+        if !accepted {
+            self.totals.user.clear();
+        }
         if !accepted {
             // Guessing is slow, and always equally slow.
             tokio::time::sleep_until(started + self.shared.options.failure_delay).await;
@@ -285,6 +318,7 @@ impl ControlDriver<'_> {
         let Some(tls) = &self.tls else { return Ok(()) };
         let plain = std::mem::replace(&mut self.stream, Stream::Plain(dead_stream()?));
         self.stream = handshake(tls, plain).await?;
+        self.totals.tls = true;
         self.session.event(SessionEvent::Secured);
         Ok(())
     }
@@ -304,12 +338,28 @@ impl ControlDriver<'_> {
             StoreOp::Digest { .. } | StoreOp::List(_) => self.on_thread(store, op).await,
             op => block_in_place(|| store.run(op, unix_seconds(), &|| true)),
         };
-        if let (Ok(_), Some((verb, path, to))) = (&result, &change) {
-            let user = String::from_utf8_lossy(self.session.user().unwrap_or_default()).into_owned();
-            let (peer, to, tls) = (self.peer, to.as_deref(), self.stream.is_tls());
-            self.shared.service.happened(&Happening::Change { peer, user: &user, tls, verb, path, to });
+        if let Some((verb, path, to)) = &change {
+            let (to, refusal) = (to.as_deref(), result.as_ref().err());
+            self.happened(&Happening::Change { verb, path, to, refusal });
+            if let Some(to) = to.filter(|_| result.is_ok() && is_unfinished(path)) {
+                self.arrived(to);
+            }
         }
         result
+    }
+
+    fn happened(&self, what: &Happening<'_>) {
+        let SessionTotals { user, tls, .. } = &*self.totals;
+        let who = FtpPeer { session: self.id, address: self.peer, user, tls: *tls };
+        self.shared.service.happened(&who, what);
+    }
+
+    /// Tells of a whole file, unless its name says that it is to be renamed yet.
+    fn arrived(&self, path: &[u8]) {
+        let file = self.store.as_ref().filter(|_| !is_unfinished(path)).and_then(|store| store.arrived(path));
+        if let Some(file) = file {
+            self.happened(&Happening::Arrived { path, file });
+        }
     }
 
     /// Acts that may take long get a thread, and end when the client says ABOR or goes.
@@ -364,13 +414,17 @@ impl ControlDriver<'_> {
             TransferTask::List(listing) => (TransferDirection::Listing, listing.path.clone(), 0),
         };
         let stop = Stop::default();
-        let (tls, announced) = (transfer.protect, transfer.announced);
-        let mut started = Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, announced };
+        let (tls, ascii, announced) = (transfer.protect, transfer.ascii, transfer.announced);
+        let mut started =
+            Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, ascii, announced };
         match block_in_place(|| self.open(transfer, stop)) {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
-                    started.path = [started.path.as_slice(), b"/", name].concat();
+                    // STOU: the name beside the one that was suggested.
+                    let slash = started.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+                    started.path.splice(slash.., name.iter().copied());
                 }
+                Counter::TransfersBegun.add(1);
                 self.running = Some((running, started));
                 self.session.event(SessionEvent::Opened { size, name });
             }
@@ -471,7 +525,7 @@ impl ControlDriver<'_> {
 
     /// Commits an upload whose client saw to its end, and writes the log.
     fn conclude(
-        &self,
+        &mut self,
         started: &Started,
         result: Result<(u64, Option<StoreUpload>), TransferFailure>,
         seen: Option<SeenToItsEnd>,
@@ -486,22 +540,49 @@ impl ControlDriver<'_> {
             (Ok((bytes, None)), _) => Ok(bytes),
             (Err(failure), _) => Err(failure),
         });
+        Counter::TransfersEnded.add(1);
         self.log(started, result.as_ref().copied().unwrap_or(0), result.as_ref().err());
+        if result.is_ok() && started.direction == TransferDirection::Upload {
+            self.arrived(&started.path);
+        }
         result
     }
 
-    fn log(&self, started: &Started, bytes: u64, failure: Option<&TransferFailure>) {
-        let user = String::from_utf8_lossy(self.session.user().unwrap_or_default()).into_owned();
+    fn log(&mut self, started: &Started, bytes: u64, failure: Option<&TransferFailure>) {
         let reply = failure.map(TransferFailure::reply);
-        self.shared.service.happened(&Happening::Transfer(FinishedTransfer {
-            peer: self.peer,
-            user: &user,
+        let (counter, moved, counted) = match (started.direction, failure) {
+            (TransferDirection::Download, None) => {
+                (Some(Counter::Downloads), Counter::BytesSent, &mut self.totals.sent)
+            }
+            (TransferDirection::Upload, None) => {
+                (Some(Counter::Uploads), Counter::BytesReceived, &mut self.totals.received)
+            }
+            (TransferDirection::Download, _) => {
+                (Some(Counter::DownloadsFailed), Counter::BytesSent, &mut self.totals.sent)
+            }
+            (TransferDirection::Upload, _) => {
+                (Some(Counter::UploadsFailed), Counter::BytesReceived, &mut self.totals.received)
+            }
+            (TransferDirection::Listing, _) => (None, Counter::BytesSent, &mut self.totals.sent),
+        };
+        counter.into_iter().for_each(|counter| counter.add(1));
+        moved.add(bytes);
+        *counted += bytes;
+        self.totals.transfers += u64::from(failure.is_none());
+        self.happened(&Happening::Transfer(FinishedTransfer {
             direction: started.direction,
             path: &started.path,
             bytes,
             from: started.from,
             elapsed: started.at.elapsed(),
             tls: started.tls,
+            ascii: started.ascii,
+            file: match started.direction {
+                TransferDirection::Download | TransferDirection::Upload if self.shared.options.locate => {
+                    self.store.as_ref().and_then(|store| store.arrived(&started.path)).map(|it| it.file)
+                }
+                _ => None,
+            },
             code: reply.as_ref().map_or(226, |reply| reply.code),
             failure: failure.map(|failure| match failure {
                 TransferFailure::Refused(StoreRefusal::Failed(why)) => why.clone(),
@@ -516,7 +597,7 @@ impl ControlDriver<'_> {
     fn write(&mut self, reply: &FtpReply) {
         let from = self.out.len();
         reply.write_to(&mut self.out);
-        if let Some(trace) = &self.shared.options.trace {
+        if let Some(trace) = &self.trace {
             trace.sent(self.out.get(from..).unwrap_or_default());
         }
         if self.out.get(from..).is_some_and(|reply| reply.contains(&telnet::IAC)) {
@@ -550,7 +631,7 @@ impl ControlDriver<'_> {
     }
 
     fn trace_heard(&mut self) {
-        if let Some(trace) = &self.shared.options.trace {
+        if let Some(trace) = &self.trace {
             for line in self.session.heard() {
                 trace.received(line.as_bytes());
             }

@@ -7,17 +7,22 @@ mod data;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use super::store::FtpStore;
+use super::session::StoreRefusal;
+use super::store::{ArrivedFile, FtpStore};
 use crate::fault::Fault;
+use crate::net::counters::{CountedConnection, Counter};
 use crate::net::deadline::Limits;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::places::ClientPlaces;
+use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
@@ -37,57 +42,82 @@ pub trait FtpService: Send + Sync + 'static {
     /// take as long as a wrong password.
     fn login(&self, user: &str, password: &str) -> Option<FtpStore>;
 
-    /// Something happened.
-    fn happened(&self, what: &Happening<'_>);
+    /// Something happened in a session.
+    fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>);
+}
+
+/// The client of a session, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct FtpPeer<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// From where.
+    pub address: SocketAddr,
+    /// The name that was given or logged in; empty before that.
+    pub user: &'a str,
+    /// The control connection runs inside TLS.
+    pub tls: bool,
 }
 
 /// What the log tells.
 #[derive(Debug)]
 pub enum Happening<'a> {
+    /// A client connected.
+    Connected,
     /// A login succeeded or failed.
     Login {
-        /// From where.
-        peer: SocketAddr,
-        /// The name that was given.
-        user: &'a str,
         /// Whether it was let in.
         accepted: bool,
-        /// The control connection runs inside TLS.
-        tls: bool,
     },
     /// A transfer ended.
     Transfer(FinishedTransfer<'a>),
-    /// The tree was changed by a command.
+    /// A file is whole and has its final name: after an upload, or after it was renamed from the name of an unfinished one.
+    Arrived {
+        /// Its path, seen from the user's root.
+        path: &'a [u8],
+        /// Where it is.
+        file: ArrivedFile,
+    },
+    /// The tree was changed by a command, or was not.
     Change {
-        /// From where.
-        peer: SocketAddr,
-        /// Who.
-        user: &'a str,
-        /// The control connection runs inside TLS.
-        tls: bool,
         /// The verb: `DELE`, `MKD`, `RMD`, `RNTO`.
         verb: &'static str,
         /// What it was done to, seen from the user's root.
         path: &'a [u8],
         /// Where RNTO moved it.
         to: Option<&'a [u8]>,
+        /// Why not.
+        refusal: Option<&'a StoreRefusal>,
     },
-    /// A connection ended with a fault, or did something that it should not.
-    Fault {
-        /// From where.
-        peer: SocketAddr,
-        /// What.
-        fault: Fault,
-    },
+    /// A session ended.
+    Ended(&'a SessionTotals),
+    /// A session ended with a fault, or did something that it should not.
+    Fault(Fault),
+}
+
+/// A session at its end.
+#[derive(Debug, Default)]
+pub struct SessionTotals {
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Why it ended: `quit`, `left` (the client closed), `idle`, `shutdown`, `refused`, `closed` (we closed),
+    /// `ended` (by us, without a word), or the kind of a fault.
+    pub why: &'static str,
+    /// Transfers that were complete.
+    pub transfers: u64,
+    /// Bytes of files that were received.
+    pub received: u64,
+    /// Bytes of files and listings that were sent.
+    pub sent: u64,
+    /// The name that logged in last; empty if none did.
+    pub user: String,
+    /// The control connection ran inside TLS.
+    pub tls: bool,
 }
 
 /// A transfer that ended.
 #[derive(Debug)]
 pub struct FinishedTransfer<'a> {
-    /// From where.
-    pub peer: SocketAddr,
-    /// Who.
-    pub user: &'a str,
     /// What was moved.
     pub direction: TransferDirection,
     /// Its path, seen from the user's root.
@@ -100,6 +130,10 @@ pub struct FinishedTransfer<'a> {
     pub elapsed: Duration,
     /// The data connection ran inside TLS.
     pub tls: bool,
+    /// Line ends were changed on the way (TYPE A).
+    pub ascii: bool,
+    /// Where the file is, if it is there and [`FtpServerOptions::locate`] is set.
+    pub file: Option<PathBuf>,
     /// The reply that ended it.
     pub code: u16,
     /// Why it failed.
@@ -115,6 +149,14 @@ pub enum TransferDirection {
     Upload,
     /// Names to the client.
     Listing,
+}
+
+/// How uploads are called that will be renamed when they are whole: by ftpput and browsers (`.part`), WinSCP (`.filepart`),
+/// lftp (`.in.NAME`) and scripts.
+fn is_unfinished(path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    name.starts_with(b".in.")
+        || [".part", ".filepart", ".partial", ".tmp"].iter().any(|end| name.ends_with(end.as_bytes()))
 }
 
 /// How the server behaves.
@@ -148,6 +190,8 @@ pub struct FtpServerOptions {
     pub max_per_address: usize,
     /// How late a failed login is answered.
     pub failure_delay: Duration,
+    /// Finished transfers say where the file is.
+    pub locate: bool,
     /// What came of an upload that broke off stays under its name, if that was free.
     pub keep_partial: bool,
     /// The dialogue, for `-v`.
@@ -171,6 +215,7 @@ impl Default for FtpServerOptions {
             data_limits: Limits::default(),
             max_per_address: 100,
             failure_delay: Duration::from_secs(1),
+            locate: false,
             keep_partial: false,
             trace: None,
         }
@@ -223,13 +268,62 @@ pub async fn serve(
 async fn one(shared: Arc<FtpServerState>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
     // Clients send ABOR so (RFC 959, section 4.1.3).
     stream.keep_urgent();
-    let Some(_place) = shared.places.take(peer.ip()) else {
-        // Whoever does not read this had no right to it.
-        let _ = stream.write_all(b"421 Too many connections from your address.\r\n").await;
-        return;
+    let mut ending = EndingSession::begin(shared.service.clone(), peer);
+    let result = match shared.places.take(peer.ip()) {
+        Some(_place) => {
+            ending.happened(&Happening::Connected);
+            control::run(&shared, stream, (ending.session, peer), implicit, &mut ending.totals).await
+        }
+        None => {
+            Counter::RefusedPlaces.add(1);
+            ending.totals.why = "refused";
+            // Whoever does not read this had no right to it.
+            let _ = stream.write_all(b"421 Too many connections from your address.\r\n").await;
+            Ok(())
+        }
     };
-    if let Err(fault) = control::run(&shared, stream, peer, implicit).await {
-        shared.service.happened(&Happening::Fault { peer, fault });
+    if let Err(fault) = result {
+        ending.totals.why = fault.kind.as_str();
+        ending.happened(&Happening::Fault(fault));
+    }
+}
+
+/// A session that is told of when it ends, whichever way.
+struct EndingSession {
+    service: Arc<dyn FtpService>,
+    session: SessionId,
+    peer: SocketAddr,
+    started: Instant,
+    totals: SessionTotals,
+    _counted: CountedConnection,
+}
+
+impl EndingSession {
+    fn begin(service: Arc<dyn FtpService>, peer: SocketAddr) -> EndingSession {
+        let (session, started) = (SessionId::next(), Instant::now());
+        EndingSession {
+            service,
+            session,
+            peer,
+            started,
+            totals: SessionTotals::default(),
+            _counted: CountedConnection::begin(),
+        }
+    }
+
+    fn happened(&self, what: &Happening<'_>) {
+        let SessionTotals { user, tls, .. } = &self.totals;
+        self.service.happened(&FtpPeer { session: self.session, address: self.peer, user, tls: *tls }, what);
+    }
+}
+
+impl Drop for EndingSession {
+    fn drop(&mut self) {
+        self.totals.elapsed = self.started.elapsed();
+        if self.totals.why.is_empty() {
+            self.totals.why = "ended";
+        }
+        self.happened(&Happening::Ended(&self.totals));
     }
 }
 

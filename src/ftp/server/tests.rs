@@ -28,8 +28,8 @@ impl FtpService for Users {
         }
     }
 
-    fn happened(&self, what: &Happening<'_>) {
-        self.log.lock().unwrap().push(format!("{what:?}"));
+    fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>) {
+        self.log.lock().unwrap().push(format!("{who:?} {what:?}"));
     }
 }
 

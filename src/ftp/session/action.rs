@@ -31,6 +31,15 @@ pub enum SessionAction {
     Transfer(DataTransfer),
     /// Break off the transfer or the [`SessionAction::Store`] that runs; its event still comes.
     StopTransfer,
+    /// Tell the log that a change of the tree was refused without asking the file system.
+    Refused {
+        /// The verb.
+        verb: &'static str,
+        /// What was to be changed.
+        path: Vec<u8>,
+        /// Why not.
+        refusal: StoreRefusal,
+    },
     /// Close the control connection after the replies are out.
     Close,
 }

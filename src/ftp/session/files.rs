@@ -46,9 +46,20 @@ fn denied() -> Result<(), StoreRefusal> {
 impl FtpSession {
     /// Carries out a command on the tree; false if it is none that is known.
     pub(super) fn file_command(&mut self, command: FtpCommand, rights: Rights, rename_from: Option<Vec<u8>>) -> bool {
+        let change = match &command {
+            FtpCommand::Dele(path) => Some(("DELE", path)),
+            FtpCommand::Mkd(path) => Some(("MKD", path)),
+            FtpCommand::Rmd(path) => Some(("RMD", path)),
+            FtpCommand::Rnfr(path) | FtpCommand::Rnto(path) => Some(("RNTO", path)),
+            _ => None,
+        };
+        let change = change.and_then(|(verb, path)| Some((verb, resolve(&self.cwd, path).ok()?)));
         match self.try_file_command(command, rights, rename_from) {
             Ok(known) => known,
             Err(refusal) => {
+                if let Some((verb, path)) = change {
+                    self.actions.push_back(SessionAction::Refused { verb, path, refusal: refusal.clone() });
+                }
                 self.actions.push_back(SessionAction::Reply(refusal.reply()));
                 true
             }

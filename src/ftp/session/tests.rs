@@ -72,6 +72,7 @@ impl Player {
                         self.session.event(SessionEvent::Ended(Err(TransferFailure::Aborted)));
                     }
                 }
+                SessionAction::Refused { .. } => {}
                 SessionAction::Close => self.log.push("A: close".to_owned()),
             }
         }
@@ -449,7 +450,10 @@ impl Watcher {
                 self.session.event(SessionEvent::Opened { size: None, name: None });
                 self.session.event(SessionEvent::Ended(Ok(1)));
             }
-            SessionAction::DropListener | SessionAction::StopTransfer | SessionAction::Close => {}
+            SessionAction::DropListener
+            | SessionAction::StopTransfer
+            | SessionAction::Refused { .. }
+            | SessionAction::Close => {}
         }
     }
 }

@@ -6,13 +6,15 @@ mod digest;
 mod list;
 mod upload;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, mkdirat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use self::confine::StoreRoot;
@@ -73,6 +75,19 @@ pub struct FtpStore {
     owner: Arc<str>,
     /// `/proc` is there, so that an unnamed file can be given a name.
     unnamed_files: bool,
+    /// The directory that is served, as the file system names it.
+    base: Arc<Path>,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrivedFile {
+    /// Its path in the file system.
+    pub file: PathBuf,
+    /// Its path below the directory that is served.
+    pub below: PathBuf,
+    /// Its size.
+    pub size: u64,
 }
 
 impl FtpStore {
@@ -86,7 +101,8 @@ impl FtpStore {
                 .with_hint("name a directory that exists and may be read")
         })?;
         let unnamed_files = Path::new("/proc/self/fd").exists();
-        Ok(FtpStore { root: Arc::new(root), rights, limits, owner: "".into(), unnamed_files })
+        let base = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into();
+        Ok(FtpStore { root: Arc::new(root), rights, limits, owner: "".into(), unnamed_files, base })
     }
 
     /// The tree at `home` below this one, with these rights.
@@ -112,6 +128,17 @@ impl FtpStore {
     /// What this login may do.
     pub fn rights(&self) -> Rights {
         self.rights
+    }
+
+    /// Where a plain file of this tree is; `None` for what is none, and without `/proc`.
+    pub fn arrived(&self, path: &[u8]) -> Option<ArrivedFile> {
+        let (parent, name) = self.root.parent(path).ok()?;
+        let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let directory = std::fs::read_link(format!("/proc/self/fd/{}", parent.as_raw_fd())).ok()?;
+        let file = directory.join(OsStr::from_bytes(name));
+        let below = file.strip_prefix(&self.base).ok()?.to_owned();
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then(|| ArrivedFile { file, below, size: u64::try_from(stat.st_size).unwrap_or(0) })
     }
 
     /// Opens a file for sending, and its size.

@@ -89,8 +89,9 @@ pub struct Transferred {
 /// Ends the transfer of `command` after its bytes went wrong: the server's own explanation is worth more than ours, if it
 /// comes soon. The connection is of no use afterwards.
 async fn explain(client: &mut FtpClient, command: &FtpCommand, fault: Fault) -> Fault {
-    // What failed here, on our disk or at our pipe, is no news of the server's.
-    if matches!(fault.kind, Kind::Cancelled | Kind::CannotCreate | Kind::StorageFull | Kind::Io | Kind::Internal) {
+    // What failed here, on our disk, at our pipe or by our own deadline, is no news of the server's.
+    use Kind::{Cancelled, CannotCreate, Internal, Io, StorageFull, TimedOut};
+    if matches!(fault.kind, Cancelled | CannotCreate | StorageFull | Io | Internal | TimedOut) {
         return client.abandon(fault);
     }
     match client.refusal().await {

@@ -107,7 +107,15 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             limits: Limits::default(),
             trace: ProtocolTrace::default(),
         };
-        let _ = server::serve(Stream::Unix(theirs), None, &options, &*service, &Shutdown::manual()).await;
+        let _ = server::serve(
+            Stream::Unix(theirs),
+            None,
+            &options,
+            &*service,
+            &Shutdown::manual(),
+            &mut Default::default(),
+        )
+        .await;
     });
     (ours, sink, server)
 }

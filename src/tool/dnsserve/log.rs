@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::cli::output::{Output, OutputRecord};
+use crate::cli::output::{Output, OutputRecord, SessionSpan, TextLine};
 use crate::dns::answer::LoggedQuery;
 use crate::dns::message::opcode_name;
-use crate::dns::server::{AnswerLog, LoggedAnswer};
+use crate::dns::server::{AnswerLog, AskedSession, LoggedAnswer, SessionLog};
+use crate::net::session_id::SessionId;
 
 /// Every question is a record with `--json`, and a line with `-v`.
 pub(super) fn log(out: &Output) -> Option<Arc<AnswerLog>> {
@@ -26,10 +27,57 @@ pub(super) fn log(out: &Output) -> Option<Arc<AnswerLog>> {
     }))
 }
 
+/// Every connection is a record with `--json`, and a line with `-v` and in the log.
+pub(super) fn sessions(out: &Output) -> Option<Arc<SessionLog>> {
+    if !out.json() && !out.verbose() && !out.has_log() {
+        return None;
+    }
+    let out = out.clone();
+    Some(Arc::new(move |ended: &AskedSession| {
+        let _ = out.emit(&ConnectionRecord {
+            client: ended.client.to_string(),
+            span: SessionSpan::ending_now(ended.elapsed),
+            why: ended.why,
+            queries: ended.queries,
+            received_bytes: ended.received,
+            sent_bytes: ended.sent,
+            session: ended.session,
+        });
+    }))
+}
+
+/// One connection in the log.
+#[derive(Debug, Serialize)]
+struct ConnectionRecord {
+    client: String,
+    #[serde(flatten)]
+    span: SessionSpan,
+    why: &'static str,
+    queries: u64,
+    received_bytes: u64,
+    sent_bytes: u64,
+    #[serde(skip)]
+    session: SessionId,
+}
+
+impl OutputRecord for ConnectionRecord {
+    const TYPE: &'static str = "session";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("session").field(self.why).field(self.queries.to_string());
+        line.field(self.received_bytes.to_string()).field(self.sent_bytes.to_string()).field(&self.client);
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        Some(self.session)
+    }
+}
+
 /// One question in the log.
 #[derive(Debug, Serialize)]
 struct QuestionRecord {
-    at: String,
+    #[serde(skip)]
+    session: Option<SessionId>,
     client: String,
     server: String,
     transport: &'static str,
@@ -61,7 +109,7 @@ impl QuestionRecord {
         let asked = LoggedQuery::read(logged.query);
         let question = asked.question.as_ref();
         QuestionRecord {
-            at: format!("{:.3}", jiff::Timestamp::now()),
+            session: logged.asker.session,
             client: logged.asker.client.to_string(),
             server: logged.asker.server.to_string(),
             transport: logged.asker.transport.name(),
@@ -91,7 +139,7 @@ impl QuestionRecord {
             format!("edns{},{}{dnssec_ok}", edns.version, edns.udp_size_bytes)
         });
         let asked = [word(&self.name), word(&self.qclass), word(&self.qtype), self.opcode.to_owned(), flags, edns];
-        let mut line = format!("{} {} {} {} {}", self.at, self.client, self.server, self.transport, asked.join(" "));
+        let mut line = format!("{} {} {} {}", self.client, self.server, self.transport, asked.join(" "));
         line.push_str(&format!(" {} {}", self.status, self.size_bytes));
         for (holds, word) in [(self.truncated, " truncated"), (!self.complete, " broken off")] {
             line.push_str(if holds { word } else { "" });
@@ -102,4 +150,8 @@ impl QuestionRecord {
 
 impl OutputRecord for QuestionRecord {
     const TYPE: &'static str = "query";
+
+    fn session(&self) -> Option<SessionId> {
+        self.session
+    }
 }

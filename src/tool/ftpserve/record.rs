@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::cli::output::{OutputRecord, TextLine};
+use crate::cli::output::{OutputRecord, SessionSpan, Severity, TextLine};
+use crate::ftp::server::FtpPeer;
+use crate::net::session_id::SessionId;
 
 /// Who the client is.
 #[derive(Debug, Serialize)]
@@ -13,36 +15,55 @@ pub(super) struct ClientMembers<'a> {
     pub(super) port: u16,
     pub(super) user: &'a str,
     pub(super) tls: bool,
+    #[serde(skip)]
+    pub(super) session: SessionId,
 }
 
-/// A path: what cannot be said in UTF-8 comes in base64 too.
-#[derive(Debug, Serialize)]
-pub(super) struct PathMembers {
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_base64: Option<String>,
-}
-
-impl PathMembers {
-    pub(super) fn new(path: &[u8]) -> PathMembers {
-        let (text, exact) = lossy(path);
-        PathMembers { path: text, path_base64: exact }
+impl<'a> From<&FtpPeer<'a>> for ClientMembers<'a> {
+    fn from(who: &FtpPeer<'a>) -> ClientMembers<'a> {
+        let FtpPeer { session, address, user, tls } = *who;
+        ClientMembers { ip: address.ip().to_string(), port: address.port(), user, tls, session }
     }
 }
 
-/// Where something was renamed to.
-#[derive(Debug, Serialize)]
-pub(super) struct RenamedTo {
-    to: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to_base64: Option<String>,
+/// The parts that each record of a session has in common.
+macro_rules! of_session {
+    () => {
+        fn session(&self) -> Option<SessionId> {
+            Some(self.client.session)
+        }
+    };
 }
 
-impl RenamedTo {
-    pub(super) fn new(path: &[u8]) -> RenamedTo {
-        let (text, exact) = lossy(path);
-        RenamedTo { to: text, to_base64: exact }
-    }
+/// A path as a member of its own name: what cannot be said in UTF-8 comes in base64 too.
+macro_rules! path_members {
+    ($($(#[$meta:meta])* $name:ident $member:ident $exact:ident;)*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Serialize)]
+        pub(super) struct $name {
+            $member: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            $exact: Option<String>,
+        }
+
+        impl $name {
+            pub(super) fn new(path: &[u8]) -> $name {
+                let (text, exact) = lossy(path);
+                $name { $member: text, $exact: exact }
+            }
+        }
+    )*};
+}
+
+path_members! {
+    /// Seen from the user's root.
+    PathMembers path path_base64;
+    /// Where something was renamed to.
+    RenamedTo to to_base64;
+    /// Seen from the directory that is served.
+    BelowMembers served_path served_path_base64;
+    /// In the file system.
+    FileMembers file file_base64;
 }
 
 fn lossy(path: &[u8]) -> (String, Option<String>) {
@@ -66,6 +87,12 @@ impl OutputRecord for LoginRecord<'_> {
     fn text(&self, line: &mut TextLine) {
         line.field(if self.accepted { "login" } else { "login refused" });
         line.field(self.client.user).field(&self.client.ip);
+    }
+
+    of_session!();
+
+    fn severity(&self) -> Severity {
+        if self.accepted { Severity::Info } else { Severity::Notice }
     }
 }
 
@@ -102,6 +129,58 @@ impl OutputRecord for ServedTransferRecord<'_> {
             line.field(detail);
         }
     }
+
+    of_session!();
+}
+
+/// A whole file under its final name.
+#[derive(Debug, Serialize)]
+pub(super) struct ArrivedRecord<'a> {
+    #[serde(flatten)]
+    pub(super) client: ClientMembers<'a>,
+    #[serde(flatten)]
+    pub(super) path: PathMembers,
+    /// Below the directory that is served.
+    #[serde(flatten)]
+    pub(super) below: BelowMembers,
+    #[serde(flatten)]
+    pub(super) file: FileMembers,
+    pub(super) size_bytes: u64,
+}
+
+impl OutputRecord for ArrivedRecord<'_> {
+    const TYPE: &'static str = "arrived";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("arrived").field(&self.file.file).field(self.size_bytes.to_string());
+        line.field(self.client.user).field(&self.client.ip);
+    }
+
+    of_session!();
+}
+
+/// A session at its end.
+#[derive(Debug, Serialize)]
+pub(super) struct SessionRecord<'a> {
+    #[serde(flatten)]
+    pub(super) client: ClientMembers<'a>,
+    #[serde(flatten)]
+    pub(super) span: SessionSpan,
+    pub(super) why: &'static str,
+    pub(super) transfers: u64,
+    pub(super) received_bytes: u64,
+    pub(super) sent_bytes: u64,
+}
+
+impl OutputRecord for SessionRecord<'_> {
+    const TYPE: &'static str = "session";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("session").field(self.why).field(self.received_bytes.to_string());
+        line.field(self.sent_bytes.to_string()).field(self.client.user).field(&self.client.ip);
+    }
+
+    of_session!();
 }
 
 /// A change of the tree by a command.
@@ -125,5 +204,30 @@ impl OutputRecord for TreeChangeRecord<'_> {
             line.field(&to.to);
         }
         line.field(self.client.user).field(&self.client.ip);
+    }
+
+    of_session!();
+}
+
+/// A change of the tree that was refused.
+#[derive(Debug, Serialize)]
+pub(super) struct RefusedChangeRecord<'a> {
+    #[serde(flatten)]
+    pub(super) change: TreeChangeRecord<'a>,
+    pub(super) code: u16,
+    pub(super) detail: String,
+}
+
+impl OutputRecord for RefusedChangeRecord<'_> {
+    const TYPE: &'static str = "refused";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("refused");
+        self.change.text(line);
+        line.field(self.code.to_string()).field(&self.detail);
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.change.session()
     }
 }

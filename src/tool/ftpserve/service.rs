@@ -1,21 +1,26 @@
 //! Who may log in to ftpserve and what they may do there; and the log.
 
-use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 
-use super::record::{ClientMembers, LoginRecord, PathMembers, RenamedTo, ServedTransferRecord, TreeChangeRecord};
-use crate::cli::output::Output;
+use super::record::{
+    ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
+    ServedTransferRecord, SessionRecord, TreeChangeRecord,
+};
+use crate::cli::clock;
+use crate::cli::output::{FormLog, Output, SessionSpan};
 use crate::cli::users::{User, UserFlag, Users};
-use crate::fault::Kind;
-use crate::ftp::server::{FinishedTransfer, FtpService, Happening, TransferDirection};
-use crate::ftp::session::Rights;
+use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
+use crate::ftp::session::{Rights, StoreRefusal};
 use crate::ftp::store::FtpStore;
+use crate::net::reload::Reloaded;
 
 /// The logins: the user file, anonymous, or both.
 pub(super) struct Logins {
     /// The tree with the rights of the command line.
     pub(super) store: FtpStore,
-    pub(super) users: Option<Users>,
+    pub(super) users: Option<Reloaded<Users>>,
     pub(super) anonymous: bool,
+    pub(super) xferlog: Option<FormLog>,
     pub(super) out: Output,
 }
 
@@ -26,7 +31,7 @@ impl FtpService for Logins {
             let rights = if self.users.is_some() { Rights::READ_ONLY } else { self.store.rights() };
             return self.store.login(None, rights).ok();
         }
-        let user = self.users.as_ref()?.verify(user, password)?;
+        let user = self.users.as_ref()?.now().verify(user, password)?;
         let rights = rights_of(&user, self.store.rights());
         match self.store.login(user.home.as_deref(), rights) {
             Ok(store) => Some(store),
@@ -38,27 +43,49 @@ impl FtpService for Logins {
         }
     }
 
-    fn happened(&self, what: &Happening<'_>) {
+    fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>) {
+        let (client, session, peer) = (ClientMembers::from(who), Some(who.session), who.address);
         // Output counts its own failures; a server goes on.
         let _ = match what {
-            Happening::Login { peer, user, accepted, tls } => {
-                self.out.emit(&LoginRecord { client: client(*peer, user, *tls), accepted: *accepted })
+            Happening::Connected => {
+                self.out.note(&format!("{peer}: connected, session {}", who.session));
+                Ok(())
             }
-            Happening::Transfer(finished) => self.out.emit(&transfer(finished)),
-            Happening::Change { peer, user, tls, verb, path, to } => self.out.emit(&TreeChangeRecord {
-                client: client(*peer, user, *tls),
-                verb,
-                path: PathMembers::new(path),
-                to: to.map(RenamedTo::new),
-            }),
-            Happening::Fault { peer, fault } => {
-                match fault.kind {
-                    // A client that vanishes is everyday life; what went wrong on our side is not.
-                    Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
-                        self.out.note(&format!("{peer}: {fault}"));
-                    }
-                    _ => self.out.error(&peer.to_string(), fault),
+            Happening::Login { accepted } => self.out.emit(&LoginRecord { client, accepted: *accepted }),
+            Happening::Transfer(finished) => {
+                if let Some((log, line)) = self.xferlog.as_ref().zip(xferlog_line(who, finished)) {
+                    log.line(&self.out, &line);
                 }
+                self.out.emit(&transfer(client, finished))
+            }
+            Happening::Arrived { path, file } => self.out.emit(&ArrivedRecord {
+                client,
+                path: PathMembers::new(path),
+                below: BelowMembers::new(file.below.as_os_str().as_bytes()),
+                file: FileMembers::new(file.file.as_os_str().as_bytes()),
+                size_bytes: file.size,
+            }),
+            Happening::Change { verb, path, to, refusal } => {
+                let (path, to) = (PathMembers::new(path), to.map(RenamedTo::new));
+                let change = TreeChangeRecord { client, verb, path, to };
+                match refusal.map(StoreRefusal::reply) {
+                    None => self.out.emit(&change),
+                    Some(reply) => {
+                        let (code, detail) = (reply.code, reply.text());
+                        self.out.emit(&RefusedChangeRecord { change, code, detail })
+                    }
+                }
+            }
+            Happening::Ended(totals) => self.out.emit(&SessionRecord {
+                client,
+                span: SessionSpan::ending_now(totals.elapsed),
+                why: totals.why,
+                transfers: totals.transfers,
+                received_bytes: totals.received,
+                sent_bytes: totals.sent,
+            }),
+            Happening::Fault(fault) => {
+                self.out.of_client(session, &peer.to_string(), fault);
                 Ok(())
             }
         };
@@ -76,13 +103,36 @@ fn rights_of(user: &User, default: Rights) -> Rights {
     }
 }
 
-fn client(peer: SocketAddr, user: &str, tls: bool) -> ClientMembers<'_> {
-    ClientMembers { ip: peer.ip().to_string(), port: peer.port(), user, tls }
+/// A line of wu-ftpd's xferlog(5); listings have none. Blanks of names become underscores, as they do there.
+fn xferlog_line(who: &FtpPeer<'_>, finished: &FinishedTransfer<'_>) -> Option<String> {
+    let direction = match finished.direction {
+        TransferDirection::Download => 'o',
+        TransferDirection::Upload => 'i',
+        TransferDirection::Listing => return None,
+    };
+    let word = |bytes: &[u8]| {
+        let plain = |byte: &u8| if byte.is_ascii_graphic() || *byte >= 0x80 { *byte } else { b'_' };
+        String::from_utf8_lossy(&bytes.iter().map(plain).collect::<Vec<u8>>()).into_owned()
+    };
+    let path = finished.file.as_ref().map_or(finished.path, |file| file.as_os_str().as_bytes());
+    let anonymous = matches!(who.user, "anonymous" | "ftp");
+    Some(format!(
+        "{} {} {} {} {} {} _ {direction} {} {} ftp 0 * {}",
+        clock::now().strftime("%a %b %e %H:%M:%S %Y"),
+        finished.elapsed.as_secs().max(1),
+        who.address.ip(),
+        finished.bytes,
+        word(path),
+        if finished.ascii { 'a' } else { 'b' },
+        if anonymous { 'a' } else { 'r' },
+        word(who.user.as_bytes()),
+        if finished.failure.is_none() { 'c' } else { 'i' },
+    ))
 }
 
-fn transfer<'a>(finished: &FinishedTransfer<'a>) -> ServedTransferRecord<'a> {
+fn transfer<'a>(client: ClientMembers<'a>, finished: &FinishedTransfer<'a>) -> ServedTransferRecord<'a> {
     ServedTransferRecord {
-        client: client(finished.peer, finished.user, finished.tls),
+        client: ClientMembers { tls: finished.tls, ..client },
         direction: match finished.direction {
             TransferDirection::Download => "download",
             TransferDirection::Upload => "upload",

@@ -83,7 +83,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     });
     crate::cli::block_on(async {
         let stream = Stream::Unix(tokio::net::UnixStream::from_std(ours).map_err(problem)?);
-        Ok(server::serve(stream, None, &options, &service, &Shutdown::manual()).await?)
+        Ok(server::serve(stream, None, &options, &service, &Shutdown::manual(), &mut Default::default()).await?)
     })?;
     let copied = replies.join().map_err(|_| Fault::new(Kind::Internal, "the thread of the replies failed"))?;
     copied.map_err(|error| Fault::local("stdout", &error))?;

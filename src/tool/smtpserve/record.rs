@@ -1,8 +1,14 @@
-//! What smtpserve tells on stdout. As text it is silent: the mailboxes are its output.
+//! What smtpserve tells: each login, message, refusal and session.
+
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::cli::output::OutputRecord;
+use crate::cli::output::{Output, OutputRecord, SessionSpan, Severity, TextLine};
+use crate::net::counters::CountedConnection;
+use crate::net::session_id::SessionId;
+use crate::smtp::server::{SmtpPeer, SmtpTotals};
 
 /// A message that was taken.
 #[derive(Debug, Serialize)]
@@ -49,12 +55,142 @@ pub(super) struct ClientRecord<'a> {
     pub(super) tls: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<&'a str>,
+    #[serde(skip)]
+    pub(super) session: Option<SessionId>,
+}
+
+impl<'a> From<&'a SmtpPeer> for ClientRecord<'a> {
+    fn from(peer: &'a SmtpPeer) -> ClientRecord<'a> {
+        ClientRecord {
+            ip: peer.address.map(|address| address.ip().to_canonical().to_string()),
+            helo: &peer.helo,
+            tls: peer.tls.as_deref(),
+            user: peer.user.as_deref(),
+            session: peer.session,
+        }
+    }
+}
+
+impl ClientRecord<'_> {
+    /// Appends who it is: the user or a dash, and the address.
+    fn text(&self, line: &mut TextLine) {
+        line.field(self.user.unwrap_or("-")).field(self.ip.as_deref().unwrap_or("-"));
+    }
+}
+
+/// A login that was taken.
+#[derive(Debug, Serialize)]
+pub(super) struct SmtpLoginRecord<'a> {
+    #[serde(flatten)]
+    pub(super) client: ClientRecord<'a>,
+    pub(super) accepted: bool,
+}
+
+/// A session at its end.
+#[derive(Debug, Serialize)]
+struct SmtpSessionRecord<'a> {
+    #[serde(flatten)]
+    pub(super) client: ClientRecord<'a>,
+    #[serde(flatten)]
+    pub(super) span: SessionSpan,
+    pub(super) why: &'static str,
+    pub(super) messages: u64,
+    pub(super) received_bytes: u64,
+    pub(super) sent_bytes: u64,
+}
+
+/// A session that is told of when it ends, whichever way.
+pub(super) struct EndingMailSession {
+    out: Output,
+    pub(super) session: SessionId,
+    pub(super) totals: SmtpTotals,
+    started: Instant,
+    _counted: CountedConnection,
+}
+
+impl EndingMailSession {
+    pub(super) fn begin(out: Output, address: SocketAddr) -> EndingMailSession {
+        let (session, started) = (SessionId::next(), Instant::now());
+        let peer = SmtpPeer { address: Some(address), session: Some(session), ..SmtpPeer::default() };
+        let totals = SmtpTotals { peer, ..SmtpTotals::default() };
+        EndingMailSession { out, session, totals, started, _counted: CountedConnection::begin() }
+    }
+}
+
+impl Drop for EndingMailSession {
+    fn drop(&mut self) {
+        let totals = &self.totals;
+        // A server whose reader went away keeps serving.
+        let _ = self.out.emit(&SmtpSessionRecord {
+            client: (&totals.peer).into(),
+            span: SessionSpan::ending_now(self.started.elapsed()),
+            why: if totals.why.is_empty() { "ended" } else { totals.why },
+            messages: totals.messages,
+            received_bytes: totals.received,
+            sent_bytes: totals.sent,
+        });
+    }
 }
 
 impl OutputRecord for MessageTaken<'_> {
     const TYPE: &'static str = "message";
+
+    fn text(&self, line: &mut TextLine) {
+        let id = self.queue_id.as_deref().unwrap_or(self.id);
+        line.field("message").field(id).field(self.size_bytes.to_string());
+        line.field(format!("<{}>", self.sender)).field(self.recipients.join(","));
+        self.client.text(line);
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.client.session
+    }
 }
 
 impl OutputRecord for Refused<'_> {
     const TYPE: &'static str = "refused";
+
+    fn text(&self, line: &mut TextLine) {
+        let whom = self.recipient.map(str::to_owned).or(self.sender.map(|sender| format!("<{sender}>")));
+        line.field(if self.what == "login" { "login refused" } else { "refused" });
+        if self.what != "login" {
+            line.field(self.what).field(whom.unwrap_or_else(|| "-".to_owned()));
+        }
+        self.client.text(line);
+        line.field(&self.reply);
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.client.session
+    }
+
+    fn severity(&self) -> Severity {
+        Severity::Notice
+    }
+}
+
+impl OutputRecord for SmtpLoginRecord<'_> {
+    const TYPE: &'static str = "login";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("login");
+        self.client.text(line);
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.client.session
+    }
+}
+
+impl OutputRecord for SmtpSessionRecord<'_> {
+    const TYPE: &'static str = "session";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("session").field(self.why).field(self.received_bytes.to_string()).field(self.sent_bytes.to_string());
+        self.client.text(line);
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.client.session
+    }
 }

@@ -13,6 +13,8 @@ use crate::fault::{Fault, Kind};
 use crate::mail::trace::count_received;
 use crate::net::BoxFuture;
 use crate::net::cidr::Network;
+use crate::net::counters::Counter;
+use crate::net::reload::Reloaded;
 use crate::queue::store::{MAX_INLINE, QueueStore};
 use crate::queue::submit;
 use crate::smtp::address::{Address, ReversePath};
@@ -24,7 +26,7 @@ use crate::smtp::transaction::{Envelope, Recipient};
 use super::copies::{self, LocalRecipient};
 use super::mailbox::Mailboxes;
 use super::notice;
-use super::record::{ClientRecord, MessageTaken, Refused};
+use super::record::{ClientRecord, MessageTaken, Refused, SmtpLoginRecord};
 
 /// How much of a message for mailboxes is kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
@@ -46,7 +48,7 @@ pub(super) struct MailReceiver {
     pub(super) policy: ReceivePolicy,
     pub(super) mailboxes: Option<Arc<Mailboxes>>,
     pub(super) queue: Option<Arc<dyn QueueStore>>,
-    pub(super) users: Option<Arc<Users>>,
+    pub(super) users: Option<Reloaded<Users>>,
     pub(super) logins: tokio::sync::Semaphore,
     pub(super) out: Output,
 }
@@ -116,10 +118,13 @@ impl SmtpService for MailReceiver {
         Box::pin(async move {
             let (Some(users), Ok(_permit)) = (self.users.clone(), self.logins.acquire().await) else { return false };
             let (name, password) = (user.to_owned(), password.to_owned());
-            let check = tokio::task::spawn_blocking(move || users.verify(&name, &password).is_some());
+            let check = tokio::task::spawn_blocking(move || users.now().verify(&name, &password).is_some());
             let right = check.await.unwrap_or(false);
-            if !right {
-                let client = ClientRecord { user: Some(user), ..client(peer) };
+            if right {
+                let client = ClientRecord { user: Some(user), ..peer.into() };
+                let _ = self.out.emit(&SmtpLoginRecord { client, accepted: true });
+            } else {
+                let client = ClientRecord { user: Some(user), ..peer.into() };
                 self.emit_refused(&Refused {
                     what: "login",
                     client,
@@ -239,7 +244,7 @@ impl MailReceiver {
                 SmtpReply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
             }
             MessageRefusal::Fault(fault) => {
-                self.out.error("message", &fault);
+                self.out.session_error(peer.session, "message", &fault);
                 SmtpReply::status(451, 3, 0, "cannot be stored now")
             }
         };
@@ -283,7 +288,7 @@ impl MailReceiver {
             }
             Ok(None) => Err(SmtpReply::status(550, 1, 1, "no such mailbox")),
             Err(fault) => {
-                self.out.error(address.as_str(), &fault);
+                self.out.session_error(peer.session, address.as_str(), &fault);
                 Err(SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now"))
             }
         }
@@ -371,14 +376,12 @@ impl MailReceiver {
             id: &id,
             queue_id,
             notice_id,
-            client: client(peer),
+            client: peer.into(),
             sender: envelope.sender.as_str(),
             recipients: envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),
             files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
             size_bytes,
         };
-        let who = record.recipients.join(", ");
-        self.out.note(&format!("{shown}: {size_bytes} bytes from <{}> for {who}", record.sender));
         // A server whose reader went away keeps serving.
         let _ = self.out.emit(&record);
         Ok(shown)
@@ -423,7 +426,7 @@ impl MailReceiver {
     ) {
         self.emit_refused(&Refused {
             what,
-            client: client(peer),
+            client: peer.into(),
             sender: sender.map(ReversePath::as_str),
             recipient: recipient.map(Address::as_str),
             code: reply.code,
@@ -433,19 +436,12 @@ impl MailReceiver {
     }
 
     fn emit_refused(&self, record: &Refused<'_>) {
-        let whom = record.recipient.or(record.sender).or(record.client.user).unwrap_or_default();
-        let from = record.client.ip.as_deref().unwrap_or("a local client");
-        self.out.note(&format!("{from}: refused {} {whom}: {}", record.what, record.reply));
+        match record.what {
+            "recipient" => Counter::RefusedRecipient.add(1),
+            "message" => Counter::RefusedMessage.add(1),
+            _ => {}
+        }
         let _ = self.out.emit(record);
-    }
-}
-
-fn client(peer: &SmtpPeer) -> ClientRecord<'_> {
-    ClientRecord {
-        ip: peer.address.map(|address| address.ip().to_string()),
-        helo: &peer.helo,
-        tls: peer.tls.as_deref(),
-        user: peer.user.as_deref(),
     }
 }
 

@@ -1,0 +1,247 @@
+//! The log of servers and of mailq-run: `--log FILE` and `--syslog`. A line of the log is the time, the session (or a dash)
+//! and what happened, with TABs between them.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::append::AppendedFile;
+use super::queue::{Notices, WriteQueue};
+use super::severity::Severity;
+use crate::cli::args::LogArgs;
+use crate::cli::clock;
+use crate::fault::Fault;
+use crate::net::session_id::SessionId;
+
+/// Where the local syslog daemon listens.
+const SYSLOG_SOCKET: &str = "/dev/log";
+/// How long the thread that writes waits for a syslog daemon that does not read; nobody else does.
+const SYSLOG_PATIENCE: Duration = Duration::from_millis(500);
+/// A longer message is cut: daemons take 8 KiB (rsyslog) or less.
+const MAX_SYSLOG_BYTES: usize = 4096;
+
+/// The log that was asked for: a file, the syslog daemon, or both.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    app: &'static str,
+    file: Option<LogSink>,
+    syslog: Option<(u8, LogSink)>,
+}
+
+/// Written to directly, and queued from [`Log::queue`] on.
+struct LogSink {
+    direct: Mutex<Option<Box<dyn Write + Send>>>,
+    queued: OnceLock<WriteQueue>,
+}
+
+impl Log {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// `CannotCreate` for a file that cannot be opened.
+    pub(super) fn open(app: &'static str, args: &LogArgs) -> Result<Log, Fault> {
+        let file = args.log.as_deref().map(|path| AppendedFile::open("log", path)).transpose()?;
+        let syslog = args.syslog.map(|facility| (facility, LogSink::new(SyslogSocket::at(SYSLOG_SOCKET))));
+        Ok(Log { app, file: file.map(LogSink::new), syslog })
+    }
+
+    /// True if text goes to a file instead of stdout.
+    pub(super) fn takes_text(&self) -> bool {
+        self.file.is_some()
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.file.is_none() && self.syslog.is_none()
+    }
+
+    /// Writes one line; `text` is escaped, its fields have TABs between them.
+    pub(super) fn line(&self, at: &str, session: Option<SessionId>, severity: Severity, text: &str) {
+        let session = session.map(|id| id.to_string());
+        if let Some(file) = &self.file {
+            let session = session.as_deref().unwrap_or("-");
+            file.write(format!("{at}\t{session}\t{text}\n").as_bytes());
+        }
+        if let Some((facility, sink)) = &self.syslog {
+            let session = session.map_or(String::new(), |id| format!("{id}: "));
+            let priority = u16::from(*facility) * 8 + severity as u16;
+            let mut text = format!("{session}{}", text.replace('\t', " "));
+            text.truncate(text.floor_char_boundary(MAX_SYSLOG_BYTES));
+            // The form that syslog(3) sends to the local daemon. journald and rsyslog read no header of RFC 5424 there.
+            let (time, pid) = (clock::now().strftime("%b %e %H:%M:%S").to_string(), std::process::id());
+            sink.write(format!("<{priority}>{time} {}[{pid}]: {text}\n", self.app).as_bytes());
+        }
+    }
+
+    /// From here on nobody waits for the disk or the daemon.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub(super) fn queue(&self, notices: impl Fn(&'static str) -> Notices) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.queue("log", notices("log"))?;
+        }
+        if let Some((_, sink)) = &self.syslog {
+            sink.queue("syslog", notices("syslog"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every line left, though not long.
+    pub(super) fn finish(&self) {
+        let sinks = self.file.iter().chain(self.syslog.iter().map(|(_, sink)| sink));
+        for queue in sinks.filter_map(|sink| sink.queued.get()) {
+            queue.finish();
+        }
+    }
+}
+
+/// A further log in a form of its own, such as the transfer log of wu-ftpd.
+#[derive(Debug)]
+pub struct FormLog(LogSink);
+
+impl FormLog {
+    /// Opens it as a log is opened: appended to, never through a link.
+    ///
+    /// # Errors
+    ///
+    /// `CannotCreate`.
+    pub fn open(what: &str, path: &Path) -> Result<FormLog, Fault> {
+        AppendedFile::open(what, path).map(|file| FormLog(LogSink::new(file)))
+    }
+
+    /// Appends a line. Nobody waits for the disk once the output is queued ([`super::Output::queue_all`]).
+    pub fn line(&self, out: &super::Output, line: &str) {
+        if self.0.queued.get().is_none() && out.is_serving() {
+            // What is missing has no form here: it is told of on stderr.
+            let failed = {
+                let out = out.clone();
+                move |error: io::Error| out.warn(&Fault::local("transfer log", &error).detail)
+            };
+            let notices = Notices { dropped: Box::new(|_| Vec::new()), failed: Box::new(failed) };
+            let _ = self.0.queue("form log", notices);
+        }
+        self.0.write(format!("{line}\n").as_bytes());
+    }
+}
+
+impl LogSink {
+    fn new(target: impl Write + Send + 'static) -> LogSink {
+        LogSink { direct: Mutex::new(Some(Box::new(target))), queued: OnceLock::new() }
+    }
+
+    fn write(&self, line: &[u8]) {
+        if self.queued.get().is_none() {
+            let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(target) = direct.as_mut() {
+                // A start that fails says so on stderr as well.
+                let _ = target.write_all(line);
+                return;
+            }
+        }
+        if let Some(queue) = self.queued.get() {
+            queue.push(line);
+        }
+    }
+
+    fn queue(&self, name: &str, notices: Notices) -> io::Result<()> {
+        // Held until the queue is there: a line finds one or the other.
+        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = direct.take() {
+            let _ = self.queued.set(WriteQueue::start(name, target, notices)?);
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LogSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogSink")
+    }
+}
+
+/// The socket of the syslog daemon; one that was started again is found again.
+#[derive(Debug)]
+struct SyslogSocket {
+    path: PathBuf,
+    open: Option<UnixDatagram>,
+}
+
+impl SyslogSocket {
+    fn at(path: impl Into<PathBuf>) -> SyslogSocket {
+        SyslogSocket { path: path.into(), open: None }
+    }
+
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let fresh = self.open.is_none();
+        let socket = match self.open.take() {
+            Some(socket) => socket,
+            None => {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect(&self.path)?;
+                socket.set_write_timeout(Some(SYSLOG_PATIENCE))?;
+                socket
+            }
+        };
+        match socket.send(message).map(drop) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => match fresh {
+                true => Err(error),
+                false => self.send(message),
+            },
+            // Sent, or it waited long enough.
+            sent => {
+                self.open = Some(socket);
+                sent
+            }
+        }
+    }
+}
+
+impl Write for SyslogSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+        self.send(bytes.get(..end).unwrap_or_default())?;
+        Ok(bytes.len().min(end + 1))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_syslog_daemon_gets_one_message_per_line_and_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = Log { app: "test", file: None, syslog: Some((2, LogSink::new(SyslogSocket::at(&path)))) };
+        let heard = |daemon: &UnixDatagram| {
+            daemon.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut bytes = [0; 8192];
+            let count = daemon.recv(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes[..count]).into_owned()
+        };
+        log.line("T", None, Severity::Error, "error\tnobody listens yet");
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        log.line("T", None, Severity::Notice, "login refused\tbob\t192.0.2.1");
+        let message = heard(&daemon);
+        let (head, text) = message.split_once(": ").unwrap();
+        assert_eq!(text, "login refused bob 192.0.2.1");
+        // <21>Nov 29 11:00:00 test[123]
+        assert!(head.starts_with("<21>") && head.ends_with(&format!(" test[{}]", std::process::id())), "{head}");
+        drop(daemon);
+        std::fs::remove_file(&path).unwrap();
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        let session = SessionId::next();
+        log.line("T", Some(session), Severity::Info, &"ü".repeat(9000));
+        let message = heard(&daemon);
+        assert!(message.contains(&format!("]: {session}: üü")) && message.ends_with('ü'), "{message:.80}");
+        assert!(message.len() <= MAX_SYSLOG_BYTES + 100);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a server reads again while it runs: everything on HUP, certificates also when their files change. All that is new is
+//! read first; when all of it is good it replaces the old, else the old stays.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::cli::args::ServeArgs;
+use crate::cli::output::{Output, OutputRecord, Severity, TextLine};
+use crate::cli::users::Users;
+use crate::fault::Fault;
+use crate::net::counters::Counter;
+use crate::net::reload::{FileStamp, Reloaded};
+use crate::net::tls::ServerTls;
+
+/// Something new that was read and is good.
+pub struct Prepared {
+    /// Puts it in the place of the old.
+    pub replace: Box<dyn FnOnce() + Send>,
+    /// What of the old stays all the same.
+    pub but: Option<String>,
+}
+
+impl Prepared {
+    /// All of it is new.
+    pub fn whole(replace: impl FnOnce() + Send + 'static) -> Prepared {
+        Prepared { replace: Box::new(replace), but: None }
+    }
+}
+
+type Prepare = Box<dyn Fn() -> Result<Prepared, Fault> + Send + Sync>;
+
+/// The parts of a server that are read again.
+pub struct Reloader {
+    out: Output,
+    parts: Vec<(&'static str, Prepare)>,
+    /// The files of certificates and keys, as they were when they were read.
+    watched: Mutex<Vec<(PathBuf, Option<FileStamp>)>>,
+}
+
+impl Reloader {
+    /// Nothing yet.
+    pub fn new(out: &Output) -> Reloader {
+        Reloader { out: out.clone(), parts: Vec::new(), watched: Mutex::default() }
+    }
+
+    /// Adds a part.
+    pub fn add(&mut self, name: &'static str, prepare: impl Fn() -> Result<Prepared, Fault> + Send + Sync + 'static) {
+        self.parts.push((name, Box::new(prepare)));
+    }
+
+    /// Adds the certificate, if there is one that was read from a file.
+    pub fn add_tls(&mut self, tls: Option<&ServerTls>, args: &ServeArgs) {
+        let files = [&args.cert, &args.key, &args.client_ca];
+        if let Some(tls) = tls.filter(|_| files.iter().any(|file| file.is_some())).cloned() {
+            let watched = files.into_iter().flatten().map(|file| (file.clone(), FileStamp::of(file)));
+            self.watched.get_mut().unwrap_or_else(PoisonError::into_inner).extend(watched);
+            self.add("certificate", move || Ok(Prepared::whole(tls.renewed()?)));
+        }
+    }
+
+    /// Adds the user file, if there is one.
+    pub fn add_users(&mut self, users: Option<&Reloaded<Users>>, args: &ServeArgs) {
+        if let Some(users) = users.cloned() {
+            let (args, out) = (args.clone(), self.out.clone());
+            self.add("users", move || {
+                let (users, new) = (users.clone(), args.users(&out)?);
+                Ok(Prepared::whole(move || new.into_iter().for_each(|new| users.replace(new))))
+            });
+        }
+    }
+
+    /// Reads everything again. Takes its time.
+    pub fn reload(&self) {
+        self.run("signal");
+    }
+
+    /// The same if one of the certificate's files is another than it was.
+    pub fn reload_if_changed(&self) {
+        let changed = self.watched().iter().any(|(path, seen)| FileStamp::of(path) != *seen);
+        if changed {
+            self.run("changed");
+        }
+    }
+
+    fn watched(&self) -> std::sync::MutexGuard<'_, Vec<(PathBuf, Option<FileStamp>)>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, why: &'static str) {
+        // Before they are read: what changes meanwhile is found the next time.
+        let stamps: Vec<_> = self.watched().iter().map(|(path, _)| FileStamp::of(path)).collect();
+        let parts: Vec<&'static str> = self.parts.iter().map(|(name, _)| *name).collect();
+        let prepared: Result<Vec<Prepared>, Fault> = self.parts.iter().map(|(_, prepare)| prepare()).collect();
+        let detail = match prepared {
+            Ok(prepared) => {
+                let but: Vec<String> = prepared.iter().filter_map(|part| part.but.clone()).collect();
+                prepared.into_iter().for_each(|part| (part.replace)());
+                self.watched().iter_mut().zip(stamps).for_each(|((_, seen), now)| *seen = now);
+                (!but.is_empty()).then(|| but.join("; "))
+            }
+            Err(fault) => {
+                let detail = format!("{}; everything stays as it was", fault.detail);
+                self.out.error("reload", &Fault { detail: detail.clone(), ..fault });
+                Some(detail)
+            }
+        };
+        if detail.is_none() { Counter::Reloads } else { Counter::ReloadsFailed }.add(1);
+        // A closed stdout is reported by the output itself.
+        let _ = self.out.emit(&ReloadRecord { ok: detail.is_none(), why, parts, detail });
+    }
+}
+
+/// What was read again.
+#[derive(Debug, Serialize)]
+struct ReloadRecord {
+    ok: bool,
+    why: &'static str,
+    parts: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl OutputRecord for ReloadRecord {
+    const TYPE: &'static str = "reload";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(if self.ok { "reload" } else { "reload failed" }).field(if self.parts.is_empty() {
+            "-".to_owned()
+        } else {
+            self.parts.join(",")
+        });
+        if let Some(detail) = &self.detail {
+            line.field(detail);
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        if self.ok { Severity::Info } else { Severity::Error }
+    }
+}
