@@ -52,9 +52,9 @@ impl Reloader {
 
     /// Adds the certificate, if there is one that was read from a file.
     pub fn add_tls(&mut self, tls: Option<&ServerTls>, args: &ServeArgs) {
-        let files = [&args.cert, &args.key, &args.client_ca];
-        if let Some(tls) = tls.filter(|_| files.iter().any(|file| file.is_some())).cloned() {
-            let watched = files.into_iter().flatten().map(|file| (file.clone(), FileStamp::of(file)));
+        let mut files = args.cert.iter().chain(&args.key).chain(&args.client_ca).peekable();
+        if let Some(tls) = tls.filter(|_| files.peek().is_some()).cloned() {
+            let watched = files.map(|file| (file.clone(), FileStamp::of(file)));
             self.watched.get_mut().unwrap_or_else(PoisonError::into_inner).extend(watched);
             self.add("certificate", move || Ok(Prepared::whole(tls.renewed()?)));
         }
