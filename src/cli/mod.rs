@@ -6,6 +6,7 @@ pub mod escape;
 pub mod exit;
 pub mod foreign;
 pub mod input;
+pub mod login_gate;
 pub mod netrc;
 pub mod output;
 pub mod progress;

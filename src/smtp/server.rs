@@ -3,15 +3,17 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
+use crate::net::admission::{ClientPlace, Standing};
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::listen::Shutdown;
+use crate::net::login::LoginVerdict;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
@@ -25,6 +27,11 @@ const READ_SIZE: usize = 64 * 1024;
 
 /// How long the server reads on after its last word, so that the client gets to hear it before the connection breaks.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// So many times the idle time a client may talk (NOOP, RSET) without any mail that is taken.
+const MAX_TALK_IDLES: u32 = 3;
+
+const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// How many bytes it reads on at most.
 const MAX_LINGER: usize = 16 * 1024 * 1024;
@@ -74,8 +81,8 @@ pub trait SmtpService: Send + Sync {
         transaction: &'a mut Self::Transaction,
     ) -> BoxFuture<'a, SmtpReply>;
 
-    /// Is this the user's password?
-    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool>;
+    /// Is this the user's password? Takes its time where it is not: guessing is slow.
+    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>>;
 
     /// Where the message is written while it arrives; what the service puts in front of it is there already. Called when
     /// the data begins. What is broken off is dropped with the writer.
@@ -133,28 +140,44 @@ pub async fn serve<S: SmtpService>(
     address: Option<SocketAddr>,
     options: &SmtpServerOptions,
     service: &S,
+    place: &ClientPlace,
     shutdown: &Shutdown,
 ) -> Result<(), Fault> {
     let mut config = options.config.clone();
     config.starttls = matches!(options.tls, SmtpServerTls::Starttls(_));
     let stream = match &options.tls {
-        SmtpServerTls::Implicit(tls) => options.limits.run("TLS handshake", tls.accept(stream)).await?,
+        SmtpServerTls::Implicit(tls) => tls.accept(stream).await?,
         _ => stream,
     };
     let peer = SmtpPeer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..SmtpPeer::default() };
     let session = SmtpSession::new(config, peer.tls.is_some());
     let input = Vec::with_capacity(READ_SIZE);
     let (transaction, deadline) = (S::Transaction::default(), RateDeadline::new(options.limits));
-    let message = None;
-    SmtpConnection { stream, options, service, shutdown, session, peer, input, used: 0, transaction, message, deadline }
-        .run()
-        .await
+    let (message, progress) = (None, (0, Instant::now()));
+    SmtpConnection {
+        stream,
+        options,
+        service,
+        place,
+        shutdown,
+        session,
+        peer,
+        input,
+        used: 0,
+        transaction,
+        message,
+        deadline,
+        progress,
+    }
+    .run()
+    .await
 }
 
 struct SmtpConnection<'a, S: SmtpService> {
     stream: Stream,
     options: &'a SmtpServerOptions,
     service: &'a S,
+    place: &'a ClientPlace,
     shutdown: &'a Shutdown,
     session: SmtpSession,
     peer: SmtpPeer,
@@ -166,6 +189,8 @@ struct SmtpConnection<'a, S: SmtpService> {
     message: Option<BlobWriter>,
     /// With the command or message that is arriving.
     deadline: RateDeadline,
+    /// How much mail was taken, and since when it is so much.
+    progress: (u64, Instant),
 }
 
 impl<S: SmtpService> SmtpConnection<'_, S> {
@@ -200,8 +225,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                 }
                 SmtpEvent::Login(question) => {
                     self.refresh_peer();
-                    let right = self.service.login(&self.peer, question.user(), question.password()).await;
-                    self.session.login_verdict(question, right);
+                    let verdict = self.service.login(&self.peer, question.user(), question.password()).await;
+                    self.session.login_verdict(question, verdict);
                 }
                 SmtpEvent::Begin => {
                     let envelope = self.session.envelope().cloned().unwrap_or_default();
@@ -255,7 +280,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         let SmtpServerTls::Starttls(tls) = &self.options.tls else {
             return Err(Fault::new(Kind::Internal, "STARTTLS without a certificate"));
         };
-        self.stream = self.options.limits.run("TLS handshake", tls.accept(self.stream)).await?;
+        self.stream = tls.accept(self.stream).await?;
         self.peer = SmtpPeer {
             address: self.peer.address,
             lmtp: self.peer.lmtp,
@@ -297,6 +322,16 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         Ok(())
     }
 
+    /// Whoever has logged in or sends a message that may be taken is at work.
+    fn standing(&self) -> Standing {
+        let has_recipients = self.session.envelope().is_some_and(|envelope| !envelope.recipients.is_empty());
+        match self.session.helo() {
+            _ if self.session.user().is_some() || has_recipients => Standing::Busy,
+            "" => Standing::New,
+            _ => Standing::Idle,
+        }
+    }
+
     /// Reads more; false when the connection is over.
     async fn read(&mut self) -> Result<bool, Fault> {
         if self.used == self.input.len() {
@@ -306,21 +341,28 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         }
         self.used = 0;
         let idle = self.session.is_idle();
+        let receiving = self.session.is_receiving();
+        if receiving || self.session.progress() != self.progress.0 {
+            self.progress = (self.session.progress(), Instant::now());
+        }
+        let over = self.progress.1.checked_add(self.options.limits.idle.saturating_mul(MAX_TALK_IDLES));
+        self.place.stands(self.standing());
         let (stream, input, deadline) = (&mut self.stream, &mut self.input, &mut self.deadline);
-        let read = async {
-            tokio::select! {
-                biased;
-                read = deadline.io("command", stream.read_buf(input)) => Some(read),
-                () = self.shutdown.draining(), if idle => None,
-                () = self.shutdown.ended() => None,
-            }
+        let goodbye = |code, text: &str| Err(SmtpReply::status(421, code, 2, text));
+        let read = tokio::select! {
+            biased;
+            read = deadline.io("command", stream.read_buf(input)) => Ok(read),
+            () = self.shutdown.draining(), if idle => goodbye(3, SHUTTING_DOWN),
+            () = self.shutdown.ended() => goodbye(3, SHUTTING_DOWN),
+            () = self.place.lost() => goodbye(3, "others need this place"),
+            () = sleep_until(over), if !receiving => goodbye(4, "no mail for too long: goodbye"),
         };
-        let goodbye = match read.await {
-            Some(Ok(0)) => return Ok(false),
-            Some(Ok(_)) => return Ok(true),
-            Some(Err(fault)) if fault.kind == Kind::TimedOut => SmtpReply::status(421, 4, 2, "timeout: goodbye"),
-            Some(Err(fault)) => return Err(fault),
-            None => SmtpReply::status(421, 3, 2, "the server is shutting down"),
+        let goodbye = match read {
+            Ok(Ok(0)) => return Ok(false),
+            Ok(Ok(_)) => return Ok(true),
+            Ok(Err(fault)) if fault.kind == Kind::TimedOut => SmtpReply::status(421, 4, 2, "timeout: goodbye"),
+            Ok(Err(fault)) => return Err(fault),
+            Err(goodbye) => goodbye,
         };
         self.session.close(&goodbye);
         Ok(true)
@@ -355,6 +397,13 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         // Whether the client waits for the end or not is its own affair.
         let _ = tokio::time::timeout(LINGER, drain).await;
         Ok(())
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

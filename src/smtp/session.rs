@@ -9,6 +9,7 @@ mod receive;
 use std::ops::Range;
 
 use crate::foreign::{self, SpokenProtocol};
+use crate::net::login::LoginVerdict;
 use crate::secret::Secret;
 use crate::smtp::address::ReversePath;
 use crate::smtp::auth::{AuthStep, ServerLogin};
@@ -18,14 +19,22 @@ use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::transaction::{Envelope, Recipient};
 
-/// The most refused commands in one connection.
+/// The most refused commands since the last message that was taken (or since the start).
 pub const MAX_ERRORS: usize = 50;
 
 /// The most failed logins in one connection.
 pub const MAX_FAILED_LOGINS: usize = 3;
 
-/// The most commands since the last message (or since the start) that are no part of one: NOOP, RSET, HELP, EHLO …
+/// The most commands since the last message that was taken (or since the start). Every command counts, whatever the reply,
+/// but a recipient that is taken and a chunk of [`MIN_CHUNK`] bytes; a client that sends mail is never near it.
 pub const MAX_IDLE_COMMANDS: usize = 200;
+
+/// Recipients over the limit that are refused for each message without counting: a client may send as many ahead (RFC 5321,
+/// section 4.5.3.1.10; Postfix: smtpd_recipient_overshoot_limit).
+pub const MAX_OVERSHOOT: usize = 1000;
+
+/// A smaller chunk of BDAT counts as a command for nothing, in bytes.
+pub const MIN_CHUNK: u64 = 64;
 
 /// How far beyond the size limit message data is read (and thrown away) so that the client hears the reason.
 pub const MAX_EXCESS: u64 = 64 * 1024 * 1024;
@@ -188,6 +197,10 @@ pub struct SmtpSession {
     errors: usize,
     failed_logins: usize,
     idle_commands: usize,
+    /// Recipients over the limit since the last message that was taken.
+    overshoot: usize,
+    /// Messages that were taken, and logins.
+    progress: u64,
 }
 
 impl SmtpSession {
@@ -212,6 +225,8 @@ impl SmtpSession {
             errors: 0,
             failed_logins: 0,
             idle_commands: 0,
+            overshoot: 0,
+            progress: 0,
         };
         greeting.wire(&mut session.output);
         session
@@ -283,6 +298,11 @@ impl SmtpSession {
         self.envelope.as_ref()
     }
 
+    /// How many messages were taken, and logins.
+    pub fn progress(&self) -> u64 {
+        self.progress
+    }
+
     /// True while a message arrives that may still be taken.
     pub fn is_receiving(&self) -> bool {
         self.spoiled.is_none() && (self.in_chunks || matches!(self.mode, SessionMode::Data(_)))
@@ -303,6 +323,9 @@ impl SmtpSession {
     /// The answer to [`SmtpEvent::Recipient`]: a positive reply accepts.
     pub fn recipient_verdict(&mut self, question: RecipientQuestion, reply: &SmtpReply) {
         self.mode = SessionMode::Command;
+        if reply.accepts() {
+            self.idle_commands = self.idle_commands.saturating_sub(1);
+        }
         if let Some(envelope) = self.envelope.as_mut().filter(|_| reply.accepts()) {
             envelope.recipients.push(question.0);
         }
@@ -310,11 +333,18 @@ impl SmtpSession {
     }
 
     /// The answer to [`SmtpEvent::Login`].
-    pub fn login_verdict(&mut self, question: LoginQuestion, right: bool) {
+    pub fn login_verdict(&mut self, question: LoginQuestion, verdict: LoginVerdict<()>) {
         self.mode = SessionMode::Command;
-        if right {
-            self.user = Some(question.user);
-            return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
+        match verdict {
+            LoginVerdict::Right(()) => {
+                self.user = Some(question.user);
+                self.progress += 1;
+                return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
+            }
+            LoginVerdict::Wrong => {}
+            LoginVerdict::TooMany => {
+                return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins; try again later"));
+            }
         }
         self.failed_logins += 1;
         if self.failed_logins >= MAX_FAILED_LOGINS {
@@ -330,15 +360,19 @@ impl SmtpSession {
         let worst = replies.iter().find(|reply| !reply.accepts()).or(replies.first());
         let missing = SmtpReply::status(451, 3, 0, "internal error");
         if self.config.lmtp {
-            for index in 0..recipients {
-                let reply = replies.get(index).or(if replies.len() == 1 { worst } else { None });
-                self.say(reply.unwrap_or(&missing));
+            // However many are refused, it is one command.
+            for index in 1..recipients {
+                let reply = replies.get(index - 1).or(if replies.len() == 1 { worst } else { None });
+                reply.unwrap_or(&missing).wire(&mut self.output);
             }
+            let last = replies.last().filter(|_| replies.len() == recipients || replies.len() == 1);
+            self.say(last.unwrap_or(&missing));
         } else {
             self.say(worst.unwrap_or(&missing));
         }
-        if worst.is_some_and(SmtpReply::accepts) {
-            (self.errors, self.idle_commands) = (0, 0);
+        if replies.iter().any(SmtpReply::accepts) {
+            (self.errors, self.idle_commands, self.overshoot) = (0, 0, 0);
+            self.progress += 1;
         }
         self.forget_message();
     }
@@ -405,7 +439,12 @@ impl SmtpSession {
             self.close(&SmtpReply::status(421, 7, 0, "this is a mail server: goodbye"));
             return (rest.len(), Some(SmtpEvent::Close));
         }
-        match SmtpCommand::parse_as(line, &self.config.syntax) {
+        let command = SmtpCommand::parse_as(line, &self.config.syntax);
+        if !matches!(command, Ok(SmtpCommand::Quit)) && self.is_for_nothing(&command) {
+            self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
+            return (step, None);
+        }
+        match command {
             Err(error) => self.refuse(&error),
             Ok(SmtpCommand::StartTls) => {
                 if self.start_tls() {
@@ -435,13 +474,20 @@ impl SmtpSession {
         (step, None)
     }
 
-    fn command(&mut self, command: SmtpCommand) {
-        if !matches!(command, SmtpCommand::Mail(_) | SmtpCommand::Rcpt(_) | SmtpCommand::Quit) {
-            self.idle_commands += 1;
-            if self.idle_commands > MAX_IDLE_COMMANDS {
-                return self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
+    /// Counts a command; true if there were too many since the last message that was taken.
+    fn is_for_nothing(&mut self, command: &Result<SmtpCommand, SmtpCommandError>) -> bool {
+        let full = |envelope: &Envelope| envelope.recipients.len() >= self.config.max_recipients;
+        match command {
+            Ok(SmtpCommand::Bdat { size, .. }) if *size >= MIN_CHUNK && self.envelope.is_some() => {}
+            Ok(SmtpCommand::Rcpt(_)) if self.envelope.as_ref().is_some_and(full) && self.overshoot < MAX_OVERSHOOT => {
+                self.overshoot += 1;
             }
+            _ => self.idle_commands += 1,
         }
+        self.idle_commands > MAX_IDLE_COMMANDS
+    }
+
+    fn command(&mut self, command: SmtpCommand) {
         match command {
             SmtpCommand::Ehlo(name) if !self.config.lmtp => self.hello(name, true),
             SmtpCommand::Lhlo(name) if self.config.lmtp => self.hello(name, true),

@@ -111,7 +111,8 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
         args.listen.announce(out, "dns", &sockets.addresses())?;
-        server.serve(sockets, args.listen.max_clients, args.listen.max_per_address, &shutdown).await;
+        let admission = args.listen.admission(out, 1, true);
+        server.serve(sockets, &admission, &shutdown).await?;
         Ok(Exit::OK)
     })
 }

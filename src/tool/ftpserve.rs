@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::cli::args::{ListenArgs, OutputArgs, ServeArgs};
 use crate::cli::exit::Exit;
+use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
@@ -23,6 +24,9 @@ use crate::net::activation::ActivatedSockets;
 use crate::net::listen::Shutdown;
 
 use service::Logins;
+
+/// What one client may hold: control and data connection, listener, file, directory, and the pipe between two of them.
+const MAX_CLIENT_DESCRIPTORS: u64 = 7;
 
 /// Serve a directory by FTP
 ///
@@ -165,7 +169,6 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         passive_address: args.pasv_address,
         idle: args.idle,
         data_limits: args.serve.limits(args.timeout),
-        max_per_address: args.listen.max_per_address,
         keep_partial: args.keep_partial,
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
@@ -176,12 +179,14 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         TlsStart::Implicit => "ftps",
     };
     let anonymous = users.is_none() || args.anonymous;
-    let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
+    let service =
+        Arc::new(Logins { store, users: users.map(Arc::new), gate: LoginGate::default(), anonymous, out: out.clone() });
+    let admission = args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
     signals::outlive_habits(out, None)?;
     args.listen.announce(out, scheme, &addresses)?;
     let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
-    server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;
+    server::serve(listeners, &admission, &shutdown, options, service).await?;
     Ok(Exit::OK)
 }
 

@@ -12,17 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use tokio::io::AsyncWriteExt;
 
 use crate::cli::args::{ListenArgs, OutputArgs, QueueArgs, ServeArgs};
 use crate::cli::exit::Exit;
+use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
+use crate::net::admission::{AdmissionRefusal, ClientPlace};
 use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
-use crate::net::places::ClientPlaces;
 use crate::net::stream::Stream;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
@@ -36,6 +36,9 @@ use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
 use service::{MailReceiver, ReceivePolicy};
+
+/// What one client may hold: the connection, the message, and the mailbox that it is written to.
+const MAX_CLIENT_DESCRIPTORS: u64 = 3;
 
 /// Receive mail by SMTP or LMTP
 ///
@@ -198,7 +201,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         mailboxes: mailboxes.map(Arc::new),
         queue,
         users: users.map(Arc::new),
-        logins: tokio::sync::Semaphore::new(crate::cli::users::MAX_CONCURRENT_CHECKS),
+        gate: LoginGate::default(),
         out: out.clone(),
     });
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
@@ -211,17 +214,12 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     };
     args.listen.announce(out, scheme, &listeners.addresses())?;
     let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
-    let places = ClientPlaces::new(args.listen.max_per_address, args.listen.max_clients);
-    let handler = move |mut stream: Stream, address: std::net::SocketAddr| {
+    let admission = args.listen.admission(&out, MAX_CLIENT_DESCRIPTORS, false);
+    let implicit = args.tls == SmtpTlsStart::Implicit;
+    let handler = move |stream: Stream, address: std::net::SocketAddr, place: ClientPlace| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
-        let place = places.take(address.ip());
         async move {
-            let Some(_place) = place else {
-                // Whoever does not read this had no right to it.
-                let _ = stream.write_all(b"421 4.7.0 Too many connections from your address\r\n").await;
-                return;
-            };
-            if let Err(fault) = server::serve(stream, Some(address), &options, &*service, &shutdown).await {
+            if let Err(fault) = server::serve(stream, Some(address), &options, &*service, &place, &shutdown).await {
                 // A client that vanishes is everyday life; what went wrong on our side is not.
                 match fault.kind {
                     Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
@@ -232,8 +230,18 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
             }
         }
     };
-    listeners.serve(args.listen.max_clients, &shutdown, handler).await;
+    listeners.serve(&admission, &shutdown, move |_, refusal| refuse(refusal, implicit), handler).await?;
     Ok(Exit::OK)
+}
+
+/// The words for a client without a place; inside TLS there is no word yet that it would understand.
+fn refuse(refusal: AdmissionRefusal, implicit: bool) -> &'static str {
+    match refusal {
+        _ if implicit => "",
+        AdmissionRefusal::Full => "421 4.7.0 Too many clients\r\n",
+        AdmissionRefusal::Address => "421 4.7.0 Too many connections from your address\r\n",
+        AdmissionRefusal::Rate => "421 4.7.0 Your address connects too often\r\n",
+    }
 }
 
 /// A domain as it is compared: lower case, A-labels.

@@ -19,6 +19,7 @@ use crate::dns::message::Rcode;
 use crate::dns::transport::Transport;
 use crate::dns::tsig::TsigSigner;
 use crate::fault::{Fault, Kind};
+use crate::net::admission::{ClientPlace, Standing};
 use crate::net::clock::since_1970;
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
@@ -46,7 +47,12 @@ const CHUNK_BYTES: usize = 16_384;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, client: SocketAddr) -> Result<(), Fault> {
+pub(super) async fn serve(
+    state: &Arc<ServingState>,
+    stream: Stream,
+    client: SocketAddr,
+    place: ClientPlace,
+) -> Result<(), Fault> {
     let transport = if stream.is_tls() { Transport::Tls } else { Transport::Tcp };
     let Some(server) = stream.local_addr() else { return Ok(()) };
     stream.limit_unsent(SEND_BUFFER_BYTES);
@@ -54,7 +60,7 @@ pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, client: Soc
     // One piece waits while another is written: that is all that a client who does not read has of our memory.
     let (answers, ready) = mpsc::channel(1);
     let asker = Asker { client, server, transport };
-    let reading = AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new() }.read(reader);
+    let reading = AskedConnection { state: state.clone(), asker, place, answers, tasks: JoinSet::new() }.read(reader);
     tokio::try_join!(reading, write(writer, ready)).map(|_| ())
 }
 
@@ -71,6 +77,7 @@ async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>
 struct AskedConnection {
     state: Arc<ServingState>,
     asker: Asker,
+    place: ClientPlace,
     answers: mpsc::Sender<Vec<u8>>,
     /// What is answered later than now: questions handed on, and transfers.
     tasks: JoinSet<Result<(), Fault>>,
@@ -78,7 +85,7 @@ struct AskedConnection {
 
 impl AskedConnection {
     async fn read(mut self, mut reader: ReadHalf<Stream>) -> Result<(), Fault> {
-        let shutdown = self.state.shutdown.clone();
+        let (shutdown, place) = (self.state.shutdown.clone(), self.place.clone());
         let mut input = BytesMut::new();
         let mut queries = 0;
         let mut since = Instant::now();
@@ -104,6 +111,11 @@ impl AskedConnection {
                 input = BytesMut::new(); // what grew for a large question is not kept
             }
             input.reserve(READ_BYTES);
+            place.stands(match (queries, self.tasks.is_empty()) {
+                (0, _) => Standing::New,
+                (_, true) => Standing::Idle,
+                (_, false) => Standing::Busy,
+            });
             tokio::select! {
                 read = timeout(IDLE_STEP, reader.read_buf(&mut input)) => match read {
                     Ok(Ok(0)) => return self.finish().await,
@@ -117,13 +129,14 @@ impl AskedConnection {
                     since = Instant::now();
                 }
                 () = shutdown.draining() => return self.finish().await,
+                () = place.lost() => return Ok(()),
             }
         }
     }
 
     /// The longer part of the places is taken, the sooner a silent client goes.
     fn idle(&self) -> Duration {
-        MAX_IDLE.mul_f64((self.state.places.free() * 2.0).clamp(LEAST_IDLE, 1.0))
+        MAX_IDLE.mul_f64((self.state.admission.free() * 2.0).clamp(LEAST_IDLE, 1.0))
     }
 
     /// Answers a question in `piece`, or begins to answer it; false if it was none.

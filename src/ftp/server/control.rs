@@ -14,16 +14,18 @@ use tokio::time::Instant;
 use self::ending::SeenToItsEnd;
 use super::copy::{self, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
-use super::{FinishedTransfer, FtpServerState, Happening, LOGIN_LIMIT, TransferDirection};
+use super::{FinishedTransfer, FtpServerState, Happening, TransferDirection};
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
     DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp,
-    StoreRefusal, TransferFailure, TransferTask, UploadMode,
+    StoreRefusal, TransferFailure, TransferTask, UploadMode, is_anonymous,
 };
 use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::ftp::telnet;
+use crate::net::admission::{ClientPlace, Standing};
 use crate::net::clock::unix_seconds;
+use crate::net::login::LoginVerdict;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::scope::on_the_link;
@@ -33,6 +35,9 @@ use crate::secret::Secret;
 const MAX_REPLIES: usize = 64 << 10;
 /// How long the end of the connection may take after the last reply.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// So many times the idle time a client may talk (NOOP, PWD) without asking anything of the tree.
+const MAX_TALK_IDLES: u32 = 12;
 
 /// Tickets of one TLS 1.3 session that rustls clients keep.
 const MAX_TICKETS: usize = 8;
@@ -44,6 +49,7 @@ struct ControlDriver<'a> {
     shared: &'a FtpServerState,
     stream: Stream,
     session: FtpSession,
+    place: ClientPlace,
     peer: SocketAddr,
     local: SocketAddr,
     out: Vec<u8>,
@@ -81,6 +87,7 @@ enum ControlEvent {
     Input(std::io::Result<usize>),
     Ended(Result<(u64, Option<StoreUpload>), TransferFailure>),
     Idle,
+    Lost,
     Drain,
 }
 
@@ -89,6 +96,7 @@ pub(super) async fn run(
     shared: &FtpServerState,
     stream: Stream,
     peer: SocketAddr,
+    place: ClientPlace,
     implicit: bool,
 ) -> Result<(), Fault> {
     let options = &shared.options;
@@ -99,7 +107,7 @@ pub(super) async fn run(
         None => None,
     };
     let stream = match &tls {
-        Some(tls) if implicit => handshake(tls, stream).await?,
+        Some(tls) if implicit => tls.accept(stream).await?,
         _ => stream,
     };
     let local = stream.local_addr().map_or(peer, |address| match address.ip().to_canonical() {
@@ -123,6 +131,7 @@ pub(super) async fn run(
         shared,
         stream,
         session,
+        place,
         peer,
         local,
         out: Vec::new(),
@@ -134,11 +143,6 @@ pub(super) async fn run(
         gone: false,
     };
     control.serve().await
-}
-
-async fn handshake(tls: &ServerTls, stream: Stream) -> Result<Stream, Fault> {
-    let limit = || Fault::new(Kind::TimedOut, "TLS handshake: no end within the login's time");
-    tokio::time::timeout(LOGIN_LIMIT, tls.accept(stream)).await.map_err(|_| limit())?
 }
 
 impl ControlDriver<'_> {
@@ -155,10 +159,10 @@ impl ControlDriver<'_> {
 
     async fn dialogue(&mut self) -> Result<(), Fault> {
         let begin = Instant::now();
-        let mut heard_at = begin;
+        let (mut heard_at, mut worked_at) = (begin, begin);
         let mut buffer = vec![0; 4096];
         let mut draining = false;
-        let mut commands = 0;
+        let (mut commands, mut work) = (0, 0);
         loop {
             while let Some(action) = self.session.poll() {
                 self.trace_heard();
@@ -177,11 +181,17 @@ impl ControlDriver<'_> {
                 commands = self.session.commands();
                 heard_at = Instant::now();
             }
+            if self.session.work() != work {
+                work = self.session.work();
+                worked_at = Instant::now();
+            }
             if self.ended && self.running.is_none() {
                 return Ok(());
             }
             let limit = match self.session.is_logged_in() {
-                true => heard_at + self.shared.options.idle,
+                true => {
+                    (heard_at + self.shared.options.idle).min(worked_at + self.shared.options.idle * MAX_TALK_IDLES)
+                }
                 // However much it says: it has to log in by then.
                 false => begin + self.shared.options.login_limit,
             };
@@ -198,6 +208,7 @@ impl ControlDriver<'_> {
                     self.transfer_ended(result).await;
                 }
                 ControlEvent::Idle => self.session.event(SessionEvent::Idle),
+                ControlEvent::Lost => self.session.event(SessionEvent::Lost),
                 ControlEvent::Drain => {
                     draining = true;
                     self.session.event(SessionEvent::Drain);
@@ -206,10 +217,21 @@ impl ControlDriver<'_> {
         }
     }
 
+    /// Whoever is anonymous shares the places that are free: he has shown no right to one.
+    fn standing(&self) -> Standing {
+        match self.session.user() {
+            None if self.session.commands() == 0 => Standing::New,
+            None => Standing::Idle,
+            Some(user) if is_anonymous(user) && self.session.is_idle() => Standing::Idle,
+            Some(_) => Standing::Busy,
+        }
+    }
+
     /// Waits for whatever comes next.
     async fn next(&mut self, buffer: &mut [u8], limit: Instant, draining: bool) -> ControlEvent {
         let reading = self.session.wants_input() && !self.ended;
         let idle = self.session.is_idle();
+        self.place.stands(self.standing());
         let running = async {
             match &mut self.running {
                 Some((running, _)) => running.as_mut().await,
@@ -222,6 +244,7 @@ impl ControlDriver<'_> {
             result = running => ControlEvent::Ended(result),
             () = self.shared.shutdown.draining(), if !draining => ControlEvent::Drain,
             () = tokio::time::sleep_until(limit), if idle => ControlEvent::Idle,
+            () = self.place.lost(), if idle => ControlEvent::Lost,
         }
     }
 
@@ -233,8 +256,8 @@ impl ControlDriver<'_> {
             SessionAction::StartTls => self.start_tls().await?,
             SessionAction::Login { user, password } => {
                 self.flush().await?;
-                let rights = self.login(&user, password).await;
-                self.session.event(SessionEvent::Login(rights));
+                let verdict = self.login(&user, password).await;
+                self.session.event(SessionEvent::Login(verdict));
             }
             SessionAction::Listen => {
                 self.listener = None;
@@ -257,37 +280,31 @@ impl ControlDriver<'_> {
 
     // Login and TLS
 
-    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> Option<Rights> {
-        let started = Instant::now();
-        let service = self.shared.service.clone();
+    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> LoginVerdict<Rights> {
         let name = String::from_utf8_lossy(user).into_owned();
-        let (asked, password) = (name.clone(), String::from_utf8(password.into_exposed()).map(Secret::new).ok());
-        let utf8 = std::str::from_utf8(user).is_ok();
-        // One hash a core at most; the semaphore is never closed.
-        let _permit = self.shared.hashing.acquire().await.ok()?;
-        let store = tokio::task::spawn_blocking(move || service.login(&asked, password?.expose())).await.ok()?;
-        drop(_permit);
-        let anonymous = matches!(user, b"anonymous" | b"ftp");
+        // What is not UTF-8 is nobody's.
+        let asked = std::str::from_utf8(user).unwrap_or_default();
+        let password = String::from_utf8(password.into_exposed()).unwrap_or_else(|_| "\0".to_owned());
+        let password = Secret::new(password);
+        let verdict = self.shared.service.login(self.peer.ip(), asked, password.expose()).await;
         // Whoever is anonymous is the same from the same address.
-        let owner = if anonymous { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
-        let store = store.filter(|_| utf8).map(|store| store.owned_by(&owner));
-        let accepted = store.is_some();
-        let tls = self.stream.is_tls();
-        self.shared.service.happened(&Happening::Login { peer: self.peer, user: &name, accepted, tls });
-        if !accepted {
-            // Guessing is slow, and always equally slow.
-            tokio::time::sleep_until(started + self.shared.options.failure_delay).await;
-        }
-        let rights = store.as_ref().map(FtpStore::rights);
-        self.store = store;
-        rights
+        let owner = if is_anonymous(user) { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
+        let (accepted, unseen) = (matches!(verdict, LoginVerdict::Right(_)), matches!(verdict, LoginVerdict::TooMany));
+        let (peer, tls) = (self.peer, self.stream.is_tls());
+        self.shared.service.happened(&Happening::Login { peer, user: &name, accepted, unseen, tls });
+        self.store = None;
+        verdict.map(|store| {
+            let rights = store.rights();
+            self.store = Some(store.owned_by(&owner));
+            rights
+        })
     }
 
     async fn start_tls(&mut self) -> Result<(), Fault> {
         self.flush().await?;
         let Some(tls) = &self.tls else { return Ok(()) };
         let plain = std::mem::replace(&mut self.stream, Stream::Plain(dead_stream()?));
-        self.stream = handshake(tls, plain).await?;
+        self.stream = tls.accept(plain).await?;
         self.session.event(SessionEvent::Secured);
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Player {
                         (b"joe", b"secret") => Some(Rights::ALL),
                         _ => None,
                     };
-                    self.session.event(SessionEvent::Login(rights));
+                    self.session.event(SessionEvent::Login(rights.map_or(LoginVerdict::Wrong, LoginVerdict::Right)));
                 }
                 SessionAction::Listen => {
                     self.log.push("A: listen".to_owned());
@@ -333,7 +333,7 @@ fn a_line_without_end_is_answered_once() {
 fn events_out_of_turn_change_nothing() {
     for event in [
         SessionEvent::Secured,
-        SessionEvent::Login(Some(Rights::ALL)),
+        SessionEvent::Login(LoginVerdict::Right(Rights::ALL)),
         SessionEvent::Listening(None),
         SessionEvent::Stored(Ok(StoreAnswer::Done)),
         SessionEvent::Opened { size: None, name: None },
@@ -412,7 +412,10 @@ impl Watcher {
             }
             SessionAction::Login { password, .. } => {
                 self.granted = password.expose() == b"secret";
-                self.session.event(SessionEvent::Login(self.granted.then_some(Rights::ALL)));
+                self.session.event(SessionEvent::Login(match self.granted {
+                    true => LoginVerdict::Right(Rights::ALL),
+                    false => LoginVerdict::Wrong,
+                }));
             }
             SessionAction::StartTls => self.session.event(SessionEvent::Secured),
             SessionAction::Listen => {

@@ -121,7 +121,8 @@ impl Player {
                     let right = self.policy.user.as_ref().is_some_and(|(user, password)| {
                         (question.user(), question.password()) == (user.as_str(), password.as_str())
                     });
-                    self.session.login_verdict(question, right);
+                    let verdict = if right { LoginVerdict::Right(()) } else { LoginVerdict::Wrong };
+                    self.session.login_verdict(question, verdict);
                 }
                 SmtpEvent::Begin => self.message.clear(),
                 SmtpEvent::Content(range) => self.message.extend_from_slice(&input[range]),

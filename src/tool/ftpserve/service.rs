@@ -1,48 +1,67 @@
 //! Who may log in to ftpserve and what they may do there; and the log.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::task::block_in_place;
 
 use super::record::{ClientMembers, LoginRecord, PathMembers, RenamedTo, ServedTransferRecord, TreeChangeRecord};
+use crate::cli::login_gate::{LoginGate, TOO_MANY};
 use crate::cli::output::Output;
 use crate::cli::users::{User, UserFlag, Users};
 use crate::fault::Kind;
 use crate::ftp::server::{FinishedTransfer, FtpService, Happening, TransferDirection};
-use crate::ftp::session::Rights;
+use crate::ftp::session::{Rights, is_anonymous};
 use crate::ftp::store::FtpStore;
+use crate::net::BoxFuture;
+use crate::net::login::LoginVerdict;
 
 /// The logins: the user file, anonymous, or both.
 pub(super) struct Logins {
     /// The tree with the rights of the command line.
     pub(super) store: FtpStore,
-    pub(super) users: Option<Users>,
+    pub(super) users: Option<Arc<Users>>,
+    pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
     pub(super) out: Output,
 }
 
 impl FtpService for Logins {
-    fn login(&self, user: &str, password: &str) -> Option<FtpStore> {
-        if self.anonymous && matches!(user, "anonymous" | "ftp") {
-            // Beside named users, anonymous never writes.
-            let rights = if self.users.is_some() { Rights::READ_ONLY } else { self.store.rights() };
-            return self.store.login(None, rights).ok();
-        }
-        let user = self.users.as_ref()?.verify(user, password)?;
-        let rights = rights_of(&user, self.store.rights());
-        match self.store.login(user.home.as_deref(), rights) {
-            Ok(store) => Some(store),
-            Err(refusal) => {
-                let home = user.home.unwrap_or_default();
-                self.out.warn(&format!("{}: home {home}: {}", user.name, refusal.reply().text()));
-                None
+    fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+        Box::pin(async move {
+            let (user, rights) = match &self.users {
+                // Beside named users, anonymous never writes.
+                users if self.anonymous && is_anonymous(name.as_bytes()) => {
+                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights() })
+                }
+                None => return LoginVerdict::Wrong,
+                Some(users) => match self.gate.check(users, Some(peer), name, password).await {
+                    LoginVerdict::Right(user) => {
+                        let rights = rights_of(&user, self.store.rights());
+                        (Some(user), rights)
+                    }
+                    LoginVerdict::Wrong => return LoginVerdict::Wrong,
+                    LoginVerdict::TooMany => return LoginVerdict::TooMany,
+                },
+            };
+            let home = user.as_ref().and_then(|user| user.home.as_deref());
+            match block_in_place(|| self.store.login(home, rights)) {
+                Ok(store) => LoginVerdict::Right(store),
+                Err(refusal) => {
+                    let (name, home) = (user.as_ref().map_or(name, |user| &user.name), home.unwrap_or_default());
+                    self.out.warn(&format!("{name}: home {home}: {}", refusal.reply().text()));
+                    LoginVerdict::Wrong
+                }
             }
-        }
+        })
     }
 
     fn happened(&self, what: &Happening<'_>) {
         // Output counts its own failures; a server goes on.
         let _ = match what {
-            Happening::Login { peer, user, accepted, tls } => {
-                self.out.emit(&LoginRecord { client: client(*peer, user, *tls), accepted: *accepted })
+            Happening::Login { peer, user, accepted, unseen, tls } => {
+                let reason = unseen.then_some(TOO_MANY);
+                self.out.emit(&LoginRecord { client: client(*peer, user, *tls), accepted: *accepted, reason })
             }
             Happening::Transfer(finished) => self.out.emit(&transfer(finished)),
             Happening::Change { peer, user, tls, verb, path, to } => self.out.emit(&TreeChangeRecord {

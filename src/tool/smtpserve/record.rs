@@ -1,8 +1,8 @@
-//! What smtpserve tells on stdout. As text it is silent: the mailboxes are its output.
+//! What smtpserve tells on stdout. As text only of logins that fail: the mailboxes are its output.
 
 use serde::Serialize;
 
-use crate::cli::output::OutputRecord;
+use crate::cli::output::{OutputRecord, TextLine};
 
 /// A message that was taken.
 #[derive(Debug, Serialize)]
@@ -25,7 +25,7 @@ pub(super) struct MessageTaken<'a> {
 /// Something that was refused.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused<'a> {
-    /// `sender`, `recipient`, `message` or `login`.
+    /// `sender`, `recipient` or `message`.
     pub(super) what: &'static str,
     #[serde(flatten)]
     pub(super) client: ClientRecord<'a>,
@@ -53,6 +53,29 @@ pub(super) struct ClientRecord<'a> {
 
 impl OutputRecord for MessageTaken<'_> {
     const TYPE: &'static str = "message";
+}
+
+/// A login, good or not.
+#[derive(Debug, Serialize)]
+pub(super) struct LoginTried<'a> {
+    #[serde(flatten)]
+    pub(super) client: ClientRecord<'a>,
+    pub(super) accepted: bool,
+    /// Why the password was not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+}
+
+impl OutputRecord for LoginTried<'_> {
+    const TYPE: &'static str = "login";
+
+    /// For those who watch a log for guesses.
+    fn text(&self, line: &mut TextLine) {
+        if !self.accepted {
+            line.field("login refused").field(self.client.user.unwrap_or_default());
+            line.field(self.client.ip.as_deref().unwrap_or_default());
+        }
+    }
 }
 
 impl OutputRecord for Refused<'_> {
