@@ -4,9 +4,12 @@
 //! The driver calls [`SmtpSession::next`] with what it has read and does what the [`SmtpEvent`] says; [`SmtpSession::output`] holds
 //! the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
 
+mod budget;
 mod receive;
 
 use std::ops::Range;
+
+pub use budget::{MAX_ERRORS, MAX_FAILED_LOGINS, MAX_IDLE_COMMANDS, MAX_OVERSHOOT, MIN_CHUNK};
 
 use crate::foreign::{self, SpokenProtocol};
 use crate::net::login::LoginVerdict;
@@ -18,23 +21,6 @@ use crate::smtp::data::{BareLf, DotUnstuffer, NewlineCheck};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::transaction::{Envelope, Recipient};
-
-/// The most refused commands since the last message that was taken (or since the start).
-pub const MAX_ERRORS: usize = 50;
-
-/// The most failed logins in one connection.
-pub const MAX_FAILED_LOGINS: usize = 3;
-
-/// The most commands since the last message that was taken (or since the start). Every command counts, whatever the reply,
-/// but a recipient that is taken and a chunk of [`MIN_CHUNK`] bytes; a client that sends mail is never near it.
-pub const MAX_IDLE_COMMANDS: usize = 200;
-
-/// Recipients over the limit that are refused for each message without counting: a client may send as many ahead (RFC 5321,
-/// section 4.5.3.1.10; Postfix: smtpd_recipient_overshoot_limit).
-pub const MAX_OVERSHOOT: usize = 1000;
-
-/// A smaller chunk of BDAT counts as a command for nothing, in bytes.
-pub const MIN_CHUNK: u64 = 64;
 
 /// How far beyond the size limit message data is read (and thrown away) so that the client hears the reason.
 pub const MAX_EXCESS: u64 = 64 * 1024 * 1024;
@@ -194,13 +180,7 @@ pub struct SmtpSession {
     in_chunks: bool,
     newlines: NewlineCheck,
     spoiled: Option<Spoiled>,
-    errors: usize,
-    failed_logins: usize,
-    idle_commands: usize,
-    /// Recipients over the limit since the last message that was taken.
-    overshoot: usize,
-    /// Messages that were taken, and logins.
-    progress: u64,
+    budget: budget::CommandBudget,
 }
 
 impl SmtpSession {
@@ -222,11 +202,7 @@ impl SmtpSession {
             in_chunks: false,
             newlines,
             spoiled: None,
-            errors: 0,
-            failed_logins: 0,
-            idle_commands: 0,
-            overshoot: 0,
-            progress: 0,
+            budget: budget::CommandBudget::default(),
         };
         greeting.wire(&mut session.output);
         session
@@ -300,7 +276,7 @@ impl SmtpSession {
 
     /// How many messages were taken, and logins.
     pub fn progress(&self) -> u64 {
-        self.progress
+        self.budget.progress()
     }
 
     /// True while a message arrives that may still be taken.
@@ -324,7 +300,7 @@ impl SmtpSession {
     pub fn recipient_verdict(&mut self, question: RecipientQuestion, reply: &SmtpReply) {
         self.mode = SessionMode::Command;
         if reply.accepts() {
-            self.idle_commands = self.idle_commands.saturating_sub(1);
+            self.budget.recipient_taken();
         }
         if let Some(envelope) = self.envelope.as_mut().filter(|_| reply.accepts()) {
             envelope.recipients.push(question.0);
@@ -338,7 +314,7 @@ impl SmtpSession {
         match verdict {
             LoginVerdict::Right(()) => {
                 self.user = Some(question.user);
-                self.progress += 1;
+                self.budget.logged_in();
                 return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
             }
             LoginVerdict::Wrong => {}
@@ -346,8 +322,7 @@ impl SmtpSession {
                 return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins; try again later"));
             }
         }
-        self.failed_logins += 1;
-        if self.failed_logins >= MAX_FAILED_LOGINS {
+        if !self.budget.failed_login() {
             return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins"));
         }
         self.say(&SmtpReply::status(535, 7, 8, "user name or password is wrong"));
@@ -371,8 +346,7 @@ impl SmtpSession {
             self.say(worst.unwrap_or(&missing));
         }
         if replies.iter().any(SmtpReply::accepts) {
-            (self.errors, self.idle_commands, self.overshoot) = (0, 0, 0);
-            self.progress += 1;
+            self.budget.message_taken();
         }
         self.forget_message();
     }
@@ -395,11 +369,8 @@ impl SmtpSession {
         reply.wire(&mut self.output);
         if reply.code == 421 {
             self.mode = SessionMode::Closed;
-        } else if reply.permanent() {
-            self.errors += 1;
-            if self.errors >= MAX_ERRORS {
-                self.close(&SmtpReply::status(421, 7, 0, "too many errors"));
-            }
+        } else if reply.permanent() && !self.budget.error() {
+            self.close(&SmtpReply::status(421, 7, 0, "too many errors"));
         }
     }
 
@@ -440,7 +411,7 @@ impl SmtpSession {
             return (rest.len(), Some(SmtpEvent::Close));
         }
         let command = SmtpCommand::parse_as(line, &self.config.syntax);
-        if !matches!(command, Ok(SmtpCommand::Quit)) && self.is_for_nothing(&command) {
+        if !self.budget.command(&command, self.envelope.as_ref(), self.config.max_recipients) {
             self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
             return (step, None);
         }
@@ -472,19 +443,6 @@ impl SmtpSession {
             Ok(command) => self.command(command),
         }
         (step, None)
-    }
-
-    /// Counts a command; true if there were too many since the last message that was taken.
-    fn is_for_nothing(&mut self, command: &Result<SmtpCommand, SmtpCommandError>) -> bool {
-        let full = |envelope: &Envelope| envelope.recipients.len() >= self.config.max_recipients;
-        match command {
-            Ok(SmtpCommand::Bdat { size, .. }) if *size >= MIN_CHUNK && self.envelope.is_some() => {}
-            Ok(SmtpCommand::Rcpt(_)) if self.envelope.as_ref().is_some_and(full) && self.overshoot < MAX_OVERSHOOT => {
-                self.overshoot += 1;
-            }
-            _ => self.idle_commands += 1,
-        }
-        self.idle_commands > MAX_IDLE_COMMANDS
     }
 
     fn command(&mut self, command: SmtpCommand) {

@@ -52,6 +52,7 @@ mod hierarchy;
 mod hostile;
 mod hostile_queue;
 mod lies;
+mod limits;
 mod mail;
 mod mail_headers;
 mod mailread;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::harness::{LIMIT, Server, server, temp_dir, tool};
+use crate::harness::{Server, connect, server, temp_dir, tool};
 
 /// Passwords that are tried at once.
 const TRIES: u8 = 200;
@@ -32,16 +32,6 @@ fn reply(stream: &mut BufReader<TcpStream>) -> String {
             return line;
         }
     }
-}
-
-/// A client whose address is its own.
-fn connect(from: [u8; 4], to: SocketAddr) -> BufReader<TcpStream> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    BufReader::new(stream)
 }
 
 /// What a server is told: the line before the password, the line with it, the refusals of a wrong one, and of one too many.

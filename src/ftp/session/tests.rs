@@ -474,8 +474,7 @@ fn lines() -> impl proptest::strategy::Strategy<Value = Vec<Vec<u8>>> {
 proptest::proptest! {
     #[test]
     fn no_input_does_harm(lines in lines(), login: bool) {
-        let mut watcher = Watcher { session: FtpSession::new(policy()), granted: false, codes: Vec::new() };
-        watcher.poll();
+        let mut watcher = Watcher::new(false);
         assert_eq!(watcher.codes, [220]);
         let login = if login { vec![b"USER joe".to_vec(), b"PASS secret".to_vec()] } else { Vec::new() };
         for line in login.into_iter().chain(lines) {
@@ -497,6 +496,76 @@ proptest::proptest! {
             if last[0] >= 400 {
                 assert_eq!(before, state(&watcher.session), "{shown:?} was refused: {codes:?}");
             }
+        }
+    }
+}
+
+impl Watcher {
+    fn new(login: bool) -> Watcher {
+        let mut watcher = Watcher { session: FtpSession::new(policy()), granted: false, codes: Vec::new() };
+        watcher.poll();
+        if login {
+            ["USER joe", "PASS secret"].iter().for_each(|line| watcher.line(line.as_bytes()));
+        }
+        watcher
+    }
+}
+
+/// Whatever is said, as often as one likes: it ends, unless it asks something of the tree, and then each has one reply. The
+/// verbs are those that the parser knows.
+#[test]
+fn every_command_repeated_comes_to_an_end() {
+    let words = include_str!("../command.rs").split('"').skip(1).step_by(2);
+    let mut verbs: Vec<&str> =
+        words.filter(|word| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())).collect();
+    verbs.sort_unstable();
+    verbs.dedup();
+    assert!(["NOOP", "FEAT", "CWD", "RETR", "HASH", "PROT"].iter().all(|verb| verbs.contains(verb)), "{verbs:?}");
+    verbs.extend(["UNKNOWN", "\u{1}"]);
+    let arguments = [
+        "",
+        "joe",
+        "secret\r\nUSER joe",
+        "/a",
+        "A",
+        "0",
+        "1 5",
+        "TLS",
+        "P",
+        "20260101000000 a",
+        "UTF8 ON",
+        "192,0,2,9,200,1",
+    ];
+    let lines =
+        verbs.iter().flat_map(|verb| arguments.map(|argument| format!("{verb} {argument}").trim_end().to_owned()));
+    let lines =
+        lines.chain(["USER joe\r\nPASS secret", "USER anonymous\r\nPASS x\r\nREIN", "EPSV\r\nABOR"].map(str::to_owned));
+    for line in lines {
+        for login in [false, true] {
+            let mut watcher = Watcher::new(login);
+            let (mut sent, mut work) = (0, watcher.session.work());
+            while !watcher.session.closed {
+                watcher.line(line.as_bytes());
+                sent += 1;
+                assert!(watcher.codes.len() <= 6 && watcher.session.actions.is_empty());
+                let worked = watcher.session.work() - std::mem::replace(&mut work, watcher.session.work());
+                if sent == 20_000 {
+                    assert!(login && worked > 0, "{line:?} for ever, with a login: {login}");
+                    break;
+                }
+            }
+            assert!(login || sent <= MAX_BEFORE_LOGIN + 1, "{line:?}: {sent} without a login");
+        }
+    }
+}
+
+#[test]
+fn a_mirror_goes_on() {
+    let mut watcher = Watcher::new(true);
+    for _ in 0..12_500 {
+        for line in ["TYPE I", "SIZE a", "MDTM a", "EPSV", "REST 5", "RETR a", "NOOP", "CWD /missing"] {
+            watcher.line(line.as_bytes());
+            assert!(!watcher.session.closed, "{line}: {:?}", watcher.codes);
         }
     }
 }
