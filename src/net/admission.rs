@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,6 +13,9 @@ use crate::net::rate::RateTable;
 
 /// Clients whose place has gone to another and that are still saying goodbye; nobody is let in while there are more.
 const MAX_LEAVING: usize = 64;
+
+/// An address with fewer places gets another one, whose ever it is.
+const FEW_PLACES: usize = 4;
 
 /// What the places of a server are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +41,10 @@ pub enum AdmissionRefusal {
     Rate,
 }
 
-/// How much a client would lose with its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Whether a client's place may go to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It has said nothing yet.
-    New,
-    /// It waits, or talks, and has shown no right to more.
+    /// It is silent, or talks, and has shown no right to more.
     Idle,
     /// It is at work, or has logged in: its place is its own.
     Busy,
@@ -71,8 +72,8 @@ struct PlaceTable {
 #[derive(Debug)]
 struct PlaceState {
     address: IpAddr,
-    standing: AtomicU8,
-    /// Since when, in milliseconds from the server's beginning.
+    busy: AtomicBool,
+    /// When it last got on, in microseconds from the server's beginning.
     since: AtomicU64,
     begun: Instant,
     lost: AtomicBool,
@@ -88,8 +89,8 @@ impl AdmissionLimits {
 
 impl PlaceState {
     fn new(address: IpAddr, begun: Instant, now: Instant) -> PlaceState {
-        let (standing, since) = (AtomicU8::new(Standing::New as u8), AtomicU64::new(millis(begun, now)));
-        PlaceState { address, standing, since, begun, lost: AtomicBool::new(false), told: Notify::new() }
+        let (busy, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+        PlaceState { address, busy, since: AtomicU64::new(micros(begun, now)), begun, lost, told: Notify::new() }
     }
 }
 
@@ -110,7 +111,7 @@ impl Admission {
     }
 
     /// A place for this client until the guard is dropped. It may be the place of another, who then hears of it: of the
-    /// address with the most places, if it has no fewer than the new client's own, who has lost least, the longest idle.
+    /// address with the most places, if it has no fewer than the new client's own, the one that got on least lately.
     ///
     /// # Errors
     /// Why there is none.
@@ -128,7 +129,7 @@ impl Admission {
             let victim = self.limits.replace_own.then(|| table.victim(|held, _| held.address == address));
             table.evict(victim.flatten().ok_or(AdmissionRefusal::Address)?);
         } else if table.held.len() >= self.limits.clients {
-            let victim = table.victim(|_, places| places > own);
+            let victim = table.victim(|_, places| places >= own || own < FEW_PLACES);
             table.evict(victim.ok_or(AdmissionRefusal::Full)?);
         }
         let state = Arc::new(PlaceState::new(address, self.begun, now));
@@ -161,12 +162,9 @@ impl PlaceTable {
     /// Whose place goes, among those that may be asked: the address with the most places first.
     fn victim(&self, may: impl Fn(&PlaceState, usize) -> bool) -> Option<u64> {
         let places = |held: &PlaceState| self.by_address.get(&held.address).copied().unwrap_or_default();
-        let standing = |held: &PlaceState| held.standing.load(Ordering::Relaxed);
-        let idle =
-            self.held.iter().filter(|(_, held)| standing(held) < Standing::Busy as u8 && may(held, places(held)));
-        let key = |id: u64, held: &PlaceState| {
-            (usize::MAX - places(held), standing(held), held.since.load(Ordering::Relaxed), id)
-        };
+        let idle = |held: &PlaceState| !held.busy.load(Ordering::Relaxed);
+        let idle = self.held.iter().filter(|(_, held)| idle(held) && may(held, places(held)));
+        let key = |id: u64, held: &PlaceState| (usize::MAX - places(held), held.since.load(Ordering::Relaxed), id);
         idle.min_by_key(|(id, held)| key(**id, held)).map(|(id, _)| *id)
     }
 
@@ -227,10 +225,12 @@ impl ClientPlace {
         ClientPlace(Arc::new(PlaceState::new(Ipv6Addr::UNSPECIFIED.into(), now, now)))
     }
 
-    /// Notes how the client stands from now on.
-    pub fn stands(&self, standing: Standing) {
-        self.0.since.store(millis(self.0.begun, Instant::now()), Ordering::Relaxed);
-        self.0.standing.store(standing as u8, Ordering::Relaxed);
+    /// Notes how the client stands from now on, and whether it got on: a drip of bytes that completes nothing does not.
+    pub fn stands(&self, standing: Standing, got_on: bool) {
+        let changed = self.0.busy.swap(standing == Standing::Busy, Ordering::Relaxed) != (standing == Standing::Busy);
+        if got_on || changed {
+            self.0.since.store(micros(self.0.begun, Instant::now()), Ordering::Relaxed);
+        }
     }
 
     /// Returns when the place has gone to another client.
@@ -242,8 +242,8 @@ impl ClientPlace {
     }
 }
 
-fn millis(begun: Instant, now: Instant) -> u64 {
-    u64::try_from(now.saturating_duration_since(begun).as_millis()).unwrap_or(u64::MAX)
+fn micros(begun: Instant, now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(begun).as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What counts as one address: of IPv6 the network of 64 bits.
@@ -301,10 +301,10 @@ mod tests {
         let admission = Admission::new(AdmissionLimits { replace_own: true, ..AdmissionLimits::of(100, 2) });
         let come = |last: u8| admission.admit([192, 0, 2, last].into(), Instant::now());
         let (first, second, other) = (come(1).unwrap(), come(1).unwrap(), come(2).unwrap());
-        first.place().stands(Standing::Busy);
+        first.place().stands(Standing::Busy, true);
         let third = come(1).unwrap();
         assert!(is_lost(&second) && !is_lost(&first) && !is_lost(&other));
-        third.place().stands(Standing::Busy);
+        third.place().stands(Standing::Busy, true);
         assert_eq!(come(1).unwrap_err(), AdmissionRefusal::Address);
         drop(second);
         assert_eq!(admission.table.lock().unwrap().leaving, 0);
@@ -316,20 +316,22 @@ mod tests {
         let come = |last: u8| admission.admit([192, 0, 2, last].into(), Instant::now());
         let (heavy, heavier) = (come(1).unwrap(), come(1).unwrap());
         let (light, silent) = (come(2).unwrap(), come(3).unwrap());
-        [&heavy, &heavier, &light].iter().for_each(|guard| guard.place().stands(Standing::Idle));
-        // Those of the address with more than one place, then the silent one, then who talks; who works never.
+        heavy.place().stands(Standing::Idle, true);
+        light.place().stands(Standing::Idle, true);
+        silent.place().stands(Standing::Idle, false);
+        // One of the address with more than one place, then who never got on, then who did; who works never.
         let mut newest = Vec::new();
-        for (at, victim) in [&heavy, &silent].into_iter().enumerate() {
+        for (at, victim) in [&heavier, &silent].into_iter().enumerate() {
             newest.push(come(10 + at as u8).unwrap());
-            newest[at].place().stands(Standing::Busy);
+            newest[at].place().stands(Standing::Busy, true);
             assert!(is_lost(victim), "{at}");
             victim.place().lost().await;
         }
-        assert!(!is_lost(&light) && !is_lost(&heavier));
-        heavier.place().stands(Standing::Busy);
+        assert!(!is_lost(&light) && !is_lost(&heavy));
+        heavy.place().stands(Standing::Busy, false);
         newest.push(come(20).unwrap());
         assert!(is_lost(&light));
-        newest[2].place().stands(Standing::Busy);
+        newest[2].place().stands(Standing::Busy, true);
         assert_eq!(come(21).unwrap_err(), AdmissionRefusal::Full);
     }
 
@@ -342,7 +344,7 @@ mod tests {
             for (last, act) in steps {
                 match act {
                     0 if !held.is_empty() => drop(held.remove(usize::from(last) % held.len())),
-                    1 if !held.is_empty() => held[usize::from(last) % held.len()].place().stands(Standing::Idle),
+                    1 if !held.is_empty() => held[usize::from(last) % held.len()].place().stands(Standing::Idle, true),
                     _ => held.extend(admission.admit([127, 0, 0, last].into(), now)),
                 }
                 held.retain(|guard| !is_lost(guard));
@@ -353,7 +355,7 @@ mod tests {
             }
             let honest = admission.admit([192, 0, 2, 1].into(), now);
             prop_assert!(honest.is_ok());
-            honest.unwrap().place().stands(Standing::Busy);
+            honest.unwrap().place().stands(Standing::Busy, true);
         }
     }
 }

@@ -337,7 +337,7 @@ mod tests {
                 read = stream.read_exact(&mut byte) => drop(read),
                 () = place.lost() => byte = *b"-",
             }
-            place.stands(Standing::Busy);
+            place.stands(Standing::Busy, true);
             let _ = stream.write_all(&byte).await;
             let _ = stream.read(&mut byte).await;
         };

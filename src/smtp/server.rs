@@ -167,6 +167,7 @@ pub async fn serve<S: SmtpService>(
         transaction,
         message,
         deadline,
+        answered: false,
         progress,
     }
     .run()
@@ -189,6 +190,8 @@ struct SmtpConnection<'a, S: SmtpService> {
     message: Option<BlobWriter>,
     /// With the command or message that is arriving.
     deadline: RateDeadline,
+    /// Something was complete since the last look.
+    answered: bool,
     /// How much mail was taken, and since when it is so much.
     progress: (u64, Instant),
 }
@@ -318,6 +321,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         written.await?;
         output.clear();
         // A reply is due when something is complete.
+        self.answered = true;
         self.deadline.renew();
         Ok(())
     }
@@ -325,11 +329,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
     /// Whoever has logged in or sends a message that may be taken is at work.
     fn standing(&self) -> Standing {
         let has_recipients = self.session.envelope().is_some_and(|envelope| !envelope.recipients.is_empty());
-        match self.session.helo() {
-            _ if self.session.user().is_some() || has_recipients => Standing::Busy,
-            "" => Standing::New,
-            _ => Standing::Idle,
-        }
+        if self.session.user().is_some() || has_recipients { Standing::Busy } else { Standing::Idle }
     }
 
     /// Reads more; false when the connection is over.
@@ -346,7 +346,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             self.progress = (self.session.progress(), Instant::now());
         }
         let over = self.progress.1.checked_add(self.options.limits.idle.saturating_mul(MAX_TALK_IDLES));
-        self.place.stands(self.standing());
+        self.place.stands(self.standing(), std::mem::take(&mut self.answered));
         let (stream, input, deadline) = (&mut self.stream, &mut self.input, &mut self.deadline);
         let goodbye = |code, text: &str| Err(SmtpReply::status(421, code, 2, text));
         let read = tokio::select! {

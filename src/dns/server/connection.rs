@@ -87,7 +87,7 @@ impl AskedConnection {
     async fn read(mut self, mut reader: ReadHalf<Stream>) -> Result<(), Fault> {
         let (shutdown, place) = (self.state.shutdown.clone(), self.place.clone());
         let mut input = BytesMut::new();
-        let mut queries = 0;
+        let (mut queries, mut answered) = (0, 0);
         let mut since = Instant::now();
         loop {
             let mut piece = Vec::new();
@@ -111,11 +111,8 @@ impl AskedConnection {
                 input = BytesMut::new(); // what grew for a large question is not kept
             }
             input.reserve(READ_BYTES);
-            place.stands(match (queries, self.tasks.is_empty()) {
-                (0, _) => Standing::New,
-                (_, true) => Standing::Idle,
-                (_, false) => Standing::Busy,
-            });
+            let standing = if self.tasks.is_empty() { Standing::Idle } else { Standing::Busy };
+            place.stands(standing, queries != std::mem::replace(&mut answered, queries));
             tokio::select! {
                 read = timeout(IDLE_STEP, reader.read_buf(&mut input)) => match read {
                     Ok(Ok(0)) => return self.finish().await,

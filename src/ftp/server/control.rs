@@ -177,10 +177,11 @@ impl ControlDriver<'_> {
             self.trace_heard();
             self.flush().await?;
             // Whole commands count: a drip of bytes keeps nobody alive.
-            if self.session.commands() != commands {
-                commands = self.session.commands();
+            let heard = self.session.commands() != std::mem::replace(&mut commands, self.session.commands());
+            if heard {
                 heard_at = Instant::now();
             }
+            self.place.stands(self.standing(), heard);
             if self.session.work() != work {
                 work = self.session.work();
                 worked_at = Instant::now();
@@ -220,7 +221,6 @@ impl ControlDriver<'_> {
     /// Whoever is anonymous shares the places that are free: he has shown no right to one.
     fn standing(&self) -> Standing {
         match self.session.user() {
-            None if self.session.commands() == 0 => Standing::New,
             None => Standing::Idle,
             Some(user) if is_anonymous(user) && self.session.is_idle() => Standing::Idle,
             Some(_) => Standing::Busy,
@@ -231,7 +231,6 @@ impl ControlDriver<'_> {
     async fn next(&mut self, buffer: &mut [u8], limit: Instant, draining: bool) -> ControlEvent {
         let reading = self.session.wants_input() && !self.ended;
         let idle = self.session.is_idle();
-        self.place.stands(self.standing());
         let running = async {
             match &mut self.running {
                 Some((running, _)) => running.as_mut().await,
