@@ -23,7 +23,7 @@ _dnsserve() {
 
     case "${cmd}" in
         dnsserve)
-            opts="-k -q -v -0 -h -V --zone --forward --allow-forward --allow-transfer --key-file --check --strict --max-zone-size --max-records --max-generate --no-include --listen --max-clients --max-per-address --address-file --drain --json --report --quiet --verbose --null --color --help --version"
+            opts="-k -q -v -0 -h -V --zone --forward --allow-forward --allow-transfer --key-file --check --strict --max-zone-size --max-records --max-generate --no-include --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -74,6 +74,10 @@ _dnsserve() {
                     return 0
                     ;;
                 --max-per-address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-rate-per-address)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -299,6 +299,7 @@ impl Shutdown {
 mod tests {
     use super::*;
     use crate::net::admission::{AdmissionLimits, Standing};
+    use rustix::io::Errno;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -380,6 +381,19 @@ mod tests {
         shutdown.end();
         server.await.unwrap().unwrap();
         assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shortage_is_waited_for() {
+        let begun = tokio::time::Instant::now();
+        for (errno, pause) in [(Errno::MFILE, SHORTAGE_PAUSE), (Errno::CONNABORTED, Duration::ZERO)] {
+            let before = begun.elapsed();
+            outlast("accept", &errno.into()).await.unwrap();
+            assert_eq!(begun.elapsed() - before, pause, "{errno}");
+        }
+        for errno in [Errno::BADF.into(), Errno::INVAL.into(), std::io::ErrorKind::InvalidData.into()] {
+            assert_eq!(outlast("accept", &errno).await.unwrap_err().kind, Kind::Io);
+        }
     }
 
     #[tokio::test]

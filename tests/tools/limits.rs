@@ -128,6 +128,32 @@ fn thousands_of_slow_clients_keep_nobody_out() {
     }
 }
 
+/// Each of them has a thread of its own.
+#[test]
+fn stalled_downloads_keep_nobody_out() {
+    raise_descriptor_limit();
+    let dir = temp_dir();
+    let server = serving("ftpserve", dir.path()).args(["--max-clients", "1000"]).start();
+    std::fs::File::create(dir.path().join("mail/big")).unwrap().set_len(64 << 20).unwrap();
+    let held: Vec<_> = (0..560)
+        .map(|number| {
+            let mut client = connect(slow_address(number), server.addr);
+            client.get_mut().write_all(b"USER ftp\r\nPASS x\r\nTYPE I\r\nEPSV\r\n").unwrap();
+            let mut line = String::new();
+            while !line.starts_with("229 ") {
+                line.clear();
+                assert!(client.read_line(&mut line).unwrap() > 0);
+            }
+            let port = line.split('|').nth(3).unwrap().parse().unwrap();
+            let data = connect(slow_address(number), SocketAddr::new(server.addr.ip(), port));
+            client.get_mut().write_all(b"RETR big\r\n").unwrap();
+            (client, data)
+        })
+        .collect();
+    honest("ftpserve", server.addr);
+    drop(held);
+}
+
 /// What the server has used of a processor so far.
 fn cpu_time(server: &Server) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
