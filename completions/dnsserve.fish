@@ -7,8 +7,9 @@ complete -c dnsserve -l max-zone-size -d 'Read at most this much for a zone, wit
 complete -c dnsserve -l max-records -d 'Take at most N records a zone' -r
 complete -c dnsserve -l max-generate -d 'Let $GENERATE make at most N records a zone' -r
 complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
-complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
-complete -c dnsserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network)' -r
+complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
+complete -c dnsserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
+complete -c dnsserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
 complete -c dnsserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c dnsserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
 complete -c dnsserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r

@@ -78,6 +78,10 @@ _ftpserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --max-rate-per-address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --address-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

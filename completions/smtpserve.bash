@@ -82,6 +82,10 @@ _smtpserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --max-rate-per-address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --address-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

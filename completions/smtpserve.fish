@@ -12,8 +12,9 @@ complete -c smtpserve -l newlines -d 'What becomes of a line that ends with LF a
 normalize\t'It counts as CRLF, except at the end of a message'"
 complete -c smtpserve -l timeout -d 'How long to wait for a silent client' -r
 complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
-complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
-complete -c smtpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network)' -r
+complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
+complete -c smtpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
+complete -c smtpserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
 complete -c smtpserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c smtpserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
 complete -c smtpserve -l cert -d 'Offer TLS with this certificate chain (PEM); may be repeated: a client gets the first that holds the name it asks for' -r -F

@@ -11,6 +11,7 @@ use applayer::ftp::path::{FtpUrl, RemotePath, check_name};
 use applayer::ftp::reply::FtpReplyReader;
 use applayer::ftp::session::{FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreRefusal};
 use applayer::ftp::telnet;
+use applayer::net::login::LoginVerdict;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -223,7 +224,7 @@ fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
             assert!(bytes.ends_with(b"\r\n"), "a whole line");
             said.extend_from_slice(&bytes);
         }
-        SessionAction::Login { .. } => session.event(SessionEvent::Login(Some(Rights::ALL))),
+        SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(Rights::ALL))),
         SessionAction::Listen => session.event(SessionEvent::Listening(Some(SocketAddr::new(CLIENT, 50_000)))),
         SessionAction::Store(_) => session.event(SessionEvent::Stored(Err(StoreRefusal::NotFound))),
         SessionAction::Transfer(transfer) => {

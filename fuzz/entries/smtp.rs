@@ -1,5 +1,6 @@
 //! Entry points of `smtp` that read a stranger's bytes: one line each, `(name, function)`.
 
+use applayer::net::login::LoginVerdict;
 use applayer::smtp::address::Address;
 use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism, ServerLogin};
 use applayer::smtp::command::{CommandSyntax, SmtpCommand};
@@ -174,7 +175,14 @@ fn session(data: &[u8]) {
             SmtpEvent::Input | SmtpEvent::Close => break,
             SmtpEvent::Sender(question) => session.sender_verdict(question, &ok),
             SmtpEvent::Recipient(question) => session.recipient_verdict(question, &ok),
-            SmtpEvent::Login(question) => session.login_verdict(question, rest.len().is_multiple_of(2)),
+            SmtpEvent::Login(question) => session.login_verdict(
+                question,
+                match rest.len() % 3 {
+                    0 => LoginVerdict::Right(()),
+                    1 => LoginVerdict::Wrong,
+                    _ => LoginVerdict::TooMany,
+                },
+            ),
             SmtpEvent::Begin | SmtpEvent::Content(_) | SmtpEvent::LineEnd => {}
             SmtpEvent::Message(_, question) => session.message_verdict(question, std::slice::from_ref(&ok)),
             SmtpEvent::StartTls => session.tls_started(),

@@ -6,6 +6,7 @@ pub mod escape;
 pub mod exit;
 pub mod foreign;
 pub mod input;
+pub mod login_gate;
 pub mod netrc;
 pub mod options_file;
 pub mod output;
@@ -154,6 +155,9 @@ pub fn main_from<A: Tool>(
     out.finish(exit).into()
 }
 
+/// Threads for what may wait: each transfer of ftpserve has one, made when it is needed; --max-clients is what limits them.
+const MAX_BLOCKING_THREADS: usize = 16_384;
+
 /// Descriptors are what every tool needs most of: the soft limit, which is for programs that use select(2), is raised to
 /// the hard one, as far as [`MAX_DESCRIPTORS`].
 fn raise_descriptor_limit() {
@@ -189,7 +193,9 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
 ///
 /// The error of the future, or the fault of starting the runtime.
 pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(future)
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.max_blocking_threads(MAX_BLOCKING_THREADS);
+    runtime(builder)?.block_on(future)
 }
 
 fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {

@@ -21,6 +21,8 @@ pub const MAX_CONCURRENT_CHECKS: usize = 2;
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 /// The most passes over the memory that a hash may cost (`t`).
 const MAX_PASSES: u32 = 16;
+/// The most of both together (`m` times `t`), in KiB: about a second of a processor.
+const MAX_WORK_KIB: u64 = 1024 * 1024;
 /// The most lanes of a hash (`p`).
 const MAX_LANES: u32 = 16;
 
@@ -88,7 +90,17 @@ impl StoredHash {
         if salt.len() < argon2::MIN_SALT_LEN {
             return Err("the hash's salt is too short".to_owned());
         }
-        Ok(StoredHash { argon2: Argon2::new(algorithm, version, params), salt, hash })
+        let stored = StoredHash { argon2: Argon2::new(algorithm, version, params), salt, hash };
+        match stored.work() {
+            work if work > MAX_WORK_KIB => Err(format!("the hash costs too much: m*t={work}, at most {MAX_WORK_KIB}")),
+            _ => Ok(stored),
+        }
+    }
+
+    /// What it costs, in KiB that are passed over.
+    fn work(&self) -> u64 {
+        let params = self.argon2.params();
+        u64::from(params.m_cost()) * u64::from(params.t_cost())
     }
 
     /// True if this is the password. The comparison takes the same time wherever the hashes differ.
@@ -149,6 +161,8 @@ impl Drop for HashArea<'_> {
 #[derive(Debug)]
 pub struct Users {
     by_name: HashMap<String, (StoredHash, User)>,
+    /// The user whose hash costs most: it stands in for those of names that are not there.
+    dearest: String,
     memory: HashMemory,
 }
 
@@ -170,7 +184,7 @@ impl Users {
     /// What is wrong with the first wrong line, and its number.
     pub fn parse(text: &str) -> Result<Users, String> {
         let mut by_name = HashMap::new();
-        let mut blocks = 0;
+        let (mut blocks, mut dearest) = (0, (0, String::new()));
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -179,21 +193,22 @@ impl Users {
             let (hash, user) = parse_line(line).map_err(|why| format!("line {}: {why}", number + 1))?;
             blocks = blocks.max(hash.argon2.params().block_count());
             let name = user.name.clone();
+            dearest = dearest.max((hash.work(), name.clone()));
             if by_name.insert(name, (hash, user)).is_some() {
                 return Err(format!("line {}: this user stands twice", number + 1));
             }
         }
-        Ok(Users { by_name, memory: HashMemory::new(blocks) })
+        Ok(Users { by_name, dearest: dearest.1, memory: HashMemory::new(blocks) })
     }
 
-    /// The user whose name and password these are. An unknown name costs as much time as a wrong password. Takes some
+    /// The user whose name and password these are. An unknown name costs as much time as the dearest wrong password. Takes some
     /// 20 ms of processor time, and waits while [`MAX_CONCURRENT_CHECKS`] others are checked: call it off the event loop.
     pub fn verify(&self, name: &str, password: &str) -> Option<User> {
         if password.len() > MAX_PASSWORD {
             return None;
         }
         let known = self.by_name.get(name);
-        let (hash, _) = known.or_else(|| self.by_name.values().next())?;
+        let (hash, _) = known.or_else(|| self.by_name.get(&self.dearest))?;
         let matches = hash.matches(password, &mut self.memory.take().blocks);
         known.filter(|_| matches).map(|(_, user)| user.clone())
     }
@@ -261,6 +276,7 @@ mod tests {
             argon2.hash_password_with_salt(b"x", b"12345678").unwrap()
         };
         let users = Users::parse(&format!("a:{}\nb:{}\nc:{}", hash(64), hash(1000), hash(16))).unwrap();
+        assert_eq!(users.dearest, "b", "what an unknown name costs");
         std::thread::scope(|scope| {
             for at in 0..12 {
                 let users = &users;
@@ -310,6 +326,7 @@ mod tests {
             (with("m=19456", "m=262145"), "line 1: the hash costs too much: m=262145, at most 262144"),
             (with("m=19456", "m=4294967295"), "line 1: the hash costs too much"),
             (with("m=19456", "m=1"), "line 1: the hash's parameters"),
+            (with("m=19456,t=2", "m=262144,t=5"), "line 1: the hash costs too much: m*t=1310720, at most 1048576"),
             (with("t=2", "t=17"), "line 1: the hash costs too much: t=17, at most 16"),
             (with("t=2", "t=0"), "line 1: the hash's parameters"),
             (with("p=1", "p=17"), "line 1: the hash costs too much: p=17, at most 16"),

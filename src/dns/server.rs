@@ -18,12 +18,12 @@ use super::transport::Transport;
 use super::tsig::{TsigKeys, TsigSigner};
 use crate::fault::{Fault, Kind, plain};
 use crate::net::activation::ActivatedSockets;
+use crate::net::admission::{Admission, ClientPlace};
 use crate::net::cidr::Network;
 use crate::net::clock::since_1970;
 use crate::net::counters::{CountedConnection, Counter};
-use crate::net::listen::{Listeners, Shutdown};
+use crate::net::listen::{self, Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
-use crate::net::places::ClientPlaces;
 use crate::net::reload::Reloaded;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
@@ -165,24 +165,18 @@ impl Sockets {
 }
 
 impl NameServer {
-    /// Serves until the shutdown: at most `max_clients` connections, `max_per_address` of one client.
+    /// Serves until the shutdown, as many connections as are admitted.
     ///
     /// # Errors
-    /// [`Kind::Config`] for sockets that cannot be watched.
-    pub async fn serve(
-        self,
-        sockets: Sockets,
-        max_clients: usize,
-        max_per_address: usize,
-        shutdown: &Shutdown,
-    ) -> Result<(), Fault> {
+    /// [`Kind::Io`] when a socket fails for good, [`Kind::Config`] for one that cannot be watched.
+    pub async fn serve(self, sockets: Sockets, admission: &Arc<Admission>, shutdown: &Shutdown) -> Result<(), Fault> {
         let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("UDP socket: {}", plain(&error)));
         let udp = sockets.udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let server = Arc::new(ServingState {
             server: self,
             transfers: Semaphore::new(workers.div_ceil(2)),
-            places: ClientPlaces::new(max_per_address, max_clients),
+            admission: admission.clone(),
             shutdown: shutdown.clone(),
         });
         let mut tasks = tokio::task::JoinSet::new();
@@ -193,23 +187,22 @@ impl NameServer {
                 tasks.spawn(async move { server.datagrams(socket).await });
             }
         }
-        let handler = move |stream: Stream, peer: SocketAddr| {
+        let handler = move |stream: Stream, peer: SocketAddr, place: ClientPlace| {
             let server = server.clone();
             async move {
                 let mut ending = EndingConnection::begin(&server.server, peer);
-                match server.places.take(peer.ip()) {
-                    // A client that breaks its connection is not our trouble.
-                    Some(_place) => connection::serve(&server, stream, &mut ending.session).await,
-                    None => {
-                        Counter::RefusedPlaces.add(1);
-                        ending.session.why = "refused";
-                    }
-                }
+                // A client that breaks its connection is not our trouble.
+                connection::serve(&server, stream, place, &mut ending.session).await;
             }
         };
-        let served = sockets.tcp.serve(max_clients, shutdown, handler).await;
-        tasks.shutdown().await;
-        served
+        // DNS has no words for a client without a place.
+        let connections = sockets.tcp.serve(admission, shutdown, |_, _| "", handler);
+        tokio::select! {
+            ended = connections => ended,
+            Some(ended) = tasks.join_next() => {
+                ended.unwrap_or_else(|error| Err(Fault::new(Kind::Internal, error.to_string())))
+            }
+        }
     }
 
     fn may_transfer(&self, peer: SocketAddr, signer: Option<&TsigSigner>) -> bool {
@@ -301,20 +294,23 @@ struct ServingState {
     server: NameServer,
     /// The threads that make messages of transfers: as long as others wait, transfers have no more.
     transfers: Semaphore,
-    places: Arc<ClientPlaces>,
+    admission: Arc<Admission>,
     shutdown: Shutdown,
 }
 
 impl ServingState {
-    async fn datagrams(self: Arc<ServingState>, socket: Arc<UdpSocket>) {
+    /// Answers datagrams; ends with an error of the socket that stays.
+    async fn datagrams(self: Arc<ServingState>, socket: Arc<UdpSocket>) -> Result<(), Fault> {
         let mut buffer = vec![0; MAX_MESSAGE_BYTES];
         let unspecified = SocketAddr::from(([0; 4], 0));
         let server = socket.local_addr().unwrap_or(unspecified);
         loop {
-            let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
-                // An ICMP error of an earlier response, or no memory: neither ends a server.
-                tokio::task::yield_now().await;
-                continue;
+            let (length, from) = match socket.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                Err(error) => {
+                    listen::outlast("UDP", &error).await?;
+                    continue;
+                }
             };
             let client = canonical(from);
             let asker = Asker { client, server, transport: Transport::Udp, session: None };

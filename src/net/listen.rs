@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::fault::{Fault, Kind, plain};
+use crate::net::admission::{Admission, AdmissionRefusal, ClientPlace};
+use crate::net::counters::Counter;
 use crate::net::stream::Stream;
 use crate::net::{activation, literal};
 use crate::scope::canonical;
@@ -18,8 +20,10 @@ use crate::secret::without_password;
 
 /// Connections that the kernel may hold for us.
 const BACKLOG: i32 = 1024;
-/// How long to pause when the process ran out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long to pause when the process or the system ran out of descriptors or memory.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client whose place has gone to another may take to say goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(250);
 
 /// One or more bound TCP listeners.
 #[derive(Debug)]
@@ -71,25 +75,35 @@ impl Listeners {
         self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
-    /// Accepts until the drain begins, at most `max_clients` at once (more wait in the kernel's queue), one task a
-    /// connection; then waits for the connections that are open until the shutdown ends. Needs a running tokio runtime.
+    /// Accepts until the drain begins, one task a connection, for as many as are admitted; then waits for the connections that
+    /// are open until the shutdown ends. What is not admitted gets the words of `refuse` (none for protocols that have
+    /// none), and is closed. Those whose place goes to another hear of it by [`ClientPlace::lost`] and are ended soon after.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a socket that cannot be watched.
-    pub async fn serve<F, Fut>(self, max_clients: usize, shutdown: &Shutdown, handler: F) -> Result<(), Fault>
+    /// [`Kind::Io`] when a listening socket fails for good.
+    pub async fn serve<F, Fut, R>(
+        self,
+        admission: &Arc<Admission>,
+        shutdown: &Shutdown,
+        refuse: R,
+        handler: F,
+    ) -> Result<(), Fault>
     where
-        F: Fn(Stream, SocketAddr) -> Fut + Send + Sync + 'static,
+        F: Fn(Stream, SocketAddr, ClientPlace) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
+        R: Fn(SocketAddr, AdmissionRefusal) -> &'static str + Send + Sync + 'static,
     {
         let sockets: Vec<TcpListener> = self.sockets.into_iter().map(watched).collect::<Result<_, Fault>>()?;
-        let handler = Arc::new(handler);
-        let permits = Arc::new(Semaphore::new(max_clients.clamp(1, Semaphore::MAX_PERMITS)));
+        let (handler, refuse) = (Arc::new(handler), Arc::new(refuse));
         let mut loops = JoinSet::new();
         for socket in sockets {
-            let (handler, permits, shutdown) = (handler.clone(), permits.clone(), shutdown.clone());
-            loops.spawn(async move { accept_loop(socket, handler, permits, shutdown).await });
+            let (handler, refuse) = (handler.clone(), refuse.clone());
+            let (admission, shutdown) = (admission.clone(), shutdown.clone());
+            loops.spawn(async move { accept_loop(socket, &handler, &*refuse, &admission, &shutdown).await });
         }
-        while loops.join_next().await.is_some() {}
+        while let Some(ended) = loops.join_next().await {
+            ended.map_err(|error| Fault::new(Kind::Internal, error.to_string()))??;
+        }
         Ok(())
     }
 }
@@ -99,34 +113,54 @@ fn watched(socket: std::net::TcpListener) -> Result<TcpListener, Fault> {
     TcpListener::from_std(socket).map_err(wrong)
 }
 
-async fn accept_loop<F, Fut>(socket: TcpListener, handler: Arc<F>, permits: Arc<Semaphore>, shutdown: Shutdown)
+async fn accept_loop<F, Fut, R>(
+    socket: TcpListener,
+    handler: &Arc<F>,
+    refuse: &R,
+    admission: &Arc<Admission>,
+    shutdown: &Shutdown,
+) -> Result<(), Fault>
 where
-    F: Fn(Stream, SocketAddr) -> Fut + Send + Sync + 'static,
+    F: Fn(Stream, SocketAddr, ClientPlace) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
+    R: Fn(SocketAddr, AdmissionRefusal) -> &'static str,
 {
     let mut clients = JoinSet::new();
     loop {
-        let permit = tokio::select! {
-            permit = permits.clone().acquire_owned() => permit,
-            () = shutdown.draining() => break,
-        };
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = async { admission.room().await; socket.accept().await } => accepted,
             () = shutdown.draining() => break,
         };
-        match accepted {
-            Ok((tcp, peer)) => {
-                // A socket that cannot be set up is already dead.
-                if tcp.set_nodelay(true).is_ok() {
-                    let handler = handler.clone();
-                    clients.spawn(async move {
-                        handler(Stream::Plain(tcp), canonical(peer)).await;
-                        drop(permit);
-                    });
-                }
+        let (tcp, peer) = match accepted {
+            Ok((tcp, peer)) => (tcp, canonical(peer)),
+            Err(error) => {
+                outlast("accept", &error).await?;
+                continue;
             }
-            // A connection that died in the queue, or no descriptors left: neither ends a server.
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        };
+        match admission.admit(peer.ip(), std::time::Instant::now()) {
+            // A socket that cannot be set up is already dead.
+            Ok(guard) if tcp.set_nodelay(true).is_ok() => {
+                let handler = handler.clone();
+                clients.spawn(async move {
+                    let place = guard.place();
+                    let lost = async {
+                        place.lost().await;
+                        tokio::time::sleep(GOODBYE_LIMIT).await;
+                    };
+                    tokio::select! {
+                        () = handler(Stream::Plain(tcp), peer, guard.place()) => {}
+                        () = lost => {}
+                    }
+                });
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                Counter::RefusedPlaces.add(1);
+                // The words fit into the empty buffer of a new socket; whoever does not read them had no right to them.
+                let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+                let _ = rustix::net::send(&tcp, refuse(peer, refusal).as_bytes(), flags);
+            }
         }
         while clients.try_join_next().is_some() {}
     }
@@ -135,6 +169,40 @@ where
         () = async { while clients.join_next().await.is_some() {} } => {}
         () = shutdown.ended() => clients.shutdown().await,
     }
+    Ok(())
+}
+
+/// An error of a socket that serves many: what concerns one client is nothing, a shortage gets a pause, anything else
+/// will not end by itself.
+///
+/// # Errors
+/// [`Kind::Io`] for an error that stays.
+pub async fn outlast(what: &str, error: &std::io::Error) -> Result<(), Fault> {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        // One connection, or what the network said of it (accept(2), ip(7)); a firewall's word is PERM.
+        Some(
+            Errno::CONNABORTED
+            | Errno::CONNREFUSED
+            | Errno::CONNRESET
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NONET
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::TIMEDOUT
+            | Errno::MSGSIZE
+            | Errno::INTR
+            | Errno::AGAIN,
+        ) => tokio::task::yield_now().await,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => tokio::time::sleep(SHORTAGE_PAUSE).await,
+        _ => return Err(Fault { kind: Kind::Io, ..Fault::local(what, error) }),
+    }
+    Ok(())
 }
 
 /// Parses a `--listen` address: `HOST:PORT`, `[V6]:PORT`, `:PORT` or `PORT` (all interfaces).
@@ -261,7 +329,8 @@ impl Shutdown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use crate::net::admission::{AdmissionLimits, Standing};
+    use rustix::io::Errno;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -281,45 +350,49 @@ mod tests {
         }
     }
 
+    /// Clients of several addresses, one each.
+    async fn connect(from: u8, to: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, from], 0))).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
     #[tokio::test]
     async fn serves_up_to_the_limit_and_drains() {
         let listeners = Listeners::bind(&[], "127.0.0.1:0").unwrap();
         let address = *listeners.addresses().first().unwrap();
         let shutdown = Shutdown::manual();
-        let most = Arc::new(AtomicUsize::new(0));
-        let open = Arc::new(AtomicUsize::new(0));
-        let (stop, seen, now) = (shutdown.clone(), most.clone(), open.clone());
-        let server = tokio::spawn(async move {
-            listeners
-                .serve(2, &stop, move |mut stream, _| {
-                    let (seen, now) = (seen.clone(), now.clone());
-                    async move {
-                        seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        let mut byte = [0; 1];
-                        let _ = stream.read_exact(&mut byte).await;
-                        now.fetch_sub(1, Ordering::SeqCst);
-                        let _ = stream.write_all(&byte).await;
-                    }
-                })
-                .await
-        });
-        let mut clients = Vec::new();
-        for _ in 0..5 {
-            clients.push(TcpStream::connect(address).await.unwrap());
-        }
-        for client in &mut clients {
-            client.write_all(b"x").await.unwrap();
-        }
-        for client in &mut clients {
+        let stop = shutdown.clone();
+        let serve = |mut stream: Stream, _: SocketAddr, place: ClientPlace| async move {
             let mut byte = [0; 1];
-            client.read_exact(&mut byte).await.unwrap();
+            tokio::select! {
+                read = stream.read_exact(&mut byte) => drop(read),
+                () = place.lost() => byte = *b"-",
+            }
+            place.stands(Standing::Busy, true);
+            let _ = stream.write_all(&byte).await;
+            let _ = stream.read(&mut byte).await;
+        };
+        let server = tokio::spawn(async move {
+            listeners.serve(&Admission::new(AdmissionLimits::of(2, 2)), &stop, |_, _| "full", serve).await
+        });
+        let says = async |stream: &mut TcpStream| {
+            let mut text = [0; 4];
+            let count = stream.read(&mut text).await.unwrap();
+            String::from_utf8_lossy(&text[..count]).into_owned()
+        };
+        // The first two say nothing: their places go to two others, which are at work, so that a fifth is refused.
+        let mut clients = Vec::new();
+        for from in 1..=4 {
+            clients.push(connect(from, address).await);
+            let (at, said) = if from < 3 { continue } else { (usize::from(from) - 1, "x") };
+            assert_eq!(says(&mut clients[at - 2]).await, "-");
+            clients[at].write_all(said.as_bytes()).await.unwrap();
+            assert_eq!(says(&mut clients[at]).await, said);
         }
-        assert!(most.load(Ordering::SeqCst) <= 2);
-        let mut late = TcpStream::connect(address).await.unwrap();
-        late.write_all(b"y").await.unwrap();
-        let mut byte = [0; 1];
-        late.read_exact(&mut byte).await.unwrap();
+        assert_eq!(says(&mut connect(5, address).await).await, "full");
         shutdown.drain();
+        drop(clients);
         server.await.unwrap().unwrap();
         assert!(TcpStream::connect(address).await.is_err());
     }
@@ -330,12 +403,42 @@ mod tests {
         let address = *listeners.addresses().first().unwrap();
         let shutdown = Shutdown::manual();
         let stop = shutdown.clone();
-        let server = tokio::spawn(async move { listeners.serve(2, &stop, |_stream, _| std::future::pending()).await });
+        let serve = |_, _, _| std::future::pending();
+        let server = tokio::spawn(async move {
+            listeners.serve(&Admission::new(AdmissionLimits::of(2, 2)), &stop, |_, _| "", serve).await
+        });
         let mut client = TcpStream::connect(address).await.unwrap();
         shutdown.drain();
         shutdown.end();
         server.await.unwrap().unwrap();
         assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shortage_is_waited_for() {
+        let begun = tokio::time::Instant::now();
+        for (errno, pause) in [(Errno::MFILE, SHORTAGE_PAUSE), (Errno::CONNABORTED, Duration::ZERO)] {
+            let before = begun.elapsed();
+            outlast("accept", &errno.into()).await.unwrap();
+            assert_eq!(begun.elapsed() - before, pause, "{errno}");
+        }
+        for errno in [Errno::BADF.into(), Errno::INVAL.into(), std::io::ErrorKind::InvalidData.into()] {
+            assert_eq!(outlast("accept", &errno).await.unwrap_err().kind, Kind::Io);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_that_stays_ends_the_server() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let listeners = Listeners::activated(vec![socket.try_clone().unwrap()]);
+        rustix::net::shutdown(&socket, rustix::net::Shutdown::Both).unwrap();
+        let serve = |_, _, _| std::future::pending();
+        let fault = listeners
+            .serve(&Admission::new(AdmissionLimits::of(2, 2)), &Shutdown::manual(), |_, _| "", serve)
+            .await
+            .unwrap_err();
+        assert_eq!(fault.kind, Kind::Io, "{fault}");
     }
 
     #[tokio::test]

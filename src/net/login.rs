@@ -1,4 +1,4 @@
-//! A user name and a password on their way to a peer.
+//! A user name and a password on their way to a peer, and what a server makes of them.
 
 use crate::secret::Secret;
 
@@ -17,5 +17,27 @@ impl Login {
     /// A login from its two parts.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Login {
         Login { user: user.into(), password: Secret::new(password.into()), account: None }
+    }
+}
+
+/// What became of a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginVerdict<T> {
+    /// It is the user's.
+    Right(T),
+    /// It is not, or there is no such user.
+    Wrong,
+    /// It was not looked at: there were too many wrong ones from this address, or for this user.
+    TooMany,
+}
+
+impl<T> LoginVerdict<T> {
+    /// The same verdict about something else.
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> LoginVerdict<U> {
+        match self {
+            LoginVerdict::Right(user) => LoginVerdict::Right(with(user)),
+            LoginVerdict::Wrong => LoginVerdict::Wrong,
+            LoginVerdict::TooMany => LoginVerdict::TooMany,
+        }
     }
 }

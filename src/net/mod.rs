@@ -1,6 +1,7 @@
 //! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
 
 pub mod activation;
+pub mod admission;
 pub mod certificate;
 pub mod cidr;
 pub mod clock;
@@ -8,6 +9,7 @@ pub mod counters;
 pub mod datagram;
 pub mod deadline;
 pub mod dial;
+pub mod guess;
 pub mod http;
 pub mod listen;
 pub mod literal;
@@ -15,12 +17,12 @@ pub mod local;
 pub mod login;
 pub mod metrics;
 pub mod pace;
-pub mod places;
 pub mod preference;
 pub mod privilege;
 pub mod proxy;
 pub mod quic;
 pub mod random;
+pub mod rate;
 pub mod reload;
 pub mod sandbox;
 pub mod session_id;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::{Resumption, verify_server_name};
 use rustls::pki_types::pem::PemObject;
@@ -15,11 +16,15 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::fault::{Fault, Kind};
 use crate::net::certificate;
+use crate::net::counters::Counter;
 use crate::net::reload::Reloaded;
 use crate::net::sessions::ControlSessions;
 use crate::net::stream::Stream;
 use crate::net::verify::{Trust, provider};
 use crate::scope::without_zone;
+
+/// How long a client may take for its part of a server's handshake.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,15 +327,19 @@ impl ServerTls {
     /// The handshake as a server over a plain TCP stream.
     ///
     /// # Errors
-    /// [`Kind::Unsupported`] over TLS; else the fault of the handshake.
+    /// [`Kind::Unsupported`] over TLS; [`Kind::TimedOut`] after [`HANDSHAKE_LIMIT`]; else the fault of the handshake.
     pub async fn accept(&self, stream: Stream) -> Result<Stream, Fault> {
         let Stream::Plain(tcp) = stream else {
             return Err(Fault::new(Kind::Unsupported, "TLS needs a plain TCP connection"));
         };
-        match TlsAcceptor::from(self.config.now()).accept(tcp).await {
-            Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Server(tls)))),
-            Err(error) => Err(fault_of("TLS", &error)),
-        }
+        let fault = match tokio::time::timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(self.config.now()).accept(tcp)).await
+        {
+            Ok(Ok(tls)) => return Ok(Stream::Tls(Box::new(TlsStream::Server(tls)))),
+            Ok(Err(error)) => fault_of("TLS", &error),
+            Err(_) => Fault::new(Kind::TimedOut, format!("TLS handshake: no end in {HANDSHAKE_LIMIT:?}")),
+        };
+        Counter::RefusedTls.add(1);
+        Err(fault)
     }
 }
 

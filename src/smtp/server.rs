@@ -3,16 +3,18 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
+use crate::net::admission::{ClientPlace, Standing};
 use crate::net::counters::Counter;
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::listen::Shutdown;
+use crate::net::login::LoginVerdict;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
@@ -27,6 +29,11 @@ const READ_SIZE: usize = 64 * 1024;
 
 /// How long the server reads on after its last word, so that the client gets to hear it before the connection breaks.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// So many times the idle time a client may talk (NOOP, RSET) without any mail that is taken.
+const MAX_TALK_IDLES: u32 = 3;
+
+const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// How many bytes it reads on at most.
 const MAX_LINGER: usize = 16 * 1024 * 1024;
@@ -93,8 +100,8 @@ pub trait SmtpService: Send + Sync {
         transaction: &'a mut Self::Transaction,
     ) -> BoxFuture<'a, SmtpReply>;
 
-    /// Is this the user's password?
-    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool>;
+    /// Is this the user's password? Takes its time where it is not: guessing is slow.
+    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>>;
 
     /// Where the message is written while it arrives; what the service puts in front of it is there already. Called when
     /// the data begins. What is broken off is dropped with the writer.
@@ -152,13 +159,14 @@ pub async fn serve<S: SmtpService>(
     address: Option<SocketAddr>,
     options: &SmtpServerOptions,
     service: &S,
+    place: &ClientPlace,
     shutdown: &Shutdown,
     totals: &mut SmtpTotals,
 ) -> Result<(), Fault> {
     let mut config = options.config.clone();
     config.starttls = matches!(options.tls, SmtpServerTls::Starttls(_));
     let stream = match &options.tls {
-        SmtpServerTls::Implicit(tls) => handshake(tls, stream, options).await?,
+        SmtpServerTls::Implicit(tls) => tls.accept(stream).await?,
         _ => stream,
     };
     let id = totals.peer.session;
@@ -167,35 +175,33 @@ pub async fn serve<S: SmtpService>(
     let session = SmtpSession::new(config, totals.peer.tls.is_some());
     let input = Vec::with_capacity(READ_SIZE);
     let (transaction, deadline) = (S::Transaction::default(), RateDeadline::new(options.limits));
-    let message = None;
-    let used = 0;
+    let (message, progress) = (None, (0, Instant::now()));
     SmtpConnection {
         stream,
         options,
         service,
+        place,
         shutdown,
         trace,
         session,
         totals,
         input,
-        used,
+        used: 0,
         transaction,
         message,
         deadline,
+        answered: false,
+        progress,
     }
     .run()
     .await
-}
-
-async fn handshake(tls: &ServerTls, stream: Stream, options: &SmtpServerOptions) -> Result<Stream, Fault> {
-    let done = options.limits.run("TLS handshake", tls.accept(stream)).await;
-    done.inspect_err(|_| Counter::RefusedTls.add(1))
 }
 
 struct SmtpConnection<'a, S: SmtpService> {
     stream: Stream,
     options: &'a SmtpServerOptions,
     service: &'a S,
+    place: &'a ClientPlace,
     shutdown: &'a Shutdown,
     trace: ProtocolTrace,
     session: SmtpSession,
@@ -209,6 +215,10 @@ struct SmtpConnection<'a, S: SmtpService> {
     message: Option<BlobWriter>,
     /// With the command or message that is arriving.
     deadline: RateDeadline,
+    /// Something was complete since the last look.
+    answered: bool,
+    /// How much mail was taken, and since when it is so much.
+    progress: (u64, Instant),
 }
 
 impl<S: SmtpService> SmtpConnection<'_, S> {
@@ -244,9 +254,10 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                 }
                 SmtpEvent::Login(question) => {
                     self.refresh_peer();
-                    let right = self.service.login(&self.totals.peer, question.user(), question.password()).await;
-                    if right { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
-                    self.session.login_verdict(question, right);
+                    let verdict = self.service.login(&self.totals.peer, question.user(), question.password()).await;
+                    let accepted = matches!(verdict, LoginVerdict::Right(()));
+                    if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
+                    self.session.login_verdict(question, verdict);
                     self.refresh_peer();
                 }
                 SmtpEvent::Begin => {
@@ -307,7 +318,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         let SmtpServerTls::Starttls(tls) = &self.options.tls else {
             return Err(Fault::new(Kind::Internal, "STARTTLS without a certificate"));
         };
-        self.stream = handshake(tls, self.stream, self.options).await?;
+        self.stream = tls.accept(self.stream).await?;
         self.totals.peer = SmtpPeer {
             address: self.totals.peer.address,
             lmtp: self.totals.peer.lmtp,
@@ -347,8 +358,15 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         Counter::BytesSent.add(count);
         output.clear();
         // A reply is due when something is complete.
+        self.answered = true;
         self.deadline.renew();
         Ok(())
+    }
+
+    /// Whoever has logged in or sends a message that may be taken is at work.
+    fn standing(&self) -> Standing {
+        let has_recipients = self.session.envelope().is_some_and(|envelope| !envelope.recipients.is_empty());
+        if self.session.user().is_some() || has_recipients { Standing::Busy } else { Standing::Idle }
     }
 
     /// Reads more; false when the connection is over.
@@ -360,32 +378,36 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         }
         self.used = 0;
         let idle = self.session.is_idle();
+        let receiving = self.session.is_receiving();
+        if receiving || self.session.progress() != self.progress.0 {
+            self.progress = (self.session.progress(), Instant::now());
+        }
+        let over = self.progress.1.checked_add(self.options.limits.idle.saturating_mul(MAX_TALK_IDLES));
+        self.place.stands(self.standing(), std::mem::take(&mut self.answered));
         let (stream, input, deadline) = (&mut self.stream, &mut self.input, &mut self.deadline);
-        let read = async {
-            tokio::select! {
-                biased;
-                read = deadline.io("command", stream.read_buf(input)) => Some(read),
-                () = self.shutdown.draining(), if idle => None,
-                () = self.shutdown.ended() => None,
-            }
+        let goodbye = |why, code, text: &str| Err((why, SmtpReply::status(421, code, 2, text)));
+        let read = tokio::select! {
+            biased;
+            read = deadline.io("command", stream.read_buf(input)) => Ok(read),
+            () = self.shutdown.draining(), if idle => goodbye("shutdown", 3, SHUTTING_DOWN),
+            () = self.shutdown.ended() => goodbye("shutdown", 3, SHUTTING_DOWN),
+            () = self.place.lost() => goodbye("displaced", 3, "others need this place"),
+            () = sleep_until(over), if !receiving => goodbye("no_mail", 4, "no mail for too long: goodbye"),
         };
-        let goodbye = match read.await {
-            Some(Ok(0)) => return Ok(false),
-            Some(Ok(count)) => {
+        let (why, goodbye) = match read {
+            Ok(Ok(0)) => return Ok(false),
+            Ok(Ok(count)) => {
                 self.totals.received += count as u64;
                 Counter::BytesReceived.add(count as u64);
                 return Ok(true);
             }
-            Some(Err(fault)) if fault.kind == Kind::TimedOut => {
-                self.totals.why = "timed_out";
-                SmtpReply::status(421, 4, 2, "timeout: goodbye")
+            Ok(Err(fault)) if fault.kind == Kind::TimedOut => {
+                ("timed_out", SmtpReply::status(421, 4, 2, "timeout: goodbye"))
             }
-            Some(Err(fault)) => return Err(fault),
-            None => {
-                self.totals.why = "shutdown";
-                SmtpReply::status(421, 3, 2, "the server is shutting down")
-            }
+            Ok(Err(fault)) => return Err(fault),
+            Err(goodbye) => goodbye,
         };
+        self.totals.why = why;
         self.session.close(&goodbye);
         Ok(true)
     }
@@ -419,6 +441,13 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         // Whether the client waits for the end or not is its own affair.
         let _ = tokio::time::timeout(LINGER, drain).await;
         Ok(())
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

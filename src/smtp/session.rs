@@ -4,11 +4,15 @@
 //! The driver calls [`SmtpSession::next`] with what it has read and does what the [`SmtpEvent`] says; [`SmtpSession::output`] holds
 //! the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
 
+mod budget;
 mod receive;
 
 use std::ops::Range;
 
+pub use budget::{MAX_ERRORS, MAX_FAILED_LOGINS, MAX_IDLE_COMMANDS, MAX_OVERSHOOT, MIN_CHUNK};
+
 use crate::foreign::{self, SpokenProtocol};
+use crate::net::login::LoginVerdict;
 use crate::secret::Secret;
 use crate::smtp::address::ReversePath;
 use crate::smtp::auth::{AuthStep, ServerLogin};
@@ -17,15 +21,6 @@ use crate::smtp::data::{BareLf, DotUnstuffer, NewlineCheck};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::transaction::{Envelope, Recipient};
-
-/// The most refused commands in one connection.
-pub const MAX_ERRORS: usize = 50;
-
-/// The most failed logins in one connection.
-pub const MAX_FAILED_LOGINS: usize = 3;
-
-/// The most commands since the last message (or since the start) that are no part of one: NOOP, RSET, HELP, EHLO …
-pub const MAX_IDLE_COMMANDS: usize = 200;
 
 /// How far beyond the size limit message data is read (and thrown away) so that the client hears the reason.
 pub const MAX_EXCESS: u64 = 64 * 1024 * 1024;
@@ -187,9 +182,7 @@ pub struct SmtpSession {
     in_chunks: bool,
     newlines: NewlineCheck,
     spoiled: Option<Spoiled>,
-    errors: usize,
-    failed_logins: usize,
-    idle_commands: usize,
+    budget: budget::CommandBudget,
 }
 
 impl SmtpSession {
@@ -211,9 +204,7 @@ impl SmtpSession {
             in_chunks: false,
             newlines,
             spoiled: None,
-            errors: 0,
-            failed_logins: 0,
-            idle_commands: 0,
+            budget: budget::CommandBudget::default(),
         };
         greeting.wire(&mut session.output);
         session
@@ -285,6 +276,11 @@ impl SmtpSession {
         self.envelope.as_ref()
     }
 
+    /// How many messages were taken, and logins.
+    pub fn progress(&self) -> u64 {
+        self.budget.progress()
+    }
+
     /// True while a message arrives that may still be taken.
     pub fn is_receiving(&self) -> bool {
         self.spoiled.is_none() && (self.in_chunks || matches!(self.mode, SessionMode::Data(_)))
@@ -305,6 +301,9 @@ impl SmtpSession {
     /// The answer to [`SmtpEvent::Recipient`]: a positive reply accepts.
     pub fn recipient_verdict(&mut self, question: RecipientQuestion, reply: &SmtpReply) {
         self.mode = SessionMode::Command;
+        if reply.accepts() {
+            self.budget.recipient_taken();
+        }
         if let Some(envelope) = self.envelope.as_mut().filter(|_| reply.accepts()) {
             envelope.recipients.push(question.0);
         }
@@ -312,14 +311,20 @@ impl SmtpSession {
     }
 
     /// The answer to [`SmtpEvent::Login`].
-    pub fn login_verdict(&mut self, question: LoginQuestion, right: bool) {
+    pub fn login_verdict(&mut self, question: LoginQuestion, verdict: LoginVerdict<()>) {
         self.mode = SessionMode::Command;
-        if right {
-            self.user = Some(question.user);
-            return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
+        match verdict {
+            LoginVerdict::Right(()) => {
+                self.user = Some(question.user);
+                self.budget.logged_in();
+                return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
+            }
+            LoginVerdict::Wrong => {}
+            LoginVerdict::TooMany => {
+                return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins; try again later"));
+            }
         }
-        self.failed_logins += 1;
-        if self.failed_logins >= MAX_FAILED_LOGINS {
+        if !self.budget.failed_login() {
             return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins"));
         }
         self.say(&SmtpReply::status(535, 7, 8, "user name or password is wrong"));
@@ -332,15 +337,18 @@ impl SmtpSession {
         let worst = replies.iter().find(|reply| !reply.accepts()).or(replies.first());
         let missing = SmtpReply::status(451, 3, 0, "internal error");
         if self.config.lmtp {
-            for index in 0..recipients {
-                let reply = replies.get(index).or(if replies.len() == 1 { worst } else { None });
-                self.say(reply.unwrap_or(&missing));
+            // However many are refused, it is one command.
+            for index in 1..recipients {
+                let reply = replies.get(index - 1).or(if replies.len() == 1 { worst } else { None });
+                reply.unwrap_or(&missing).wire(&mut self.output);
             }
+            let last = replies.last().filter(|_| replies.len() == recipients || replies.len() == 1);
+            self.say(last.unwrap_or(&missing));
         } else {
             self.say(worst.unwrap_or(&missing));
         }
-        if worst.is_some_and(SmtpReply::accepts) {
-            (self.errors, self.idle_commands) = (0, 0);
+        if replies.iter().any(SmtpReply::accepts) {
+            self.budget.message_taken();
         }
         self.forget_message();
     }
@@ -363,11 +371,8 @@ impl SmtpSession {
         reply.wire(&mut self.output);
         if reply.code == 421 {
             self.mode = SessionMode::Closed;
-        } else if reply.permanent() {
-            self.errors += 1;
-            if self.errors >= MAX_ERRORS {
-                self.close(&SmtpReply::status(421, 7, 0, "too many errors"));
-            }
+        } else if reply.permanent() && !self.budget.error() {
+            self.close(&SmtpReply::status(421, 7, 0, "too many errors"));
         }
     }
 
@@ -407,7 +412,12 @@ impl SmtpSession {
             self.close(&SmtpReply::status(421, 7, 0, "this is a mail server: goodbye"));
             return (rest.len(), Some(SmtpEvent::Close));
         }
-        match SmtpCommand::parse_as(line, &self.config.syntax) {
+        let command = SmtpCommand::parse_as(line, &self.config.syntax);
+        if !self.budget.command(&command, self.envelope.as_ref(), self.config.max_recipients) {
+            self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
+            return (step, None);
+        }
+        match command {
             Err(error) => self.refuse(&error),
             Ok(command) if !self.may_do(&command) => {
                 self.say(&SmtpReply::status(530, 7, 0, "must issue a STARTTLS command first"));
@@ -448,12 +458,6 @@ impl SmtpSession {
     }
 
     fn command(&mut self, command: SmtpCommand) {
-        if !matches!(command, SmtpCommand::Mail(_) | SmtpCommand::Rcpt(_) | SmtpCommand::Quit) {
-            self.idle_commands += 1;
-            if self.idle_commands > MAX_IDLE_COMMANDS {
-                return self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
-            }
-        }
         match command {
             SmtpCommand::Ehlo(name) if !self.config.lmtp => self.hello(name, true),
             SmtpCommand::Lhlo(name) if self.config.lmtp => self.hello(name, true),

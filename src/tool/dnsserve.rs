@@ -158,7 +158,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
             Box::pin(async move { vec![gauge("zones", "Zones that are served", count)] })
         };
         OperateArgs::serve_metrics(out, metrics, None, Box::new(gauges))?;
-        server.serve(sockets, args.listen.max_clients, args.listen.max_per_address, &shutdown).await?;
+        let admission = args.listen.admission(out, 1, true);
+        server.serve(sockets, &admission, &shutdown).await?;
         Ok(Exit::OK)
     })
 }

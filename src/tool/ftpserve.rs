@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge};
 use crate::cli::exit::Exit;
+use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};
 use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
@@ -28,6 +29,9 @@ use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 
 use service::Logins;
+
+/// What one client may hold: control and data connection, listener, file, directory, and the pipe between two of them.
+const MAX_CLIENT_DESCRIPTORS: u64 = 7;
 
 /// Serve a directory by FTP
 ///
@@ -193,7 +197,6 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         passive_address: args.pasv_address,
         idle: args.idle,
         data_limits: args.serve.limits(args.timeout),
-        max_per_address: args.listen.max_per_address,
         locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
         trace: out.verbose().then(|| out.trace()),
@@ -206,7 +209,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     };
     let anonymous = users.is_none() || args.anonymous;
     let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
-    let service = Arc::new(Logins { store, users, anonymous, xferlog, out: out.clone() });
+    let gate = LoginGate::default();
+    let service = Arc::new(Logins { store, users, gate, anonymous, xferlog, out: out.clone() });
     let mut appended = appended_files(&args.output, &args.log);
     appended.extend(args.xferlog.as_deref());
     args.confine.give_up_root(out, &appended, std::slice::from_ref(&dir))?;
@@ -219,6 +223,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     args.serve.name_files(&mut sandbox);
     args.confine.enclose(out, &appended, sandbox)?;
     cli::block_on_threads(async {
+        let admission = args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
         signals::tell_of_drain(out, &shutdown, args.listen.drain, || {
@@ -231,7 +236,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         };
         OperateArgs::serve_metrics(out, metrics, tls, Box::new(open))?;
         let listeners = vec![(listeners, start == TlsStart::Implicit)];
-        server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await?;
+        server::serve(listeners, &admission, &shutdown, options, service).await?;
         Ok(Exit::OK)
     })
 }

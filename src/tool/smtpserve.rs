@@ -12,21 +12,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use tokio::io::AsyncWriteExt;
 
 use crate::cli::args::{
     ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs, appended_files,
 };
 use crate::cli::exit::Exit;
+use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
+use crate::net::admission::{AdmissionRefusal, ClientPlace};
 use crate::net::cidr::Network;
-use crate::net::counters::{CountedConnection, Counter, Gauge};
+use crate::net::counters::{CountedConnection, Gauge};
 use crate::net::listen::{Listeners, Shutdown};
-use crate::net::places::ClientPlaces;
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
@@ -43,6 +43,9 @@ use crate::tool::queue_open;
 use mailbox::Mailboxes;
 use record::EndingMailSession;
 use service::{MailReceiver, ReceivePolicy};
+
+/// What one client may hold: the connection, the message, and the mailbox that it is written to.
+const MAX_CLIENT_DESCRIPTORS: u64 = 3;
 
 /// Receive mail by SMTP or LMTP
 ///
@@ -245,7 +248,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         mailboxes: mailboxes.map(Arc::new),
         queue,
         users,
-        logins: tokio::sync::Semaphore::new(crate::cli::users::MAX_CONCURRENT_CHECKS),
+        gate: LoginGate::default(),
         out: out.clone(),
     });
     let scheme = match (args.lmtp, args.tls) {
@@ -259,45 +262,35 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
         args.listen.announce(out, scheme, &listeners.addresses())?;
         OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
-        serve(args.listen, out, listeners, Arc::new(options), service, shutdown).await
+        let implicit = args.tls == SmtpTlsStart::Implicit;
+        serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await
     })
 }
 
 async fn serve(
-    args: ListenArgs,
+    args: &ListenArgs,
     out: &Output,
-    listeners: Listeners,
+    (listeners, implicit): (Listeners, bool),
     options: Arc<SmtpServerOptions>,
     service: Arc<MailReceiver>,
     shutdown: Shutdown,
 ) -> anyhow::Result<Exit> {
+    let admission = args.admission(out, MAX_CLIENT_DESCRIPTORS, false);
     let (out, during) = (out.clone(), shutdown.clone());
-    let places = ClientPlaces::new(args.max_per_address, args.max_clients);
-    let handler = move |mut stream: Stream, address: std::net::SocketAddr| {
+    let handler = move |stream: Stream, address: std::net::SocketAddr, place: ClientPlace| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
-        let place = places.take(address.ip());
         async move {
             let mut ending = EndingMailSession::begin(out.clone(), address);
-            let result = match place {
-                Some(_place) => {
-                    out.note(&format!("{address}: connected, session {}", ending.session));
-                    server::serve(stream, Some(address), &options, &*service, &shutdown, &mut ending.totals).await
-                }
-                None => {
-                    Counter::RefusedPlaces.add(1);
-                    ending.totals.why = "refused";
-                    // Whoever does not read this had no right to it.
-                    let _ = stream.write_all(b"421 4.7.0 Too many connections from your address\r\n").await;
-                    Ok(())
-                }
-            };
+            out.note(&format!("{address}: connected, session {}", ending.session));
+            let totals = &mut ending.totals;
+            let result = server::serve(stream, Some(address), &options, &*service, &place, &shutdown, totals).await;
             if let Err(fault) = result {
                 ending.totals.why = fault.kind.as_str();
                 out.of_client(Some(ending.session), &address.to_string(), &fault);
             }
         }
     };
-    listeners.serve(args.max_clients, &shutdown, handler).await?;
+    listeners.serve(&admission, &shutdown, move |_, refusal| refuse(refusal, implicit), handler).await?;
     Ok(Exit::OK)
 }
 
@@ -313,6 +306,16 @@ async fn queue_depth(queue: Option<Arc<dyn QueueStore>>) -> Vec<Gauge> {
         value: count.cast_signed(),
     };
     states.map(gauge).to_vec()
+}
+
+/// The words for a client without a place; inside TLS there is no word yet that it would understand.
+fn refuse(refusal: AdmissionRefusal, implicit: bool) -> &'static str {
+    match refusal {
+        _ if implicit => "",
+        AdmissionRefusal::Full => "421 4.7.0 Too many clients\r\n",
+        AdmissionRefusal::Address => "421 4.7.0 Too many connections from your address\r\n",
+        AdmissionRefusal::Rate => "421 4.7.0 Your address connects too often\r\n",
+    }
 }
 
 /// A domain as it is compared: in one spelling, with A-labels.

@@ -3,7 +3,7 @@
 //! appears under its name unless it is whole, here or there. A relay between the two counts the bytes and cuts.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,9 +18,12 @@ use applayer::ftp::server::{self, FtpPeer, FtpService, Happening};
 use applayer::ftp::session::Rights;
 use applayer::ftp::store::{self, FtpStore};
 use applayer::ftp::transfer::{Checks, FinalState, Get, LocalDir, OpenFile, Put, ReplaceMode, fetch_part, store};
+use applayer::net::BoxFuture;
+use applayer::net::admission::{Admission, AdmissionLimits};
 use applayer::net::deadline::Limits;
 use applayer::net::dial::Dialer;
 use applayer::net::listen::{Listeners, Shutdown};
+use applayer::net::login::LoginVerdict;
 use applayer::net::tls::{ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,8 +42,8 @@ const SOON: Duration = Duration::from_secs(20);
 struct Open(FtpStore);
 
 impl FtpService for Open {
-    fn login(&self, _: &str, _: &str) -> Option<FtpStore> {
-        self.0.login(None, Rights::ALL).ok()
+    fn login<'a>(&'a self, _: IpAddr, _: &'a str, _: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+        Box::pin(async { self.0.login(None, Rights::ALL).map_or(LoginVerdict::Wrong, LoginVerdict::Right) })
     }
 
     fn happened(&self, _: &FtpPeer<'_>, _: &Happening<'_>) {}
@@ -191,7 +194,8 @@ impl Bench {
         let tree = FtpStore::open(self.served.path(), Rights::ALL, store::UploadLimits::default()).unwrap();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move {
-            server::serve(vec![(listeners, false)], 100, &stop, options, Arc::new(Open(tree))).await.unwrap();
+            let admission = Admission::new(AdmissionLimits::of(100, 50));
+            server::serve(vec![(listeners, false)], &admission, &stop, options, Arc::new(Open(tree))).await.unwrap();
         });
         let mut relays = tokio::task::JoinSet::new();
         relays.spawn(relay(self.ports.control.clone(), server, wire.clone()));

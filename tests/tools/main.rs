@@ -58,6 +58,7 @@ mod hostile_queue;
 mod hosts;
 mod install;
 mod lies;
+mod limits;
 mod literals;
 mod mail;
 mod mail_headers;

@@ -2,11 +2,16 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::harness::{LIMIT, Server, server, temp_dir, tool};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::harness::{Server, connect, server, temp_dir, tool};
 
 /// Passwords that are tried at once.
-const TRIES: usize = 200;
+const TRIES: u8 = 200;
 /// The most memory that a server may have taken, in KiB: two checks of 19 MiB, and all the rest of a debug build.
 const MAX_RESIDENT_KIB: u64 = 160 * 1024;
 
@@ -29,23 +34,58 @@ fn reply(stream: &mut BufReader<TcpStream>) -> String {
     }
 }
 
-/// All clients say the last line before any answer is read.
-fn try_passwords(address: SocketAddr, before: &str, line: &str, refusal: &str) {
-    let mut clients: Vec<_> = (0..TRIES)
-        .map(|_| {
-            let stream = TcpStream::connect(address).unwrap();
-            stream.set_read_timeout(Some(LIMIT)).unwrap();
-            let mut client = BufReader::new(stream);
-            reply(&mut client);
-            say(&mut client, before);
-            reply(&mut client);
-            client
-        })
-        .collect();
-    clients.iter_mut().for_each(|client| say(client, line));
-    for client in &mut clients {
-        let reply = reply(client);
-        assert!(reply.starts_with(refusal), "{reply}");
+/// What a server is told: the line before the password, the line with it, the refusals of a wrong one, and of one too many.
+struct Dialect {
+    name: &'static str,
+    before: fn(&str) -> String,
+    password: fn(&str, &str) -> String,
+    wrong: &'static str,
+}
+
+const DIALECTS: [Dialect; 2] = [
+    Dialect {
+        name: "ftpserve",
+        before: |user| format!("USER {user}"),
+        password: |_, password| format!("PASS {password}"),
+        wrong: "530",
+    },
+    Dialect {
+        name: "smtpserve",
+        before: |_| "EHLO c.test".to_owned(),
+        password: |user, password| format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{user}\0{password}"))),
+        wrong: "535",
+    },
+];
+
+impl Dialect {
+    /// A server with one user, `joe`, whose password is `secret`.
+    fn start(&self, dir: &Path) -> Server {
+        std::fs::write(dir.join("users"), format!("joe:{}\n", hash())).unwrap();
+        std::fs::set_permissions(dir.join("users"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::create_dir(dir.join("mail")).unwrap();
+        let server = server(self.name).dir(dir).args(["--json", "--user-file", "users"]);
+        match self.name {
+            "ftpserve" => server.arg("mail"),
+            _ => server.args(["--domain", "a.test", "--mailboxes", "mail", "--auth-in-clear"]),
+        }
+        .start()
+    }
+
+    fn ready(&self, from: [u8; 4], to: SocketAddr, user: &str) -> BufReader<TcpStream> {
+        let mut client = connect(from, to);
+        reply(&mut client);
+        say(&mut client, &(self.before)(user));
+        reply(&mut client);
+        client
+    }
+
+    /// All clients say their password before any answer is read.
+    fn tries(&self, to: SocketAddr, clients: impl Iterator<Item = ([u8; 4], String)>) -> Vec<String> {
+        let mut clients: Vec<_> = clients.map(|(from, user)| (self.ready(from, to, &user), user)).collect();
+        for (client, user) in &mut clients {
+            say(client, &(self.password)(user, "wrong"));
+        }
+        clients.iter_mut().map(|(client, _)| reply(client)).collect()
     }
 }
 
@@ -57,29 +97,44 @@ fn took_little_memory(server: &Server) {
 }
 
 #[test]
-fn wrong_passwords_cost_ftpserve_no_memory() {
-    let dir = temp_dir();
-    let users = dir.path().join("users");
-    std::fs::write(&users, format!("joe:{}\n", hash())).unwrap();
-    let server =
-        server("ftpserve").args(["--max-per-address", "300", "--user-file"]).arg(&users).arg(dir.path()).start();
-    try_passwords(server.addr, "USER joe", "PASS wrong", "530");
-    took_little_memory(&server);
+fn wrong_passwords_cost_no_memory() {
+    for dialect in &DIALECTS {
+        let dir = temp_dir();
+        let server = dialect.start(dir.path());
+        let clients = (0..TRIES).map(|client| ([127, 0, 7, client], format!("joe{client}")));
+        for refusal in dialect.tries(server.addr, clients) {
+            assert!(refusal.starts_with(dialect.wrong), "{refusal}");
+        }
+        took_little_memory(&server);
+    }
 }
 
+/// However many connections an address has, it tries ten passwords a minute, and nobody else waits for that.
 #[test]
-fn wrong_passwords_cost_smtpserve_no_memory() {
-    let dir = temp_dir();
-    let users = dir.path().join("users");
-    std::fs::write(&users, format!("joe:{}\n", hash())).unwrap();
-    std::fs::create_dir(dir.path().join("mail")).unwrap();
-    let server = server("smtpserve")
-        .dir(dir.path())
-        .args(["--domain", "a.test", "--mailboxes", "mail", "--auth-in-clear", "--user-file", "users"])
-        .args(["--max-per-address", "300"])
-        .start();
-    try_passwords(server.addr, "EHLO c.test", "AUTH PLAIN AGpvZQB3cm9uZw==", "535");
-    took_little_memory(&server);
+fn guessing_is_slow_for_who_guesses() {
+    const CONNECTIONS: usize = 14;
+    std::thread::scope(|scope| {
+        for dialect in &DIALECTS {
+            scope.spawn(move || {
+                let dir = temp_dir();
+                let server = dialect.start(dir.path());
+                let to = server.addr;
+                let guessed = scope
+                    .spawn(move || dialect.tries(to, (0..CONNECTIONS).map(|_| ([127, 0, 7, 1], "joe".to_owned()))));
+                server.stdout.wait_for("\"accepted\":false");
+                let begun = Instant::now();
+                let mut honest = dialect.ready([127, 0, 7, 2], to, "joe");
+                say(&mut honest, &(dialect.password)("joe", "secret"));
+                let welcome = reply(&mut honest);
+                assert!(welcome.starts_with('2') && begun.elapsed() < Duration::from_secs(10), "{welcome}");
+                let replies = guessed.join().unwrap();
+                let looked_at = replies.iter().filter(|reply| reply.starts_with(dialect.wrong)).count();
+                assert!((5..=7).contains(&looked_at), "five at once, then one each 12 seconds: {replies:?}");
+                assert_eq!(replies.iter().filter(|reply| reply.starts_with("421 ")).count(), CONNECTIONS - looked_at);
+                server.stdout.wait_for("\"reason\":\"too many failed logins\"");
+            });
+        }
+    });
 }
 
 #[test]

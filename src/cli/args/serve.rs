@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,11 +17,15 @@ use crate::cli::units;
 use crate::cli::users::{self, Users};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::{self, ActivatedSockets};
+use crate::net::admission::{Admission, AdmissionLimits};
 use crate::net::deadline::Limits;
 use crate::net::listen::Listeners;
 use crate::net::literal;
 use crate::net::tls::{ServerTls, ServerTlsOptions};
 use crate::scope::with_port;
+
+/// Descriptors that a server needs for itself: listeners, the runtime, files, records, the queue.
+const OWN_DESCRIPTORS: u64 = 32;
 
 /// Where to listen, and for how many.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,12 +36,15 @@ pub struct ListenArgs {
     /// [::] serves IPv4 too, unless an IPv4 address with the same port is named beside it.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
-    /// Serve at most N connections at once; more wait
+    /// Serve at most N connections at once; more are refused
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub max_clients: usize,
-    /// Serve at most N connections from one address (IPv6: one /64 network)
+    /// Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_per_address: usize,
+    /// Take at most N new connections a minute from one address, half of them at once; 0: as many as come
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_rate_per_address: u32,
     /// Write the URLs that are served to FILE, one a line, once they are
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
@@ -85,6 +93,25 @@ impl ListenArgs {
             none if none.is_empty() => Listeners::bind(&self.listen, default),
             passed => Ok(Listeners::activated(passed)),
         }
+    }
+
+    /// The places for clients: as many as the arguments say and the descriptors allow, where each client may take so many.
+    /// `replace_own`: see [`AdmissionLimits`].
+    pub fn admission(&self, out: &Output, descriptors_each: u64, replace_own: bool) -> Arc<Admission> {
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let room = most.saturating_sub(OWN_DESCRIPTORS) / descriptors_each;
+        let clients = self.max_clients.min(usize::try_from(room).unwrap_or(usize::MAX).max(1));
+        if clients < self.max_clients {
+            let asked = self.max_clients;
+            out.warn(&format!("--max-clients {asked}: {most} descriptors (ulimit -n) are enough for {clients}"));
+        }
+        let limits = AdmissionLimits {
+            clients,
+            per_address: self.max_per_address,
+            rate_per_address: self.max_rate_per_address,
+            replace_own,
+        };
+        Admission::new(limits)
     }
 
     /// Says where the server listens: the first line on stdout (or a `listening` record), the address file, and the

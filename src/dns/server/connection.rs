@@ -18,6 +18,7 @@ use crate::dns::message::Rcode;
 use crate::dns::transport::Transport;
 use crate::dns::tsig::TsigSigner;
 use crate::fault::{Fault, Kind};
+use crate::net::admission::{ClientPlace, Standing};
 use crate::net::clock::since_1970;
 use crate::net::counters::Counter;
 use crate::net::deadline::{Limits, RateDeadline};
@@ -46,7 +47,7 @@ const CHUNK_BYTES: usize = 16_384;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, ended: &mut AskedSession) {
+pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, place: ClientPlace, ended: &mut AskedSession) {
     let transport = if stream.is_tls() { Transport::Tls } else { Transport::Tcp };
     let Some(server) = stream.local_addr() else { return };
     stream.limit_unsent(SEND_BUFFER_BYTES);
@@ -55,8 +56,8 @@ pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, ended: &mut
     let (answers, ready) = mpsc::channel(1);
     let asker = Asker { client: ended.client, server, transport, session: Some(ended.session) };
     let AskedSession { why, queries, received, sent, .. } = ended;
-    let reading =
-        AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new(), why, queries, received };
+    let (state, tasks) = (state.clone(), JoinSet::new());
+    let reading = AskedConnection { state, asker, place, answers, tasks, why, queries, received };
     if let Err(fault) = tokio::try_join!(reading.read(reader), write(writer, ready, sent)) {
         ended.why = fault.kind.as_str();
     }
@@ -76,6 +77,7 @@ async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>
 struct AskedConnection<'a> {
     state: Arc<ServingState>,
     asker: Asker,
+    place: ClientPlace,
     answers: mpsc::Sender<Vec<u8>>,
     /// What is answered later than now: questions handed on, and transfers.
     tasks: JoinSet<Result<(), Fault>>,
@@ -86,8 +88,9 @@ struct AskedConnection<'a> {
 
 impl AskedConnection<'_> {
     async fn read(mut self, mut reader: ReadHalf<Stream>) -> Result<(), Fault> {
-        let shutdown = self.state.shutdown.clone();
+        let (shutdown, place) = (self.state.shutdown.clone(), self.place.clone());
         let mut input = BytesMut::new();
+        let mut answered = 0;
         let mut since = Instant::now();
         loop {
             let mut piece = Vec::new();
@@ -112,6 +115,8 @@ impl AskedConnection<'_> {
                 input = BytesMut::new(); // what grew for a large question is not kept
             }
             input.reserve(READ_BYTES);
+            let standing = if self.tasks.is_empty() { Standing::Idle } else { Standing::Busy };
+            place.stands(standing, *self.queries != std::mem::replace(&mut answered, *self.queries));
             tokio::select! {
                 read = timeout(IDLE_STEP, reader.read_buf(&mut input)) => match read {
                     Ok(Ok(0)) => {
@@ -137,13 +142,17 @@ impl AskedConnection<'_> {
                     *self.why = "shutdown";
                     return self.finish().await;
                 }
+                () = place.lost() => {
+                    *self.why = "displaced";
+                    return Ok(());
+                }
             }
         }
     }
 
     /// The longer part of the places is taken, the sooner a silent client goes.
     fn idle(&self) -> Duration {
-        MAX_IDLE.mul_f64((self.state.places.free() * 2.0).clamp(LEAST_IDLE, 1.0))
+        MAX_IDLE.mul_f64((self.state.admission.free() * 2.0).clamp(LEAST_IDLE, 1.0))
     }
 
     /// Answers a question in `piece`, or begins to answer it; false if it was none.

@@ -14,19 +14,19 @@ use tokio::time::Instant;
 use self::ending::SeenToItsEnd;
 use super::copy::{self, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
-use super::{
-    FinishedTransfer, FtpPeer, FtpServerState, Happening, LOGIN_LIMIT, SessionTotals, TransferDirection, is_unfinished,
-};
+use super::{FinishedTransfer, FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection, is_unfinished};
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
     DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp,
-    StoreRefusal, TransferFailure, TransferTask, UploadMode,
+    StoreRefusal, TransferFailure, TransferTask, UploadMode, is_anonymous,
 };
 use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::ftp::telnet;
+use crate::net::admission::{ClientPlace, Standing};
 use crate::net::clock::unix_seconds;
 use crate::net::counters::Counter;
+use crate::net::login::LoginVerdict;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
@@ -38,6 +38,9 @@ use crate::secret::Secret;
 const MAX_REPLIES: usize = 64 << 10;
 /// How long the end of the connection may take after the last reply.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// So many times the idle time a client may talk (NOOP, PWD) without asking anything of the tree.
+const MAX_TALK_IDLES: u32 = 12;
 
 /// Tickets of one TLS 1.3 session that rustls clients keep.
 const MAX_TICKETS: usize = 8;
@@ -52,6 +55,7 @@ struct ControlDriver<'a> {
     id: SessionId,
     totals: &'a mut SessionTotals,
     trace: Option<ProtocolTrace>,
+    place: ClientPlace,
     peer: SocketAddr,
     local: SocketAddr,
     out: Vec<u8>,
@@ -90,6 +94,7 @@ enum ControlEvent {
     Input(std::io::Result<usize>),
     Ended(Result<(u64, Option<StoreUpload>), TransferFailure>),
     Idle,
+    Lost,
     Drain,
 }
 
@@ -98,6 +103,7 @@ pub(super) async fn run(
     shared: &FtpServerState,
     stream: Stream,
     (id, peer): (SessionId, SocketAddr),
+    place: ClientPlace,
     implicit: bool,
     totals: &mut SessionTotals,
 ) -> Result<(), Fault> {
@@ -109,7 +115,7 @@ pub(super) async fn run(
         None => None,
     };
     let stream = match &tls {
-        Some(tls) if implicit => handshake(tls, stream).await?,
+        Some(tls) if implicit => tls.accept(stream).await?,
         _ => stream,
     };
     totals.tls = stream.is_tls();
@@ -135,6 +141,7 @@ pub(super) async fn run(
         id,
         totals,
         trace,
+        place,
         peer,
         local,
         out: Vec::new(),
@@ -146,12 +153,6 @@ pub(super) async fn run(
         gone: false,
     };
     control.serve().await
-}
-
-async fn handshake(tls: &ServerTls, stream: Stream) -> Result<Stream, Fault> {
-    let limit = || Fault::new(Kind::TimedOut, "TLS handshake: no end within the login's time");
-    let done = tokio::time::timeout(LOGIN_LIMIT, tls.accept(stream)).await.map_err(|_| limit()).flatten();
-    done.inspect_err(|_| Counter::RefusedTls.add(1))
 }
 
 impl ControlDriver<'_> {
@@ -168,16 +169,16 @@ impl ControlDriver<'_> {
 
     async fn dialogue(&mut self) -> Result<(), Fault> {
         let begin = Instant::now();
-        let mut heard_at = begin;
+        let (mut heard_at, mut worked_at) = (begin, begin);
         let mut buffer = vec![0; 4096];
         let mut draining = false;
-        let mut commands = 0;
+        let (mut commands, mut work) = (0, 0);
         loop {
             while let Some(action) = self.session.poll() {
                 self.trace_heard();
                 if action == SessionAction::Close {
                     self.totals.why = match self.totals.why {
-                        "idle" | "shutdown" => self.totals.why,
+                        "idle" | "displaced" | "shutdown" => self.totals.why,
                         _ if self.session.has_said_quit() => "quit",
                         _ => "closed",
                     };
@@ -191,16 +192,23 @@ impl ControlDriver<'_> {
             self.trace_heard();
             self.flush().await?;
             // Whole commands count: a drip of bytes keeps nobody alive.
-            if self.session.commands() != commands {
-                commands = self.session.commands();
+            let heard = self.session.commands() != std::mem::replace(&mut commands, self.session.commands());
+            if heard {
                 heard_at = Instant::now();
+            }
+            self.place.stands(self.standing(), heard);
+            if self.session.work() != work {
+                work = self.session.work();
+                worked_at = Instant::now();
             }
             if self.ended && self.running.is_none() {
                 self.totals.why = "left";
                 return Ok(());
             }
             let limit = match self.session.is_logged_in() {
-                true => heard_at + self.shared.options.idle,
+                true => {
+                    (heard_at + self.shared.options.idle).min(worked_at + self.shared.options.idle * MAX_TALK_IDLES)
+                }
                 // However much it says: it has to log in by then.
                 false => begin + self.shared.options.login_limit,
             };
@@ -220,12 +228,25 @@ impl ControlDriver<'_> {
                     self.totals.why = "idle";
                     self.session.event(SessionEvent::Idle);
                 }
+                ControlEvent::Lost => {
+                    self.totals.why = "displaced";
+                    self.session.event(SessionEvent::Lost);
+                }
                 ControlEvent::Drain => {
                     draining = true;
                     self.totals.why = "shutdown";
                     self.session.event(SessionEvent::Drain);
                 }
             }
+        }
+    }
+
+    /// Whoever is anonymous shares the places that are free: he has shown no right to one.
+    fn standing(&self) -> Standing {
+        match self.session.user() {
+            None => Standing::Idle,
+            Some(user) if is_anonymous(user) && self.session.is_idle() => Standing::Idle,
+            Some(_) => Standing::Busy,
         }
     }
 
@@ -245,6 +266,7 @@ impl ControlDriver<'_> {
             result = running => ControlEvent::Ended(result),
             () = self.shared.shutdown.draining(), if !draining => ControlEvent::Drain,
             () = tokio::time::sleep_until(limit), if idle => ControlEvent::Idle,
+            () = self.place.lost(), if idle => ControlEvent::Lost,
         }
     }
 
@@ -256,8 +278,8 @@ impl ControlDriver<'_> {
             SessionAction::StartTls => self.start_tls().await?,
             SessionAction::Login { user, password } => {
                 self.flush().await?;
-                let rights = self.login(&user, password).await;
-                self.session.event(SessionEvent::Login(rights));
+                let verdict = self.login(&user, password).await;
+                self.session.event(SessionEvent::Login(verdict));
             }
             SessionAction::Listen => {
                 self.listener = None;
@@ -283,41 +305,35 @@ impl ControlDriver<'_> {
 
     // Login and TLS
 
-    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> Option<Rights> {
-        let started = Instant::now();
-        let service = self.shared.service.clone();
+    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> LoginVerdict<Rights> {
         let name = String::from_utf8_lossy(user).into_owned();
-        let (asked, password) = (name.clone(), String::from_utf8(password.into_exposed()).map(Secret::new).ok());
-        let utf8 = std::str::from_utf8(user).is_ok();
-        // One hash a core at most; the semaphore is never closed.
-        let _permit = self.shared.hashing.acquire().await.ok()?;
-        let store = tokio::task::spawn_blocking(move || service.login(&asked, password?.expose())).await.ok()?;
-        drop(_permit);
-        let anonymous = matches!(user, b"anonymous" | b"ftp");
+        // What is not UTF-8 is nobody's.
+        let asked = std::str::from_utf8(user).unwrap_or_default();
+        let password = String::from_utf8(password.into_exposed()).unwrap_or_else(|_| "\0".to_owned());
+        let password = Secret::new(password);
+        let verdict = self.shared.service.login(self.peer.ip(), asked, password.expose()).await;
         // Whoever is anonymous is the same from the same address.
-        let owner = if anonymous { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
-        let store = store.filter(|_| utf8).map(|store| store.owned_by(&owner));
-        let accepted = store.is_some();
+        let owner = if is_anonymous(user) { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
+        let (accepted, unseen) = (matches!(verdict, LoginVerdict::Right(_)), matches!(verdict, LoginVerdict::TooMany));
         if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
         self.totals.user = name;
-        self.happened(&Happening::Login { accepted });
+        self.happened(&Happening::Login { accepted, unseen });
         if !accepted {
             self.totals.user.clear();
         }
-        if !accepted {
-            // Guessing is slow, and always equally slow.
-            tokio::time::sleep_until(started + self.shared.options.failure_delay).await;
-        }
-        let rights = store.as_ref().map(FtpStore::rights);
-        self.store = store;
-        rights
+        self.store = None;
+        verdict.map(|store| {
+            let rights = store.rights();
+            self.store = Some(store.owned_by(&owner));
+            rights
+        })
     }
 
     async fn start_tls(&mut self) -> Result<(), Fault> {
         self.flush().await?;
         let Some(tls) = &self.tls else { return Ok(()) };
         let plain = std::mem::replace(&mut self.stream, Stream::Plain(dead_stream()?));
-        self.stream = handshake(tls, plain).await?;
+        self.stream = tls.accept(plain).await?;
         self.totals.tls = true;
         self.session.event(SessionEvent::Secured);
         Ok(())

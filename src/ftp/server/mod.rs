@@ -5,23 +5,24 @@ mod control;
 mod copy;
 mod data;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::session::StoreRefusal;
 use super::store::{ArrivedFile, FtpStore};
-use crate::fault::Fault;
-use crate::net::counters::{CountedConnection, Counter};
+use crate::fault::{Fault, Kind};
+use crate::net::BoxFuture;
+use crate::net::admission::{Admission, AdmissionRefusal, ClientPlace};
+use crate::net::counters::CountedConnection;
 use crate::net::deadline::Limits;
 use crate::net::listen::{Listeners, Shutdown};
-use crate::net::places::ClientPlaces;
+use crate::net::login::LoginVerdict;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
@@ -31,16 +32,14 @@ use crate::net::trace::ProtocolTrace;
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a data connection may take to come about, TLS included.
 pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
-/// Password hashes that are worked on at once: each takes a core for a while and 19 MiB.
-const MAX_HASHING: usize = 4;
 /// Files whose digests are worked on at once: each takes a core for as long as it takes to read the file.
 const MAX_DIGESTS: usize = 2;
 
 /// Who may log in, and who hears what happens.
 pub trait FtpService: Send + Sync + 'static {
-    /// The tree for this login, or `None`. May take its time: it is called on a thread of its own, and a wrong name must
-    /// take as long as a wrong password.
-    fn login(&self, user: &str, password: &str) -> Option<FtpStore>;
+    /// The tree for this login. It takes its time where it fails: guessing is slow, and a wrong name must take as long as a
+    /// wrong password.
+    fn login<'a>(&'a self, peer: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>>;
 
     /// Something happened in a session.
     fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>);
@@ -68,6 +67,8 @@ pub enum Happening<'a> {
     Login {
         /// Whether it was let in.
         accepted: bool,
+        /// The password was not looked at: there were too many wrong ones.
+        unseen: bool,
     },
     /// A transfer ended.
     Transfer(FinishedTransfer<'a>),
@@ -100,7 +101,7 @@ pub enum Happening<'a> {
 pub struct SessionTotals {
     /// How long it took.
     pub elapsed: Duration,
-    /// Why it ended: `quit`, `left` (the client closed), `idle`, `shutdown`, `refused`, `closed` (we closed),
+    /// Why it ended: `quit`, `left` (the client closed), `idle`, `displaced` (its place went to another client), `shutdown`, `closed` (we closed),
     /// `ended` (by us, without a word), or the kind of a fault.
     pub why: &'static str,
     /// Transfers that were complete.
@@ -186,10 +187,6 @@ pub struct FtpServerOptions {
     pub idle: Duration,
     /// How long a data connection may stand still, and how slow it may be.
     pub data_limits: Limits,
-    /// Connections from one address, or one IPv6 network of 64 bits.
-    pub max_per_address: usize,
-    /// How late a failed login is answered.
-    pub failure_delay: Duration,
     /// Finished transfers say where the file is.
     pub locate: bool,
     /// What came of an upload that broke off stays under its name, if that was free.
@@ -213,8 +210,6 @@ impl Default for FtpServerOptions {
             login_limit: LOGIN_LIMIT,
             idle: Duration::from_secs(300),
             data_limits: Limits::default(),
-            max_per_address: 100,
-            failure_delay: Duration::from_secs(1),
             locate: false,
             keep_partial: false,
             trace: None,
@@ -227,9 +222,7 @@ struct FtpServerState {
     options: FtpServerOptions,
     service: Arc<dyn FtpService>,
     shutdown: Shutdown,
-    hashing: Semaphore,
     digests: Semaphore,
-    places: Arc<ClientPlaces>,
 }
 
 /// Serves until the shutdown. Listeners marked `implicit` begin TLS with the first byte.
@@ -238,51 +231,44 @@ struct FtpServerState {
 /// Those of [`Listeners::serve`].
 pub async fn serve(
     listeners: Vec<(Listeners, bool)>,
-    max_clients: usize,
+    admission: &Arc<Admission>,
     shutdown: &Shutdown,
     options: FtpServerOptions,
     service: Arc<dyn FtpService>,
 ) -> Result<(), Fault> {
-    let shared = Arc::new(FtpServerState {
-        places: ClientPlaces::new(options.max_per_address, max_clients),
-        options,
-        service,
-        shutdown: shutdown.clone(),
-        hashing: Semaphore::new(MAX_HASHING),
-        digests: Semaphore::new(MAX_DIGESTS),
-    });
+    let shared =
+        Arc::new(FtpServerState { options, service, shutdown: shutdown.clone(), digests: Semaphore::new(MAX_DIGESTS) });
     let mut tasks = tokio::task::JoinSet::new();
     for (listeners, implicit) in listeners {
-        let (shared, shutdown) = (shared.clone(), shutdown.clone());
+        let (shared, admission, shutdown) = (shared.clone(), admission.clone(), shutdown.clone());
         tasks.spawn(async move {
-            let handler = move |stream, peer| one(shared.clone(), stream, peer, implicit);
-            listeners.serve(max_clients, &shutdown, handler).await
+            let handler = move |stream, peer, place| one(shared.clone(), stream, peer, place, implicit);
+            listeners.serve(&admission, &shutdown, move |_, refusal| refuse(refusal, implicit), handler).await
         });
     }
     while let Some(ended) = tasks.join_next().await {
-        ended.unwrap_or(Ok(()))?;
+        ended.map_err(|error| Fault::new(Kind::Internal, error.to_string()))??;
     }
     Ok(())
 }
 
-async fn one(shared: Arc<FtpServerState>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
+/// The words for a client without a place; inside TLS there is no word yet that it would understand.
+fn refuse(refusal: AdmissionRefusal, implicit: bool) -> &'static str {
+    match refusal {
+        _ if implicit => "",
+        AdmissionRefusal::Full => "421 Too many clients.\r\n",
+        AdmissionRefusal::Address => "421 Too many connections from your address.\r\n",
+        AdmissionRefusal::Rate => "421 Your address connects too often.\r\n",
+    }
+}
+
+async fn one(shared: Arc<FtpServerState>, stream: Stream, peer: SocketAddr, place: ClientPlace, implicit: bool) {
     // Clients send ABOR so (RFC 959, section 4.1.3).
     stream.keep_urgent();
     let mut ending = EndingSession::begin(shared.service.clone(), peer);
-    let result = match shared.places.take(peer.ip()) {
-        Some(_place) => {
-            ending.happened(&Happening::Connected);
-            control::run(&shared, stream, (ending.session, peer), implicit, &mut ending.totals).await
-        }
-        None => {
-            Counter::RefusedPlaces.add(1);
-            ending.totals.why = "refused";
-            // Whoever does not read this had no right to it.
-            let _ = stream.write_all(b"421 Too many connections from your address.\r\n").await;
-            Ok(())
-        }
-    };
-    if let Err(fault) = result {
+    ending.happened(&Happening::Connected);
+    let ended = control::run(&shared, stream, (ending.session, peer), place, implicit, &mut ending.totals).await;
+    if let Err(fault) = ended {
         ending.totals.why = fault.kind.as_str();
         ending.happened(&Happening::Fault(fault));
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{FactSet, ListingEntry};
 use crate::ftp::reply::FtpReply;
+use crate::net::login::LoginVerdict;
 use crate::secret::Secret;
 
 /// What the driver is to do. Those that say so are answered by one [`SessionEvent`]; until it comes the session takes no command.
@@ -49,8 +50,8 @@ pub enum SessionAction {
 pub enum SessionEvent {
     /// The TLS handshake of the control connection is done.
     Secured,
-    /// The login is good for these rights, or for nothing.
-    Login(Option<Rights>),
+    /// What came of the login; a good one is good for these rights.
+    Login(LoginVerdict<Rights>),
     /// Where the data listener is to be reached, or nowhere.
     Listening(Option<SocketAddr>),
     /// What came of an [`SessionAction::Store`].
@@ -68,6 +69,8 @@ pub enum SessionEvent {
     Drain,
     /// No command came for too long.
     Idle,
+    /// Another client gets this one's place.
+    Lost,
 }
 
 /// What a login may do.

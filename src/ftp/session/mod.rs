@@ -23,18 +23,29 @@ use crate::ftp::command::{Epsv, FtpCommand, FtpCommandError, MAX_COMMAND_LINE, P
 use crate::ftp::listing::FactSet;
 use crate::ftp::reply::FtpReply;
 use crate::line::{Ends, LineError, Splitter};
+use crate::net::login::LoginVerdict;
 use crate::secret::Secret;
 
 /// Failed logins before the connection is closed.
 pub const MAX_LOGIN_FAILURES: u32 = 3;
 /// Commands in a row that are none, or none that is known, before the connection is closed.
 pub const MAX_BAD_COMMANDS: u32 = 10;
+/// Commands before a login, however many of them fail, before the connection is closed.
+pub const MAX_BEFORE_LOGIN: u32 = 100;
+/// Commands in a row that ask nothing of the tree (NOOP, TYPE, PASV …) before the connection is closed: transfers, listings and
+/// whatever looks at a file or changes it may go on for ever, since each has its price and one reply.
+pub const MAX_TALK: u32 = 1000;
 /// Commands that may wait behind a transfer.
 pub const MAX_QUEUED: usize = 256;
 /// Bytes that are read ahead, in commands that wait and behind them, before the driver is told to wait.
 pub const MAX_READ_AHEAD: usize = 64 << 10;
 /// The longest user name, in bytes.
 pub const MAX_USER: usize = 255;
+
+/// The names of those who need none (RFC 1635).
+pub fn is_anonymous(user: &[u8]) -> bool {
+    matches!(user, b"anonymous" | b"ftp")
+}
 
 /// One control connection.
 #[derive(Debug)]
@@ -69,6 +80,10 @@ pub struct FtpSession {
     draining: bool,
     closed: bool,
     commands: u64,
+    /// Transfers and acts on the tree.
+    work: u64,
+    /// Commands since the last of them.
+    talk: u32,
     /// The commands that were taken, for a trace.
     heard: Option<Vec<String>>,
 }
@@ -126,6 +141,8 @@ impl FtpSession {
             draining: false,
             closed: false,
             commands: 0,
+            work: 0,
+            talk: 0,
             heard: None,
             policy,
         }
@@ -174,6 +191,11 @@ impl FtpSession {
         self.commands
     }
 
+    /// How many transfers and acts on the tree came to an end, good or bad.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
     /// True when the last thing that the client said was QUIT: that it closes its side then is no accident.
     pub fn has_said_quit(&self) -> bool {
         self.closed || matches!(self.queue.back(), Some((_, Ok(FtpCommand::Quit))))
@@ -213,17 +235,22 @@ impl FtpSession {
 
     /// Takes what the driver reports.
     pub fn event(&mut self, event: SessionEvent) {
+        if matches!(event, SessionEvent::Stored(_) | SessionEvent::Ended(_)) {
+            self.work += 1;
+            self.talk = 0;
+        }
         match (event, std::mem::replace(&mut self.pending, Awaited::Nothing)) {
             (SessionEvent::Drain, pending) => {
                 self.draining = true;
                 self.pending = pending;
             }
             (SessionEvent::Idle, Awaited::Nothing) => self.goodbye(421, "Nothing came for too long."),
+            (SessionEvent::Lost, Awaited::Nothing) => self.goodbye(421, "Others need this place."),
             (SessionEvent::Secured, Awaited::Tls) => {
                 self.secure = true;
                 self.login = LoginState::None;
             }
-            (SessionEvent::Login(rights), Awaited::Login(user)) => self.logged_in(user, rights),
+            (SessionEvent::Login(verdict), Awaited::Login(user)) => self.logged_in(user, verdict),
             (SessionEvent::Listening(address), Awaited::Listen { extended }) => self.listening(address, extended),
             (SessionEvent::Stored(result), Awaited::Store(asked)) => self.stored(asked, result),
             (SessionEvent::Opened { size, name }, Awaited::Transfer { stopped, label, path, .. }) => {
@@ -296,6 +323,10 @@ impl FtpSession {
 
     fn run(&mut self, command: Result<FtpCommand, FtpCommandError>) {
         self.commands += 1;
+        self.talk += 1;
+        if self.talk > if self.is_logged_in() { MAX_TALK } else { MAX_BEFORE_LOGIN } {
+            return self.goodbye(421, "Too many commands for nothing.");
+        }
         let command = match command {
             Ok(command) => command,
             Err(error) => {
@@ -376,7 +407,7 @@ impl FtpSession {
     }
 
     fn user_named(&mut self, name: Vec<u8>) {
-        let anonymous = matches!(name.as_slice(), b"anonymous" | b"ftp");
+        let anonymous = is_anonymous(&name);
         if !self.secure && !self.policy.clear_passwords && !anonymous {
             return self.reply(530, "TLS is required: AUTH TLS first.");
         }
@@ -402,11 +433,15 @@ impl FtpSession {
         }
     }
 
-    fn logged_in(&mut self, user: Vec<u8>, rights: Option<Rights>) {
-        if let Some(rights) = rights {
-            self.login_failures = 0;
-            self.login = LoginState::In(user, rights);
-            return self.reply(230, "Logged in.");
+    fn logged_in(&mut self, user: Vec<u8>, verdict: LoginVerdict<Rights>) {
+        match verdict {
+            LoginVerdict::Right(rights) => {
+                self.login_failures = 0;
+                self.login = LoginState::In(user, rights);
+                return self.reply(230, "Logged in.");
+            }
+            LoginVerdict::Wrong => {}
+            LoginVerdict::TooMany => return self.goodbye(421, "Too many failed logins; try again later."),
         }
         self.login_failures += 1;
         if self.login_failures >= MAX_LOGIN_FAILURES {

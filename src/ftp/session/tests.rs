@@ -46,7 +46,7 @@ impl Player {
                         (b"joe", b"secret") => Some(Rights::ALL),
                         _ => None,
                     };
-                    self.session.event(SessionEvent::Login(rights));
+                    self.session.event(SessionEvent::Login(rights.map_or(LoginVerdict::Wrong, LoginVerdict::Right)));
                 }
                 SessionAction::Listen => {
                     self.log.push("A: listen".to_owned());
@@ -334,7 +334,7 @@ fn a_line_without_end_is_answered_once() {
 fn events_out_of_turn_change_nothing() {
     for event in [
         SessionEvent::Secured,
-        SessionEvent::Login(Some(Rights::ALL)),
+        SessionEvent::Login(LoginVerdict::Right(Rights::ALL)),
         SessionEvent::Listening(None),
         SessionEvent::Stored(Ok(StoreAnswer::Done)),
         SessionEvent::Opened { size: None, name: None },
@@ -413,7 +413,10 @@ impl Watcher {
             }
             SessionAction::Login { password, .. } => {
                 self.granted = password.expose() == b"secret";
-                self.session.event(SessionEvent::Login(self.granted.then_some(Rights::ALL)));
+                self.session.event(SessionEvent::Login(match self.granted {
+                    true => LoginVerdict::Right(Rights::ALL),
+                    false => LoginVerdict::Wrong,
+                }));
             }
             SessionAction::StartTls => self.session.event(SessionEvent::Secured),
             SessionAction::Listen => {
@@ -475,8 +478,7 @@ fn lines() -> impl proptest::strategy::Strategy<Value = Vec<Vec<u8>>> {
 proptest::proptest! {
     #[test]
     fn no_input_does_harm(lines in lines(), login: bool) {
-        let mut watcher = Watcher { session: FtpSession::new(policy()), granted: false, codes: Vec::new() };
-        watcher.poll();
+        let mut watcher = Watcher::new(false);
         assert_eq!(watcher.codes, [220]);
         let login = if login { vec![b"USER joe".to_vec(), b"PASS secret".to_vec()] } else { Vec::new() };
         for line in login.into_iter().chain(lines) {
@@ -498,6 +500,76 @@ proptest::proptest! {
             if last[0] >= 400 {
                 assert_eq!(before, state(&watcher.session), "{shown:?} was refused: {codes:?}");
             }
+        }
+    }
+}
+
+impl Watcher {
+    fn new(login: bool) -> Watcher {
+        let mut watcher = Watcher { session: FtpSession::new(policy()), granted: false, codes: Vec::new() };
+        watcher.poll();
+        if login {
+            ["USER joe", "PASS secret"].iter().for_each(|line| watcher.line(line.as_bytes()));
+        }
+        watcher
+    }
+}
+
+/// Whatever is said, as often as one likes: it ends, unless it asks something of the tree, and then each has one reply. The
+/// verbs are those that the parser knows.
+#[test]
+fn every_command_repeated_comes_to_an_end() {
+    let words = include_str!("../command.rs").split('"').skip(1).step_by(2);
+    let mut verbs: Vec<&str> =
+        words.filter(|word| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())).collect();
+    verbs.sort_unstable();
+    verbs.dedup();
+    assert!(["NOOP", "FEAT", "CWD", "RETR", "HASH", "PROT"].iter().all(|verb| verbs.contains(verb)), "{verbs:?}");
+    verbs.extend(["UNKNOWN", "\u{1}"]);
+    let arguments = [
+        "",
+        "joe",
+        "secret\r\nUSER joe",
+        "/a",
+        "A",
+        "0",
+        "1 5",
+        "TLS",
+        "P",
+        "20260101000000 a",
+        "UTF8 ON",
+        "192,0,2,9,200,1",
+    ];
+    let lines =
+        verbs.iter().flat_map(|verb| arguments.map(|argument| format!("{verb} {argument}").trim_end().to_owned()));
+    let lines =
+        lines.chain(["USER joe\r\nPASS secret", "USER anonymous\r\nPASS x\r\nREIN", "EPSV\r\nABOR"].map(str::to_owned));
+    for line in lines {
+        for login in [false, true] {
+            let mut watcher = Watcher::new(login);
+            let (mut sent, mut work) = (0, watcher.session.work());
+            while !watcher.session.closed {
+                watcher.line(line.as_bytes());
+                sent += 1;
+                assert!(watcher.codes.len() <= 6 && watcher.session.actions.is_empty());
+                let worked = watcher.session.work() - std::mem::replace(&mut work, watcher.session.work());
+                if sent == 20_000 {
+                    assert!(login && worked > 0, "{line:?} for ever, with a login: {login}");
+                    break;
+                }
+            }
+            assert!(login || sent <= MAX_BEFORE_LOGIN + 1, "{line:?}: {sent} without a login");
+        }
+    }
+}
+
+#[test]
+fn a_mirror_goes_on() {
+    let mut watcher = Watcher::new(true);
+    for _ in 0..12_500 {
+        for line in ["TYPE I", "SIZE a", "MDTM a", "EPSV", "REST 5", "RETR a", "NOOP", "CWD /missing"] {
+            watcher.line(line.as_bytes());
+            assert!(!watcher.session.closed, "{line}: {:?}", watcher.codes);
         }
     }
 }

@@ -9,7 +9,9 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::blob::file::BlobWriter;
 use crate::net::BoxFuture;
+use crate::net::admission::ClientPlace;
 use crate::net::listen::Shutdown;
+use crate::net::login::LoginVerdict;
 use crate::net::tls::ClientTlsOptions;
 use crate::smtp::address::ReversePath;
 use crate::smtp::command::CommandSyntax;
@@ -61,8 +63,9 @@ impl SmtpService for Sink {
         let code = if recipient.address.as_str().starts_with("refused@") { 550 } else { 250 };
         Box::pin(async move { SmtpReply::status(code, 1, 1, "verdict") })
     }
-    fn login<'a>(&'a self, _: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool> {
-        Box::pin(async move { (user, password) == ("tim", "s3cret") })
+    fn login<'a>(&'a self, _: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>> {
+        let right = (user, password) == ("tim", "s3cret");
+        Box::pin(async move { if right { LoginVerdict::Right(()) } else { LoginVerdict::Wrong } })
     }
     fn begin(&self, _: &SmtpPeer, _: &Envelope, _: &mut ()) -> std::io::Result<BlobWriter> {
         Ok(BlobWriter::anonymous(std::env::temp_dir(), 1000))
@@ -107,15 +110,9 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             limits: Limits::default(),
             trace: ProtocolTrace::default(),
         };
-        let _ = server::serve(
-            Stream::Unix(theirs),
-            None,
-            &options,
-            &*service,
-            &Shutdown::manual(),
-            &mut Default::default(),
-        )
-        .await;
+        let (place, shutdown) = (ClientPlace::unlimited(), Shutdown::manual());
+        let totals = &mut Default::default();
+        let _ = server::serve(Stream::Unix(theirs), None, &options, &*service, &place, &shutdown, totals).await;
     });
     (ours, sink, server)
 }

@@ -108,9 +108,10 @@ impl SmtpSession {
         let distrust = by_data && self.spoiled == Some(Spoiled::BareNewline);
         let recipients = self.envelope.take().map_or(0, |envelope| envelope.recipients.len());
         let count = if self.config.lmtp { recipients.max(1) } else { 1 };
-        for _ in 0..count {
-            self.say(&reply);
+        for _ in 1..count {
+            reply.wire(&mut self.output);
         }
+        self.say(&reply);
         self.forget_message();
         if distrust {
             // Who ends lines in another way than we do may have ended the message there, too: what follows is not trusted.

@@ -122,7 +122,8 @@ impl Player {
                     let right = self.policy.user.as_ref().is_some_and(|(user, password)| {
                         (question.user(), question.password()) == (user.as_str(), password.as_str())
                     });
-                    self.session.login_verdict(question, right);
+                    let verdict = if right { LoginVerdict::Right(()) } else { LoginVerdict::Wrong };
+                    self.session.login_verdict(question, verdict);
                 }
                 SmtpEvent::Begin => self.message.clear(),
                 SmtpEvent::Content(range) => self.message.extend_from_slice(&input[range]),
@@ -323,6 +324,79 @@ fn limits_end_a_connection() {
     many.feed(&b"RCPT TO:<b@x>\r\n".repeat(101));
     let codes = many.codes();
     assert_eq!((codes.len(), codes[101], codes[102]), (103, 250, 452));
+}
+
+/// Whatever is said, as often as one likes: it ends, unless mail is taken. The verbs are those that the parser knows.
+#[test]
+fn every_command_repeated_comes_to_an_end() {
+    let source = include_str!("../command.rs");
+    let words = source.split('"').skip(1).step_by(2);
+    let mut verbs: Vec<&str> =
+        words.filter(|word| word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_uppercase())).collect();
+    assert!(["EHLO", "BDAT", "RCPT", "NOOP", "VRFY", "STARTTLS"].iter().all(|verb| verbs.contains(verb)), "{verbs:?}");
+    verbs.push("UNKNOWN");
+    let mut arguments =
+        ["", " x", " FROM:<a@b.test>", " TO:<c@d.test>", " TO:<no@d.test>", " TO:<later@d.test>", " 0", " 0 LAST"]
+            .map(str::to_owned)
+            .to_vec();
+    arguments.extend(
+        [" PLAIN", " PLAIN AGEAYw==", " PLAIN AGEAYg==", " LOGIN\r\n*", "\r\n.", "\r\nRSET"].map(str::to_owned),
+    );
+    arguments.extend([2, 63, 64, 500].map(|size| format!(" {size}\r\n{}", "x".repeat(size - 2))));
+    let from = "MAIL FROM:<a@b.test>\r\n";
+    let to = format!("{from}RCPT TO:<c@d.test>\r\n");
+    let before = ["", "EHLO c\r\n", from, &to, &format!("{to}BDAT 7\r\nhello\r\n")];
+    let lines = verbs.iter().flat_map(|verb| arguments.iter().map(move |argument| format!("{verb}{argument}\r\n")));
+    // And the ways round a message that is never sent.
+    let lines: Vec<String> = lines.chain([format!("{to}RSET\r\n"), format!("{from}RSET\r\n")]).collect();
+    for before in before {
+        for line in &lines {
+            let mut player = session(|policy| {
+                policy.max_size = 1_000_000;
+                policy.user = Some(("a".into(), "b".into()));
+                policy.refuse = vec![("no@d.test".into(), 550), ("later@d.test".into(), 451)];
+                policy.message = vec![("c@d.test".into(), 554)];
+            });
+            player.feed(before.as_bytes());
+            let mut sent = 0;
+            while !player.closed {
+                // What is a message by now would be longer than any may be.
+                let inside = matches!(player.session.mode, SessionMode::Data(_));
+                assert!(sent < 20_000 || inside, "{before:?} and then {line:?} for ever");
+                if inside && sent > 20_000 {
+                    break;
+                }
+                player.feed(line.repeat(50).as_bytes());
+                sent += 50;
+                assert!(player.session.output.len() < 1 << 20);
+                player.session.output().clear();
+            }
+        }
+    }
+}
+
+#[test]
+fn useful_sessions_go_on() {
+    let mut player = session(|policy| {
+        policy.max_size = 1_000_000;
+        policy.refuse = vec![("no@d.test".into(), 550), ("later@d.test".into(), 451)];
+    });
+    player.feed(b"EHLO c\r\n");
+    let all = "RCPT TO:<c@d.test>\r\n".repeat(100);
+    for transaction in 0..10_000 {
+        let to = match transaction % 100 {
+            0 => all.clone() + &"RCPT TO:<over@d.test>\r\n".repeat(900),
+            _ => "RCPT TO:<no@d.test>\r\nRCPT TO:<later@d.test>\r\nRCPT TO:<c@d.test>\r\n".to_owned(),
+        };
+        let content = match transaction % 3 {
+            0 => "DATA\r\nhello\r\n.\r\n".to_owned(),
+            1 => "BDAT 7 LAST\r\nhello\r\n".to_owned(),
+            _ => format!("{}BDAT 0 LAST\r\n", format!("BDAT 64\r\n{}\r\n", "x".repeat(62)).repeat(20)),
+        };
+        player.feed(format!("NOOP\r\nMAIL FROM:<a@b.test>\r\n{to}{content}").as_bytes());
+        let codes = player.codes();
+        assert!(!player.closed && player.messages.drain(..).count() == 1, "{transaction}: {codes:?}");
+    }
 }
 
 #[test]

@@ -79,6 +79,9 @@ pub(super) struct LoginRecord<'a> {
     #[serde(flatten)]
     pub(super) client: ClientMembers<'a>,
     pub(super) accepted: bool,
+    /// Why the password was not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
 }
 
 impl OutputRecord for LoginRecord<'_> {

@@ -1,17 +1,23 @@
 //! Who may log in to ftpserve and what they may do there; and the log.
 
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
+
+use tokio::task::block_in_place;
 
 use super::record::{
     ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
     ServedTransferRecord, SessionRecord, TreeChangeRecord,
 };
 use crate::cli::clock;
+use crate::cli::login_gate::{LoginGate, TOO_MANY};
 use crate::cli::output::{FormLog, Output, SessionSpan};
 use crate::cli::users::{User, UserFlag, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
-use crate::ftp::session::{Rights, StoreRefusal};
+use crate::ftp::session::{Rights, StoreRefusal, is_anonymous};
 use crate::ftp::store::FtpStore;
+use crate::net::BoxFuture;
+use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
 
 /// The logins: the user file, anonymous, or both.
@@ -19,28 +25,40 @@ pub(super) struct Logins {
     /// The tree with the rights of the command line.
     pub(super) store: FtpStore,
     pub(super) users: Option<Reloaded<Users>>,
+    pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
     pub(super) xferlog: Option<FormLog>,
     pub(super) out: Output,
 }
 
 impl FtpService for Logins {
-    fn login(&self, user: &str, password: &str) -> Option<FtpStore> {
-        if self.anonymous && matches!(user, "anonymous" | "ftp") {
-            // Beside named users, anonymous never writes.
-            let rights = if self.users.is_some() { Rights::READ_ONLY } else { self.store.rights() };
-            return self.store.login(None, rights).ok();
-        }
-        let user = self.users.as_ref()?.now().verify(user, password)?;
-        let rights = rights_of(&user, self.store.rights());
-        match self.store.login(user.home.as_deref(), rights) {
-            Ok(store) => Some(store),
-            Err(refusal) => {
-                let home = user.home.unwrap_or_default();
-                self.out.warn(&format!("{}: home {home}: {}", user.name, refusal.reply().text()));
-                None
+    fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+        Box::pin(async move {
+            let (user, rights) = match &self.users {
+                // Beside named users, anonymous never writes.
+                users if self.anonymous && is_anonymous(name.as_bytes()) => {
+                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights() })
+                }
+                None => return LoginVerdict::Wrong,
+                Some(users) => match self.gate.check(&users.now(), Some(peer), name, password).await {
+                    LoginVerdict::Right(user) => {
+                        let rights = rights_of(&user, self.store.rights());
+                        (Some(user), rights)
+                    }
+                    LoginVerdict::Wrong => return LoginVerdict::Wrong,
+                    LoginVerdict::TooMany => return LoginVerdict::TooMany,
+                },
+            };
+            let home = user.as_ref().and_then(|user| user.home.as_deref());
+            match block_in_place(|| self.store.login(home, rights)) {
+                Ok(store) => LoginVerdict::Right(store),
+                Err(refusal) => {
+                    let (name, home) = (user.as_ref().map_or(name, |user| &user.name), home.unwrap_or_default());
+                    self.out.warn(&format!("{name}: home {home}: {}", refusal.reply().text()));
+                    LoginVerdict::Wrong
+                }
             }
-        }
+        })
     }
 
     fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>) {
@@ -51,7 +69,10 @@ impl FtpService for Logins {
                 self.out.note(&format!("{peer}: connected, session {}", who.session));
                 Ok(())
             }
-            Happening::Login { accepted } => self.out.emit(&LoginRecord { client, accepted: *accepted }),
+            Happening::Login { accepted, unseen } => {
+                let reason = unseen.then_some(TOO_MANY);
+                self.out.emit(&LoginRecord { client, accepted: *accepted, reason })
+            }
             Happening::Transfer(finished) => {
                 if let Some((log, line)) = self.xferlog.as_ref().zip(xferlog_line(who, finished)) {
                     log.line(&self.out, &line);

@@ -14,7 +14,9 @@ use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
+use crate::net::admission::ClientPlace;
 use crate::net::listen::Shutdown;
+use crate::net::login::LoginVerdict;
 use crate::net::stream::Stream;
 use crate::smtp::address::ReversePath;
 use crate::smtp::command::CommandSyntax;
@@ -83,7 +85,8 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     });
     crate::cli::block_on(async {
         let stream = Stream::Unix(tokio::net::UnixStream::from_std(ours).map_err(problem)?);
-        Ok(server::serve(stream, None, &options, &service, &Shutdown::manual(), &mut Default::default()).await?)
+        let (place, shutdown) = (ClientPlace::unlimited(), Shutdown::manual());
+        Ok(server::serve(stream, None, &options, &service, &place, &shutdown, &mut Default::default()).await?)
     })?;
     let copied = replies.join().map_err(|_| Fault::new(Kind::Internal, "the thread of the replies failed"))?;
     copied.map_err(|error| Fault::local("stdout", &error))?;
@@ -135,8 +138,8 @@ impl SmtpService for SubmissionService<'_> {
         Box::pin(async { SmtpReply::status(250, 1, 5, "recipient ok") })
     }
 
-    fn login<'a>(&'a self, _: &'a SmtpPeer, _: &'a str, _: &'a str) -> BoxFuture<'a, bool> {
-        Box::pin(async { false })
+    fn login<'a>(&'a self, _: &'a SmtpPeer, _: &'a str, _: &'a str) -> BoxFuture<'a, LoginVerdict<()>> {
+        Box::pin(async { LoginVerdict::Wrong })
     }
 
     fn begin(&self, _: &SmtpPeer, _: &Envelope, (): &mut ()) -> std::io::Result<BlobWriter> {

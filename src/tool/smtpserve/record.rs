@@ -31,7 +31,7 @@ pub(super) struct MessageTaken<'a> {
 /// Something that was refused.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused<'a> {
-    /// `sender`, `recipient`, `message` or `login`.
+    /// `sender`, `recipient` or `message`.
     pub(super) what: &'static str,
     #[serde(flatten)]
     pub(super) client: ClientRecord<'a>,
@@ -76,14 +76,6 @@ impl ClientRecord<'_> {
     fn text(&self, line: &mut TextLine) {
         line.field(self.user.unwrap_or("-")).field(self.ip.as_deref().unwrap_or("-"));
     }
-}
-
-/// A login that was taken.
-#[derive(Debug, Serialize)]
-pub(super) struct SmtpLoginRecord<'a> {
-    #[serde(flatten)]
-    pub(super) client: ClientRecord<'a>,
-    pub(super) accepted: bool,
 }
 
 /// A session at its end.
@@ -147,15 +139,40 @@ impl OutputRecord for MessageTaken<'_> {
     }
 }
 
+/// A login, good or not.
+#[derive(Debug, Serialize)]
+pub(super) struct LoginTried<'a> {
+    #[serde(flatten)]
+    pub(super) client: ClientRecord<'a>,
+    pub(super) accepted: bool,
+    /// Why the password was not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+}
+
+impl OutputRecord for LoginTried<'_> {
+    const TYPE: &'static str = "login";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(if self.accepted { "login" } else { "login refused" });
+        self.client.text(line);
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.client.session
+    }
+
+    fn severity(&self) -> Severity {
+        if self.accepted { Severity::Info } else { Severity::Notice }
+    }
+}
+
 impl OutputRecord for Refused<'_> {
     const TYPE: &'static str = "refused";
 
     fn text(&self, line: &mut TextLine) {
         let whom = self.recipient.map(str::to_owned).or(self.sender.map(|sender| format!("<{sender}>")));
-        line.field(if self.what == "login" { "login refused" } else { "refused" });
-        if self.what != "login" {
-            line.field(self.what).field(whom.unwrap_or_else(|| "-".to_owned()));
-        }
+        line.field("refused").field(self.what).field(whom.unwrap_or_else(|| "-".to_owned()));
         self.client.text(line);
         line.field(&self.reply);
     }
@@ -166,19 +183,6 @@ impl OutputRecord for Refused<'_> {
 
     fn severity(&self) -> Severity {
         Severity::Notice
-    }
-}
-
-impl OutputRecord for SmtpLoginRecord<'_> {
-    const TYPE: &'static str = "login";
-
-    fn text(&self, line: &mut TextLine) {
-        line.field("login");
-        self.client.text(line);
-    }
-
-    fn session(&self) -> Option<SessionId> {
-        self.client.session
     }
 }
 

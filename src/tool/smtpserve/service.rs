@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
+use crate::cli::login_gate::{LoginGate, TOO_MANY};
 use crate::cli::output::Output;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
@@ -14,6 +15,7 @@ use crate::mail::trace::count_received;
 use crate::net::BoxFuture;
 use crate::net::cidr::Network;
 use crate::net::counters::Counter;
+use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
 use crate::queue::store::{MAX_INLINE, QueueStore};
 use crate::queue::submit;
@@ -26,7 +28,7 @@ use crate::smtp::transaction::{Envelope, Recipient};
 use super::copies::{self, LocalRecipient};
 use super::mailbox::Mailboxes;
 use super::notice;
-use super::record::{ClientRecord, MessageTaken, Refused, SmtpLoginRecord};
+use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
 
 /// How much of a message for mailboxes is kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
@@ -49,7 +51,7 @@ pub(super) struct MailReceiver {
     pub(super) mailboxes: Option<Arc<Mailboxes>>,
     pub(super) queue: Option<Arc<dyn QueueStore>>,
     pub(super) users: Option<Reloaded<Users>>,
-    pub(super) logins: tokio::sync::Semaphore,
+    pub(super) gate: LoginGate,
     pub(super) out: Output,
 }
 
@@ -114,28 +116,15 @@ impl SmtpService for MailReceiver {
         })
     }
 
-    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool> {
+    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>> {
         Box::pin(async move {
-            let (Some(users), Ok(_permit)) = (self.users.clone(), self.logins.acquire().await) else { return false };
-            let (name, password) = (user.to_owned(), password.to_owned());
-            let check = tokio::task::spawn_blocking(move || users.now().verify(&name, &password).is_some());
-            let right = check.await.unwrap_or(false);
-            if right {
-                let client = ClientRecord { user: Some(user), ..peer.into() };
-                let _ = self.out.emit(&SmtpLoginRecord { client, accepted: true });
-            } else {
-                let client = ClientRecord { user: Some(user), ..peer.into() };
-                self.emit_refused(&Refused {
-                    what: "login",
-                    client,
-                    sender: None,
-                    recipient: None,
-                    code: 535,
-                    enhanced: Some("5.7.8".to_owned()),
-                    reply: "535 5.7.8 user name or password is wrong".to_owned(),
-                });
-            }
-            right
+            let Some(users) = &self.users else { return LoginVerdict::Wrong };
+            let ip = peer.address.map(|address| address.ip());
+            let verdict = self.gate.check(&users.now(), ip, user, password).await.map(drop);
+            let client = ClientRecord { user: Some(user), ..peer.into() };
+            let reason = (verdict == LoginVerdict::TooMany).then_some(TOO_MANY);
+            let _ = self.out.emit(&LoginTried { client, accepted: verdict == LoginVerdict::Right(()), reason });
+            verdict
         })
     }
 

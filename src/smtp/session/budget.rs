@@ -1,0 +1,80 @@
+//! How much a client may ask for before a message is taken: the one place where commands are counted.
+
+use crate::smtp::command::{SmtpCommand, SmtpCommandError};
+use crate::smtp::envelope::Envelope;
+
+/// The most refused commands since the last message that was taken (or since the start).
+pub const MAX_ERRORS: usize = 50;
+
+/// The most failed logins in one connection.
+pub const MAX_FAILED_LOGINS: usize = 3;
+
+/// The most commands since the last message that was taken (or since the start). Every command counts, whatever the reply,
+/// but a recipient that is taken and a chunk of [`MIN_CHUNK`] bytes; a client that sends mail is never near it.
+pub const MAX_IDLE_COMMANDS: usize = 200;
+
+/// Recipients over the limit that are refused without counting: a client may send as many ahead (RFC 5321, section
+/// 4.5.3.1.10; Postfix: smtpd_recipient_overshoot_limit).
+pub const MAX_OVERSHOOT: usize = 1000;
+
+/// A smaller chunk of BDAT counts as a command for nothing, in bytes.
+pub const MIN_CHUNK: u64 = 64;
+
+/// What was used up since the last message that was taken.
+#[derive(Debug, Default)]
+pub(super) struct CommandBudget {
+    errors: usize,
+    idle_commands: usize,
+    overshoot: usize,
+    failed_logins: usize,
+    /// Messages that were taken, and logins.
+    progress: u64,
+}
+
+impl CommandBudget {
+    /// Counts a command; false if there were too many.
+    pub(super) fn command(
+        &mut self,
+        command: &Result<SmtpCommand, SmtpCommandError>,
+        envelope: Option<&Envelope>,
+        max_recipients: usize,
+    ) -> bool {
+        let full = envelope.is_some_and(|envelope| envelope.recipients.len() >= max_recipients);
+        match command {
+            Ok(SmtpCommand::Quit) => return true,
+            Ok(SmtpCommand::Bdat { size, .. }) if *size >= MIN_CHUNK && envelope.is_some() => {}
+            Ok(SmtpCommand::Rcpt(_)) if full && self.overshoot < MAX_OVERSHOOT => self.overshoot += 1,
+            _ => self.idle_commands += 1,
+        }
+        self.idle_commands <= MAX_IDLE_COMMANDS
+    }
+
+    /// The command was refused for good; false if there were too many.
+    pub(super) fn error(&mut self) -> bool {
+        self.errors += 1;
+        self.errors < MAX_ERRORS
+    }
+
+    /// False if there were too many failed logins.
+    pub(super) fn failed_login(&mut self) -> bool {
+        self.failed_logins += 1;
+        self.failed_logins < MAX_FAILED_LOGINS
+    }
+
+    pub(super) fn logged_in(&mut self) {
+        self.progress += 1;
+    }
+
+    /// The last command was for something.
+    pub(super) fn recipient_taken(&mut self) {
+        self.idle_commands = self.idle_commands.saturating_sub(1);
+    }
+
+    pub(super) fn message_taken(&mut self) {
+        *self = CommandBudget { failed_logins: self.failed_logins, progress: self.progress + 1, ..Default::default() };
+    }
+
+    pub(super) fn progress(&self) -> u64 {
+        self.progress
+    }
+}

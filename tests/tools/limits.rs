@@ -1,0 +1,240 @@
+//! What clients can take from others: places, time and patience, at all three servers.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Run, Server, connect, server, temp_dir};
+
+/// Slow clients, each with an address of its own.
+const SLOW: usize = 2000;
+/// What an honest client waits at most for a whole dialogue, on a machine that has much else to do. A silent client holds a
+/// place for 10 seconds (DNS) to minutes.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// A question for the addresses of `a.z.test`, behind its length.
+const QUESTION: &[u8] = b"\0\x1a\0\x01\0\0\0\x01\0\0\0\0\0\0\x01a\x01z\x04test\0\0\x01\0\x01";
+
+const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
+
+/// The server in a directory that has what it serves.
+fn serving(name: &str, dir: &Path) -> Run {
+    let zone = "$ORIGIN z.test.\n$TTL 5\n@ SOA a b 1 2 3 4 5\n@ NS a\na A 192.0.2.1\n";
+    std::fs::write(dir.join("z"), zone).unwrap();
+    std::fs::create_dir_all(dir.join("mail/bob/cur")).unwrap();
+    let run = server(name).dir(dir);
+    match name {
+        "ftpserve" => run.arg("mail"),
+        "smtpserve" => run.args(["--domain", "a.test", "--mailboxes", "mail"]),
+        _ => run.arg("z"),
+    }
+}
+
+/// A whole dialogue, each line in its turn; the last word is "done", or what the server said instead.
+fn dialogue(name: &str, mut stream: BufReader<TcpStream>) -> String {
+    if name == "dnsserve" {
+        let mut answer = [0; 28];
+        let answered = stream.get_mut().write_all(QUESTION).and_then(|()| stream.read_exact(&mut answer));
+        return answered.map_or_else(|error| error.to_string(), |()| "done".to_owned());
+    }
+    let lines: &[(&str, &str)] = match name {
+        "ftpserve" => &[("USER anonymous", "331"), ("PASS x", "230"), ("CWD bob", "250")],
+        _ => &[
+            ("EHLO c.test", "250"),
+            ("MAIL FROM:<>", "250"),
+            ("RCPT TO:<bob@a.test>", "250"),
+            ("DATA", "354"),
+            ("Subject: x\r\n\r\nx\r\n.", "250"),
+        ],
+    };
+    for (line, code) in [("", "220")].iter().chain(lines) {
+        if !line.is_empty() && write!(stream.get_mut(), "{line}\r\n").is_err() {
+            return format!("gone at {line}");
+        }
+        let reply = loop {
+            let mut reply = String::new();
+            match stream.read_line(&mut reply) {
+                Ok(0) | Err(_) => return format!("gone at {line}"),
+                Ok(_) if reply.as_bytes().get(3) == Some(&b' ') => break reply,
+                Ok(_) => {}
+            }
+        };
+        if !reply.starts_with(code) {
+            return reply;
+        }
+    }
+    "done".to_owned()
+}
+
+fn honest(name: &str, to: SocketAddr) {
+    let begun = Instant::now();
+    let said = dialogue(name, connect([127, 0, 0, 1], to));
+    assert!(said == "done" && begun.elapsed() < PATIENCE, "{name}: {said} after {:?}", begun.elapsed());
+}
+
+/// The descriptors that this process may have, which has those of many clients.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+fn slow_address(number: usize) -> [u8; 4] {
+    [127, 1 + (number / 62_500) as u8, (number / 250 % 250) as u8, 1 + (number % 250) as u8]
+}
+
+#[test]
+fn thousands_of_slow_clients_keep_nobody_out() {
+    raise_descriptor_limit();
+    for name in SERVERS {
+        let dir = temp_dir();
+        let server = serving(name, dir.path()).start();
+        let said: &[&[u8]] = match name {
+            "ftpserve" => &[b"", b"NO", b"NOOP\r\nUSER anonymous\r\n", b"USER anonymous\r\nPASS x\r\n"],
+            "smtpserve" => &[b"", b"EH", b"EHLO c\r\nNOOP\r\n", b"EHLO c\r\nMAIL FROM:<>\r\n"],
+            _ => &[b"", b"\0", QUESTION, b"\0\x1d\0"],
+        };
+        let clients: Vec<_> = (0..SLOW)
+            .map(|number| {
+                let mut client = connect(slow_address(number), server.addr);
+                // Who has lost his place already hears of it there.
+                let _ = client.get_mut().write_all(said[number % said.len()]);
+                client
+            })
+            .collect();
+        honest(name, server.addr);
+        // And while more of them come.
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut held = std::collections::VecDeque::new();
+                for number in SLOW.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    held.push_back(connect(slow_address(number), server.addr));
+                    held.drain(..held.len().saturating_sub(1000));
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+            let results = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                (0..5).for_each(|_| honest(name, server.addr));
+            }));
+            stop.store(true, Ordering::Relaxed);
+            results.unwrap();
+        });
+        drop(clients);
+    }
+}
+
+/// Each of them has a thread of its own.
+#[test]
+fn stalled_downloads_keep_nobody_out() {
+    raise_descriptor_limit();
+    let dir = temp_dir();
+    let server = serving("ftpserve", dir.path()).args(["--max-clients", "1000"]).start();
+    std::fs::File::create(dir.path().join("mail/big")).unwrap().set_len(64 << 20).unwrap();
+    let held: Vec<_> = (0..560)
+        .map(|number| {
+            let mut client = connect(slow_address(number), server.addr);
+            client.get_mut().write_all(b"USER ftp\r\nPASS x\r\nTYPE I\r\nEPSV\r\n").unwrap();
+            let mut line = String::new();
+            while !line.starts_with("229 ") {
+                line.clear();
+                assert!(client.read_line(&mut line).unwrap() > 0);
+            }
+            let port = line.split('|').nth(3).unwrap().parse().unwrap();
+            let data = connect(slow_address(number), SocketAddr::new(server.addr.ip(), port));
+            client.get_mut().write_all(b"RETR big\r\n").unwrap();
+            (client, data)
+        })
+        .collect();
+    honest("ftpserve", server.addr);
+    drop(held);
+}
+
+/// What the server has used of a processor so far.
+fn cpu_time(server: &Server) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn few_descriptors_are_few_places() {
+    for name in SERVERS {
+        let dir = temp_dir();
+        let server = serving(name, dir.path()).shell("ulimit -n 64").start();
+        server.stderr.wait_for("64 descriptors (ulimit -n) are enough for ");
+        let held: Vec<_> = (0..200).map(|number| connect(slow_address(number), server.addr)).collect();
+        honest(name, server.addr);
+        let before = cpu_time(&server);
+        std::thread::sleep(Duration::from_millis(500));
+        let used = cpu_time(&server) - before;
+        assert!(used < Duration::from_millis(250), "{name} has nothing to do: {used:?}");
+        drop(held);
+    }
+}
+
+#[test]
+fn an_address_connects_only_so_often() {
+    for (name, word) in [("ftpserve", "421 Your"), ("smtpserve", "421 4.7.0 Your"), ("dnsserve", "")] {
+        let dir = temp_dir();
+        let server = serving(name, dir.path()).args(["--max-rate-per-address", "4"]).start();
+        (0..2).for_each(|_| honest(name, server.addr));
+        let mut said = String::new();
+        connect([127, 0, 0, 1], server.addr).read_to_string(&mut said).unwrap();
+        assert!(said.starts_with(word) && said.is_empty() == word.is_empty(), "{name}: {said}");
+        assert_eq!(dialogue(name, connect([127, 0, 0, 2], server.addr)), "done", "{name}: another address");
+    }
+}
+
+#[test]
+fn who_is_refused_before_tls_hears_no_clear_text() {
+    for name in ["ftpserve", "smtpserve"] {
+        let dir = temp_dir();
+        let args = ["--self-signed", "a.test", "--tls", "implicit", "--max-per-address", "1"];
+        let server = serving(name, dir.path()).args(args).start();
+        let _held = connect([127, 0, 0, 1], server.addr);
+        let mut said = String::new();
+        connect([127, 0, 0, 1], server.addr).read_to_string(&mut said).unwrap();
+        assert_eq!(said, "", "{name}");
+    }
+}
+
+/// What was once taken without end, at the real servers; the sessions' own tests have all commands.
+#[test]
+fn floods_of_commands_end() {
+    let to = "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<bob@a.test>\r\n";
+    for (name, before, flood, count) in [
+        ("smtpserve", "EHLO c\r\n", "NOOP\r\n", 20_000),
+        ("smtpserve", to, "BDAT 0\r\n", 20_000),
+        ("smtpserve", to, "RCPT TO:<bob@a.test>\r\n", 20_000),
+        ("smtpserve", "EHLO c\r\n", "MAIL FROM:<>\r\nRSET\r\n", 20_000),
+        ("ftpserve", "", "NOOP\r\n", 20_000),
+        ("ftpserve", "USER anonymous\r\nPASS x\r\n", "PWD\r\n", 20_000),
+        ("ftpserve", "USER anonymous\r\nPASS x\r\n", "EPSV\r\n", 20_000),
+        ("dnsserve", "", "\0\x0c\0\x01\0\0\0\0\0\0\0\0\0\0", 120_000),
+    ] {
+        let dir = temp_dir();
+        let server = serving(name, dir.path()).start();
+        let mut client = connect([127, 0, 0, 1], server.addr);
+        let mut writer = client.get_ref().try_clone().unwrap();
+        let sending = std::thread::spawn(move || {
+            let all = [before.as_bytes(), flood.repeat(count).as_bytes()].concat();
+            // The server ends it before all is sent.
+            let _ = writer.write_all(&all);
+        });
+        let mut said = Vec::new();
+        let _ = client.read_to_end(&mut said);
+        sending.join().unwrap();
+        let last = String::from_utf8_lossy(&said[said.len().saturating_sub(100)..]).into_owned();
+        match name {
+            "dnsserve" => assert!(said.len() <= 100_000 * 14, "{} bytes", said.len()),
+            _ => assert!(said.len() < 200_000 && last.contains("421 "), "{flood:?}: {} bytes, {last}", said.len()),
+        }
+        honest(name, server.addr);
+    }
+}
