@@ -19,6 +19,7 @@ complete -c dnsq -l ndots -d 'With --search: names with this many dots are tried
 complete -c dnsq -l resolv-conf -d 'Read servers and search list from FILE instead of /etc/resolv.conf' -r -F
 complete -c dnsq -l hosts -d 'With --search: read FILE instead of /etc/hosts' -r -F
 complete -c dnsq -s b -l bind -d 'Ask from this local address (and port)' -r
+complete -c dnsq -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none. It carries TCP, TLS and HTTPS' -r
 complete -c dnsq -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c dnsq -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c dnsq -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
@@ -27,7 +28,7 @@ complete -c dnsq -l pin -d 'Take servers with this public key only (SHA-256 of t
 complete -c dnsq -l hints -d 'Begin the trace at the servers of FILE, a root hints file' -r -F
 complete -c dnsq -l anchor -d 'Trust the anchors in FILE instead of the root\'s: DS or DNSKEY records, BIND\'s or unbound\'s file, root-anchors.xml' -r -F
 complete -c dnsq -l at -d 'Check as of TIME: RFC 3339, a date, YYYYMMDDHHMMSS, or seconds since 1970' -r
-complete -c dnsq -s f -l file -d 'Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated' -r
+complete -c dnsq -s f -l file -d 'Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated' -r -F
 complete -c dnsq -l servers -d 'Ask the servers in FILE, one a line' -r -F
 complete -c dnsq -l rate -d 'Send at most N queries a second' -r
 complete -c dnsq -l concurrency -d 'Have at most N questions in flight [default: 1000 for each server]' -r
@@ -39,6 +40,7 @@ complete -c dnsq -l report -d 'Append records as JSON Lines to FILE (made for it
 complete -c dnsq -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c dnsq -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c dnsq -l short -d 'Print the data alone, one datum a line'
 complete -c dnsq -l json-rfc8427 -d 'Print JSON as RFC 8427 has it'
 complete -c dnsq -l idn -d 'Print international names in their own letters'
@@ -69,5 +71,6 @@ complete -c dnsq -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c dnsq -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c dnsq -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c dnsq -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c dnsq -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dnsq -s V -l version -d 'Print version'

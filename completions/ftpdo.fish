@@ -15,7 +15,7 @@ complete -c ftpdo -l account -l ftp-account -d 'The account that a server asks f
 complete -c ftpdo -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpdo -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpdo -l user -d 'Log in as NAME' -r
-complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c ftpdo -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c ftpdo -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c ftpdo -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r
@@ -35,6 +35,7 @@ complete -c ftpdo -l report -d 'Append records as JSON Lines to FILE (made for i
 complete -c ftpdo -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpdo -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c ftpdo -s p -l parents -d 'mkdir: parents too, and no error for what is there already'
 complete -c ftpdo -s r -l recursive -d 'rm: directories with all that is in them'
 complete -c ftpdo -s f -l force -d 'rm: no error for what is not there'
@@ -56,5 +57,6 @@ complete -c ftpdo -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpdo -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpdo -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpdo -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpdo -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpdo -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ftpdo -s V -l version -d 'Print version'

@@ -24,7 +24,7 @@ complete -c ftpget -l account -l ftp-account -d 'The account that a server asks 
 complete -c ftpget -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpget -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpget -l user -d 'Log in as NAME' -r
-complete -c ftpget -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpget -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c ftpget -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c ftpget -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c ftpget -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r
@@ -46,6 +46,7 @@ complete -c ftpget -l report -d 'Append records as JSON Lines to FILE (made for 
 complete -c ftpget -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpget -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c ftpget -s g -l no-glob -l globoff -d 'Take `* ? [ {` in URLs as they are'
 complete -c ftpget -s r -l recursive -d 'Fetch whole trees; files that have the same size and time already are left alone'
 complete -c ftpget -s n -l dry-run -d 'Only say what would be fetched, deleted, moved'
@@ -75,6 +76,7 @@ complete -c ftpget -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpget -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpget -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpget -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
+complete -c ftpget -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpget -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpget -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ftpget -s V -l version -d 'Print version'

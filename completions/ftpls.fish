@@ -20,7 +20,7 @@ complete -c ftpls -l account -l ftp-account -d 'The account that a server asks f
 complete -c ftpls -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpls -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpls -l user -d 'Log in as NAME' -r
-complete -c ftpls -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpls -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c ftpls -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c ftpls -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c ftpls -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r
@@ -40,6 +40,7 @@ complete -c ftpls -l report -d 'Append records as JSON Lines to FILE (made for i
 complete -c ftpls -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpls -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c ftpls -s l -l long -d 'Type, mode, owner, group, size, time and name, with TABs between them'
 complete -c ftpls -s R -l recursive -d 'Go down into directories'
 complete -c ftpls -l du -d 'Print what the files below each directory take together, in bytes'
@@ -62,5 +63,6 @@ complete -c ftpls -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpls -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpls -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpls -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ftpls -s V -l version -d 'Print version'

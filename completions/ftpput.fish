@@ -18,7 +18,7 @@ complete -c ftpput -l account -l ftp-account -d 'The account that a server asks 
 complete -c ftpput -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpput -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpput -l user -d 'Log in as NAME' -r
-complete -c ftpput -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpput -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c ftpput -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c ftpput -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c ftpput -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r
@@ -40,6 +40,7 @@ complete -c ftpput -l report -d 'Append records as JSON Lines to FILE (made for 
 complete -c ftpput -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpput -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c ftpput -s r -l recursive -d 'Store the contents of directories below the URL; files that have the same size and time there are left alone'
 complete -c ftpput -s n -l dry-run -d 'Only say what would be stored and deleted'
 complete -c ftpput -l in-place -d 'Write under the final name at once, without a temporary one'
@@ -69,5 +70,6 @@ complete -c ftpput -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpput -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpput -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpput -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpput -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpput -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ftpput -s V -l version -d 'Print version'

@@ -25,10 +25,12 @@ complete -c ftpserve -l log -d 'Append the log, one line of text per event, to F
 complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
 complete -c ftpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c ftpserve -l reload-every -d 'Look so often whether the files of the certificate have changed; 0: only HUP reads them again' -r
+complete -c ftpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpserve -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c ftpserve -l write -d 'Let clients upload, delete, rename and make directories'
 complete -c ftpserve -l upload-only -d 'As --write, but nothing can be downloaded'
 complete -c ftpserve -l drop-box -d 'New files go in; nothing is listed, downloaded or overwritten'
@@ -42,9 +44,12 @@ complete -c ftpserve -l keep-partial -d 'Keep what came of an upload that broke 
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off'
 complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
 complete -c ftpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
+complete -c ftpserve -l i-know -d 'Let --run-as name root'
+complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpserve -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpserve -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ftpserve -s V -l version -d 'Print version'

@@ -23,7 +23,7 @@ _mailq__edit() {
 
     case "${cmd}" in
         mailq__edit)
-            opts="-n -q -v -0 -h -V --sender --recipient --domain --state --reason --older-than --newer-than --to --message --header --body --helo --bounce-to --dry-run --queue-dir --json --report --quiet --verbose --null --color --help --version hold release retry rm bounce show readdress reroute"
+            opts="-n -q -v -0 -h -V --sender --recipient --domain --state --reason --older-than --newer-than --to --message --header --body --helo --bounce-to --dry-run --queue-dir --json --report --quiet --verbose --null --color --config --show-config --help --version hold release retry rm bounce show readdress reroute"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -79,6 +79,10 @@ _mailq__edit() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

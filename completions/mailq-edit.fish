@@ -13,6 +13,7 @@ complete -c mailq-edit -l report -d 'Append records as JSON Lines to FILE (made 
 complete -c mailq-edit -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c mailq-edit -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c mailq-edit -l message -d 'With `show`: print the message itself, exactly as it is queued'
 complete -c mailq-edit -l header -d 'With `show`: print the message\'s header'
 complete -c mailq-edit -l body -d 'With `show`: print the message\'s body'
@@ -21,5 +22,6 @@ complete -c mailq-edit -l json -d 'Print JSON Lines: one object a record'
 complete -c mailq-edit -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c mailq-edit -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailq-edit -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c mailq-edit -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c mailq-edit -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mailq-edit -s V -l version -d 'Print version'

@@ -23,7 +23,7 @@ _mailq__ls() {
 
     case "${cmd}" in
         mailq__ls)
-            opts="-c -s -q -v -0 -h -V --count --summary --system-queue --postfix --sender --recipient --domain --state --reason --older-than --newer-than --queue-dir --json --report --quiet --verbose --null --color --help --version"
+            opts="-c -s -q -v -0 -h -V --count --summary --system-queue --postfix --sender --recipient --domain --state --reason --older-than --newer-than --queue-dir --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -67,6 +67,10 @@ _mailq__ls() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

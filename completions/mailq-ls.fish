@@ -10,6 +10,7 @@ complete -c mailq-ls -l report -d 'Append records as JSON Lines to FILE (made fo
 complete -c mailq-ls -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c mailq-ls -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c mailq-ls -s c -l count -d 'Print how many messages, recipients and bytes there are, instead of a list'
 complete -c mailq-ls -s s -l summary -d 'Print how many recipients of which age there are for each domain, instead of a list'
 complete -c mailq-ls -l system-queue -d 'The queue of the machine, or what the calling user submitted to it if he may not open it'
@@ -18,5 +19,6 @@ complete -c mailq-ls -l json -d 'Print JSON Lines: one object a record'
 complete -c mailq-ls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c mailq-ls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailq-ls -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c mailq-ls -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c mailq-ls -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mailq-ls -s V -l version -d 'Print version'

@@ -34,7 +34,7 @@ complete -c mailq-run -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c mailq-run -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
 complete -c mailq-run -l tls-name -d 'Ask for this name and check the certificate against it' -r
 complete -c mailq-run -l user -d 'Log in as NAME' -r
-complete -c mailq-run -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c mailq-run -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c mailq-run -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c mailq-run -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c mailq-run -l log -d 'Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again' -r -F
@@ -43,6 +43,7 @@ complete -c mailq-run -l report -d 'Append records as JSON Lines to FILE (made f
 complete -c mailq-run -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c mailq-run -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c mailq-run -l watch -d 'Stay: deliver as soon as something is queued or falls due'
 complete -c mailq-run -l flush -d 'Try everything now, due or not; a selection does the same for what it selects'
 complete -c mailq-run -l strict -d 'Exit with 75 if anything was deferred'
@@ -54,5 +55,6 @@ complete -c mailq-run -l json -d 'Print JSON Lines: one object a record'
 complete -c mailq-run -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c mailq-run -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailq-run -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c mailq-run -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c mailq-run -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mailq-run -s V -l version -d 'Print version'

@@ -23,7 +23,7 @@ _mailread() {
 
     case "${cmd}" in
         mailread)
-            opts="-m -u -H -o -a -n -q -v -0 -h -V --mailbox --unread --from --to --subject --headers --raw --no-reflow --output-dir --part --all --me --add --remove --dry-run --json --report --quiet --verbose --null --color --help --version list show extract reply flag"
+            opts="-m -u -H -o -a -n -q -v -0 -h -V --mailbox --unread --from --to --subject --headers --raw --no-reflow --output-dir --part --all --me --add --remove --dry-run --json --report --quiet --verbose --null --color --config --show-config --help --version list show extract reply flag"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -79,6 +79,10 @@ _mailread() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

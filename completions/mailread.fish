@@ -11,6 +11,7 @@ complete -c mailread -l report -d 'Append records as JSON Lines to FILE (made fo
 complete -c mailread -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c mailread -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c mailread -s u -l unread -d 'Only messages that nobody has read'
 complete -c mailread -s H -l headers -d 'show: all header fields'
 complete -c mailread -l raw -d 'show: the message exactly as it is stored; several as an mbox'
@@ -21,5 +22,6 @@ complete -c mailread -l json -d 'Print JSON Lines: one object a record'
 complete -c mailread -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c mailread -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailread -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c mailread -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c mailread -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mailread -s V -l version -d 'Print version'

@@ -60,13 +60,14 @@ complete -c smtpsend -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c smtpsend -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
 complete -c smtpsend -l tls-name -d 'Ask for this name and check the certificate against it' -r
 complete -c smtpsend -l user -d 'Log in as NAME' -r
-complete -c smtpsend -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c smtpsend -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c smtpsend -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c smtpsend -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c smtpsend -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c smtpsend -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c smtpsend -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c smtpsend -l edit -d 'Write recipients, subject and text in $VISUAL or $EDITOR; without a change nothing is sent'
 complete -c smtpsend -s t -d 'Take the recipients from the header; Bcc is removed'
 complete -c smtpsend -s i -d 'A line with a lone dot does not end the message (it never does; for those used to sendmail)'
@@ -87,5 +88,6 @@ complete -c smtpsend -l json -d 'Print JSON Lines: one object a record'
 complete -c smtpsend -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c smtpsend -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c smtpsend -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c smtpsend -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c smtpsend -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c smtpsend -s V -l version -d 'Print version'
