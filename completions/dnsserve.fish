@@ -17,6 +17,7 @@ complete -c dnsserve -l log -d 'Append the log, one line of text per event, to F
 complete -c dnsserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
 complete -c dnsserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c dnsserve -l reload-every -d 'Look so often whether the files of the certificate have changed; 0: only HUP reads them again' -r
+complete -c dnsserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c dnsserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c dnsserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
@@ -28,6 +29,8 @@ complete -c dnsserve -l no-include -d 'Refuse $INCLUDE, for zone files of strang
 complete -c dnsserve -l i-know -d 'Let --run-as name root'
 complete -c dnsserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c dnsserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
+complete -c dnsserve -l i-know -d 'Let --run-as name root'
+complete -c dnsserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c dnsserve -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c dnsserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

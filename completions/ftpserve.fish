@@ -27,6 +27,7 @@ complete -c ftpserve -l log -d 'Append the log, one line of text per event, to F
 complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
 complete -c ftpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c ftpserve -l reload-every -d 'Look so often whether the files of the certificate have changed; 0: only HUP reads them again' -r
+complete -c ftpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
@@ -47,6 +48,8 @@ complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its 
 complete -c ftpserve -l i-know -d 'Let --run-as name root'
 complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c ftpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
+complete -c ftpserve -l i-know -d 'Let --run-as name root'
+complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

@@ -29,6 +29,7 @@ complete -c smtpserve -l log -d 'Append the log, one line of text per event, to 
 complete -c smtpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
 complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c smtpserve -l reload-every -d 'Look so often whether the files of the certificate have changed; 0: only HUP reads them again' -r
+complete -c smtpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c smtpserve -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c smtpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c smtpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
@@ -43,6 +44,8 @@ complete -c smtpserve -l hash-password -d 'Read a password from stdin, print its
 complete -c smtpserve -l i-know -d 'Let --run-as name root'
 complete -c smtpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c smtpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
+complete -c smtpserve -l i-know -d 'Let --run-as name root'
+complete -c smtpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c smtpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c smtpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
