@@ -692,16 +692,6 @@ pub(crate) fn rounds(short: usize, cost: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// A client with one of loopback's addresses.
-pub(crate) fn connect(from: [u8; 4], to: SocketAddr) -> BufReader<TcpStream> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of loopback");
-    socket.connect(&to.into()).expect("a connection");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(LIMIT)).expect("a read limit");
-    BufReader::new(stream)
-}
-
 /// A temporary directory in memory, if the system has one: what dies in these tests are processes, and a sync that the
 /// disk waits for would only cost time.
 pub(crate) fn memory_dir() -> TempDir {
