@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{Server, binary, connect, refusing, rounds, server, temp_dir, tool};
+use crate::harness::{Server, binary, refusing, rounds, server, temp_dir, tool};
+use crate::limits::connect;
 
 /// A client that speaks line by line.
 struct Client {

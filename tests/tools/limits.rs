@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, Server, connect, server, temp_dir};
+use crate::harness::{LIMIT, Run, Server, server, temp_dir};
 
 /// Slow clients, each with an address of its own.
 const SLOW: usize = 2000;
@@ -17,6 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const QUESTION: &[u8] = b"\0\x1a\0\x01\0\0\0\x01\0\0\0\0\0\0\x01a\x01z\x04test\0\0\x01\0\x01";
 
 const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
+
+/// A client with one of loopback's addresses.
+pub(crate) fn connect(from: [u8; 4], to: SocketAddr) -> BufReader<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of loopback");
+    socket.connect(&to.into()).expect("a connection");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(LIMIT)).expect("a read limit");
+    BufReader::new(stream)
+}
 
 /// The server in a directory that has what it serves.
 fn serving(name: &str, dir: &Path) -> Run {

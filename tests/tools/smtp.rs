@@ -170,7 +170,13 @@ fn who_logged_in_may_relay_through_the_queue() {
     listed.exits(0).prints("x@far.test");
     assert!(!listed.text().contains("bob@bob.test"), "{listed}");
     let done = done(&server, "\"type\":\"message\"");
-    assert_eq!(done.records_of("refused")[0]["what"], "login");
+    for (login, accepted) in done.records_of("login").iter().zip([false, true]) {
+        assert_eq!(
+            (&login["user"], &login["ip"], &login["accepted"]),
+            (&"tim".into(), &"127.0.0.1".into(), &accepted.into())
+        );
+    }
+    assert_eq!(done.records_of("login").len(), 2, "{done}");
     assert!(done.records_of("message")[0]["queue_id"].is_string(), "{done}");
 }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::harness::{Server, connect, server, temp_dir, tool};
+use crate::harness::{Server, server, temp_dir, tool};
+use crate::limits::connect;
 
 /// Passwords that are tried at once.
 const TRIES: u8 = 200;
