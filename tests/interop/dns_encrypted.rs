@@ -1,6 +1,8 @@
 //! DNS over TLS and HTTPS: plain questions, many questions, transfers, and who is believed, with real servers.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::dns::{data, example, named, nsd, unbound};
 use crate::dns_peers::{Identity, identity};
@@ -13,6 +15,8 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("unbound", "answers dnsq over TLS and HTTPS", unbound_encrypted),
     trial("nsd", "answers dnsq over TLS, gives its zone over TLS", nsd_encrypted),
     trial("knot", "answers dnsq over TLS and QUIC", knot_encrypted),
+    trial("dnsdist", "answers dnsq over TLS and HTTPS", dnsdist_encrypted),
+    trial("aioquic", "answers dnsq -f over QUIC", aioquic_bulk),
     trial("kdig", "asks over TLS and HTTPS what dnsq asks", kdig_encrypted),
     trial("dnsmasq", "answers dnsq: hosts, records, forwarding, EDNS", dnsmasq_answers),
 ];
@@ -44,10 +48,24 @@ fn answers(url: &str, identity: &Identity) {
     run(&["--pin", wrong, "--ca-cert", ca]).exits(77);
     run(&["-q", "--insecure"]).silent_success();
 
-    let many: String = (0..500).map(|number| format!("n{number}.wild.example.test\n")).collect();
-    let bulk =
-        tool("dnsq").arg(format!("@{url}")).args(["-f", "-", "--json", "--ca-cert", ca, "TXT"]).stdin(many).run();
-    assert_eq!(bulk.silent_success().records_of("summary")[0]["answered"], 500, "{url}");
+    bulk(url, identity, "TXT");
+}
+
+/// 20,000 names: each has one record, and all are there.
+fn bulk(url: &str, identity: &Identity, rtype: &str) {
+    const NAMES: usize = 20_000;
+    let ca = identity.ca.to_str().unwrap();
+    let many: String = (0..NAMES).map(|number| format!("n{number}.wild.example.test\n")).collect();
+    let begun = Instant::now();
+    let done =
+        tool("dnsq").arg(format!("@{url}")).args(["-f", "-", "--json", "--ca-cert", ca, rtype]).stdin(many).run();
+    println!("{url}: {NAMES} names in {:.2} s", begun.elapsed().as_secs_f64());
+    let mut names = HashSet::new();
+    for record in done.silent_success().records_of("answer") {
+        assert_eq!(record["status"], "NOERROR", "{url}: {record}");
+        assert!(names.insert(record["question"]["name"].as_str().unwrap().to_owned()), "{url}: twice: {record}");
+    }
+    assert_eq!(names.len(), NAMES, "{url}");
 }
 
 /// The zone over TLS (RFC 9103) is the zone over TCP.
@@ -102,6 +120,37 @@ fn unbound_encrypted(peer: &Peer) -> Verdict {
     answers(&format!("tls://{tls}"), &identity);
     answers(&format!("https://{https}/dns-query"), &identity);
     answers(&format!("https://{https}/dns-query{{?dns}}"), &identity);
+    Verdict::Ok
+}
+
+/// dnsdist in front of dnsserve.
+fn dnsdist_encrypted(peer: &Peer) -> Verdict {
+    let (identity, authority) = (identity(), example());
+    let (plain, tls, https) = (free_address(), free_address(), free_address());
+    let (cert, key) = (identity.ca.display(), identity.key.display());
+    let config = format!(
+        "setLocal('{plain}')\nsetACL('127.0.0.0/8')\nnewServer{{address='127.0.0.1:{}', healthCheckMode='up'}}\n\
+         addTLSLocal('{tls}', '{cert}', '{key}')\naddDOHLocal('{https}', '{cert}', '{key}', '/dns-query')\n",
+        authority.port()
+    );
+    let path = identity.dir.path().join("dnsdist.conf");
+    std::fs::write(&path, config).unwrap();
+    let mut command = peer.command("dnsdist", identity.dir.path());
+    command.args(["--supervised", "--disable-syslog", "-C"]).arg(&path);
+    let _daemon = peer.start(command, plain);
+    answers(&format!("tls://{tls}"), &identity);
+    answers(&format!("https://{https}/dns-query"), &identity);
+    Verdict::Ok
+}
+
+fn aioquic_bulk(peer: &Peer) -> Verdict {
+    let (identity, addr) = (identity(), free_address());
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/doq.py");
+    let mut command = peer.command("python3", identity.dir.path());
+    command.env("PYTHONPATH", peer.root()).arg(script).arg(addr.port().to_string());
+    command.args([&identity.ca, &identity.key]);
+    let _daemon = peer.start(command, addr);
+    bulk(&format!("quic://{addr}"), &identity, "A");
     Verdict::Ok
 }
 

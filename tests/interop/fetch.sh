@@ -1,10 +1,18 @@
 #!/bin/sh
 # fetch.sh ROOT PACKAGE...: downloads Debian packages and those of their libraries and modules that this system lacks, and
 # unpacks them below ROOT. Nothing is installed, no maintainer script runs. ROOT/.complete says that all of it is there.
+# pypi:PACKAGE comes from PyPI, as wheels.
 set -eu
 root=$1
 shift
 [ -e "$root/.complete" ] && exit 0
+case $1 in pypi:*)
+    mkdir -p "$root"
+    python3 -m pip install -q --only-binary :all: --target "$root" "${1#pypi:}" > "$root/pip.log" 2>&1 ||
+        { tail -n 3 "$root/pip.log" >&2; exit 1; }
+    touch "$root/.complete"
+    exit 0 ;;
+esac
 mkdir -p "$root/packages"
 root=$(cd "$root" && pwd)
 cd "$root/packages"

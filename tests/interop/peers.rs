@@ -59,6 +59,9 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("unbound", "unbound", &["unbound", "unbound-anchor"]),
     ("bind9", "named", &["bind9", "bind9-utils"]),
     ("dnsmasq", "dnsmasq", &["dnsmasq-base"]),
+    ("dnsdist", "dnsdist", &["dnsdist"]),
+    // From PyPI: Debian has none.
+    ("aioquic", "../../aioquic/__init__.py", &["pypi:aioquic"]),
     ("python3", "python3", &["python3"]),
     ("s-nail", "s-nail", &["s-nail"]),
     ("groff", "groff", &["groff-base"]),

@@ -232,7 +232,17 @@ pub(crate) fn doh_by_frames(streams: u8, script: fn(usize) -> H2Act) -> SecurePe
             }
             out.clear();
             let mut head = [0; 9];
-            if stream.read_exact(&mut head).await.is_err() {
+            let first = stream.read(&mut head[..1]);
+            match tokio::time::timeout(std::time::Duration::from_millis(100), first).await {
+                Ok(Ok(1)) => {}
+                Ok(_) => return,
+                // No more questions come: what is held has its turn.
+                Err(_) => {
+                    out = held.drain(..).rev().flat_map(|(id, query)| answer(id, &query)).collect();
+                    continue;
+                }
+            }
+            if stream.read_exact(&mut head[1..]).await.is_err() {
                 return;
             }
             let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
@@ -341,19 +351,26 @@ pub(crate) fn doq_that(how: Doq) -> SecurePeer {
 
 /// Serves until it is time to begin anew.
 async fn doq_generation(endpoint: quinn::Endpoint, count: Arc<AtomicUsize>, how: Doq) {
-    let (restart, restarted) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let restart = Arc::new(tokio::sync::Notify::new());
+    // Questions that came, and answers that arrived.
+    let counts: Arc<[AtomicUsize; 2]> = Arc::default();
     let serve = async {
         while let Some(incoming) = endpoint.accept().await {
-            let (count, restart, answered) = (count.clone(), restart.clone(), restarted.clone());
+            let (count, restart, counts) = (count.clone(), restart.clone(), counts.clone());
             tokio::spawn(async move {
                 let Ok(connection) = incoming.await else { return };
                 count.fetch_add(1, Ordering::SeqCst);
                 while let Ok((mut sending, mut receiving)) = connection.accept_bi().await {
-                    let (connection, restart, answered) = (connection.clone(), restart.clone(), answered.clone());
+                    let (connection, restart, counts) = (connection.clone(), restart.clone(), counts.clone());
                     tokio::spawn(async move {
                         let Ok(query) = receiving.read_to_end(65_537).await else { return };
                         assert_eq!(query[..4], [0, query.len() as u8 - 2, 0, 0], "length, and identifier 0");
-                        if answered.fetch_add(1, Ordering::SeqCst) % how.answers.saturating_add(1) == how.answers {
+                        let number = counts[0].fetch_add(1, Ordering::SeqCst);
+                        if number % how.answers.saturating_add(1) == how.answers {
+                            let earlier = number - number / (how.answers + 1);
+                            while counts[1].load(Ordering::SeqCst) < earlier {
+                                tokio::task::yield_now().await;
+                            }
                             match how.then {
                                 DoqEnd::Close(code) => connection.close(code.into(), b"enough"),
                                 DoqEnd::Reset(code) => drop(sending.reset(code.into())),
@@ -367,6 +384,7 @@ async fn doq_generation(endpoint: quinn::Endpoint, count: Arc<AtomicUsize>, how:
                         let _ = sending.write_all(&answer).await;
                         let _ = sending.finish();
                         let _ = sending.stopped().await;
+                        counts[1].fetch_add(1, Ordering::SeqCst);
                     });
                 }
             });

@@ -295,8 +295,7 @@ impl Engine {
         }
         let (tries, last, over_connection, kept) = (held.tries, held.resolver, held.over_connection, held.failure);
         let next = self.resolvers.another(last, now, &mut self.random);
-        // Who has not been asked at all may be the one that is there.
-        let has_tries = tries < self.options.tries || (next != last && self.resolvers.is_untried(next));
+        let has_tries = tries < self.options.tries || self.resolvers.is_better(next, last);
         if !has_tries || self.is_overdue(slot, now) {
             self.ended_in_silence(failure);
             return self.fail(slot, now, walked.filter(|_| kept == failure), sink);

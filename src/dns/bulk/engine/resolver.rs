@@ -302,6 +302,11 @@ impl ResolverState {
         !self.quarantine.holds(now) && self.quarantine.probation == Probation::Over
     }
 
+    /// Nothing says that it is not.
+    fn may_be_there(&self) -> bool {
+        matches!(self.life, SignOfLife::Unknown | SignOfLife::Seen)
+    }
+
     /// A valid response came from it.
     pub(super) fn is_alive(&self) -> bool {
         self.life == SignOfLife::Seen
@@ -341,25 +346,25 @@ impl Resolvers {
         self.0.iter()
     }
 
-    /// Another resolver that serves, at random, one without a sign of life only if there is no other; the same one if there
-    /// is none.
+    /// Another resolver that serves, at random: one that has answered, else one that is untried, else any; the same one if
+    /// there is none.
     pub(super) fn another(&self, last: ResolverId, now: Micros, random: &mut Random) -> ResolverId {
         let count = self.0.len();
         let start = random.below(count.max(1));
         let turn = |step| ResolverId(((start + step) % count) as u16);
         let others = || (0..count).map(turn).filter(|at| *at != last && self[*at].serves(now));
-        let lives = |at: &ResolverId| matches!(self[*at].life, SignOfLife::Unknown | SignOfLife::Seen);
-        others().find(lives).or_else(|| others().next()).unwrap_or(last)
+        let with = |life| others().find(|at| self[*at].life == life);
+        with(SignOfLife::Seen).or_else(|| with(SignOfLife::Unknown)).or_else(|| others().next()).unwrap_or(last)
     }
 
-    /// This one has not been found silent, though it has not answered either.
-    pub(super) fn is_untried(&self, at: ResolverId) -> bool {
-        self[at].life == SignOfLife::Unknown
+    /// The next one may be there, and the last one has never been: what failed there is no measure of the question.
+    pub(super) fn is_better(&self, next: ResolverId, last: ResolverId) -> bool {
+        self[next].may_be_there() && !self[last].may_be_there()
     }
 
     /// None has given a sign of life, though every one was asked.
     pub(super) fn are_silent(&self) -> bool {
-        self.iter().all(|one| matches!(one.life, SignOfLife::Missing | SignOfLife::NoConnection))
+        !self.iter().any(ResolverState::may_be_there)
     }
 
     /// The same, and not for one or two names alone.
