@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub(crate) use crate::scripted::{Conn, Peer, connect, hanging, peer, refusing, saying, udp_peer};
+pub(crate) use crate::scripted::{Conn, Peer, hanging, peer, refusing, saying, udp_peer};
 
 pub(crate) use crate::random::rounds;
 

@@ -136,13 +136,3 @@ pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) 
     });
     addr
 }
-
-/// A client with one of loopback's addresses.
-pub(crate) fn connect(from: [u8; 4], to: SocketAddr) -> BufReader<TcpStream> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of loopback");
-    socket.connect(&to.into()).expect("a connection");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(LIMIT)).expect("a read limit");
-    BufReader::new(stream)
-}
