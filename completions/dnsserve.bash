@@ -23,7 +23,7 @@ _dnsserve() {
 
     case "${cmd}" in
         dnsserve)
-            opts="-k -q -v -0 -h -V --zone --forward --allow-forward --allow-transfer --key-file --check --strict --max-zone-size --max-records --max-generate --no-include --listen --max-clients --max-per-address --address-file --drain --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-k -q -v -0 -h -V --zone --forward --allow-forward --allow-transfer --key-file --check --strict --max-zone-size --max-records --max-generate --no-include --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -86,10 +86,6 @@ _dnsserve() {
                     return 0
                     ;;
                 --drain)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --run-as)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

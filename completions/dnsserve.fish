@@ -12,7 +12,6 @@ complete -c dnsserve -l max-per-address -d 'Serve at most N connections from one
 complete -c dnsserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
 complete -c dnsserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c dnsserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
-complete -c dnsserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c dnsserve -l log -d 'Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again' -r -F
 complete -c dnsserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
 complete -c dnsserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
@@ -26,8 +25,6 @@ complete -c dnsserve -l config -d 'Read options from FILE, one per line, instead
 complete -c dnsserve -l check -d 'Read and check the zone files, say what they hold and what is wrong or odd in them, and end'
 complete -c dnsserve -l strict -d 'Serve no zone, and end --check with 65, if one of the zones has an error or a warning'
 complete -c dnsserve -l no-include -d 'Refuse $INCLUDE, for zone files of strangers'
-complete -c dnsserve -l i-know -d 'Let --run-as name root'
-complete -c dnsserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c dnsserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
 complete -c dnsserve -l i-know -d 'Let --run-as name root'
 complete -c dnsserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'

@@ -22,7 +22,6 @@ complete -c ftpserve -l cert-out -d 'Write the certificate that --self-signed ma
 complete -c ftpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM): nothing is done before TLS has shown one' -r -F
 complete -c ftpserve -l min-rate -d 'Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
-complete -c ftpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c ftpserve -l log -d 'Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again' -r -F
 complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
 complete -c ftpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
@@ -45,8 +44,6 @@ complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is o
 complete -c ftpserve -l keep-partial -d 'Keep what came of an upload that broke off, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off'
 complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
-complete -c ftpserve -l i-know -d 'Let --run-as name root'
-complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c ftpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
 complete -c ftpserve -l i-know -d 'Let --run-as name root'
 complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'

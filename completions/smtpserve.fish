@@ -24,7 +24,6 @@ complete -c smtpserve -l cert-out -d 'Write the certificate that --self-signed m
 complete -c smtpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM): nothing is done before TLS has shown one' -r -F
 complete -c smtpserve -l min-rate -d 'Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c smtpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
-complete -c smtpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c smtpserve -l log -d 'Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again' -r -F
 complete -c smtpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
 complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
@@ -41,8 +40,6 @@ complete -c smtpserve -l lmtp -d 'Speak LMTP (RFC 2033): one answer a recipient'
 complete -c smtpserve -l auth-in-clear -d 'Take passwords without TLS, too'
 complete -c smtpserve -l strict-syntax -d 'Refuse commands that break the grammar of RFC 5321: addresses without <>, with comments or a dot too many, names in EHLO'
 complete -c smtpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
-complete -c smtpserve -l i-know -d 'Let --run-as name root'
-complete -c smtpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c smtpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
 complete -c smtpserve -l i-know -d 'Let --run-as name root'
 complete -c smtpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
