@@ -31,12 +31,8 @@ const BAD_INPUT: &[(&str, &[&str], &str, i32)] = &[
     ("smtpsend", &["--server", "smtp://127.0.0.1:1", "-t", "-f", "a@a.test"], "To: b@b.test\n\na bare\rreturn\n", 65),
     ("smtpsend", &["--server", "smtp://127.0.0.1:1", "-t", "-f", "a@a.test"], "Subject: nobody\n\ntext\n", 64),
     ("smtpsend", &["--server", "smtp://127.0.0.1:1", "--to", "b@b.test", "--body", "nowhere"], "", 66),
-    (
-        "smtpserve",
-        &["--listen", "127.0.0.1:0", "--mailboxes", "nowhere", "--domain", "a.test", "--cert", "nowhere"],
-        "",
-        66,
-    ),
+    ("smtpserve", &["--listen", "127.0.0.1:0", "--mailboxes", "nowhere", "--domain", "a.test"], "", 66),
+    ("smtpserve", &["--domain", "a.test", "--mailboxes", ".", "--cert", "nowhere"], "", 78),
     ("mailread", &["list", "-m", "nowhere"], "", 66),
     ("mailread", &["explode"], "", 64),
     ("mailq-run", &["--queue-dir", "input"], "", 78),
@@ -45,7 +41,7 @@ const BAD_INPUT: &[(&str, &[&str], &str, i32)] = &[
     ("mailq-edit", &["explode", "x"], "", 64),
     ("dnsq", &["a..test"], "", 64),
     ("dnsq", &["@127.0.0.1:1", "a.test", "--qtype-that-is-none"], "", 64),
-    ("dnsserve", &["nowhere"], "", 66),
+    ("dnsserve", &["--listen", "127.0.0.1:0", "nowhere"], "", 66),
     ("dnsserve", &["--listen", "127.0.0.1:0", "input"], "", 65),
     ("dnsserve", &[], "", 64),
 ];
