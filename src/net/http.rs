@@ -144,6 +144,11 @@ impl Http2 {
         Ok(Ok(response))
     }
 
+    /// The server takes no more requests, and still answers some.
+    pub fn is_draining(&self) -> bool {
+        !self.driver.is_finished() && self.ended.load(Ordering::Relaxed)
+    }
+
     /// True while further requests may be sent.
     pub fn is_open(&self) -> bool {
         !self.driver.is_finished() && !self.ended.load(Ordering::Relaxed)

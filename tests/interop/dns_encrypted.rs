@@ -147,7 +147,10 @@ fn aioquic_bulk(peer: &Peer) -> Verdict {
     let (identity, addr) = (identity(), free_address());
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/doq.py");
     let mut command = peer.command("python3", identity.dir.path());
-    command.env("PYTHONPATH", peer.root()).arg(script).arg(addr.port().to_string());
+    command
+        .env("PYTHONPATH", peer.root().join("usr/lib/python3/dist-packages"))
+        .arg(script)
+        .arg(addr.port().to_string());
     command.args([&identity.ca, &identity.key]);
     let _daemon = peer.start(command, addr);
     bulk(&format!("quic://{addr}"), &identity, "A");

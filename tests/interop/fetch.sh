@@ -7,8 +7,8 @@ root=$1
 shift
 [ -e "$root/.complete" ] && exit 0
 case $1 in pypi:*)
-    mkdir -p "$root"
-    python3 -m pip install -q --only-binary :all: --target "$root" "${1#pypi:}" > "$root/pip.log" 2>&1 ||
+    mkdir -p "$root/usr/bin"
+    python3 -m pip install -q --only-binary :all: --target "$root/usr/lib/python3/dist-packages" "${1#pypi:}" > "$root/pip.log" 2>&1 ||
         { tail -n 3 "$root/pip.log" >&2; exit 1; }
     touch "$root/.complete"
     exit 0 ;;

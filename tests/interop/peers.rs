@@ -61,7 +61,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("dnsmasq", "dnsmasq", &["dnsmasq-base"]),
     ("dnsdist", "dnsdist", &["dnsdist"]),
     // From PyPI: Debian has none.
-    ("aioquic", "../../aioquic/__init__.py", &["pypi:aioquic"]),
+    ("aioquic", "../lib/python3/dist-packages/aioquic/__init__.py", &["pypi:aioquic"]),
     ("python3", "python3", &["python3"]),
     ("s-nail", "s-nail", &["s-nail"]),
     ("groff", "groff", &["groff-base"]),

@@ -350,9 +350,9 @@ fn connections_that_fall_silent_are_given_up() {
 /// once, with the same reason. Another server takes over.
 #[test]
 fn a_dead_server_is_found_out_once() {
-    let names: String = (0..20_000).map(|n| format!("n{n}.wild.example.test TXT\n")).collect();
+    let names: String = (0..5_000).map(|n| format!("n{n}.wild.example.test TXT\n")).collect();
     let run = |servers: &[String], args: &[&str]| {
-        let limits = ["-f", "-", "--json", "--timeout", "3", "--tries", "2"];
+        let limits = ["-f", "-", "--json", "--tries", "2"];
         tool("dnsq").args(servers).args(limits).args(args).stdin(names.clone()).run()
     };
     // A port that is bound and not listened on refuses, and nobody else gets it.
@@ -374,12 +374,12 @@ fn a_dead_server_is_found_out_once() {
     }
     rows.extend(["tcp", "tls", "https"].map(|scheme| (format!("@{scheme}://{}", mute.addr), "timed_out")));
     for (server, kind) in &rows {
-        let done = run(std::slice::from_ref(server), &["-q"]);
+        let done = run(std::slice::from_ref(server), &["-q", "--timeout", "1"]);
         let errors = done.exits(75).records_of("error");
-        assert_eq!(errors.len(), 20_000, "{server}");
+        assert_eq!(errors.len(), 5_000, "{server}");
         assert!(errors.iter().all(|error| error["kind"] == *kind), "{server}: {done}");
         let asked = errors.iter().filter(|error| error["sent"] != 0).count();
-        assert!((1..=2_000).contains(&asked), "{server}: {asked} were asked");
+        assert!((1..=1_500).contains(&asked), "{server}: {asked} were asked");
         assert_eq!(done.records_of("summary")[0]["complete"], false);
     }
     drop(filled);
@@ -391,8 +391,8 @@ fn a_dead_server_is_found_out_once() {
         .map(|row| row.0.clone())
         .chain([format!("@quic://{}", good.addr)])
         .collect();
-    let done = run(&servers, &["--ca-cert", good.ca.to_str().unwrap()]);
-    assert_eq!(names_of(done.silent_success()).len(), 20_000);
+    let done = run(&servers, &["--timeout", "20", "--ca-cert", good.ca.to_str().unwrap()]);
+    assert_eq!(names_of(done.silent_success()).len(), 5_000);
     // One question on the command line ends as soon.
     let done = tool("dnsq").args([&format!("@quic://{closed}"), "--timeout", "60", "a.test"]).run();
     done.exits(75).says("Connection refused");

@@ -84,6 +84,11 @@ impl DnsConnection {
         stands && !self.abandoned.load(Ordering::Relaxed)
     }
 
+    /// It takes no more questions and is still answering some (GOAWAY).
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(&self.kind, Carrier::Https { http, .. } if http.is_draining())
+    }
+
     /// Further questions go elsewhere: the peer may have gone without a word, and TCP and QUIC take long to notice.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);

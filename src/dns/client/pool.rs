@@ -212,7 +212,9 @@ impl OpenConnections {
                     Ok(answer) => return Ok(answer),
                     Err(fault) => fault,
                 };
-                fruitless += u32::from(connection.answered() == 0);
+                // Others may be getting their answers in this very moment, or are still to get them.
+                tokio::task::yield_now().await;
+                fruitless += u32::from(connection.answered() == 0 && !connection.is_draining());
                 if fault.kind != Kind::Disconnected || connection.is_open() || fruitless > 1 {
                     return Err(fault.context(format_args!("{} over {}", endpoint.place(), transport.name())));
                 }
