@@ -168,6 +168,7 @@ pub async fn serve<S: SmtpService>(
         message,
         deadline,
         answered: false,
+        lost: false,
         progress,
     }
     .run()
@@ -192,6 +193,8 @@ struct SmtpConnection<'a, S: SmtpService> {
     deadline: RateDeadline,
     /// Something was complete since the last look.
     answered: bool,
+    /// The place has gone to another client.
+    lost: bool,
     /// How much mail was taken, and since when it is so much.
     progress: (u64, Instant),
 }
@@ -262,7 +265,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                 }
                 SmtpEvent::Close => {
                     self.flush().await?;
-                    return self.linger().await;
+                    // Others wait for the place of who lost it.
+                    return if self.lost { Ok(()) } else { self.linger().await };
                 }
             }
         }
@@ -354,7 +358,10 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             read = deadline.io("command", stream.read_buf(input)) => Ok(read),
             () = self.shutdown.draining(), if idle => goodbye(3, SHUTTING_DOWN),
             () = self.shutdown.ended() => goodbye(3, SHUTTING_DOWN),
-            () = self.place.lost() => goodbye(3, "others need this place"),
+            () = self.place.lost() => {
+                self.lost = true;
+                goodbye(3, "others need this place")
+            }
             () = sleep_until(over), if !receiving => goodbye(4, "no mail for too long: goodbye"),
         };
         let goodbye = match read {
