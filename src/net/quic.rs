@@ -66,9 +66,9 @@ impl ConnectedSocket {
             tokio::select! {
                 error = self.unreachable.wait() => return error,
                 _ = self.io.ready(Interest::ERROR) => {
-                    let _ = self.io.try_io(Interest::ERROR, || match self.io.take_error()? {
-                        Some(error) => Ok(self.hear(error)),
-                        None => Err(ErrorKind::WouldBlock.into()),
+                    let _ = self.io.try_io(Interest::ERROR, || {
+                        self.hear(self.io.take_error()?.ok_or(ErrorKind::WouldBlock)?);
+                        Ok(())
                     });
                 }
             }

@@ -191,6 +191,7 @@ pub async fn serve<S: SmtpService>(
         message,
         deadline,
         answered: false,
+        lost: false,
         progress,
     }
     .run()
@@ -217,6 +218,8 @@ struct SmtpConnection<'a, S: SmtpService> {
     deadline: RateDeadline,
     /// Something was complete since the last look.
     answered: bool,
+    /// The place has gone to another client.
+    lost: bool,
     /// How much mail was taken, and since when it is so much.
     progress: (u64, Instant),
 }
@@ -297,7 +300,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                         self.totals.why = if said_goodbye(self.session.output()) { "quit" } else { "closed" };
                     }
                     self.flush().await?;
-                    return self.linger().await;
+                    // Others wait for the place of who lost it.
+                    return if self.lost { Ok(()) } else { self.linger().await };
                 }
             }
         }
@@ -391,7 +395,10 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             read = deadline.io("command", stream.read_buf(input)) => Ok(read),
             () = self.shutdown.draining(), if idle => goodbye("shutdown", 3, SHUTTING_DOWN),
             () = self.shutdown.ended() => goodbye("shutdown", 3, SHUTTING_DOWN),
-            () = self.place.lost() => goodbye("displaced", 3, "others need this place"),
+            () = self.place.lost() => {
+                self.lost = true;
+                goodbye("displaced", 3, "others need this place")
+            }
             () = sleep_until(over), if !receiving => goodbye("no_mail", 4, "no mail for too long: goodbye"),
         };
         let (why, goodbye) = match read {
