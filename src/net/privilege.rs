@@ -19,6 +19,14 @@ pub struct UnixIdentity {
     gid: Gid,
 }
 
+/// An entry of the system's database; where there is no database there is no entry (getpwnam(3)).
+fn entry<T>(what: &str, found: nix::Result<Option<T>>) -> Result<Option<T>, Fault> {
+    match found {
+        Err(nix::Error::ENOENT | nix::Error::ESRCH) => Ok(None),
+        found => found.map_err(|errno| Fault::local(what, &errno.into())),
+    }
+}
+
 impl UnixIdentity {
     /// `USER[:GROUP]`, each a name or a number. Without GROUP it is the user's own.
     ///
@@ -30,16 +38,15 @@ impl UnixIdentity {
             None => (text, None),
         };
         let unknown = |what: &str| Fault::new(Kind::Config, format!("{text}: no such {what}"));
-        let failed = |errno: nix::Error| Fault::local(text, &errno.into());
         let found = match user.parse().map(Uid::from_raw) {
-            Ok(uid) => User::from_uid(uid).map_err(failed)?.ok_or(uid),
-            Err(_) => Ok(User::from_name(user).map_err(failed)?.ok_or_else(|| unknown("user"))?),
+            Ok(uid) => entry(text, User::from_uid(uid))?.ok_or(uid),
+            Err(_) => Ok(entry(text, User::from_name(user))?.ok_or_else(|| unknown("user"))?),
         };
         let group = match group {
             None => None,
             Some(group) => Some(match group.parse().map(Gid::from_raw) {
                 Ok(gid) => gid,
-                Err(_) => Group::from_name(group).map_err(failed)?.ok_or_else(|| unknown("group"))?.gid,
+                Err(_) => entry(text, Group::from_name(group))?.ok_or_else(|| unknown("group"))?.gid,
             }),
         };
         match found {
@@ -60,8 +67,7 @@ impl UnixIdentity {
         let at = |error: io::Error| Fault::local(path.display(), &error);
         let found = std::fs::metadata(path).map_err(at)?;
         let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
-        let user = User::from_uid(uid).map_err(|errno| at(errno.into()))?;
-        Ok(match user {
+        Ok(match entry(&path.to_string_lossy(), User::from_uid(uid))? {
             Some(user) => UnixIdentity { name: Some(user.name), uid, gid: user.gid },
             None => UnixIdentity { name: None, uid, gid },
         })

@@ -245,7 +245,8 @@ fn a_query_log_in_json() {
     server.stdout.wait_for("\"MX\"");
     let stdout = server.stdout.text();
     let status = server.stop();
-    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.retain(|line| line["type"] != "session");
     assert_eq!((status, lines[0]["type"].as_str()), (0, Some("listening")));
     assert_eq!((lines[1]["name"].as_str(), lines[1]["status"].as_str()), (Some("www.other.test."), Some("NOERROR")));
     assert_eq!((lines[2]["qtype"].as_str(), lines[2]["status"].as_str()), (Some("AXFR"), Some("REFUSED")));

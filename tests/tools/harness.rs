@@ -54,7 +54,7 @@ pub(crate) fn stay_root(command: &mut Command) {
     if rustix::process::geteuid().is_root() {
         let file = FILE.get_or_init(|| {
             let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("root.{}", std::process::id()));
-            std::fs::write(&path, "[ftpserve smtpserve dnsserve]\nrun-as root\ni-know\n").unwrap();
+            std::fs::write(&path, "[ftpserve smtpserve dnsserve]\nrun-as 0:0\ni-know\n").unwrap();
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
             path
         });

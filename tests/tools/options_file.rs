@@ -28,8 +28,10 @@ fn only_tools_of_a_host_have_default_files() {
     for (name, has) in TOOLS {
         let home = temp_dir();
         Tree::new(home.path()).file(&format!(".config/applayer/{name}.conf"), "json\n");
-        let shown =
-            |args: &[&str]| tool(name).home(home.path()).args(args).arg("--show-config").run().text().to_owned();
+        let shown = |args: &[&str]| {
+            let run = tool(name).home(home.path()).env("APPLAYER_CONFIG", "").args(args);
+            run.arg("--show-config").run().text().to_owned()
+        };
         let file = home.path().join(format!(".config/applayer/{name}.conf"));
         let line = format!("# {}:1\njson\n", file.display());
         assert_eq!(shown(&[]).contains(&line), has, "{name}: {}", shown(&[]));

@@ -165,8 +165,8 @@ fn smtpserve_speaks_lmtp_with_a_word_for_each_mailbox() {
     std::fs::remove_dir_all(dir.path().join("mail/eve")).unwrap();
     assert_eq!(say("Subject: x\r\n\r\nx\r\n.\r\n", 2), ["250 2.0.0", "451 4.3.0"]);
     assert_eq!(std::fs::read_dir(dir.path().join("mail/bob/new")).unwrap().count(), 1);
-    server.stderr.wait_for("bytes from <a@a.test> for bob@b.test");
-    server.stderr.wait_for("refused message a@a.test: 451 4.3.0");
+    server.stdout.wait_for("\t<a@a.test>\tbob@b.test\t");
+    server.stdout.wait_for("\trefused\tmessage\t<a@a.test>\t-\t127.0.0.1\t451 4.3.0");
 }
 
 #[test]

@@ -429,6 +429,12 @@ fn answered<T: Send + 'static>(answer: Result<T, Fault>) -> BoxFuture<'static, R
 /// SQLite's error as a fault: a full disk, a lock, damage.
 fn fault(error: &rusqlite::Error) -> Fault {
     use rusqlite::ErrorCode as Code;
+    // A body in a file of its own failed within the transaction.
+    if let rusqlite::Error::ToSqlConversionFailure(why) = error
+        && let Some(why) = why.downcast_ref::<std::io::Error>()
+    {
+        return Fault::local("queue", why);
+    }
     let kind = match error.sqlite_error_code() {
         Some(Code::DatabaseBusy | Code::DatabaseLocked) => Kind::Locked,
         Some(Code::DiskFull) => Kind::StorageFull,
