@@ -374,7 +374,11 @@ async fn doq_generation(endpoint: quinn::Endpoint, count: Arc<AtomicUsize>, how:
                             match how.then {
                                 DoqEnd::Close(code) => connection.close(code.into(), b"enough"),
                                 DoqEnd::Reset(code) => drop(sending.reset(code.into())),
-                                DoqEnd::Restart(_) => restart.notify_one(),
+                                DoqEnd::Restart(_) => {
+                                    restart.notify_one();
+                                    // The end of the stream would be a farewell.
+                                    std::future::pending::<()>().await;
+                                }
                             }
                             return;
                         }
