@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
+use clap::error::ErrorKind as ClapKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -142,13 +142,15 @@ fn files(tool: &str, arguments: &[OsString]) -> Vec<(PathBuf, bool)> {
 
 fn read(path: &Path, named: bool) -> Result<Option<Vec<u8>>, Fault> {
     let failed = |error: std::io::Error| Fault::local(path.display(), &error);
+    // A HOME that was left from another user holds nothing of ours; /etc is for everybody.
+    let absent = |error: &std::io::Error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => true,
+        ErrorKind::PermissionDenied => !path.starts_with("/etc"),
+        _ => false,
+    };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error)
-            if !named && matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
-        {
-            return Ok(None);
-        }
+        Err(error) if !named && absent(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     only_ours(path, &file.metadata().map_err(failed)?)?;
@@ -294,10 +296,7 @@ fn words(command: &Command, arg: &Arg, value: Option<Vec<u8>>) -> Result<Vec<OsS
     let checked = command.clone().try_get_matches_from([OsStr::new(command.get_name()), &word]);
     match checked {
         Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8
-            ) =>
+            if matches!(error.kind(), ClapKind::ValueValidation | ClapKind::InvalidValue | ClapKind::InvalidUtf8) =>
         {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or_default();
