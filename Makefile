@@ -11,6 +11,7 @@
 #   make install    what make built: PREFIX (/usr/local), DESTDIR
 #   make uninstall  removes what install and install-sendmail put there, with the same variables
 #   make deb        Debian packages in target/deb
+#   make reproducible   builds everything again at another place and compares: programs, packages, source archive
 #   make dist       the source archive in target/dist, with every crate: it builds without a network
 #   make install-sendmail   the names sendmail and mailq, and the queue of the machine in SPOOLDIR (/var/spool)
 
@@ -24,8 +25,14 @@ SOAK_ROUNDS ?= 10000
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 RELEASE := $(TARGET)/release
 
-.PHONY: build demo test interop bench fuzz soak install install-sendmail uninstall deb dist docs clean
+# No path of the builder is in the programs: panics name the source files of crates, below CARGO_HOME or in the source archive.
+CARGO_HOME ?= $(HOME)/.cargo
+REMAP := --remap-path-prefix=$(CARGO_HOME)/registry/src=/crates --remap-path-prefix=$(TARGET)=/target \
+    --remap-path-prefix=$(CURDIR)=/applayer
 
+.PHONY: build demo test interop bench fuzz soak install install-sendmail uninstall deb dist reproducible docs clean
+
+build: export RUSTFLAGS := $(RUSTFLAGS) $(REMAP)
 build:
 	$(CARGO) build --locked --release --bins
 
@@ -88,6 +95,10 @@ deb:
 
 dist:
 	CARGO="$(CARGO)" sh dist/source.sh "$(TARGET)/dist"
+
+reproducible: build
+	rm -rf "$(TARGET)/reproducible"
+	CARGO="$(CARGO)" sh dist/reproducible.sh "$(RELEASE)" "$(TARGET)/reproducible"
 
 clean:
 	$(CARGO) clean
