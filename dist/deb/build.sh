@@ -20,7 +20,7 @@ trap 'rm -rf "$work"' EXIT
 document() {
     doc=$work/$1/usr/share/doc/$1
     mkdir -p "$doc"
-    cp dist/deb/copyright "$doc/copyright"
+    install -m 644 dist/deb/copyright "$doc/copyright"
     sed 's/^$/./; s/^/ /' LICENSE-MIT >> "$doc/copyright"
     printf 'applayer (%s) unstable; urgency=medium\n\n  * Changes: /usr/share/doc/applayer/changelog.gz.\n\n -- %s  %s\n' \
         "$version" "$maintainer" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n > "$doc/changelog.Debian.gz"
