@@ -33,6 +33,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// So many times the idle time a client may talk (NOOP, RSET) without any mail that is taken.
 const MAX_TALK_IDLES: u32 = 3;
 
+/// A message that comes slower than this, in bytes a second, has no right to its place after that time: RFC 5321 bounds each
+/// wait (section 4.5.3.2) and no message as a whole, so that a slow client goes only where others need the place.
+const UNHURRIED_RATE: u64 = 4096;
+
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// How many bytes it reads on at most.
@@ -88,8 +92,8 @@ pub trait SmtpService: Send + Sync {
     /// What the service knows of one message while it comes: what it decided at RCPT counts at the end, too.
     type Transaction: Default + Send;
 
-    /// May this sender send from this peer? Called at MAIL.
-    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath) -> BoxFuture<'a, SmtpReply>;
+    /// May this sender send from this peer, a message of so many bytes (0: not declared)? Called at MAIL.
+    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply>;
 
     /// Is mail for this recipient taken? Called at RCPT. A recipient is in the envelope exactly if the reply is positive.
     fn recipient<'a>(
@@ -193,6 +197,7 @@ pub async fn serve<S: SmtpService>(
         answered: false,
         lost: false,
         progress,
+        mail_since: None,
     }
     .run()
     .await
@@ -222,6 +227,8 @@ struct SmtpConnection<'a, S: SmtpService> {
     lost: bool,
     /// How much mail was taken, and since when it is so much.
     progress: (u64, Instant),
+    /// When the message under way got its first recipient, and how much had been received then.
+    mail_since: Option<(Instant, u64)>,
 }
 
 impl<S: SmtpService> SmtpConnection<'_, S> {
@@ -246,7 +253,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                 SmtpEvent::Sender(question) => {
                     self.refresh_peer();
                     self.transaction = S::Transaction::default();
-                    let reply = self.service.sender(&self.totals.peer, question.sender()).await;
+                    let (sender, bytes) = (question.sender(), question.declared_bytes());
+                    let reply = self.service.sender(&self.totals.peer, sender, bytes).await;
                     self.session.sender_verdict(question, &reply);
                 }
                 SmtpEvent::Recipient(question) => {
@@ -367,10 +375,19 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         Ok(())
     }
 
-    /// Whoever has logged in or sends a message that may be taken is at work.
-    fn standing(&self) -> Standing {
+    /// Whoever has logged in or sends a message that may be taken, and gets on with it, is at work.
+    fn standing(&mut self) -> Standing {
         let has_recipients = self.session.envelope().is_some_and(|envelope| !envelope.recipients.is_empty());
-        if self.session.user().is_some() || has_recipients { Standing::Busy } else { Standing::Idle }
+        if !has_recipients {
+            self.mail_since = None;
+        }
+        let (now, received) = (Instant::now(), self.totals.received);
+        let hurries = has_recipients && {
+            let (since, before) = *self.mail_since.get_or_insert((now, received));
+            let earned = Duration::from_secs((received - before) / UNHURRIED_RATE);
+            now.duration_since(since) < self.options.limits.idle.saturating_mul(MAX_TALK_IDLES).saturating_add(earned)
+        };
+        if self.session.user().is_some() || hurries { Standing::Busy } else { Standing::Idle }
     }
 
     /// Reads more; false when the connection is over.
@@ -387,7 +404,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             self.progress = (self.session.progress(), Instant::now());
         }
         let over = self.progress.1.checked_add(self.options.limits.idle.saturating_mul(MAX_TALK_IDLES));
-        self.place.stands(self.standing(), std::mem::take(&mut self.answered));
+        let standing = self.standing();
+        self.place.stands(standing, std::mem::take(&mut self.answered));
         let (stream, input, deadline) = (&mut self.stream, &mut self.input, &mut self.deadline);
         let goodbye = |why, code, text: &str| Err((why, SmtpReply::status(421, code, 2, text)));
         let read = tokio::select! {

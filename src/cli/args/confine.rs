@@ -1,9 +1,13 @@
 //! Whose rights a server has, and which files it reaches.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::{ListenArgs, LogArgs, OutputArgs, ServeArgs};
+use rustix::fs::Access;
+
+use crate::cli::args::{LogArgs, OutputArgs};
 use crate::cli::output::Output;
+use crate::cli::reload::Reloader;
 use crate::fault::{Fault, Kind};
 use crate::net::privilege::{self, UnixIdentity};
 use crate::net::sandbox::{Sandbox, SandboxState};
@@ -24,13 +28,20 @@ pub struct ConfineArgs {
 }
 
 impl ConfineArgs {
-    /// Root becomes the user that `--run-as` names, else the owner of the first of these places that is not root's. Nobody
-    /// gains rights from here on. Before the first thread.
+    /// Root becomes the user that `--run-as` names, else the owner of the first of the places in `served` that is not root's.
+    /// Nobody gains rights from here on. Before the first thread, and after everything that root may have to open: what of it
+    /// this user cannot open again is said now.
     ///
     /// # Errors
     /// [`Kind::Usage`] if there is nobody to become, it is root without `--i-know`, or one who is not root is to become
     /// somebody else; those of [`UnixIdentity::parse`] and [`privilege::become_user`].
-    pub fn give_up_root(&self, out: &Output, appended: &[&Path], served: &[PathBuf]) -> Result<(), Fault> {
+    pub fn give_up_root(
+        &self,
+        out: &Output,
+        (appended, reloader): (&[&Path], &Reloader),
+        served: &[PathBuf],
+    ) -> Result<(), Fault> {
+        let become_user = |user: UnixIdentity| become_user(out, (appended, reloader), &user);
         let named = self.run_as.as_deref().map(UnixIdentity::parse).transpose();
         let named = named.map_err(|fault| fault.context("--run-as"))?;
         let usage = |why: String| Err(Fault::new(Kind::Usage, why));
@@ -41,9 +52,9 @@ impl ConfineArgs {
             (Some(user), true) if user.is_root() && !self.i_know => {
                 return usage("--run-as root: who breaks in has the whole machine; --i-know takes that".to_owned());
             }
-            (Some(user), true) => become_user(out, appended, &user)?,
+            (Some(user), true) => become_user(user)?,
             (None, true) => match owner(served) {
-                Some(user) => become_user(out, appended, &user)?,
+                Some(user) => become_user(user)?,
                 None => {
                     let why = served.first().map_or("nothing says who is to serve".to_owned(), |path| {
                         format!("{} belongs to root", path.display())
@@ -60,11 +71,17 @@ impl ConfineArgs {
     ///
     /// # Errors
     /// Those of [`Sandbox::close`].
-    pub fn enclose(&self, out: &Output, appended: &[&Path], mut sandbox: Sandbox) -> Result<(), Fault> {
+    pub fn enclose(
+        &self,
+        out: &Output,
+        (appended, reloader): (&[&Path], &Reloader),
+        mut sandbox: Sandbox,
+    ) -> Result<(), Fault> {
         if self.no_sandbox {
             return Ok(());
         }
         appended.iter().for_each(|file| sandbox.add(file));
+        reloader.files().for_each(|file| sandbox.read_again(file));
         match sandbox.close()? {
             SandboxState::Closed => out.note("files: Landlock keeps to what was named"),
             SandboxState::Missing => {
@@ -72,26 +89,6 @@ impl ConfineArgs {
             }
         }
         Ok(())
-    }
-}
-
-impl ListenArgs {
-    /// Names the files that are written while the server runs.
-    pub fn name_files(&self, sandbox: &mut Sandbox) {
-        if let Some(file) = &self.address_file {
-            sandbox.write(match file.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-                _ => PathBuf::from("."),
-            });
-        }
-    }
-}
-
-impl ServeArgs {
-    /// Names the files that are read again.
-    pub fn name_files(&self, sandbox: &mut Sandbox) {
-        let files = self.cert.iter().chain(&self.key).chain(&self.client_ca).chain(&self.user_file);
-        files.for_each(|file| sandbox.read_again(file));
     }
 }
 
@@ -103,18 +100,40 @@ fn owner(places: &[PathBuf]) -> Option<UnixIdentity> {
     owners.into_iter().find(|user| !user.is_root())
 }
 
-fn become_user(out: &Output, appended: &[&Path], user: &UnixIdentity) -> Result<(), Fault> {
+fn become_user(
+    out: &Output,
+    (appended, reloader): (&[&Path], &Reloader),
+    user: &UnixIdentity,
+) -> Result<(), Fault> {
     if user.is_current() {
         return Ok(());
     }
-    // A file that was just made is opened again by who serves.
-    let fresh = |file: &&Path| std::fs::symlink_metadata(file).is_ok_and(|found| found.is_file() && found.len() == 0);
-    for file in appended.iter().copied().filter(fresh) {
+    // Who serves opens it again after a rotation, and logrotate's `create` makes the next one like this one.
+    for file in appended.iter().copied().filter(|file| is_roots_alone(file)) {
         user.own(file)?;
     }
     privilege::become_user(user)?;
     out.note(&format!("serves as {user}"));
+    let out_of_reach = |file: &&Path, access| file.exists() && rustix::fs::access(*file, access).is_err();
+    for file in appended.iter().copied().filter(|file| out_of_reach(file, Access::WRITE_OK)) {
+        out.warn(&format!("{}: {user} cannot open it again after a rotation", file.display()));
+        out.hint("chown it once, and logrotate's \"create 0640 USER\" makes the next ones so");
+    }
+    for file in reloader.files().filter(|file| out_of_reach(file, Access::READ_OK)) {
+        out.warn(&format!("{}: {user} cannot read it again: a reload will fail", file.display()));
+    }
     Ok(())
+}
+
+/// A regular file of root's, by no other name, where no other user can have put it.
+fn is_roots_alone(file: &Path) -> bool {
+    let only_root_writes = |folder: &Path| {
+        folder.metadata().is_ok_and(|found| found.uid() == 0 && found.mode() & 0o022 == 0)
+    };
+    let regular = std::fs::symlink_metadata(file)
+        .is_ok_and(|found| found.is_file() && found.uid() == 0 && found.nlink() == 1);
+    let folder = std::path::absolute(file).ok().and_then(|file| file.parent()?.canonicalize().ok());
+    regular && folder.is_some_and(|folder| folder.ancestors().all(only_root_writes))
 }
 
 /// The files that records and lines are appended to, which who serves opens again.

@@ -29,6 +29,7 @@ use super::copies::{self, LocalRecipient};
 use super::mailbox::Mailboxes;
 use super::notice;
 use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
+use super::room::DiskRoom;
 
 /// How much of a message for mailboxes is kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
@@ -52,6 +53,7 @@ pub(super) struct MailReceiver {
     pub(super) queue: Option<Arc<dyn QueueStore>>,
     pub(super) users: Option<Reloaded<Users>>,
     pub(super) gate: LoginGate,
+    pub(super) room: DiskRoom,
     pub(super) out: Output,
 }
 
@@ -89,8 +91,15 @@ struct Arrived {
 impl SmtpService for MailReceiver {
     type Transaction = MailTransaction;
 
-    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath) -> BoxFuture<'a, SmtpReply> {
-        Box::pin(async { SmtpReply::status(250, 1, 0, "sender ok") })
+    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply> {
+        Box::pin(async move {
+            if self.room.is_left(bytes).await {
+                return SmtpReply::status(250, 1, 0, "sender ok");
+            }
+            let reply = SmtpReply::status(452, 3, 1, "no room for a message now");
+            self.refused("sender", peer, Some(sender), None, &reply);
+            reply
+        })
     }
 
     fn recipient<'a>(
@@ -149,6 +158,7 @@ impl SmtpService for MailReceiver {
             (_, Some(mailboxes)) => BlobWriter::anonymous(mailboxes.room_for(first), MAX_MEMORY),
             _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
         };
+        writer = writer.leaving_free(self.room.min_free);
         if !peer.lmtp || envelope.recipients.len() == 1 {
             let id = new_id();
             writer.write_all(self.received(peer, envelope, &id).as_bytes())?;
