@@ -102,7 +102,8 @@ impl Reloader {
     /// The same if one of the certificate's files is another than it was. One that is gone, or out of reach for who serves, is
     /// nothing to be read.
     pub fn reload_if_changed(&self) {
-        let changed = self.watched().iter().any(|(path, seen)| FileStamp::of(path).is_some_and(|now| Some(now) != *seen));
+        let changed =
+            self.watched().iter().any(|(path, seen)| FileStamp::of(path).is_some_and(|now| Some(now) != *seen));
         if changed {
             self.run("changed");
         }

@@ -194,7 +194,6 @@ pub async fn serve<S: SmtpService>(
         transaction,
         message,
         deadline,
-        answered: false,
         lost: false,
         progress,
         mail_since: None,
@@ -221,8 +220,6 @@ struct SmtpConnection<'a, S: SmtpService> {
     message: Option<BlobWriter>,
     /// With the command or message that is arriving.
     deadline: RateDeadline,
-    /// Something was complete since the last look.
-    answered: bool,
     /// The place has gone to another client.
     lost: bool,
     /// How much mail was taken, and since when it is so much.
@@ -352,10 +349,13 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
 
     /// Sends the replies that are due, in one write.
     async fn flush(&mut self) -> Result<(), Fault> {
-        let output = self.session.output();
-        if output.is_empty() {
+        if self.session.output().is_empty() {
             return Ok(());
         }
+        // A reply is due when something is complete. Who hears it has the place already.
+        let standing = self.standing();
+        self.place.stands(standing, true);
+        let output = self.session.output();
         if self.trace.is_on() {
             output.split_inclusive(|byte| *byte == b'\n').for_each(|line| self.trace.sent(line.trim_ascii_end()));
         }
@@ -369,8 +369,6 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         self.totals.sent += count;
         Counter::BytesSent.add(count);
         output.clear();
-        // A reply is due when something is complete.
-        self.answered = true;
         self.deadline.renew();
         Ok(())
     }
@@ -405,7 +403,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         }
         let over = self.progress.1.checked_add(self.options.limits.idle.saturating_mul(MAX_TALK_IDLES));
         let standing = self.standing();
-        self.place.stands(standing, std::mem::take(&mut self.answered));
+        self.place.stands(standing, false);
         let (stream, input, deadline) = (&mut self.stream, &mut self.input, &mut self.deadline);
         let goodbye = |why, code, text: &str| Err((why, SmtpReply::status(421, code, 2, text)));
         let read = tokio::select! {

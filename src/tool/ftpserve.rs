@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge};
+use crate::cli::args::{
+    ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge,
+};
 use crate::cli::exit::Exit;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};

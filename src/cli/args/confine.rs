@@ -1,6 +1,7 @@
 //! Whose rights a server has, and which files it reaches.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -100,17 +101,12 @@ fn owner(places: &[PathBuf]) -> Option<UnixIdentity> {
     owners.into_iter().find(|user| !user.is_root())
 }
 
-fn become_user(
-    out: &Output,
-    (appended, reloader): (&[&Path], &Reloader),
-    user: &UnixIdentity,
-) -> Result<(), Fault> {
+fn become_user(out: &Output, (appended, reloader): (&[&Path], &Reloader), user: &UnixIdentity) -> Result<(), Fault> {
     if user.is_current() {
         return Ok(());
     }
-    // Who serves opens it again after a rotation, and logrotate's `create` makes the next one like this one.
-    for file in appended.iter().copied().filter(|file| is_roots_alone(file)) {
-        user.own(file)?;
+    for file in appended {
+        give(file, user).map_err(|error| Fault::local(file.display(), &error))?;
     }
     privilege::become_user(user)?;
     out.note(&format!("serves as {user}"));
@@ -125,15 +121,27 @@ fn become_user(
     Ok(())
 }
 
-/// A regular file of root's, by no other name, where no other user can have put it.
-fn is_roots_alone(file: &Path) -> bool {
-    let only_root_writes = |folder: &Path| {
-        folder.metadata().is_ok_and(|found| found.uid() == 0 && found.mode() & 0o022 == 0)
+/// Gives who serves a file of root's that he opens again after a rotation, so that logrotate's `create` makes the next one like
+/// this one. Never one that another user can have put there, by a link or by its name: what has content lies where only root
+/// writes.
+fn give(path: &Path, user: &UnixIdentity) -> std::io::Result<()> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = File::options().append(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    let ours = found.is_file() && found.uid() == 0 && found.nlink() == 1;
+    if ours && (found.len() == 0 || only_root_writes_beside(path)) { user.own(&file) } else { Ok(()) }
+}
+
+/// In the directory of `path` nobody but root makes, moves or removes a name, and nobody puts another directory in its place.
+fn only_root_writes_beside(path: &Path) -> bool {
+    let folder = std::path::absolute(path).ok().and_then(|path| path.parent()?.canonicalize().ok());
+    let is_roots = |folder: &Path, sticky: bool| {
+        folder
+            .metadata()
+            .is_ok_and(|found| found.uid() == 0 && (found.mode() & 0o022 == 0 || sticky && found.mode() & 0o1000 != 0))
     };
-    let regular = std::fs::symlink_metadata(file)
-        .is_ok_and(|found| found.is_file() && found.uid() == 0 && found.nlink() == 1);
-    let folder = std::path::absolute(file).ok().and_then(|file| file.parent()?.canonicalize().ok());
-    regular && folder.is_some_and(|folder| folder.ancestors().all(only_root_writes))
+    // Above it a sticky directory will do: root's directories stay where they are there, too.
+    folder.is_some_and(|it| is_roots(&it, false) && it.ancestors().skip(1).all(|above| is_roots(above, true)))
 }
 
 /// The files that records and lines are appended to, which who serves opens again.

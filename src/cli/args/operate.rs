@@ -95,7 +95,6 @@ impl OperateArgs {
         out.emit(&HealthRecord { ok: false, certificate_expires_at: None })?;
         Ok(Exit::from(Kind::Config))
     }
-
 }
 
 impl MetricsArgs {

@@ -121,7 +121,8 @@ impl ListenArgs {
     ///
     /// `CannotCreate` if it cannot be written.
     pub fn write_addresses(&self, scheme: &str, addresses: Vec<SocketAddr>) -> Result<ServedUrls, Fault> {
-        let urls = ServedUrls(addresses.into_iter().map(|address| (format!("{scheme}://{address}"), address)).collect());
+        let urls =
+            ServedUrls(addresses.into_iter().map(|address| (format!("{scheme}://{address}"), address)).collect());
         if let Some(path) = &self.address_file {
             let text: String = urls.0.iter().map(|(url, _)| format!("{url}\n")).collect();
             write_whole(path, text.as_bytes())?;

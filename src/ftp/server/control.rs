@@ -195,7 +195,6 @@ impl ControlDriver<'_> {
                 }
             }
             self.trace_heard();
-            self.flush().await?;
             // Whole commands count: a drip of bytes keeps nobody alive.
             let heard = self.session.commands() != std::mem::replace(&mut commands, self.session.commands());
             if heard {
@@ -207,6 +206,8 @@ impl ControlDriver<'_> {
                 self.long = false;
             }
             self.place.stands(self.standing(), heard);
+            // Who hears a reply has the place already.
+            self.flush().await?;
             if self.ended && self.running.is_none() {
                 self.totals.why = "left";
                 return Ok(());
