@@ -282,7 +282,7 @@ fn who_finds_no_descriptor_is_told_and_closed() {
         let reserve = *open.iter().rfind(|(_, target)| target.as_path() == Path::new("/dev/null")).unwrap().0;
         let lowest = (reserve..).find(|number| !open.contains_key(number));
         let limit = getrlimit(Resource::Nofile);
-        prlimit(pid, Resource::Nofile, Rlimit { current: lowest, ..limit.clone() }).unwrap();
+        prlimit(pid, Resource::Nofile, Rlimit { current: lowest, ..limit }).unwrap();
         let mut held = Vec::new();
         let mut turned_away = 0;
         for number in 0..60 {
@@ -308,8 +308,8 @@ fn who_finds_no_descriptor_is_told_and_closed() {
 #[test]
 fn who_is_slow_for_long_gives_way() {
     std::thread::scope(|scope| {
-        scope.spawn(|| slow_mail_gives_way());
-        scope.spawn(|| slow_download_gives_way());
+        scope.spawn(slow_mail_gives_way);
+        scope.spawn(slow_download_gives_way);
     });
 }
 
@@ -371,16 +371,18 @@ fn slow_download_gives_way() {
     let mut data = connect([127, 0, 0, 2], SocketAddr::new(server.addr.ip(), port));
     control.write_all(b"RETR big\r\n").unwrap();
     hear("150 ");
-    let reading = std::thread::spawn(move || {
-        let mut some = [0; 4096];
-        while matches!(data.read(&mut some), Ok(1..)) {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut some = [0; 4096];
+            while !stop.load(Ordering::Relaxed) && matches!(data.read(&mut some), Ok(1..)) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        gets_a_place_in_the_end("ftpserve", &server);
+        stop.store(true, Ordering::Relaxed);
     });
-    gets_a_place_in_the_end("ftpserve", &server);
     assert!(hear("421 ").contains("Others need this place"), "{server}");
-    drop(server);
-    reading.join().unwrap();
 }
 
 /// Nothing at all, and a byte a second of a ClientHello: neither is let wait for the end of the handshake.
