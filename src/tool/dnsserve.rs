@@ -111,18 +111,19 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         log: log::log(out),
         session_log: log::sessions(out),
     };
+    let zone_files = zone_files(&args)?;
+    let files: Vec<&Path> = zone_files.iter().map(|(_, file)| *file).filter(|file| *file != Path::new("-")).collect();
+    let places = files.iter().filter_map(|file| std::path::absolute(file).ok());
+    let places: Vec<PathBuf> =
+        places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
     if args.operate.check_config {
+        args.confine.successor(&places)?;
         return match read_zones(&args, out, &mut Vec::new())?.1 {
             tally if tally.failed() > 0 => Ok(tally.exit()),
             _ => args.operate.healthy(out, &args.listen, None),
         };
     }
-    let zone_files = zone_files(&args)?;
     let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
-    let files: Vec<&Path> = zone_files.iter().map(|(_, file)| *file).filter(|file| *file != Path::new("-")).collect();
-    let places = files.iter().filter_map(|file| std::path::absolute(file).ok());
-    let places: Vec<PathBuf> =
-        places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
     let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
     let urls = args.listen.write_addresses("dns", sockets.addresses())?;

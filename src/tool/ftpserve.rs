@@ -170,6 +170,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
     }
     if args.operate.check_config {
+        args.confine.successor(std::slice::from_ref(&dir))?;
         return args.operate.healthy(out, &args.listen, tls.as_ref());
     }
     let listeners = args.listen.bind("127.0.0.1:2121", activated)?;

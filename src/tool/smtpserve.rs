@@ -182,7 +182,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         return Err(fault.into());
     }
     let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
+    let place = args.mailboxes.as_ref().or(queue_dir.as_ref()).map_or(&[][..], std::slice::from_ref);
     if args.operate.check_config {
+        args.confine.successor(place)?;
         // What a start would make is no fault of the configuration.
         if let Some(directory) = args.mailboxes.as_ref().filter(|directory| !args.create || directory.exists()) {
             Mailboxes::open(directory, &domains)?;
@@ -193,7 +195,6 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         return args.operate.healthy(out, &args.listen, tls.as_ref());
     }
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
-    let place = args.mailboxes.as_ref().or(queue_dir.as_ref());
     let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
     let scheme = match (args.lmtp, args.tls) {
@@ -203,7 +204,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     };
     let urls = args.listen.write_addresses(scheme, listeners.addresses())?;
     let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
-    args.confine.give_up_root(out, (&appended, &reloader), place.map_or(&[], std::slice::from_ref))?;
+    args.confine.give_up_root(out, (&appended, &reloader), place)?;
     // From here on as who serves: what is made is his.
     let mut sandbox = Sandbox::default();
     let mailboxes = match &args.mailboxes {

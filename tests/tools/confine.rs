@@ -145,8 +145,10 @@ fn nobody_serves_as_root_by_accident() {
             (&["--run-as", "54321"], 78, "UID:GID"),
             (&["--i-know"], 64, "--run-as"),
         ] {
-            let run = serving(name, dir.path(), tool(name).gives_up_root()).args(["--listen", "127.0.0.1:0"]);
-            run.args(flags).run().exits(status).says(why);
+            for check in [&[][..], &["--check-config"]] {
+                let run = serving(name, dir.path(), tool(name).gives_up_root()).args(["--listen", "127.0.0.1:0"]);
+                run.args(flags).args(check).run().exits(status).says(why);
+            }
         }
     }
 }
