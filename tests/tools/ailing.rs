@@ -1,7 +1,7 @@
-//! Servers whose output goes nowhere, whose log is the journal's or a syslog daemon's, and whose disk fills.
+//! Servers whose output goes nowhere, whose log is the journal's or a syslog daemon's, whose disk fills or whose UDP socket fails.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -13,23 +13,23 @@ use crate::operate::until;
 
 /// The server with what it serves in `dir`; it says where in a file.
 fn command(name: &str, dir: &Path) -> Command {
-    prepared(Command::new(binary(name)), name, dir)
+    prepared(Command::new(binary(name)), name, dir, "127.0.0.1:0")
 }
 
 /// The same in a mount namespace of its own, where root's shell has done something first.
 fn unshared(script: &str, name: &str, dir: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &format!("{script} && exec \"$0\" \"$@\"")]).arg(binary(name));
-    prepared(command, name, dir)
+    prepared(command, name, dir, "127.0.0.1:0")
 }
 
-fn prepared(mut command: Command, name: &str, dir: &Path) -> Command {
+fn prepared(mut command: Command, name: &str, dir: &Path, listen: &str) -> Command {
     std::fs::create_dir_all(dir.join("mail/bob/new")).unwrap();
     std::fs::write(dir.join("zone"), ZONE).unwrap();
     command.current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir);
     crate::harness::stay_root(&mut command);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command.args(["--listen", "127.0.0.1:0", "--address-file", "url"]);
+    command.args(["--listen", listen, "--address-file", "url"]);
     match name {
         "ftpserve" => command.arg("mail"),
         "smtpserve" => command.args(["--domain", "a.test", "--mailboxes", "mail"]),
@@ -217,5 +217,42 @@ fn a_disk_that_fills_has_room_left_for_others() {
         std::fs::remove_file(&others).unwrap();
         until(|| asked().starts_with("250 "), "room");
         assert_eq!(stop(child), Some(0), "{stderr}");
+    }
+}
+
+/// Stands between the program and the system, which has no error of a UDP socket that would stay.
+const FAILING_RECEIPT: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int broken(void) { return access("broken", F_OK) == 0; }
+ssize_t recvfrom(int fd, void *to, size_t size, int flags, struct sockaddr *from, socklen_t *length) {
+    return broken() ? (errno = EBADF, -1) : syscall(SYS_recvfrom, fd, to, size, flags, from, length);
+}
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+    return broken() ? (errno = EBADF, -1) : syscall(SYS_recvmsg, fd, message, flags);
+}
+"#;
+
+#[test]
+fn a_udp_socket_that_fails_for_good_ends_the_server() {
+    for listen in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+        let dir = temp_dir();
+        std::fs::write(dir.path().join("shim.c"), FAILING_RECEIPT).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o", "shim.so", "shim.c"]).current_dir(dir.path());
+        assert!(compiler.status().unwrap().success(), "rustc links by cc");
+        let mut server = prepared(Command::new(binary("dnsserve")), "dnsserve", dir.path(), listen);
+        let mut child = server.env("LD_PRELOAD", dir.path().join("shim.so")).spawn().unwrap();
+        let stderr = Captured::of(child.stderr.take().unwrap());
+        let to = SocketAddr::from(([127, 0, 0, 1], address(dir.path()).port()));
+        answers("dnsserve", to);
+        std::fs::write(dir.path().join("broken"), "").unwrap();
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", to).unwrap();
+        let (status, hung) = wait(child, LIMIT);
+        assert!(!hung && status.code() == Some(74), "{listen}: {status} {stderr}");
+        stderr.wait_for("dnsserve: UDP: ");
     }
 }
