@@ -181,7 +181,7 @@ fn a_disk_that_fills_has_room_left_for_others() {
         (&["--relay-from", "127.0.0.1", "--queue-dir", "mail/queue"][..], "bob@elsewhere.test"),
     ] {
         let dir = temp_dir();
-        let disk = "mount -t tmpfs -o size=40m none mail && mkdir -p mail/bob/new";
+        let disk = "mount -t tmpfs -o size=40m none mail && for user in bob one two three four; do mkdir -p mail/$user/new; done";
         let mut command = unshared(disk, "smtpserve", dir.path());
         let mut child = command.args(flags).args(["--min-free", "16M"]).spawn().unwrap();
         let stderr = Captured::of(child.stderr.take().unwrap());
@@ -196,6 +196,14 @@ fn a_disk_that_fills_has_room_left_for_others() {
         says(&format!("RCPT TO:<{recipient}>"), "250 ");
         says("DATA", "354 ");
         says("Subject: small\r\n\r\nsmall\r\n.", "250 ");
+        // What is small enough once is not for each of five.
+        let line = format!("{}\r\n", "x".repeat(998));
+        for (users, code) in [(&["bob"][..], "250 "), (&["bob", "one", "two", "three", "four"], "452 4.3.1 no room")] {
+            says("MAIL FROM:<>", "250 ");
+            users.iter().for_each(|user| says(&format!("RCPT TO:<{user}@a.test>"), "250 "));
+            says("DATA", "354 ");
+            says(&format!("{}.", line.repeat(6000)), code);
+        }
         // One that declares nothing is broken off, and leaves nothing.
         says("MAIL FROM:<>", "250 ");
         says(&format!("RCPT TO:<{recipient}>"), "250 ");

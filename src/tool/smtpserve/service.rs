@@ -96,9 +96,7 @@ impl SmtpService for MailReceiver {
             if self.room.is_left(bytes).await {
                 return SmtpReply::status(250, 1, 0, "sender ok");
             }
-            let reply = SmtpReply::status(452, 3, 1, "no room for a message now");
-            self.refused("sender", peer, Some(sender), None, &reply);
-            reply
+            self.no_room("sender", peer, sender)
         })
     }
 
@@ -231,10 +229,22 @@ impl MailReceiver {
     /// Stores a message and says what became of it, the same for all of its recipients.
     async fn store(&self, peer: &SmtpPeer, arrived: Arrived) -> SmtpReply {
         let sender = arrived.envelope.sender.clone();
+        // Each mailbox gets a copy beside what has arrived.
+        let local = |to: &&DeliverTo| matches!(to, DeliverTo::Mailbox(_));
+        let copies = arrived.destinations.iter().filter(local).count() as u64;
+        if copies > 0 && !self.room.is_left(arrived.blob.size_bytes().saturating_mul(copies)).await {
+            return self.no_room("message", peer, &sender);
+        }
         match self.take(peer, arrived).await {
             Ok(id) => SmtpReply::status(250, 0, 0, format!("taken as {id}")),
             Err(refusal) => self.not_taken(peer, &sender, refusal),
         }
+    }
+
+    fn no_room(&self, what: &'static str, peer: &SmtpPeer, sender: &ReversePath) -> SmtpReply {
+        let reply = SmtpReply::status(452, 3, 1, "no room for a message now");
+        self.refused(what, peer, Some(sender), None, &reply);
+        reply
     }
 
     fn not_taken(&self, peer: &SmtpPeer, sender: &ReversePath, refusal: MessageRefusal) -> SmtpReply {
