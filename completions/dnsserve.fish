@@ -10,7 +10,7 @@ complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one)
 complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c dnsserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c dnsserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
-complete -c dnsserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
+complete -c dnsserve -l address-file -d 'Write the URLs that are served to FILE, one per line, once their sockets take clients' -r -F
 complete -c dnsserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
 complete -c dnsserve -l log -d 'Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again' -r -F
 complete -c dnsserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r

@@ -13,7 +13,7 @@ complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one)
 complete -c ftpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c ftpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c ftpserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
-complete -c ftpserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
+complete -c ftpserve -l address-file -d 'Write the URLs that are served to FILE, one per line, once their sockets take clients' -r -F
 complete -c ftpserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
 complete -c ftpserve -l cert -d 'Offer TLS with this certificate chain (PEM); may be repeated: a client gets the first that holds the name it asks for' -r -F
 complete -c ftpserve -l key -d 'The certificate\'s key (PEM), if not in the same file; one for each --cert' -r -F

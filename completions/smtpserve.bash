@@ -23,7 +23,7 @@ _smtpserve() {
 
     case "${cmd}" in
         smtpserve)
-            opts="-q -v -0 -h -V --domain --mailboxes --create --relay-from --hostname --lmtp --tls --auth-in-clear --max-size --max-recipients --max-hops --strict-syntax --newlines --timeout --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --queue-dir --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-q -v -0 -h -V --domain --mailboxes --create --relay-from --hostname --lmtp --tls --auth-in-clear --max-size --min-free --max-recipients --max-hops --strict-syntax --newlines --timeout --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --queue-dir --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,10 @@ _smtpserve() {
                     return 0
                     ;;
                 --max-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-free)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -6,6 +6,7 @@ complete -c smtpserve -l tls -d 'When TLS starts: by STARTTLS if the client asks
 required\t'By STARTTLS, before anything else is done'
 implicit\t'Before the first byte'"
 complete -c smtpserve -l max-size -d 'The largest message taken' -r
+complete -c smtpserve -l min-free -d 'Answer 452 to MAIL, and break off a message, when the file system of mailboxes or queue has less free space than this' -r
 complete -c smtpserve -l max-recipients -d 'The most recipients of one message' -r
 complete -c smtpserve -l max-hops -d 'Refuse a message that went through this many servers: it goes round in circles' -r
 complete -c smtpserve -l newlines -d 'What becomes of a line that ends with LF alone' -r -f -a "reject\t'The message is refused and the connection ends'
@@ -15,7 +16,7 @@ complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one
 complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c smtpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c smtpserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
-complete -c smtpserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
+complete -c smtpserve -l address-file -d 'Write the URLs that are served to FILE, one per line, once their sockets take clients' -r -F
 complete -c smtpserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
 complete -c smtpserve -l cert -d 'Offer TLS with this certificate chain (PEM); may be repeated: a client gets the first that holds the name it asks for' -r -F
 complete -c smtpserve -l key -d 'The certificate\'s key (PEM), if not in the same file; one for each --cert' -r -F

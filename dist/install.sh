@@ -1,9 +1,10 @@
 #!/bin/sh
 # install.sh install|uninstall BINARIES PREFIX [DESTDIR]: copies what belongs to the suite below DESTDIR/PREFIX, or removes it.
-# Nothing is built. Both go by one list. BINARIES is where cargo put the tools.
+# Nothing is built. Both go by one list. BINARIES is where cargo put the tools. Options files of the services go to
+# DESTDIR/etc/applayer, where what an administrator wrote stays.
 set -eu
 cd "$(dirname "$0")/.."
-verb=$1 binaries=$2 prefix=$3 root=${4:-}$3
+verb=$1 binaries=$2 prefix=$3 root=${4:-}$3 etc=${4:-}/etc/applayer
 tools='ftpget ftpput ftpls ftpdo ftpserve smtpsend smtpserve mailread mailq-run mailq-ls mailq-edit dnsq dnsserve'
 
 # One line for each file: mode, where it goes below the prefix, where it is.
@@ -20,7 +21,6 @@ list() {
     echo "644 share/man/man7/applayer.7 man/applayer.7"
     for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE; do echo "644 share/doc/applayer/$file $file"; done
     for file in examples/*; do echo "755 share/doc/applayer/$file $file"; done
-    for file in dist/default/*; do echo "644 share/doc/applayer/default/${file##*/} $file"; done
     for file in dist/systemd/*.service dist/systemd/*.socket dist/systemd/*.timer; do
         echo "644 lib/systemd/system/${file##*/} $file"
     done
@@ -37,6 +37,9 @@ install)
         # The units name the programs where the prefix has them.
         case $to in *.service) sed -i "s|^\(ExecStart=\)/usr/bin/|\1$prefix/bin/|" "$root/$to" ;; esac
     done
+    for file in dist/conf/*; do
+        [ -e "$etc/${file##*/}" ] || install -D -m 644 "$file" "$etc/${file##*/}"
+    done
     ;;
 uninstall)
     list | while read -r _ to _; do rm -f "$root/$to"; done
@@ -44,7 +47,11 @@ uninstall)
     for link in sbin/sendmail bin/mailq; do
         case $(readlink "$root/$link") in *smtpsend) rm "$root/$link" ;; esac
     done
-    for folder in share/applayer/schemas share/applayer share/doc/applayer/examples share/doc/applayer/default share/doc/applayer; do
+    for file in dist/conf/*; do
+        ! cmp -s "$file" "$etc/${file##*/}" || rm "$etc/${file##*/}"
+    done
+    [ ! -d "$etc" ] || rmdir --ignore-fail-on-non-empty "$etc"
+    for folder in share/applayer/schemas share/applayer share/doc/applayer/examples share/doc/applayer; do
         [ ! -d "$root/$folder" ] || rmdir "$root/$folder"
     done
     ;;

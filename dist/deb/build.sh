@@ -55,8 +55,6 @@ doc=$tree/usr/share/doc/applayer
 rm "$doc"/LICENSE-*
 mv "$doc/CHANGELOG.md" "$doc/changelog"
 gzip -9n "$doc/changelog"
-mkdir -p "$tree/etc/applayer"
-mv "$doc/default" "$tree/etc/default"
 document applayer
 # The C library must know the newest symbols that the programs ask it for.
 libc=$(grep -aoh 'GLIBC_2\.[0-9]*' "$tree"/usr/bin/* | sort -u -V | tail -n 1)

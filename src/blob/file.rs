@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,9 @@ pub const MAX_MEMORY_BYTES: usize = 1024 * 1024;
 pub const MAX_SMALL_BYTES: u64 = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How often a blob that leaves space free looks whether there is some.
+const LOOK_EVERY_BYTES: u64 = 1024 * 1024;
 
 /// A file that holds a blob. A named one is opened when it is first read.
 #[derive(Debug)]
@@ -111,6 +115,15 @@ pub fn read_stream(what: impl std::fmt::Display, mut stream: impl Read) -> Resul
     io::copy(&mut stream, &mut writer).and_then(|_| writer.finish()).map_err(|error| Fault::local(&what, &error))
 }
 
+/// The space that is left to users on the file system of a file or directory.
+///
+/// # Errors
+/// The system's error.
+pub fn free_bytes(place: impl AsFd) -> io::Result<u64> {
+    let space = rustix::fs::fstatvfs(place)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 /// Where a blob goes that outgrows memory.
 enum Overflow {
     /// Into a file without a name in this directory: nothing is left of it, however the process ends.
@@ -127,6 +140,10 @@ pub struct BlobWriter {
     memory: Vec<u8>,
     file: Option<(BufWriter<File>, Option<BlobFile>)>,
     size_bytes: u64,
+    /// Space that stays free on the file system of the file.
+    min_free: u64,
+    /// The space is looked at when so many bytes were written.
+    look_at: u64,
 }
 
 impl BlobWriter {
@@ -152,6 +169,12 @@ impl BlobWriter {
         BlobWriter { max_memory, ..self }
     }
 
+    /// The same, but its file does not grow where less than this is free: the error is the one of a full disk.
+    #[must_use]
+    pub fn leaving_free(self, min_free: u64) -> BlobWriter {
+        BlobWriter { min_free, ..self }
+    }
+
     /// A blob of more than `max_memory` bytes goes into a new file whose name is asked for when it is needed. The file is
     /// removed with the blob unless [`Blob::keep`] was called.
     pub fn named(name: impl Fn() -> io::Result<PathBuf> + Send + 'static, max_memory: usize) -> BlobWriter {
@@ -159,7 +182,8 @@ impl BlobWriter {
     }
 
     fn new(overflow: Overflow, max_memory: usize) -> BlobWriter {
-        BlobWriter { overflow, max_memory, memory: Vec::new(), file: None, size_bytes: 0 }
+        let (memory, file, size_bytes, min_free, look_at) = (Vec::new(), None, 0, 0, 0);
+        BlobWriter { overflow, max_memory, memory, file, size_bytes, min_free, look_at }
     }
 
     /// How many bytes were written.
@@ -219,7 +243,15 @@ impl Write for BlobWriter {
             file.write_all(&std::mem::take(&mut self.memory))?;
         }
         match &mut self.file {
-            Some((file, _)) => file.write_all(bytes)?,
+            Some((file, _)) => {
+                if self.min_free > 0 && self.size_bytes >= self.look_at {
+                    self.look_at = self.size_bytes + LOOK_EVERY_BYTES;
+                    if free_bytes(file.get_ref())? < self.min_free {
+                        return Err(io::ErrorKind::StorageFull.into());
+                    }
+                }
+                file.write_all(bytes)?;
+            }
             None => self.memory.extend_from_slice(bytes),
         }
         self.size_bytes += bytes.len() as u64;

@@ -1,7 +1,7 @@
 //! What a server reads again while it runs: everything on HUP, certificates also when their files change. All that is new is
 //! read first; when all of it is good it replaces the old, else the old stays.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -35,14 +35,35 @@ type Prepare = Box<dyn Fn() -> Result<Prepared, Fault> + Send + Sync>;
 pub struct Reloader {
     out: Output,
     parts: Vec<(&'static str, Prepare)>,
-    /// The files of certificates and keys, as they were when they were read.
+    /// The files that are read again.
+    files: Vec<PathBuf>,
+    /// Those of certificates and keys, as they were when they were read.
     watched: Mutex<Vec<(PathBuf, Option<FileStamp>)>>,
 }
 
 impl Reloader {
     /// Nothing yet.
     pub fn new(out: &Output) -> Reloader {
-        Reloader { out: out.clone(), parts: Vec::new(), watched: Mutex::default() }
+        Reloader { out: out.clone(), parts: Vec::new(), files: Vec::new(), watched: Mutex::default() }
+    }
+
+    /// The certificate and the users of a server that has them. Made before root is given up: the stamps are those of the
+    /// files that were read.
+    pub fn of(out: &Output, args: &ServeArgs, tls: Option<&ServerTls>, users: Option<&Reloaded<Users>>) -> Reloader {
+        let mut reloader = Reloader::new(out);
+        reloader.add_tls(tls, args);
+        reloader.add_users(users, args);
+        reloader
+    }
+
+    /// The files that are read again.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(PathBuf::as_path)
+    }
+
+    /// Names files that parts read again.
+    pub fn name<P: Into<PathBuf>>(&mut self, files: impl IntoIterator<Item = P>) {
+        self.files.extend(files.into_iter().map(Into::into));
     }
 
     /// Adds a part.
@@ -51,19 +72,21 @@ impl Reloader {
     }
 
     /// Adds the certificate, if there is one that was read from a file.
-    pub fn add_tls(&mut self, tls: Option<&ServerTls>, args: &ServeArgs) {
+    fn add_tls(&mut self, tls: Option<&ServerTls>, args: &ServeArgs) {
         let mut files = args.cert.iter().chain(&args.key).chain(&args.client_ca).peekable();
         if let Some(tls) = tls.filter(|_| files.peek().is_some()).cloned() {
-            let watched = files.map(|file| (file.clone(), FileStamp::of(file)));
+            let watched: Vec<_> = files.map(|file| (file.clone(), FileStamp::of(file))).collect();
+            self.name(watched.iter().map(|(file, _)| file));
             self.watched.get_mut().unwrap_or_else(PoisonError::into_inner).extend(watched);
             self.add("certificate", move || Ok(Prepared::whole(tls.renewed()?)));
         }
     }
 
     /// Adds the user file, if there is one.
-    pub fn add_users(&mut self, users: Option<&Reloaded<Users>>, args: &ServeArgs) {
+    fn add_users(&mut self, users: Option<&Reloaded<Users>>, args: &ServeArgs) {
         if let Some(users) = users.cloned() {
             let (args, out) = (args.clone(), self.out.clone());
+            self.name(&args.user_file);
             self.add("users", move || {
                 let (users, new) = (users.clone(), args.users(&out)?);
                 Ok(Prepared::whole(move || new.into_iter().for_each(|new| users.replace(new))))
@@ -76,9 +99,11 @@ impl Reloader {
         self.run("signal");
     }
 
-    /// The same if one of the certificate's files is another than it was.
+    /// The same if one of the certificate's files is another than it was. One that is gone, or out of reach for who serves, is
+    /// nothing to be read.
     pub fn reload_if_changed(&self) {
-        let changed = self.watched().iter().any(|(path, seen)| FileStamp::of(path) != *seen);
+        let changed =
+            self.watched().iter().any(|(path, seen)| FileStamp::of(path).is_some_and(|now| Some(now) != *seen));
         if changed {
             self.run("changed");
         }

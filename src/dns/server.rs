@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
 use super::answer::{self, AnswerAction, DnsResponse, LoggedQuery, OnwardQuestion, Zones};
@@ -19,6 +18,7 @@ use super::tsig::{TsigKeys, TsigSigner};
 use crate::fault::{Fault, Kind, plain};
 use crate::net::activation::ActivatedSockets;
 use crate::net::admission::{Admission, ClientPlace};
+use crate::net::asked::{AskedSocket, ControlRoom, DatagramPath};
 use crate::net::cidr::Network;
 use crate::net::clock::since_1970;
 use crate::net::counters::{CountedConnection, Counter};
@@ -27,7 +27,6 @@ use crate::net::local::LocalNetworks;
 use crate::net::reload::Reloaded;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
-use crate::scope::canonical;
 
 /// How often a port that is free for TCP and taken for UDP is exchanged for another.
 const MAX_PORT_TRIES: usize = 20;
@@ -171,7 +170,7 @@ impl NameServer {
     /// [`Kind::Io`] when a socket fails for good, [`Kind::Config`] for one that cannot be watched.
     pub async fn serve(self, sockets: Sockets, admission: &Arc<Admission>, shutdown: &Shutdown) -> Result<(), Fault> {
         let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("UDP socket: {}", plain(&error)));
-        let udp = sockets.udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        let udp = sockets.udp.into_iter().map(AskedSocket::new).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let server = Arc::new(ServingState {
             server: self,
@@ -300,19 +299,17 @@ struct ServingState {
 
 impl ServingState {
     /// Answers datagrams; ends with an error of the socket that stays.
-    async fn datagrams(self: Arc<ServingState>, socket: Arc<UdpSocket>) -> Result<(), Fault> {
-        let mut buffer = vec![0; MAX_MESSAGE_BYTES];
-        let unspecified = SocketAddr::from(([0; 4], 0));
-        let server = socket.local_addr().unwrap_or(unspecified);
+    async fn datagrams(self: Arc<ServingState>, socket: Arc<AskedSocket>) -> Result<(), Fault> {
+        let (mut buffer, mut room) = (vec![0; MAX_MESSAGE_BYTES], ControlRoom::default());
         loop {
-            let (length, from) = match socket.recv_from(&mut buffer).await {
+            let (length, path) = match socket.receive(&mut buffer, &mut room).await {
                 Ok(received) => received,
                 Err(error) => {
                     listen::outlast("UDP", &error).await?;
                     continue;
                 }
             };
-            let client = canonical(from);
+            let (client, server) = (path.client(), path.local());
             let asker = Asker { client, server, transport: Transport::Udp, session: None };
             let query = buffer.get(..length).unwrap_or_default();
             Counter::BytesReceived.add(length as u64);
@@ -324,25 +321,25 @@ impl ServingState {
                 }
                 AnswerAction::Elsewhere(onward) => {
                     let Some(forwarder) = self.server.forwarder(client) else {
-                        self.send_datagram((&socket, from), asker, query, onward.unforwarded(), signer).await;
+                        self.send_datagram((&socket, &path), asker, query, onward.unforwarded(), signer).await;
                         continue;
                     };
                     let (state, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     tokio::spawn(async move {
                         let response = forwarded(&forwarder, *onward).await;
-                        state.send_datagram((&socket, from), asker, &query, response, signer).await;
+                        state.send_datagram((&socket, &path), asker, &query, response, signer).await;
                     });
                     continue;
                 }
                 AnswerAction::Drop => continue,
             };
-            self.send_datagram((&socket, from), asker, query, response, signer).await;
+            self.send_datagram((&socket, &path), asker, query, response, signer).await;
         }
     }
 
     async fn send_datagram(
         &self,
-        (socket, to): (&UdpSocket, SocketAddr),
+        (socket, path): (&AskedSocket, &DatagramPath),
         asker: Asker,
         query: &[u8],
         response: DnsResponse,
@@ -354,7 +351,7 @@ impl ServingState {
             return; // whatever went wrong: a name server is no weapon
         }
         // A datagram that cannot be sent is one that was lost.
-        let _ = socket.send_to(&response.wire, to).await;
+        let _ = socket.answer(path, &response.wire).await;
     }
 
     /// The current SOA for an IXFR, which the client takes as a call to come by TCP (RFC 1995, section 2). AXFR is for

@@ -22,8 +22,8 @@ macro_rules! counters {
 }
 
 counters! {
-    Connections "connections_total" [""] "ftpserve smtpserve dnsserve" "Connections that were accepted",
-    ConnectionsEnded "connections_ended_total" [""] "ftpserve smtpserve dnsserve" "Connections that ended",
+    Connections "connections_total" [""] "ftpserve smtpserve dnsserve mailq-run" "Connections that were accepted, or made",
+    ConnectionsEnded "connections_ended_total" [""] "ftpserve smtpserve dnsserve mailq-run" "Connections that ended",
     RefusedPlaces "refusals_total" ["reason=\"limit\""] "ftpserve smtpserve dnsserve" "What was refused",
     RefusedTls "refusals_total" ["reason=\"tls\""] "ftpserve smtpserve dnsserve" "What was refused",
     RefusedRecipient "refusals_total" ["reason=\"recipient\""] "smtpserve" "What was refused",
@@ -44,8 +44,14 @@ counters! {
     QueriesRefused "queries_total" ["status=\"refused\""] "dnsserve" "Queries that were answered",
     QueriesOther "queries_total" ["status=\"other\""] "dnsserve" "Queries that were answered",
     BytesReceived "received_bytes_total" [""] "ftpserve smtpserve dnsserve" "Bytes of files, messages and queries received",
-    BytesSent "sent_bytes_total" [""] "ftpserve smtpserve dnsserve" "Bytes of files, replies and answers sent",
-    RecordsDropped "records_dropped_total" [""] "ftpserve smtpserve dnsserve" "Records and lines that were dropped",
+    Delivered "attempts_total" ["result=\"delivered\""] "mailq-run" "Attempts to deliver, one per recipient",
+    Deferred "attempts_total" ["result=\"deferred\""] "mailq-run" "Attempts to deliver, one per recipient",
+    Failed "attempts_total" ["result=\"failed\""] "mailq-run" "Attempts to deliver, one per recipient",
+    Expired "attempts_total" ["result=\"expired\""] "mailq-run" "Attempts to deliver, one per recipient",
+    Held "attempts_total" ["result=\"held\""] "mailq-run" "Attempts to deliver, one per recipient",
+    Lost "attempts_total" ["result=\"lost\""] "mailq-run" "Attempts to deliver, one per recipient",
+    BytesSent "sent_bytes_total" [""] "ftpserve smtpserve dnsserve mailq-run" "Bytes of files, messages, replies and answers sent",
+    RecordsDropped "records_dropped_total" [""] "ftpserve smtpserve dnsserve mailq-run" "Records and lines that were dropped",
     Reloads "reloads_total" ["result=\"done\""] "ftpserve smtpserve dnsserve" "Reloads",
     ReloadsFailed "reloads_total" ["result=\"failed\""] "ftpserve smtpserve dnsserve" "Reloads",
 }

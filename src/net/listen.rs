@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -126,7 +127,9 @@ where
     R: Fn(SocketAddr, AdmissionRefusal) -> &'static str,
 {
     let mut clients = JoinSet::new();
+    let mut reserve = Reserve::default();
     loop {
+        reserve.keep();
         let accepted = tokio::select! {
             accepted = async { admission.room().await; socket.accept().await } => accepted,
             () = shutdown.draining() => break,
@@ -134,7 +137,9 @@ where
         let (tcp, peer) = match accepted {
             Ok((tcp, peer)) => (tcp, canonical(peer)),
             Err(error) => {
-                outlast("accept", &error).await?;
+                if !reserve.turn_away(&socket, &error, refuse).await {
+                    outlast("accept", &error).await?;
+                }
                 continue;
             }
         };
@@ -156,10 +161,7 @@ where
             }
             Ok(_) => {}
             Err(refusal) => {
-                Counter::RefusedPlaces.add(1);
-                // The words fit into the empty buffer of a new socket; whoever does not read them had no right to them.
-                let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
-                let _ = rustix::net::send(&tcp, refuse(peer, refusal).as_bytes(), flags);
+                say_refused(&tcp, refuse(peer, refusal));
             }
         }
         while clients.try_join_next().is_some() {}
@@ -172,13 +174,51 @@ where
     Ok(())
 }
 
+/// Closes behind these words.
+fn say_refused(tcp: &TcpStream, words: &str) {
+    Counter::RefusedPlaces.add(1);
+    // They fit into the empty buffer of a new socket; whoever does not read them had no right to them.
+    let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+    let _ = rustix::net::send(tcp, words.as_bytes(), flags);
+}
+
+/// A descriptor that is given up for a client who finds none: it is told so and closed, where it would wait in the backlog
+/// for as long as the shortage lasts, and wake the listener over and over.
+#[derive(Debug, Default)]
+struct Reserve(Option<std::fs::File>);
+
+impl Reserve {
+    /// Takes one back, if there is one.
+    fn keep(&mut self) {
+        if self.0.is_none() {
+            self.0 = std::fs::File::open("/dev/null").ok();
+        }
+    }
+
+    /// True if a client was turned away after this error of accept(2).
+    async fn turn_away<R>(&mut self, socket: &TcpListener, error: &std::io::Error, refuse: &R) -> bool
+    where
+        R: Fn(SocketAddr, AdmissionRefusal) -> &'static str,
+    {
+        let short = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+        if !short || self.0.take().is_none() {
+            return false;
+        }
+        // Another thread may have been faster, and the client may have left.
+        match tokio::time::timeout(Duration::ZERO, socket.accept()).await {
+            Ok(Ok((tcp, peer))) => say_refused(&tcp, refuse(canonical(peer), AdmissionRefusal::Full)),
+            _ => return false,
+        }
+        true
+    }
+}
+
 /// An error of a socket that serves many: what concerns one client is nothing, a shortage gets a pause, anything else
 /// will not end by itself.
 ///
 /// # Errors
 /// [`Kind::Io`] for an error that stays.
 pub async fn outlast(what: &str, error: &std::io::Error) -> Result<(), Fault> {
-    use rustix::io::Errno;
     match Errno::from_io_error(error) {
         // One connection, or what the network said of it (accept(2), ip(7)); a firewall's word is PERM.
         Some(
@@ -330,9 +370,7 @@ impl Shutdown {
 mod tests {
     use super::*;
     use crate::net::admission::{AdmissionLimits, Standing};
-    use rustix::io::Errno;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
 
     #[test]
     fn listen_addresses() {

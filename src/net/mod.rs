@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod admission;
+pub mod asked;
 pub mod certificate;
 pub mod cidr;
 pub mod clock;

@@ -1,12 +1,15 @@
 //! Giving up root: a server binds its ports and reads its keys as root, and serves as somebody else.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, initgroups, setgroups, setresgid, setresuid};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
 
 use crate::fault::{Fault, Kind};
 
@@ -83,13 +86,12 @@ impl UnixIdentity {
         self.uid == Uid::effective() && self.gid == Gid::effective()
     }
 
-    /// Gives him a file of ours.
+    /// Gives him an open file of ours.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`].
-    pub fn own(&self, file: &Path) -> Result<(), Fault> {
-        std::os::unix::fs::lchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
-            .map_err(|error| Fault::local(file.display(), &error))
+    /// The system's error.
+    pub fn own(&self, file: &File) -> io::Result<()> {
+        std::os::unix::fs::fchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
     }
 }
 
@@ -123,6 +125,12 @@ pub fn become_user(identity: &UnixIdentity) -> Result<(), Fault> {
         _ => setgroups(&[identity.gid]),
     };
     groups.map_err(|errno| refused("groups", errno.into()))?;
+    if !identity.is_root() {
+        // Not even a program with capabilities of its own could have one. A kernel may know fewer, and a container may refuse.
+        for capability in CapabilitySet::all().iter() {
+            let _ = remove_capability_from_bounding_set(capability);
+        }
+    }
     setresgid(identity.gid, identity.gid, identity.gid).map_err(|errno| refused("group", errno.into()))?;
     setresuid(identity.uid, identity.uid, identity.uid).map_err(|errno| refused("user", errno.into()))?;
     if !identity.is_root() {

@@ -12,6 +12,7 @@ use crate::mail::downgrade::to_seven_bit;
 use crate::mail::maildir::{self, Maildir};
 use crate::mail::trace::without_return_path;
 use crate::net::BoxFuture;
+use crate::net::counters::Counter;
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::stream::{Stream, TlsInfo};
@@ -318,6 +319,9 @@ pub async fn send_fitted(
         Ok((envelope, None)) => client.send(&envelope, content, options).await,
         Err(fault) => return all_failed(envelope, &fault),
     };
+    if results.iter().any(|result| result.fault.is_none()) {
+        Counter::BytesSent.add(content.size_bytes());
+    }
     results.into_iter().map(|result| result.map_proof(DeliveryProof::Accepted)).collect()
 }
 

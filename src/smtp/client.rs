@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
+use crate::net::counters::CountedConnection;
 use crate::net::deadline::Limits;
 use crate::net::login::Login;
 use crate::net::stream::Stream;
@@ -147,6 +148,7 @@ pub struct SmtpClient {
     served: u64,
     /// The server ended the connection between two messages.
     stale: bool,
+    _counted: CountedConnection,
 }
 
 impl SmtpClient {

@@ -33,6 +33,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// So many times the idle time a client may talk (NOOP, RSET) without any mail that is taken.
 const MAX_TALK_IDLES: u32 = 3;
 
+/// A message that comes slower than this, in bytes a second, has no right to its place after that time: RFC 5321 bounds each
+/// wait (section 4.5.3.2) and no message as a whole, so that a slow client goes only where others need the place.
+const UNHURRIED_RATE: u64 = 4096;
+
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// How many bytes it reads on at most.
@@ -88,8 +92,8 @@ pub trait SmtpService: Send + Sync {
     /// What the service knows of one message while it comes: what it decided at RCPT counts at the end, too.
     type Transaction: Default + Send;
 
-    /// May this sender send from this peer? Called at MAIL.
-    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath) -> BoxFuture<'a, SmtpReply>;
+    /// May this sender send from this peer, a message of so many bytes (0: not declared)? Called at MAIL.
+    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply>;
 
     /// Is mail for this recipient taken? Called at RCPT. A recipient is in the envelope exactly if the reply is positive.
     fn recipient<'a>(
@@ -190,9 +194,9 @@ pub async fn serve<S: SmtpService>(
         transaction,
         message,
         deadline,
-        answered: false,
         lost: false,
         progress,
+        mail_since: None,
     }
     .run()
     .await
@@ -216,12 +220,12 @@ struct SmtpConnection<'a, S: SmtpService> {
     message: Option<BlobWriter>,
     /// With the command or message that is arriving.
     deadline: RateDeadline,
-    /// Something was complete since the last look.
-    answered: bool,
     /// The place has gone to another client.
     lost: bool,
     /// How much mail was taken, and since when it is so much.
     progress: (u64, Instant),
+    /// When the message under way got its first recipient, and how much had been received then.
+    mail_since: Option<(Instant, u64)>,
 }
 
 impl<S: SmtpService> SmtpConnection<'_, S> {
@@ -246,7 +250,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                 SmtpEvent::Sender(question) => {
                     self.refresh_peer();
                     self.transaction = S::Transaction::default();
-                    let reply = self.service.sender(&self.totals.peer, question.sender()).await;
+                    let (sender, bytes) = (question.sender(), question.declared_bytes());
+                    let reply = self.service.sender(&self.totals.peer, sender, bytes).await;
                     self.session.sender_verdict(question, &reply);
                 }
                 SmtpEvent::Recipient(question) => {
@@ -344,10 +349,13 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
 
     /// Sends the replies that are due, in one write.
     async fn flush(&mut self) -> Result<(), Fault> {
-        let output = self.session.output();
-        if output.is_empty() {
+        if self.session.output().is_empty() {
             return Ok(());
         }
+        // A reply is due when something is complete. Who hears it has the place already.
+        let standing = self.standing();
+        self.place.stands(standing, true);
+        let output = self.session.output();
         if self.trace.is_on() {
             output.split_inclusive(|byte| *byte == b'\n').for_each(|line| self.trace.sent(line.trim_ascii_end()));
         }
@@ -361,16 +369,23 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         self.totals.sent += count;
         Counter::BytesSent.add(count);
         output.clear();
-        // A reply is due when something is complete.
-        self.answered = true;
         self.deadline.renew();
         Ok(())
     }
 
-    /// Whoever has logged in or sends a message that may be taken is at work.
-    fn standing(&self) -> Standing {
+    /// Whoever has logged in or sends a message that may be taken, and gets on with it, is at work.
+    fn standing(&mut self) -> Standing {
         let has_recipients = self.session.envelope().is_some_and(|envelope| !envelope.recipients.is_empty());
-        if self.session.user().is_some() || has_recipients { Standing::Busy } else { Standing::Idle }
+        if !has_recipients {
+            self.mail_since = None;
+        }
+        let (now, received) = (Instant::now(), self.totals.received);
+        let hurries = has_recipients && {
+            let (since, before) = *self.mail_since.get_or_insert((now, received));
+            let earned = Duration::from_secs((received - before) / UNHURRIED_RATE);
+            now.duration_since(since) < self.options.limits.idle.saturating_mul(MAX_TALK_IDLES).saturating_add(earned)
+        };
+        if self.session.user().is_some() || hurries { Standing::Busy } else { Standing::Idle }
     }
 
     /// Reads more; false when the connection is over.
@@ -387,7 +402,8 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             self.progress = (self.session.progress(), Instant::now());
         }
         let over = self.progress.1.checked_add(self.options.limits.idle.saturating_mul(MAX_TALK_IDLES));
-        self.place.stands(self.standing(), std::mem::take(&mut self.answered));
+        let standing = self.standing();
+        self.place.stands(standing, false);
         let (stream, input, deadline) = (&mut self.stream, &mut self.input, &mut self.deadline);
         let goodbye = |why, code, text: &str| Err((why, SmtpReply::status(421, code, 2, text)));
         let read = tokio::select! {

@@ -82,12 +82,17 @@ pub enum SmtpEvent {
 
 /// An envelope that has its sender only.
 #[derive(Debug, PartialEq, Eq)]
-pub struct SenderQuestion(Envelope);
+pub struct SenderQuestion(Envelope, u64);
 
 impl SenderQuestion {
     /// The reverse-path that is asked about.
     pub fn sender(&self) -> &ReversePath {
         &self.0.sender
+    }
+
+    /// The message's length as the client declares it (RFC 1870); 0 where it does not.
+    pub fn declared_bytes(&self) -> u64 {
+        self.1
     }
 }
 
@@ -535,7 +540,7 @@ impl SmtpSession {
             ret: mail.ret,
             envid: mail.envid,
         };
-        self.mode = SessionMode::Ask(SmtpEvent::Sender(SenderQuestion(envelope)));
+        self.mode = SessionMode::Ask(SmtpEvent::Sender(SenderQuestion(envelope, mail.size.unwrap_or(0))));
     }
 
     fn rcpt(&mut self, recipient: Recipient) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 mod log;
 
 use crate::cli;
-use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, appended_files, gauge};
+use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, appended_files, gauge};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::reload::{Prepared, Reloader};
@@ -111,21 +111,26 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         log: log::log(out),
         session_log: log::sessions(out),
     };
+    let zone_files = zone_files(&args)?;
+    let files: Vec<&Path> = zone_files.iter().map(|(_, file)| *file).filter(|file| *file != Path::new("-")).collect();
+    let places = files.iter().filter_map(|file| std::path::absolute(file).ok());
+    let places: Vec<PathBuf> =
+        places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
     if args.operate.check_config {
+        args.confine.successor(&places)?;
         return match read_zones(&args, out, &mut Vec::new())?.1 {
             tally if tally.failed() > 0 => Ok(tally.exit()),
             _ => args.operate.healthy(out, &args.listen, None),
         };
     }
-    let zone_files = zone_files(&args)?;
     let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
-    let files: Vec<&Path> = zone_files.iter().map(|(_, file)| *file).filter(|file| *file != Path::new("-")).collect();
-    let places = files.iter().filter_map(|file| std::path::absolute(file).ok());
-    let places: Vec<PathBuf> =
-        places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
-    let metrics = args.operate.bind_metrics(out)?;
+    let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
-    args.confine.give_up_root(out, &appended, &places)?;
+    let urls = args.listen.write_addresses("dns", sockets.addresses())?;
+    let mut reloader = Reloader::new(out);
+    // Zone files and what they include are read as who serves, right below.
+    reloader.name(&args.key_file);
+    args.confine.give_up_root(out, (&appended, &reloader), &places)?;
     // As who serves, who will read them again.
     let mut included = Vec::new();
     let (zones, tally) = read_zones(&args, out, &mut included)?;
@@ -137,27 +142,27 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         note(out, zone);
     }
     let mut sandbox = Sandbox::default();
-    let files = files.into_iter().chain(included.iter().chain(&args.key_file).map(PathBuf::as_path));
-    files.for_each(|file| sandbox.read_again(file));
+    reloader.name(files);
+    reloader.name(included);
     if !args.forward.is_empty() {
         sandbox.use_network();
     }
-    args.listen.name_files(&mut sandbox);
-    args.confine.enclose(out, &appended, sandbox)?;
+    args.confine.enclose(out, (&appended, &reloader), sandbox)?;
     let served = server.zones.clone();
     served.replace(zones);
     let args = Arc::new(args);
+    add_parts(&mut reloader, &args, out, &served, keys);
     cli::block_on_threads(async move {
-        signals::outlive_habits(out, Some(reloader(&args, out, &served, keys)), args.operate.reload_every)?;
+        signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         let open = || vec![(CountedConnection::open(), "connection")];
         signals::tell_of_drain(out, &shutdown, args.listen.drain, open);
-        args.listen.announce(out, "dns", &sockets.addresses())?;
+        urls.announce(out)?;
         let gauges = move || -> BoxFuture<'static, _> {
             let count = i64::try_from(served.now().iter().count()).unwrap_or(i64::MAX);
             Box::pin(async move { vec![gauge("zones", "Zones that are served", count)] })
         };
-        OperateArgs::serve_metrics(out, metrics, None, Box::new(gauges))?;
+        MetricsArgs::serve(out, metrics, None, Box::new(gauges))?;
         let admission = args.listen.admission(out, 1, true);
         server.serve(sockets, &admission, &shutdown).await?;
         Ok(Exit::OK)
@@ -173,8 +178,13 @@ fn read_keys(args: &Args, out: &Output) -> Result<Option<TsigKeys>, Fault> {
     Ok(Some(keys).filter(|keys| !keys.is_empty()).map(TsigKeys))
 }
 
-fn reloader(args: &Arc<Args>, out: &Output, served: &ServedZones, keys: Option<Reloaded<TsigKeys>>) -> Arc<Reloader> {
-    let mut reloader = Reloader::new(out);
+fn add_parts(
+    reloader: &mut Reloader,
+    args: &Arc<Args>,
+    out: &Output,
+    served: &ServedZones,
+    keys: Option<Reloaded<TsigKeys>>,
+) {
     let (again, says) = (args.clone(), out.clone());
     if let Some(keys) = keys {
         reloader.add("keys", move || {
@@ -184,7 +194,6 @@ fn reloader(args: &Arc<Args>, out: &Output, served: &ServedZones, keys: Option<R
     }
     let (again, says, served) = (args.clone(), out.clone(), served.clone());
     reloader.add("zones", move || reread_zones(&again, &served, &says));
-    Arc::new(reloader)
 }
 
 /// Reads the zone files again; a zone with an error stays as it was, all do with `--strict`.

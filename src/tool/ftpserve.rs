@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge};
+use crate::cli::args::{
+    ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge,
+};
 use crate::cli::exit::Exit;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};
@@ -168,10 +170,11 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
     }
     if args.operate.check_config {
+        args.confine.successor(std::slice::from_ref(&dir))?;
         return args.operate.healthy(out, &args.listen, tls.as_ref());
     }
     let listeners = args.listen.bind("127.0.0.1:2121", activated)?;
-    let metrics = args.operate.bind_metrics(out)?;
+    let metrics = args.operate.metrics.bind(out)?;
     let addresses = listeners.addresses();
     if users.is_some()
         && tls.is_none()
@@ -182,9 +185,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
             .with_hint("--auth-in-clear takes them in clear text");
         return Err(fault.into());
     }
-    let mut reloader = Reloader::new(out);
-    reloader.add_tls(tls.as_ref(), &args.serve);
-    reloader.add_users(users.as_ref(), &args.serve);
+    let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
     let options = FtpServerOptions {
         greeting,
         tls: tls.clone(),
@@ -213,15 +214,14 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     let service = Arc::new(Logins { store, users, gate, anonymous, xferlog, out: out.clone() });
     let mut appended = appended_files(&args.output, &args.log);
     appended.extend(args.xferlog.as_deref());
-    args.confine.give_up_root(out, &appended, std::slice::from_ref(&dir))?;
+    let urls = args.listen.write_addresses(scheme, addresses)?;
+    args.confine.give_up_root(out, (&appended, &reloader), std::slice::from_ref(&dir))?;
     let mut sandbox = Sandbox::default();
     match rights == Rights::READ_ONLY && service.users.is_none() {
         true => sandbox.read(&dir),
         false => sandbox.write(&dir),
     }
-    args.listen.name_files(&mut sandbox);
-    args.serve.name_files(&mut sandbox);
-    args.confine.enclose(out, &appended, sandbox)?;
+    args.confine.enclose(out, (&appended, &reloader), sandbox)?;
     cli::block_on_threads(async {
         let admission = args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
@@ -229,12 +229,12 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         signals::tell_of_drain(out, &shutdown, args.listen.drain, || {
             vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
         });
-        args.listen.announce(out, scheme, &addresses)?;
+        urls.announce(out)?;
         let open = || -> BoxFuture<'static, _> {
             let transfers = transfers_open().cast_signed();
             Box::pin(async move { vec![gauge("transfers_open", "Transfers and listings that run", transfers)] })
         };
-        OperateArgs::serve_metrics(out, metrics, tls, Box::new(open))?;
+        MetricsArgs::serve(out, metrics, tls, Box::new(open))?;
         let listeners = vec![(listeners, start == TlsStart::Implicit)];
         server::serve(listeners, &admission, &shutdown, options, service).await?;
         Ok(Exit::OK)

@@ -12,12 +12,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli;
-use crate::cli::args::{LogArgs, LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
+use crate::cli::args::{LogArgs, LoginArgs, MetricsArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, Severity, TextLine};
 use crate::cli::{signals, units};
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::net::counters::Counter;
 use crate::net::listen::Shutdown;
 use crate::queue::entry::RecipientState;
 use crate::queue::runner::settle::{AttemptReport, Disposition, SettlementRules};
@@ -68,6 +69,8 @@ pub struct Args {
     login: LoginArgs,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -272,6 +275,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
                 return Ok(Exit::NEGATIVE);
             }
         }
+        let metrics = args.metrics.bind(out)?;
         let options = RunnerOptions {
             rules: rules(&args, &transport.helo),
             connector: Arc::new(transport),
@@ -299,6 +303,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             }
         };
         let store = Arc::new(store);
+        let counted = Arc::clone(&store) as Arc<dyn QueueStore>;
+        MetricsArgs::serve(out, metrics, None, queue_open::gauges(Some(counted)))?;
         let picking_up = args.watch.then(|| tokio::spawn(pickup.clone().watch(Arc::clone(&store), out.clone())));
         let summary =
             runner::run(Arc::clone(&store) as Arc<dyn QueueStore>, options, &shutdown, Arc::new(watcher)).await;
@@ -323,6 +329,15 @@ fn rules(args: &Args, helo: &str) -> SettlementRules {
 
 /// A record for every attempt; a line on stderr for what was given up.
 fn tell(tried: &AttemptReport, out: &Output) {
+    match tried.disposition {
+        Disposition::Delivered => Counter::Delivered,
+        Disposition::Deferred(_) => Counter::Deferred,
+        Disposition::Failed => Counter::Failed,
+        Disposition::Expired => Counter::Expired,
+        Disposition::Held => Counter::Held,
+        Disposition::Lost => Counter::Lost,
+    }
+    .add(1);
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     // Parts of connecting, where this message needed a connection and the part took place.
     let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| ms(time));

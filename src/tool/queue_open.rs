@@ -1,12 +1,15 @@
 //! How tools open the outgoing queue: what was mended is said, and a place that was named must be there to be read.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::cli::args::QueueArgs;
+use crate::cli::args::{Gauges, QueueArgs, gauge};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::net::counters::Gauge;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore};
+use crate::queue::store::{Filter, QueueStore};
 
 /// Opens the queue in this directory, creating what is missing.
 ///
@@ -50,4 +53,37 @@ fn said(store: &SqliteStore, out: &Output) {
     if let Some(mended) = store.mended() {
         out.warn(mended);
     }
+}
+
+/// What `--metrics` shows of a queue.
+pub(super) fn gauges(queue: Option<Arc<dyn QueueStore>>) -> Gauges {
+    Box::new(move || {
+        let queue = queue.clone();
+        Box::pin(async move {
+            let Some(queue) = queue else { return Vec::new() };
+            // What cannot be read now is not shown.
+            depth(&*queue).await.unwrap_or_default()
+        })
+    })
+}
+
+/// How many recipients wait, by state, and since when the first of them could have been tried.
+async fn depth(queue: &dyn QueueStore) -> Result<Vec<Gauge>, Fault> {
+    let counts = queue.count(Filter::default()).await?;
+    let states = [("queued", counts.queued), ("active", counts.active), ("held", counts.held)];
+    let state = |(state, count): (&str, u64)| Gauge {
+        labels: format!("state=\"{state}\""),
+        ..gauge("queue_recipients", "Recipients in the outgoing queue", count.cast_signed())
+    };
+    let mut gauges = states.map(state).to_vec();
+    let (mut first, mut after) = (None, None);
+    loop {
+        let found = queue.destinations(after, Filter::default()).await?;
+        let Some(last) = found.last() else { break };
+        after = Some(last.domain.clone());
+        first = found.iter().map(|destination| destination.due).chain(first).min();
+    }
+    let help = "When the first queued recipient is due, in seconds since 1970";
+    gauges.extend(first.map(|due| gauge("queue_first_due_seconds", help, due.0 / 1_000)));
+    Ok(gauges)
 }

@@ -5,6 +5,7 @@ mod mailbox;
 mod names;
 mod notice;
 mod record;
+mod room;
 mod service;
 
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::cli::args::{
-    ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs, appended_files,
+    ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs, appended_files,
 };
 use crate::cli::exit::Exit;
 use crate::cli::login_gate::LoginGate;
@@ -25,14 +26,14 @@ use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::admission::{AdmissionRefusal, ClientPlace};
 use crate::net::cidr::Network;
-use crate::net::counters::{CountedConnection, Gauge};
+use crate::net::counters::CountedConnection;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
-use crate::queue::store::{Filter, QueueStore};
+use crate::queue::store::QueueStore;
 use crate::smtp::address;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
@@ -42,6 +43,7 @@ use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
 use record::EndingMailSession;
+use room::DiskRoom;
 use service::{MailReceiver, ReceivePolicy};
 
 /// What one client may hold: the connection, the message, and the mailbox that it is written to.
@@ -81,6 +83,9 @@ pub struct Args {
     /// The largest message taken
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "64M")]
     max_size: u64,
+    /// Answer 452 to MAIL, and break off a message, when the file system of mailboxes or queue has less free space than this
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "16M")]
+    min_free: u64,
     /// The most recipients of one message
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     max_recipients: u32,
@@ -177,7 +182,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         return Err(fault.into());
     }
     let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
+    let place = args.mailboxes.as_ref().or(queue_dir.as_ref()).map_or(&[][..], std::slice::from_ref);
     if args.operate.check_config {
+        args.confine.successor(place)?;
         // What a start would make is no fault of the configuration.
         if let Some(directory) = args.mailboxes.as_ref().filter(|directory| !args.create || directory.exists()) {
             Mailboxes::open(directory, &domains)?;
@@ -188,10 +195,16 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         return args.operate.healthy(out, &args.listen, tls.as_ref());
     }
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
-    let place = args.mailboxes.as_ref().or(queue_dir.as_ref());
-    let metrics = args.operate.bind_metrics(out)?;
+    let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
-    args.confine.give_up_root(out, &appended, place.map_or(&[], std::slice::from_ref))?;
+    let scheme = match (args.lmtp, args.tls) {
+        (true, _) => "lmtp",
+        (false, SmtpTlsStart::Implicit) => "smtps",
+        (false, SmtpTlsStart::Starttls | SmtpTlsStart::Required) => "smtp",
+    };
+    let urls = args.listen.write_addresses(scheme, listeners.addresses())?;
+    let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
+    args.confine.give_up_root(out, (&appended, &reloader), place)?;
     // From here on as who serves: what is made is his.
     let mut sandbox = Sandbox::default();
     let mailboxes = match &args.mailboxes {
@@ -207,16 +220,11 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         queue_dir::make(directory)?;
         sandbox.write(directory);
     }
-    args.listen.name_files(&mut sandbox);
-    args.serve.name_files(&mut sandbox);
-    args.confine.enclose(out, &appended, sandbox)?;
+    args.confine.enclose(out, (&appended, &reloader), sandbox)?;
     let queue: Option<Arc<dyn QueueStore>> = match &queue_dir {
         Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
         None => None,
     };
-    let mut reloader = Reloader::new(out);
-    reloader.add_tls(tls.as_ref(), &args.serve);
-    reloader.add_users(users.as_ref(), &args.serve);
     let (shown, waiting) = (tls.clone(), queue.clone());
     let options = SmtpServerOptions {
         config: Config {
@@ -249,19 +257,15 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         queue,
         users,
         gate: LoginGate::default(),
+        room: DiskRoom::new(args.min_free, args.mailboxes.iter().chain(&queue_dir).cloned().collect()),
         out: out.clone(),
     });
-    let scheme = match (args.lmtp, args.tls) {
-        (true, _) => "lmtp",
-        (false, SmtpTlsStart::Implicit) => "smtps",
-        (false, SmtpTlsStart::Starttls | SmtpTlsStart::Required) => "smtp",
-    };
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
         signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
-        args.listen.announce(out, scheme, &listeners.addresses())?;
-        OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
+        urls.announce(out)?;
+        MetricsArgs::serve(out, metrics, shown, queue_open::gauges(waiting))?;
         let implicit = args.tls == SmtpTlsStart::Implicit;
         serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await
     })
@@ -292,20 +296,6 @@ async fn serve(
     };
     listeners.serve(&admission, &shutdown, move |_, refusal| refuse(refusal, implicit), handler).await?;
     Ok(Exit::OK)
-}
-
-/// How many recipients wait in the queue, by state.
-async fn queue_depth(queue: Option<Arc<dyn QueueStore>>) -> Vec<Gauge> {
-    let Some(queue) = queue else { return Vec::new() };
-    let Ok(counts) = queue.count(Filter::default()).await else { return Vec::new() };
-    let states = [("queued", counts.queued), ("active", counts.active), ("held", counts.held)];
-    let gauge = |(state, count): (&str, u64)| Gauge {
-        name: "queue_recipients",
-        labels: format!("state=\"{state}\""),
-        help: "Recipients in the outgoing queue",
-        value: count.cast_signed(),
-    };
-    states.map(gauge).to_vec()
 }
 
 /// The words for a client without a place; inside TLS there is no word yet that it would understand.

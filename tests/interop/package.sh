@@ -38,7 +38,7 @@ is "$(inside readlink -f /usr/lib/sendmail)" /usr/bin/smtpsend
 echo "-- mail is queued by two users, and upgraded over"
 mkdir -p "$all/var/lib/applayer/mail/all/new" "$all/var/lib/applayer/mail/all/cur" "$all/var/lib/applayer/mail/all/tmp"
 inside chown -R applayer: /var/lib/applayer/mail
-echo 'MAILQ_RUN_OPTIONS="--route *=maildir:/var/lib/applayer/mail/all"' > "$all/etc/default/mailq-run"
+echo 'route *=maildir:/var/lib/applayer/mail/all' > "$all/etc/applayer/mailq-run.conf"
 submit() { # USER SUBJECT
     printf 'Subject: %s\n\nhello\n' "$2" |
         inside setpriv --reuid "$1" --regid "$1" --clear-groups sendmail -f me@a.test you@b.test
@@ -50,7 +50,10 @@ package 'dpkg -i /new/*.deb'
 is "$(inside dpkg-query -W -f '${Version} ' applayer applayer-sendmail)" "0.1.0-2 0.1.0-2 "
 is "$(inside setpriv --reuid applayer --regid applayer --clear-groups mailq-ls | wc -l)" 2
 is "$(ls "$all"/var/spool/applayer-drop/*/ | grep -c -v : || true)" 1
-grep -q 'route' "$all/etc/default/mailq-run"
+# What an administrator wrote stays, and dpkg knows of it.
+grep -q '^route' "$all/etc/applayer/mailq-run.conf"
+is "$(inside dpkg-query -W -f '${Conffiles}' applayer | awk '{ print $1 }' | xargs)" "$(cd "$(dirname "$0")/../../dist/conf" &&
+    printf '/etc/applayer/%s\n' *.conf | xargs)"
 
 echo "-- under systemd"
 install -m 755 "$(dirname "$0")/under_systemd.sh" "$all/check"
@@ -85,8 +88,8 @@ fi
 echo "-- removed: what was configured stays; purged: nothing stays"
 rm -rf "$all/check" "$all/etc/systemd/system/check.service" "$all/etc/systemd/system/default.target.wants" "$all/result"
 package 'dpkg -r applayer-sendmail applayer'
-[ -e "$all/etc/default/mailq-run" ] && [ -e "$all/var/spool/applayer/queue.db" ] && [ ! -e "$all/usr/bin/ftpget" ]
-rm -rf "$all"/etc/applayer/* "$all"/var/lib/applayer/mail/* "$all"/var/lib/ftpserve/*
+grep -q '^route' "$all/etc/applayer/mailq-run.conf" && [ -e "$all/var/spool/applayer/queue.db" ] && [ ! -e "$all/usr/bin/ftpget" ]
+rm -rf "$all"/etc/applayer/zone "$all"/etc/applayer/mail-users "$all"/var/lib/applayer/mail/* "$all"/var/lib/ftpserve/*
 package 'dpkg -P applayer-sendmail applayer'
 is "$(inside find /etc /usr /var /opt '(' -name '*applayer*' -o -name 'ftpserve*' -o -name 'smtpserve*' -o -name 'dnsserve*' -o -name 'mailq*' ')' \
     -not -path '/var/lib/systemd/*' -not -path '/var/log/*' -not -path '/var/lib/private*' | xargs)" ""

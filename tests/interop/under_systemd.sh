@@ -20,18 +20,18 @@ echo "hello from the service" > /var/lib/ftpserve-file
 install -d -o ftpserve /var/lib/ftpserve
 mv /var/lib/ftpserve-file /var/lib/ftpserve/hello
 chmod 644 /var/lib/ftpserve/hello
-echo 'SMTPSERVE_OPTIONS="--domain a.test --mailboxes /var/lib/applayer/mail --create"' > /etc/default/smtpserve
+printf 'domain a.test\nmailboxes /var/lib/applayer/mail\ncreate\n' > /etc/applayer/smtpserve.conf
 echo secret > /root/password
 chmod 600 /root/password
 echo "joe:$(smtpserve --hash-password < /root/password)" > /etc/applayer/mail-users
 chown applayer /etc/applayer/mail-users
 chmod 600 /etc/applayer/mail-users
-echo 'SMTPSERVE_SUBMISSION_OPTIONS="--hostname mail.a.test --user-file /etc/applayer/mail-users --self-signed mail.a.test"' \
-    > /etc/default/smtpserve-submission
+printf 'hostname mail.a.test\nuser-file /etc/applayer/mail-users\nself-signed mail.a.test\n' \
+    > /etc/applayer/smtpserve-submission.conf
 zone() { printf '@ 60 SOA ns hostmaster %s 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.%s\n' "$1" "$1" > /etc/applayer/zone; }
 zone 1
 chmod 644 /etc/applayer/zone
-echo 'DNSSERVE_OPTIONS="--zone a.test=/etc/applayer/zone"' > /etc/default/dnsserve
+echo 'zone a.test=/etc/applayer/zone' > /etc/applayer/dnsserve.conf
 
 # Sockets alone: the first client starts the service.
 systemctl enable --quiet --now ftpserve.socket smtpserve.socket smtpserve-submission.socket dnsserve.socket

@@ -199,6 +199,23 @@ fn what_is_no_socket_to_serve_is_refused() {
     }
 }
 
+/// Shut down behind the server's back: no socket gets well again from that, and a loop over its error would be hot.
+#[test]
+fn a_socket_that_fails_for_good_ends_the_server() {
+    for name in SERVERS {
+        let dir = temp_dir();
+        let tcp = listener();
+        let passed = vec![tcp.try_clone().unwrap().into()];
+        let mut server = Activated::start(dir.path(), name, "LISTEN_PID=$$ LISTEN_FDS=1", passed);
+        answers(name, server.address());
+        rustix::net::shutdown(&tcp, rustix::net::Shutdown::Both).unwrap();
+        let (status, hung) = wait(server.child, LIMIT);
+        let stderr = std::fs::read_to_string(dir.path().join("stderr")).unwrap();
+        assert!(!hung && status.code() == Some(74), "{name}: {status}: {stderr}");
+        assert!(stderr.contains(&format!("{name}: accept: ")), "{stderr}");
+    }
+}
+
 #[test]
 fn sockets_for_another_process_are_left_alone() {
     for name in SERVERS {
@@ -227,7 +244,7 @@ fn dist() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dist")
 }
 
-/// What the examples of `dist/default` name, below `dir`.
+/// What the examples of `dist/conf` name, below `dir`.
 fn lay_out(dir: &Path) {
     for folder in ["etc/applayer/zones", "var/lib/applayer/mail", "var/lib/ftpserve", "queue"] {
         std::fs::create_dir_all(dir.join(folder)).unwrap();
@@ -258,7 +275,7 @@ fn give(dir: &Path, user: u32) {
     }
 }
 
-/// One service: its ExecStart line, with the options that its file in `dist/default` shows, the sockets of its socket unit, and a
+/// One service: its ExecStart line, with the options that its file in `dist/conf` shows, the sockets of its socket unit, and a
 /// service manager that listens.
 fn runs_as_its_unit_says(service: &str, user: Option<u32>) {
     let dir = temp_dir();
@@ -269,20 +286,21 @@ fn runs_as_its_unit_says(service: &str, user: Option<u32>) {
     let program = dir.path().join(name);
     // Another process copies: a descriptor of ours, which some other test's child has for a moment, would keep it from running.
     assert!(Command::new("cp").arg(binary(name)).arg(&program).status().unwrap().success());
-    let defaults = std::fs::read_to_string(dist().join("default").join(service.trim_end_matches("-once"))).unwrap();
-    let mut args: Vec<String> = Vec::new();
-    for word in words {
-        let Some(variable) = word.strip_prefix('$') else {
-            args.push(word.to_owned());
-            continue;
-        };
-        let assigned = format!("{variable}=\"");
-        let example = defaults.lines().find_map(|line| line.strip_prefix('#')?.strip_prefix(&assigned)).unwrap();
-        assert!(defaults.lines().any(|line| line.starts_with(&assigned)), "{service}: {variable} is not set");
-        let below = format!(" {}/", dir.path().display());
-        let options = format!(" {}", example.trim_end_matches('"')).replace(" /", &below);
-        args.extend(options.split_whitespace().map(str::to_owned));
+    // The examples of its options file, which are comments without a blank, and all files below `dir`.
+    let below = |text: &str| format!("{}{text}", dir.path().display());
+    let args: Vec<String> =
+        words.map(|word| if word.starts_with('/') { below(word) } else { word.to_owned() }).collect();
+    let file = args.iter().find(|word| word.ends_with(".conf")).unwrap();
+    let example = std::fs::read_to_string(dist().join("conf").join(Path::new(file).file_name().unwrap())).unwrap();
+    assert!(example.lines().all(|line| line.starts_with('#')), "{service}: what is installed changes nothing");
+    let options = example.lines().filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')));
+    let mut options: String = options.map(|line| format!("{line}\n")).collect();
+    if user.is_none() && rustix::process::geteuid().is_root() && name.ends_with("serve") {
+        options.push_str("run-as 0:0\ni-know\n");
     }
+    let options =
+        [" /", "=/"].iter().fold(options, |text, mark| text.replace(mark, &format!("{}{}/", &mark[..1], below(""))));
+    std::fs::write(file, options).unwrap();
     let (mut sockets, mut addresses): (Vec<OwnedFd>, Vec<SocketAddr>) = Default::default();
     if dist().join(format!("systemd/{service}.socket")).exists() {
         let (tcp, udp) = pair();
@@ -303,9 +321,8 @@ fn runs_as_its_unit_says(service: &str, user: Option<u32>) {
     let mut command = passing(dir.path(), &program, &variables, sockets);
     command.args(&args).env("NOTIFY_SOCKET", dir.path().join("notify")).env("WATCHDOG_USEC", "100000");
     command.env("APPLAYER_QUEUE", dir.path().join("queue"));
-    match user {
-        Some(user) => drop(command.uid(user).gid(user)),
-        None => crate::harness::stay_root(&mut command),
+    if let Some(user) = user {
+        command.uid(user).gid(user);
     }
     let child = command.spawn().unwrap();
     if exec.contains("mailq-run") && !exec.contains("--watch") {

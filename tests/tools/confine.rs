@@ -64,7 +64,7 @@ fn check_threads(server: &Server, user: u32, group: u32, what: &str) {
         assert_eq!(field("Uid"), [user; 4].map(|id| id.to_string()).join(" "), "{what}");
         assert_eq!(field("Gid"), [group; 4].map(|id| id.to_string()).join(" "), "{what}");
         assert_eq!(field("Groups"), group.to_string(), "{what}");
-        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(field(set), "0".repeat(16), "{what}: {set}");
         }
         assert_eq!(field("NoNewPrivs"), "1", "{what}");
@@ -145,8 +145,10 @@ fn nobody_serves_as_root_by_accident() {
             (&["--run-as", "54321"], 78, "UID:GID"),
             (&["--i-know"], 64, "--run-as"),
         ] {
-            let run = serving(name, dir.path(), tool(name).gives_up_root()).args(["--listen", "127.0.0.1:0"]);
-            run.args(flags).run().exits(status).says(why);
+            for check in [&[][..], &["--check-config"]] {
+                let run = serving(name, dir.path(), tool(name).gives_up_root()).args(["--listen", "127.0.0.1:0"]);
+                run.args(flags).args(check).run().exits(status).says(why);
+            }
         }
     }
 }
@@ -204,6 +206,63 @@ fn what_was_not_named_is_out_of_reach() {
             names.stderr.wait_for("stays as it was");
             assert!(names.stderr.text().contains("ermission denied"), "{names}");
             assert!(!asked());
+        }
+    }
+}
+
+/// Root's last deeds: files where only root writes are written, and who serves can go on with the log or hears that he cannot.
+#[test]
+fn what_only_root_can_open_is_opened_before_root_is_given_up() {
+    if !is_root() {
+        return;
+    }
+    for name in SERVERS {
+        let dir = site(Some((USER, GROUP)));
+        let at = |name: &str| dir.path().join(name);
+        let mode = |name: &str, mode: u32| {
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for folder in ["run", "theirs"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        mode("theirs", 0o777);
+        for log in ["run/old", "theirs/old", "theirs/linked", "theirs/log"] {
+            std::fs::write(at(log), if log == "theirs/log" { "" } else { "old\n" }).unwrap();
+            mode(log, 0o600);
+        }
+        std::fs::hard_link(at("theirs/linked"), at("run/linked")).unwrap();
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        std::fs::write(at("run/cert"), made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+        mode("run/cert", 0o600);
+        let owner = |name: &str| std::fs::metadata(at(name)).unwrap().uid();
+        for (log, given) in [
+            ("run/old", true),
+            ("run/new", true),
+            ("theirs/log", true),
+            ("theirs/old", false),
+            ("theirs/linked", false),
+        ] {
+            let run = serving(name, dir.path(), server(name).gives_up_root());
+            let mut run = run.args(["--address-file", "run/url", "--log", log]);
+            if name != "dnsserve" {
+                run = run.args(["--cert", "run/cert"]);
+            }
+            mode("run", 0o755);
+            let server = run.start();
+            check_threads(&server, USER, GROUP, name);
+            assert_eq!(std::fs::read_to_string(at("run/url")).unwrap(), format!("{}\n", server.url), "{name}");
+            assert_eq!(owner(log), if given { USER } else { 0 }, "{name} {log}");
+            assert_eq!(owner("run/url"), 0, "{name}");
+            let stderr = server.stderr.clone();
+            if name != "dnsserve" {
+                stderr.wait_for(&format!("run/cert: {USER}:{GROUP} cannot read it again"));
+            }
+            let words = format!("{log}: {USER}:{GROUP} cannot open it again");
+            if !given {
+                stderr.wait_for(&words);
+            }
+            assert_eq!(server.stop(), 0);
+            assert_eq!(stderr.text().contains(&words), !given, "{name} {stderr}");
         }
     }
 }

@@ -267,3 +267,39 @@ fn an_address_that_is_taken_is_73() {
         done.exits(73).says("Address already in use");
     }
 }
+
+/// With several addresses the kernel's choice is another than the client's, who hears nobody but whom he asked.
+#[test]
+fn a_wildcard_server_answers_from_the_address_that_was_asked() {
+    let dir = temp_dir();
+    std::fs::write(
+        dir.path().join("zone"),
+        "$ORIGIN a.test.\n$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n",
+    )
+    .unwrap();
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let server = server("dnsserve").args(["--listen", listen, "zone"]).dir(dir.path()).start();
+        for asked in ["127.0.0.1", "127.0.0.2", "127.1.2.3"] {
+            let at = format!("@{asked}:{}", server.port());
+            tool("dnsq").args([&at, "--short", "ns.a.test", "A"]).run().exits(0).prints("192.0.2.1");
+        }
+    }
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("IPv6 skipped: not root");
+    }
+    let script = "ip link set lo up && ip addr add ::2/128 dev lo && ip addr add 192.0.2.7/32 dev lo || exit 99
+        \"$0\" --listen [::]:53 --address-file url zone & server=$!
+        while [ ! -s url ] && kill -0 $server; do sleep 0.02; done
+        for address in ::1 ::2 192.0.2.7 127.0.0.2; do \"$1\" @$address --short ns.a.test A || exit 1; done
+        kill $server && wait $server";
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--net", "sh", "-c", script])
+        .arg(crate::harness::binary("dnsserve"))
+        .arg(crate::harness::binary("dnsq"));
+    command.current_dir(dir.path()).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    crate::harness::stay_root(&mut command);
+    let done = crate::harness::finish(command, "unshare --net".to_owned(), None, crate::harness::LIMIT);
+    assert_eq!(done.exits(0).text().matches("192.0.2.1\n").count(), 4, "{done}");
+}

@@ -85,6 +85,7 @@ fn what_is_installed_is_all_there_and_all_goes() {
         "usr/local/share/doc/applayer/examples/nightly-report.sh",
         "usr/local/lib/systemd/system/dnsserve.socket",
         "usr/local/lib/sysusers.d/applayer.conf",
+        "etc/applayer/smtpserve-submission.conf",
         "usr/local/sbin/sendmail",
         "usr/local/bin/mailq",
         "var/spool/applayer-drop",
@@ -93,11 +94,17 @@ fn what_is_installed_is_all_there_and_all_goes() {
     }
     let unit = std::fs::read_to_string(root.path().join("usr/local/lib/systemd/system/ftpserve.service")).unwrap();
     assert!(unit.contains("ExecStart=/usr/local/bin/ftpserve "), "{unit}");
+    // What an administrator wrote outlives another installation, and the end of all.
+    let edited = root.path().join("etc/applayer/mailq-run.conf");
+    std::fs::write(&edited, "flush\n").unwrap();
+    make("install", binaries.path(), root.path()).exits(0);
+    assert_eq!(std::fs::read_to_string(&edited).unwrap(), "flush\n");
     let mails = root.path().join("var/spool/applayer/queue.db");
     std::fs::write(&mails, "").unwrap();
     make("uninstall", binaries.path(), root.path()).exits(0);
-    assert!(mails.exists(), "mail that waits stays");
+    assert!(mails.exists() && edited.exists(), "mail that waits stays, and what was written by hand");
     std::fs::remove_file(mails).unwrap();
+    std::fs::remove_file(edited).unwrap();
     make("uninstall", binaries.path(), root.path()).exits(0);
     assert_eq!(all(), BTreeSet::new());
 }

@@ -248,3 +248,207 @@ fn floods_of_commands_end() {
         honest(name, server.addr);
     }
 }
+
+/// What a client hears first: a line, or the answer to a question; empty if it is closed.
+fn first_word(name: &str, client: &mut BufReader<TcpStream>) -> String {
+    if name == "dnsserve" {
+        let mut answer = [0; 28];
+        let answered = client.get_mut().write_all(QUESTION).and_then(|()| client.read_exact(&mut answer));
+        return answered.map_or(String::new(), |()| "answer".to_owned());
+    }
+    let mut line = String::new();
+    let _ = client.read_line(&mut line);
+    line
+}
+
+/// The limit is lowered behind the server's back: what it counted on is not there.
+#[test]
+fn who_finds_no_descriptor_is_told_and_closed() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    for (name, refusal) in
+        [("ftpserve", "421 Too many clients."), ("smtpserve", "421 4.7.0 Too many clients"), ("dnsserve", "")]
+    {
+        let dir = temp_dir();
+        let server = serving(name, dir.path()).start();
+        honest(name, server.addr);
+        let pid = Pid::from_raw(server.pid().cast_signed());
+        // No number is free above the one that it keeps for such a day: open /dev/null comes last.
+        let mut open = std::collections::BTreeMap::new();
+        for fd in std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap() {
+            let path = fd.unwrap().path();
+            let number: u64 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            open.insert(number, std::fs::read_link(path).unwrap_or_default());
+        }
+        let reserve = *open.iter().rfind(|(_, target)| target.as_path() == Path::new("/dev/null")).unwrap().0;
+        let lowest = (reserve..).find(|number| !open.contains_key(number));
+        let limit = getrlimit(Resource::Nofile);
+        prlimit(pid, Resource::Nofile, Rlimit { current: lowest, ..limit }).unwrap();
+        let mut held = Vec::new();
+        let mut turned_away = 0;
+        for number in 0..60 {
+            let mut client = connect(slow_address(number), server.addr);
+            let word = first_word(name, &mut client);
+            match word.trim_end() == refusal {
+                true => turned_away += 1,
+                // A number below the limit was free.
+                false => held.push(client),
+            }
+        }
+        assert!(turned_away >= 40, "{name}: {turned_away}");
+        let before = cpu_time(&server);
+        std::thread::sleep(Duration::from_millis(500));
+        let used = cpu_time(&server) - before;
+        assert!(used < Duration::from_millis(250), "{name} has nothing to do: {used:?}");
+        prlimit(pid, Resource::Nofile, limit).unwrap();
+        honest(name, server.addr);
+    }
+}
+
+/// Fast enough for --min-rate, for ever: the place is theirs until somebody needs it.
+#[test]
+fn who_is_slow_for_long_gives_way() {
+    std::thread::scope(|scope| {
+        scope.spawn(slow_mail_gives_way);
+        scope.spawn(slow_download_gives_way);
+    });
+}
+
+/// The next client gets no place at first, and then it does.
+fn gets_a_place_in_the_end(name: &str, server: &Server) {
+    let begun = Instant::now();
+    let mut client = connect([127, 0, 0, 1], server.addr);
+    assert!(first_word(name, &mut client).starts_with("421 "), "{server}");
+    while !first_word(name, &mut connect([127, 0, 0, 1], server.addr)).starts_with("220 ") {
+        assert!(begun.elapsed() < LIMIT, "{server}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn slow_mail_gives_way() {
+    let dir = temp_dir();
+    let limits = ["--max-clients", "1", "--timeout", "2", "--min-rate", "100"];
+    let server = serving("smtpserve", dir.path()).args(limits).start();
+    let mut slow = connect([127, 0, 0, 2], server.addr);
+    let mut writer = slow.get_ref().try_clone().unwrap();
+    writer.write_all(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<bob@a.test>\r\nDATA\r\n").unwrap();
+    let mut line = String::new();
+    while !line.starts_with("354 ") {
+        line.clear();
+        assert!(slow.read_line(&mut line).unwrap() > 0);
+    }
+    // Ten times the rate that is asked for, until it is told to go.
+    let dripping = std::thread::spawn(move || {
+        while writer.write_all(&[b'x'; 48]).and_then(|()| writer.write_all(b"\r\n")).is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    gets_a_place_in_the_end("smtpserve", &server);
+    line.clear();
+    slow.read_line(&mut line).unwrap();
+    assert!(line.starts_with("421 4.3.2 "), "{line} {server}");
+    drop(slow);
+    dripping.join().unwrap();
+}
+
+fn slow_download_gives_way() {
+    let dir = temp_dir();
+    let limits = ["--max-clients", "1", "--idle", "1", "--min-rate", "100"];
+    let server = serving("ftpserve", dir.path()).args(limits).start();
+    std::fs::File::create(dir.path().join("mail/big")).unwrap().set_len(1 << 30).unwrap();
+    let mut slow = connect([127, 0, 0, 2], server.addr);
+    let mut control = slow.get_ref().try_clone().unwrap();
+    control.write_all(b"USER ftp\r\nPASS x\r\nTYPE I\r\nEPSV\r\n").unwrap();
+    let mut line = String::new();
+    let mut hear = |code: &str| {
+        line.clear();
+        while !line.starts_with(code) {
+            line.clear();
+            assert!(slow.read_line(&mut line).unwrap() > 0, "{code} never came");
+        }
+        line.clone()
+    };
+    let port = hear("229 ").split('|').nth(3).unwrap().parse().unwrap();
+    let mut data = connect([127, 0, 0, 2], SocketAddr::new(server.addr.ip(), port));
+    control.write_all(b"RETR big\r\n").unwrap();
+    hear("150 ");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut some = [0; 4096];
+            while !stop.load(Ordering::Relaxed) && matches!(data.read(&mut some), Ok(1..)) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        gets_a_place_in_the_end("ftpserve", &server);
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(hear("421 ").contains("Others need this place"), "{server}");
+}
+
+/// Nothing at all, and a byte a second of a ClientHello: neither is let wait for the end of the handshake.
+#[test]
+fn a_handshake_ends_in_time() {
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    let stalls = |name: &str, drips: bool| {
+        let dir = temp_dir();
+        let server = serving(name, dir.path()).args(["--self-signed", "a.test", "--tls", "implicit", "--json"]).start();
+        let mut client = connect([127, 0, 0, 1], server.addr);
+        let mut writer = client.get_ref().try_clone().unwrap();
+        let begun = Instant::now();
+        let dripping = std::thread::spawn(move || {
+            for byte in hello.iter().cycle().take(if drips { 60 } else { 0 }) {
+                if writer.write_all(&[*byte]).is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let mut said = Vec::new();
+        let _ = client.read_to_end(&mut said);
+        let took = begun.elapsed();
+        assert!((9..30).contains(&took.as_secs()), "{name}: {took:?} {server}");
+        assert!(!said.starts_with(b"220"), "{name}: no word in clear text");
+        server.stdout.wait_for("\"why\":\"timed_out\"");
+        drop(client);
+        dripping.join().unwrap();
+    };
+    std::thread::scope(|scope| {
+        for name in ["ftpserve", "smtpserve"] {
+            for drips in [false, true] {
+                scope.spawn(move || stalls(name, drips));
+            }
+        }
+    });
+}
+
+/// Replies and answers, as many as may be asked for, and the contents of a file: whoever reads none of it is let go.
+#[test]
+fn who_reads_nothing_is_let_go() {
+    let reads_nothing = |name: &'static str| {
+        let dir = temp_dir();
+        let mut run = serving(name, dir.path()).args(["--json", "--log", "log"]);
+        if name != "dnsserve" {
+            run = run.args(["--timeout", "1"]);
+        }
+        let server = run.start();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&server.addr.into()).unwrap();
+        let mut client = TcpStream::from(socket);
+        let flood: Vec<u8> = match name {
+            "ftpserve" => b"USER ftp\r\nPASS x\r\n".iter().chain(&b"HELP\r\n".repeat(1_000_000)).copied().collect(),
+            "smtpserve" => b"EHLO c\r\n".repeat(1_000_000),
+            _ => QUESTION.repeat(1_000_000),
+        };
+        let begun = Instant::now();
+        let _ = client.write_all(&flood);
+        server.stdout.wait_for("\"type\":\"session\"");
+        assert!(begun.elapsed() < Duration::from_secs(40), "{name}");
+        honest(name, server.addr);
+    };
+    std::thread::scope(|scope| {
+        for name in SERVERS {
+            scope.spawn(move || reads_nothing(name));
+        }
+    });
+}

@@ -13,10 +13,12 @@
 mod accounts;
 mod activation;
 mod addresses;
+mod ailing;
 mod bytes;
 mod client_ca;
 mod confine;
 mod corpus;
+mod counters;
 mod crash;
 mod crash_store;
 mod delivery;

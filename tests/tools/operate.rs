@@ -14,10 +14,10 @@ use rustix::process::Signal;
 use crate::harness::{LIMIT, Run, server, temp_dir, tool};
 use crate::queue::{Sink, enqueue};
 
-const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
+pub(crate) const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
 
 /// A server of each kind in a directory: what it serves, or mailboxes, or a zone.
-fn one(name: &str, dir: &Path) -> Run {
+pub(crate) fn one(name: &str, dir: &Path) -> Run {
     let zone = "$ORIGIN a.test.\n$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
     std::fs::write(dir.join("zone"), zone).unwrap();
     std::fs::create_dir_all(dir.join("served")).unwrap();
@@ -30,7 +30,7 @@ fn one(name: &str, dir: &Path) -> Run {
 }
 
 /// Says the lines, each after an answer, and reads on to the end, which the last line asks for.
-fn talk(to: SocketAddr, lines: &[&str]) {
+pub(crate) fn talk(to: SocketAddr, lines: &[&str]) {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     for line in lines {
@@ -59,7 +59,7 @@ fn session(name: &str, to: SocketAddr) {
     }
 }
 
-fn until(mut holds: impl FnMut() -> bool, what: &str) {
+pub(crate) fn until(mut holds: impl FnMut() -> bool, what: &str) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < LIMIT, "{what} never came");
@@ -245,7 +245,7 @@ fn an_upload_arrives_once_under_its_final_name() {
 }
 
 /// A certificate and its key in one file, and its fingerprint.
-fn certificate(name: &str) -> (String, [u8; 32]) {
+pub(crate) fn certificate(name: &str) -> (String, [u8; 32]) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let digest = ring::digest::digest(&ring::digest::SHA256, made.cert.der());
     (made.cert.pem() + &made.signing_key.serialize_pem(), digest.as_ref().try_into().unwrap())
@@ -446,117 +446,6 @@ fn a_configuration_is_checked_without_serving() {
             std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(before, after, "{name} {args:?}: nothing is made");
     }
-}
-
-/// The body of a scrape.
-fn scrape(to: SocketAddr, target: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
-    (head.to_owned(), body.to_owned())
-}
-
-/// What promtool checks: each family once, behind its HELP and TYPE, names and labels of the right characters, numbers.
-#[track_caller]
-fn assert_exposition(text: &str) {
-    let (mut families, mut samples, mut family, mut kind) = (BTreeSet::new(), BTreeSet::new(), "", "");
-    assert!(text.ends_with('\n'));
-    for line in text.lines() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            let (name, words) = help.split_once(' ').unwrap();
-            assert!(!words.is_empty() && families.insert(name), "{name} stands twice");
-            family = name;
-        } else if let Some(typed) = line.strip_prefix("# TYPE ") {
-            let (name, is) = typed.split_once(' ').unwrap();
-            assert_eq!(name, family, "HELP comes first");
-            assert!(is == "gauge" || is == "counter" && name.ends_with("_total"), "{line}");
-            kind = is;
-        } else {
-            let (sample, number) = line.rsplit_once(' ').unwrap();
-            let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
-            assert_eq!(name, family, "families are together");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            for label in labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()) {
-                let (key, value) = label.split_once("=\"").unwrap();
-                assert!(key.bytes().all(|byte| byte.is_ascii_lowercase()) && value.ends_with('"'), "{line}");
-            }
-            let number: i64 = number.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
-            assert!(kind == "gauge" || number >= 0, "{line}");
-            assert!(samples.insert(sample), "{sample} stands twice");
-        }
-    }
-    assert!(samples.len() > 8);
-}
-
-#[test]
-fn counters_are_served_and_printed() {
-    for name in SERVERS {
-        let dir = temp_dir();
-        let (cert, _) = certificate("a.test");
-        std::fs::write(dir.path().join("cert"), cert).unwrap();
-        let mut run = one(name, dir.path()).args(["--metrics", "0", "--json"]);
-        if name != "dnsserve" {
-            run = run.args(["--cert", "cert"]);
-        }
-        if name == "smtpserve" {
-            run = run.args(["--relay-from", "192.0.2.0/24", "--queue-dir", "queue"]);
-        }
-        let server = run.start();
-        server.stdout.wait_for("/metrics\"");
-        let text = server.stdout.text();
-        let url = text.split('"').find(|part| part.ends_with("/metrics")).unwrap();
-        let to = crate::harness::address_in(url).unwrap();
-        let number = |sample: &str| {
-            let (_, body) = scrape(to, "/metrics");
-            assert_exposition(&body);
-            let found = body.lines().find_map(|line| line.strip_prefix(&format!("applayer_{sample} ")));
-            found.unwrap_or_else(|| panic!("no {sample} in {body}")).parse::<i64>().unwrap()
-        };
-        assert_eq!(number("connections_total"), 0);
-        // A client that says nothing keeps nobody waiting.
-        let _silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(to).unwrap()).collect();
-        let (words, sample): (&[&str], _) = match name {
-            "ftpserve" => (&["USER bob\r\nPASS x\r\nQUIT"], "logins_total{result=\"failed\"}"),
-            "smtpserve" => (
-                &["EHLO c.test", "MAIL FROM:<b@b.test>\r\nRCPT TO:<x@none.test>", "QUIT"],
-                "refusals_total{reason=\"recipient\"}",
-            ),
-            _ => {
-                let at = format!("@{}", server.addr);
-                tool("dnsq").args([&at, "none.a.test", "A"]).run();
-                tool("dnsq").args([&at, "none.a.test", "A", "--tcp"]).run();
-                (&[], "queries_total{status=\"nxdomain\"}")
-            }
-        };
-        if !words.is_empty() {
-            talk(server.addr, words);
-        }
-        until(|| number("connections_open") == 0, "the end of the connection");
-        assert_eq!(number(sample), if name == "dnsserve" { 2 } else { 1 });
-        assert_eq!(number("connections_total"), 1);
-        match name {
-            "dnsserve" => assert_eq!(number("zones"), 1),
-            "ftpserve" => assert_eq!(number("transfers_open"), 0),
-            _ => assert_eq!(number("queue_recipients{state=\"queued\"}"), 0),
-        }
-        if name != "dnsserve" {
-            assert!(number("certificate_not_after_seconds") > 1_700_000_000);
-        }
-        assert!(scrape(to, "/").0.starts_with("HTTP/1.1 404"));
-        server.signal(Signal::USR1);
-        server.stdout.wait_for("\"type\":\"counters\"");
-        let text = server.stdout.text();
-        let record = text.lines().find(|line| line.contains("\"counters\":{")).unwrap();
-        let record: serde_json::Value = serde_json::from_str(record).unwrap();
-        assert_eq!(record["counters"]["connections_total"], 1);
-        assert_eq!(server.stop(), 0);
-    }
-    let far = one("dnsserve", temp_dir().path()).args(["--metrics", ":9"]).run();
-    far.exits(64).says("not for every interface");
 }
 
 #[test]

@@ -30,13 +30,22 @@ pub struct LogArgs {
     pub syslog: Option<u8>,
 }
 
+/// Who may read the counters.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Operation")]
+pub struct MetricsArgs {
+    /// Serve the counters in Prometheus' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<String>,
+}
+
 /// How a server is run.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Operation")]
 pub struct OperateArgs {
-    /// Serve the counters in Prometheus' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1
-    #[arg(long, value_name = "ADDR")]
-    pub metrics: Option<String>,
+    /// Who may read the counters.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     /// Look so often whether the files of the certificate have changed; 0: only HUP reads them again
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "1h")]
     pub reload_every: Duration,
@@ -58,7 +67,7 @@ impl OperateArgs {
         for address in &listen.listen {
             listen::parse_listen(address)?;
         }
-        self.metrics.as_deref().map(metrics::parse_address).transpose()?;
+        self.metrics.metrics.as_deref().map(metrics::parse_address).transpose()?;
         let expires = tls.and_then(ServerTls::not_after).and_then(|end| jiff::Timestamp::from_second(end).ok());
         out.emit(&HealthRecord { ok: true, certificate_expires_at: expires.map(|end| end.to_string()) })?;
         Ok(Exit::OK)
@@ -86,13 +95,15 @@ impl OperateArgs {
         out.emit(&HealthRecord { ok: false, certificate_expires_at: None })?;
         Ok(Exit::from(Kind::Config))
     }
+}
 
+impl MetricsArgs {
     /// Binds the address of the counters and says which it is.
     ///
     /// # Errors
     ///
     /// The fault of the address.
-    pub fn bind_metrics(&self, out: &Output) -> Result<Option<std::net::TcpListener>, Fault> {
+    pub fn bind(&self, out: &Output) -> Result<Option<std::net::TcpListener>, Fault> {
         let Some(text) = &self.metrics else { return Ok(None) };
         let address = metrics::parse_address(text)?;
         if !address.ip().is_loopback() {
@@ -106,7 +117,7 @@ impl OperateArgs {
     /// # Errors
     ///
     /// Those of the output.
-    pub fn serve_metrics(
+    pub fn serve(
         out: &Output,
         listener: Option<std::net::TcpListener>,
         tls: Option<ServerTls>,

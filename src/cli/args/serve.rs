@@ -45,7 +45,7 @@ pub struct ListenArgs {
     /// Take at most N new connections a minute from one address, half of them at once; 0: as many as come
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_rate_per_address: u32,
-    /// Write the URLs that are served to FILE, one a line, once they are
+    /// Write the URLs that are served to FILE, one per line, once their sockets take clients
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
     /// After INT or TERM let open connections finish for this time
@@ -114,22 +114,38 @@ impl ListenArgs {
         Admission::new(limits)
     }
 
-    /// Says where the server listens: the first line on stdout (or a `listening` record), the address file, and the
-    /// service manager (`NOTIFY_SOCKET`, sd_notify(3)). From here on the server waits for no reader of its output.
+    /// Writes the address file. Before root is given up, so that it may lie where only root writes (`/run`); clients that
+    /// come before the server is ready wait in the backlog of its sockets.
     ///
     /// # Errors
     ///
-    /// `CannotCreate` if the address file cannot be written; `Io` as [`Output::queue_all`].
-    pub fn announce(&self, out: &Output, scheme: &str, addresses: &[SocketAddr]) -> Result<(), Fault> {
-        out.queue_all()?;
-        let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
-        for (url, address) in urls.iter().zip(addresses) {
-            out.emit(&Listening::of(url, *address))?;
-        }
+    /// `CannotCreate` if it cannot be written.
+    pub fn write_addresses(&self, scheme: &str, addresses: Vec<SocketAddr>) -> Result<ServedUrls, Fault> {
+        let urls =
+            ServedUrls(addresses.into_iter().map(|address| (format!("{scheme}://{address}"), address)).collect());
         if let Some(path) = &self.address_file {
-            let mut text = urls.join("\n");
-            text.push('\n');
+            let text: String = urls.0.iter().map(|(url, _)| format!("{url}\n")).collect();
             write_whole(path, text.as_bytes())?;
+        }
+        Ok(urls)
+    }
+}
+
+/// Where a server listens, as the address file says it.
+#[derive(Debug)]
+pub struct ServedUrls(Vec<(String, SocketAddr)>);
+
+impl ServedUrls {
+    /// Says where the server listens: the first line on stdout (or a `listening` record), and the service manager
+    /// (`NOTIFY_SOCKET`, sd_notify(3)). From here on the server waits for no reader of its output.
+    ///
+    /// # Errors
+    ///
+    /// `Io` as [`Output::queue_all`].
+    pub fn announce(&self, out: &Output) -> Result<(), Fault> {
+        out.queue_all()?;
+        for (url, address) in &self.0 {
+            out.emit(&Listening::of(url, *address))?;
         }
         tell_ready(out);
         Ok(())

@@ -39,7 +39,8 @@ const MAX_REPLIES: usize = 64 << 10;
 /// How long the end of the connection may take after the last reply.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// So many times the idle time a client may talk (NOOP, PWD) without asking anything of the tree.
+/// So many times the idle time a client may talk (NOOP, PWD) without asking anything of the tree, and so long one transfer of
+/// who is anonymous holds a place that others need.
 const MAX_TALK_IDLES: u32 = 12;
 
 /// Tickets of one TLS 1.3 session that rustls clients keep.
@@ -64,6 +65,8 @@ struct ControlDriver<'a> {
     /// TLS with sessions of this connection's own, for its data connections.
     tls: Option<ServerTls>,
     running: Option<(Running, Started)>,
+    /// The transfer that runs takes very long.
+    long: bool,
     /// The client has closed its side.
     ended: bool,
     /// Nothing can be written any more.
@@ -94,6 +97,7 @@ enum ControlEvent {
     Input(std::io::Result<usize>),
     Ended(Result<(u64, Option<StoreUpload>), TransferFailure>),
     Idle,
+    Long,
     Lost,
     Drain,
 }
@@ -149,6 +153,7 @@ pub(super) async fn run(
         listener: None,
         tls,
         running: None,
+        long: false,
         ended: false,
         gone: false,
     };
@@ -190,29 +195,30 @@ impl ControlDriver<'_> {
                 }
             }
             self.trace_heard();
-            self.flush().await?;
             // Whole commands count: a drip of bytes keeps nobody alive.
             let heard = self.session.commands() != std::mem::replace(&mut commands, self.session.commands());
             if heard {
                 heard_at = Instant::now();
             }
-            self.place.stands(self.standing(), heard);
             if self.session.work() != work {
                 work = self.session.work();
                 worked_at = Instant::now();
+                self.long = false;
             }
+            self.place.stands(self.standing(), heard);
+            // Who hears a reply has the place already.
+            self.flush().await?;
             if self.ended && self.running.is_none() {
                 self.totals.why = "left";
                 return Ok(());
             }
+            let long = worked_at + self.shared.options.idle * MAX_TALK_IDLES;
             let limit = match self.session.is_logged_in() {
-                true => {
-                    (heard_at + self.shared.options.idle).min(worked_at + self.shared.options.idle * MAX_TALK_IDLES)
-                }
+                true => (heard_at + self.shared.options.idle).min(long),
                 // However much it says: it has to log in by then.
                 false => begin + self.shared.options.login_limit,
             };
-            let next = self.next(&mut buffer, limit, draining).await;
+            let next = self.next(&mut buffer, (limit, long), draining).await;
             match next {
                 ControlEvent::Input(Ok(0)) => self.client_ended(),
                 ControlEvent::Input(Ok(count)) => {
@@ -228,6 +234,7 @@ impl ControlDriver<'_> {
                     self.totals.why = "idle";
                     self.session.event(SessionEvent::Idle);
                 }
+                ControlEvent::Long => self.long = true,
                 ControlEvent::Lost => {
                     self.totals.why = "displaced";
                     self.session.event(SessionEvent::Lost);
@@ -241,17 +248,17 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Whoever is anonymous shares the places that are free: he has shown no right to one.
+    /// Whoever is anonymous shares the places that are free: he has shown no right to one, but for a transfer that ends in time.
     fn standing(&self) -> Standing {
         match self.session.user() {
             None => Standing::Idle,
-            Some(user) if is_anonymous(user) && self.session.is_idle() => Standing::Idle,
+            Some(user) if is_anonymous(user) && (self.session.is_idle() || self.long) => Standing::Idle,
             Some(_) => Standing::Busy,
         }
     }
 
     /// Waits for whatever comes next.
-    async fn next(&mut self, buffer: &mut [u8], limit: Instant, draining: bool) -> ControlEvent {
+    async fn next(&mut self, buffer: &mut [u8], (limit, long): (Instant, Instant), draining: bool) -> ControlEvent {
         let reading = self.session.wants_input() && !self.ended;
         let idle = self.session.is_idle();
         let running = async {
@@ -266,7 +273,8 @@ impl ControlDriver<'_> {
             result = running => ControlEvent::Ended(result),
             () = self.shared.shutdown.draining(), if !draining => ControlEvent::Drain,
             () = tokio::time::sleep_until(limit), if idle => ControlEvent::Idle,
-            () = self.place.lost(), if idle => ControlEvent::Lost,
+            () = tokio::time::sleep_until(long), if !idle && !self.long => ControlEvent::Long,
+            () = self.place.lost() => ControlEvent::Lost,
         }
     }
 

@@ -245,7 +245,7 @@ impl FtpSession {
                 self.pending = pending;
             }
             (SessionEvent::Idle, Awaited::Nothing) => self.goodbye(421, "Nothing came for too long."),
-            (SessionEvent::Lost, Awaited::Nothing) => self.goodbye(421, "Others need this place."),
+            (SessionEvent::Lost, _) => self.goodbye(421, "Others need this place."),
             (SessionEvent::Secured, Awaited::Tls) => {
                 self.secure = true;
                 self.login = LoginState::None;

@@ -22,6 +22,7 @@ pub use self::list::ListingLines;
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
 use super::session::{Rights, StoreAnswer, StoreOp, StoreRefusal};
+use crate::blob::file::free_bytes;
 use crate::fault::{Fault, Kind, plain};
 
 /// Names that begin so are uploads on their way, on file systems without unnamed files: clients neither see nor reach them.
@@ -50,8 +51,8 @@ impl UploadLimits {
         }
         let wanted = bytes.saturating_add(self.min_free);
         if wanted > 0 {
-            let space = rustix::fs::fstatvfs(place).map_err(|error| refusal(error.into()))?;
-            if space.f_bavail.saturating_mul(space.f_frsize) < wanted {
+            let free = free_bytes(place).map_err(refusal)?;
+            if free < wanted {
                 return Err(StoreRefusal::Full);
             }
         }

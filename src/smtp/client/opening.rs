@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{SmtpClient, SmtpClientOptions, Times};
 use crate::fault::{Fault, Kind};
+use crate::net::counters::CountedConnection;
 use crate::net::stream::Stream;
 use crate::net::tls::TlsMode;
 use crate::smtp::command::SmtpCommand;
@@ -84,6 +85,7 @@ impl SmtpClient {
             open: true,
             served: 0,
             stale: false,
+            _counted: CountedConnection::begin(),
         };
         client.times.tls = began.elapsed();
         let began = Instant::now();

@@ -50,7 +50,7 @@ struct Sink(Mutex<Vec<(Envelope, Vec<u8>)>>);
 impl SmtpService for Sink {
     type Transaction = ();
 
-    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath) -> BoxFuture<'a, SmtpReply> {
+    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath, _: u64) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "ok") })
     }
     fn recipient<'a>(

@@ -124,7 +124,7 @@ impl SubmissionService<'_> {
 impl SmtpService for SubmissionService<'_> {
     type Transaction = ();
 
-    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath) -> BoxFuture<'a, SmtpReply> {
+    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath, _: u64) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "sender ok") })
     }
 

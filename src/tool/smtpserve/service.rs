@@ -29,6 +29,7 @@ use super::copies::{self, LocalRecipient};
 use super::mailbox::Mailboxes;
 use super::notice;
 use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
+use super::room::DiskRoom;
 
 /// How much of a message for mailboxes is kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
@@ -52,6 +53,7 @@ pub(super) struct MailReceiver {
     pub(super) queue: Option<Arc<dyn QueueStore>>,
     pub(super) users: Option<Reloaded<Users>>,
     pub(super) gate: LoginGate,
+    pub(super) room: DiskRoom,
     pub(super) out: Output,
 }
 
@@ -89,8 +91,13 @@ struct Arrived {
 impl SmtpService for MailReceiver {
     type Transaction = MailTransaction;
 
-    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath) -> BoxFuture<'a, SmtpReply> {
-        Box::pin(async { SmtpReply::status(250, 1, 0, "sender ok") })
+    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply> {
+        Box::pin(async move {
+            if self.room.is_left(bytes).await {
+                return SmtpReply::status(250, 1, 0, "sender ok");
+            }
+            self.no_room("sender", peer, sender)
+        })
     }
 
     fn recipient<'a>(
@@ -149,6 +156,7 @@ impl SmtpService for MailReceiver {
             (_, Some(mailboxes)) => BlobWriter::anonymous(mailboxes.room_for(first), MAX_MEMORY),
             _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
         };
+        writer = writer.leaving_free(self.room.min_free);
         if !peer.lmtp || envelope.recipients.len() == 1 {
             let id = new_id();
             writer.write_all(self.received(peer, envelope, &id).as_bytes())?;
@@ -221,10 +229,22 @@ impl MailReceiver {
     /// Stores a message and says what became of it, the same for all of its recipients.
     async fn store(&self, peer: &SmtpPeer, arrived: Arrived) -> SmtpReply {
         let sender = arrived.envelope.sender.clone();
+        // Each mailbox gets a copy beside what has arrived.
+        let local = |to: &&DeliverTo| matches!(to, DeliverTo::Mailbox(_));
+        let copies = arrived.destinations.iter().filter(local).count() as u64;
+        if copies > 0 && !self.room.is_left(arrived.blob.size_bytes().saturating_mul(copies)).await {
+            return self.no_room("message", peer, &sender);
+        }
         match self.take(peer, arrived).await {
             Ok(id) => SmtpReply::status(250, 0, 0, format!("taken as {id}")),
             Err(refusal) => self.not_taken(peer, &sender, refusal),
         }
+    }
+
+    fn no_room(&self, what: &'static str, peer: &SmtpPeer, sender: &ReversePath) -> SmtpReply {
+        let reply = SmtpReply::status(452, 3, 1, "no room for a message now");
+        self.refused(what, peer, Some(sender), None, &reply);
+        reply
     }
 
     fn not_taken(&self, peer: &SmtpPeer, sender: &ReversePath, refusal: MessageRefusal) -> SmtpReply {
