@@ -10,6 +10,7 @@ pub mod datagram;
 pub mod deadline;
 pub mod dial;
 pub mod guess;
+pub mod helper;
 pub mod http;
 pub mod listen;
 pub mod literal;

@@ -4,6 +4,7 @@ mod copies;
 mod mailbox;
 mod names;
 mod notice;
+mod owners;
 mod record;
 mod service;
 
@@ -161,6 +162,10 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(name) => local_domain(&name)?,
         None => host_name(),
     };
+    let owners = match args.mailboxes.as_deref().filter(|_| !args.operate.check_config) {
+        Some(directory) => owners::start(&args.confine, out, directory, &domains, args.create)?,
+        None => None,
+    };
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "esmtp", "lmtp"])?;
     if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
@@ -199,8 +204,11 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(directory) => Some(Mailboxes::open(directory, &domains)?),
         None => None,
     };
+    let mailboxes = mailboxes.map(|mailboxes| mailboxes.opened_by(owners.clone()));
     if let Some(mailboxes) = &mailboxes {
-        mailboxes.places().into_iter().for_each(|place| sandbox.write(place));
+        // What the owners' helper opens is out of the server's reach.
+        let reach = if owners.is_some() { Sandbox::read } else { Sandbox::write };
+        mailboxes.places().into_iter().for_each(|place| reach(&mut sandbox, place));
     }
     if let Some(directory) = &queue_dir {
         out.note(&format!("the queue lies in {}", directory.display()));
@@ -262,8 +270,13 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
         args.listen.announce(out, scheme, &listeners.addresses())?;
         OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
+        if let Some(owners) = owners.clone() {
+            owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
+        }
         let implicit = args.tls == SmtpTlsStart::Implicit;
-        serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await
+        let end = serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await?;
+        owners::verdict(owners.as_ref())?;
+        Ok(end)
     })
 }
 

@@ -24,34 +24,41 @@ pub struct ConfineArgs {
 }
 
 impl ConfineArgs {
-    /// Root becomes the user that `--run-as` names, else the owner of the first of these places that is not root's. Nobody
-    /// gains rights from here on. Before the first thread.
+    /// Whom root becomes: the user that `--run-as` names, else the owner of the first of these places that is not root's.
+    /// `None` for who is not root.
     ///
     /// # Errors
     /// [`Kind::Usage`] if there is nobody to become, it is root without `--i-know`, or one who is not root is to become
-    /// somebody else; those of [`UnixIdentity::parse`] and [`privilege::become_user`].
-    pub fn give_up_root(&self, out: &Output, appended: &[&Path], served: &[PathBuf]) -> Result<(), Fault> {
+    /// somebody else; those of [`UnixIdentity::parse`].
+    pub fn successor(&self, served: &[PathBuf]) -> Result<Option<UnixIdentity>, Fault> {
         let named = self.run_as.as_deref().map(UnixIdentity::parse).transpose();
         let named = named.map_err(|fault| fault.context("--run-as"))?;
         let usage = |why: String| Err(Fault::new(Kind::Usage, why));
         match (named, privilege::is_root()) {
-            (None, false) => {}
-            (Some(user), false) if user.is_current() => {}
-            (Some(user), false) => return usage(format!("--run-as {user}: only root can become somebody else")),
+            (None, false) => Ok(None),
+            (Some(user), false) if user.is_current() => Ok(None),
+            (Some(user), false) => usage(format!("--run-as {user}: only root can become somebody else")),
             (Some(user), true) if user.is_root() && !self.i_know => {
-                return usage("--run-as root: who breaks in has the whole machine; --i-know takes that".to_owned());
+                usage("--run-as root: who breaks in has the whole machine; --i-know takes that".to_owned())
             }
-            (Some(user), true) => become_user(out, appended, &user)?,
-            (None, true) => match owner(served) {
-                Some(user) => become_user(out, appended, &user)?,
-                None => {
-                    let why = served.first().map_or("nothing says who is to serve".to_owned(), |path| {
-                        format!("{} belongs to root", path.display())
-                    });
-                    let fault = Fault::new(Kind::Usage, format!("started as root, and {why}"));
-                    return Err(fault.with_hint("--run-as USER names who is to serve"));
-                }
-            },
+            (Some(user), true) => Ok(Some(user)),
+            (None, true) => owner(served).map(Some).ok_or_else(|| {
+                let why = served.first().map_or("nothing says who is to serve".to_owned(), |path| {
+                    format!("{} belongs to root", path.display())
+                });
+                let fault = Fault::new(Kind::Usage, format!("started as root, and {why}"));
+                fault.with_hint("--run-as USER names who is to serve")
+            }),
+        }
+    }
+
+    /// Root becomes its [`ConfineArgs::successor`]. Nobody gains rights from here on. Before the first thread.
+    ///
+    /// # Errors
+    /// Those of [`ConfineArgs::successor`] and [`privilege::become_user`].
+    pub fn give_up_root(&self, out: &Output, appended: &[&Path], served: &[PathBuf]) -> Result<(), Fault> {
+        if let Some(user) = self.successor(served)? {
+            become_user(out, appended, &user)?;
         }
         privilege::gain_nothing()
     }

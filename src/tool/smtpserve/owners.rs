@@ -1,0 +1,84 @@
+//! Mailboxes that belong to others than who serves: whether there are any, and the helper that delivers as each owner.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::args::ConfineArgs;
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::mail::maildir::owners::{MailboxTable, OwnersMailboxes};
+use crate::net::listen::Shutdown;
+use crate::net::privilege::UnixIdentity;
+use crate::net::sandbox::Sandbox;
+
+use super::mailbox::{Mailboxes, may_make};
+
+/// What the system's database of users is read from.
+const USERS: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf"];
+
+/// Starts the helper where root is given up for one user and mailboxes are other users', or can only be made for each. Before
+/// keys are read, so that the helper never has them.
+///
+/// # Errors
+/// Those of [`OwnersMailboxes::start`].
+pub(super) fn start(
+    confine: &ConfineArgs,
+    out: &Output,
+    base: &Path,
+    domains: &[String],
+    create: bool,
+) -> Result<Option<Arc<OwnersMailboxes>>, Fault> {
+    // Why root cannot be given up is said where it is.
+    let Ok(Some(server)) = confine.successor(&[base.to_owned()]) else { return Ok(None) };
+    let places = Mailboxes::table(base, domains);
+    if server.is_root() || !(are_several(&places, &server) || (create && is_roots_alone(base))) {
+        return Ok(None);
+    }
+    let mut sandbox = Sandbox::default();
+    USERS.iter().for_each(|file| sandbox.read(*file));
+    sandbox.write(base);
+    let table = MailboxTable { places, server, may_make, create, root_too: confine.i_know };
+    let owners = OwnersMailboxes::start(table, (!confine.no_sandbox).then_some(sandbox))?;
+    out.note("mailboxes have several owners: a helper process delivers as each of them");
+    Ok(Some(Arc::new(owners)))
+}
+
+/// Does a mailbox belong to somebody who neither serves nor is root?
+fn are_several(places: &[PathBuf], server: &UnixIdentity) -> bool {
+    let entries = places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
+    let owned = entries.filter(|entry| !places.contains(&entry.path())).filter_map(|entry| {
+        let found = entry.metadata().ok().filter(|found| found.is_dir())?;
+        Some(!server.owns(&found) && UnixIdentity::of_file(&entry.path(), &found).is_ok_and(|owner| !owner.is_root()))
+    });
+    owned.into_iter().any(|other| other)
+}
+
+/// Can nobody but root make a mailbox here?
+fn is_roots_alone(base: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    base.metadata().is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0)
+}
+
+/// Drains the server when the helper ends, whose rights nobody can get back.
+pub(super) fn end_with_helper(owners: Arc<OwnersMailboxes>, out: &Output, shutdown: Shutdown, drain: Duration) {
+    let out = out.clone();
+    std::thread::spawn(move || {
+        owners.helper().outlast();
+        out.warn("the helper process has ended: no mailbox can be opened, so the server ends");
+        shutdown.drain();
+        std::thread::sleep(drain);
+        shutdown.end();
+    });
+}
+
+/// Why a server has ended that nobody told to.
+///
+/// # Errors
+/// [`Kind::Io`] if its helper ended before it.
+pub(super) fn verdict(owners: Option<&Arc<OwnersMailboxes>>) -> Result<(), Fault> {
+    match owners.is_some_and(|owners| owners.helper().has_ended()) {
+        true => Err(Fault::new(Kind::Io, "the helper process has ended").with_hint("start the server again")),
+        false => Ok(()),
+    }
+}
