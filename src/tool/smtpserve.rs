@@ -23,6 +23,7 @@ use crate::cli::output::Output;
 use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
+use crate::mail::maildir::owners::MailboxTable;
 use crate::net::activation::ActivatedSockets;
 use crate::net::admission::{AdmissionRefusal, ClientPlace};
 use crate::net::cidr::Network;
@@ -162,10 +163,11 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(name) => local_domain(&name)?,
         None => host_name(),
     };
-    let owners = match args.mailboxes.as_deref().filter(|_| !args.operate.check_config) {
-        Some(directory) => owners::start(&args.confine, out, directory, &domains, args.create)?,
-        None => None,
-    };
+    let place = args.mailboxes.as_deref();
+    let table = place.and_then(|directory| owners::table(&args.confine, directory, &domains, args.create));
+    table.as_ref().map(MailboxTable::check).transpose()?;
+    let table = table.filter(|_| !args.operate.check_config);
+    let owners = table.map(|table| owners::start(table, &args.confine, out)).transpose()?;
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "esmtp", "lmtp"])?;
     if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
@@ -206,9 +208,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     };
     let mailboxes = mailboxes.map(|mailboxes| mailboxes.opened_by(owners.clone()));
     if let Some(mailboxes) = &mailboxes {
-        // What the owners' helper opens is out of the server's reach.
-        let reach = if owners.is_some() { Sandbox::read } else { Sandbox::write };
-        mailboxes.places().into_iter().for_each(|place| reach(&mut sandbox, place));
+        mailboxes.name_files(&mut sandbox);
     }
     if let Some(directory) = &queue_dir {
         out.note(&format!("the queue lies in {}", directory.display()));

@@ -155,9 +155,11 @@ fn what_could_be_somebody_elses_gets_nothing() {
     }
     assert!(inside(&at("bob"), "new").is_empty() && inside(&at("b.test/bob"), "new").is_empty());
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    let run = tool("smtpserve").gives_up_root().args(["--listen", "127.0.0.1:0", "--run-as", "54321:54322"]);
-    let run = run.args(["--domain", "a.test", "--mailboxes"]).arg(dir.path()).run();
-    run.exits(78).says("others may write there: chmod go-w");
+    for flags in [&[][..], &["--check-config"]] {
+        let run = tool("smtpserve").gives_up_root().args(["--listen", "127.0.0.1:0", "--run-as", "54321:54322"]);
+        let run = run.args(["--domain", "a.test", "--mailboxes"]).arg(dir.path()).args(flags).run();
+        run.exits(78).says("others may write there: chmod go-w");
+    }
 }
 
 #[test]
@@ -259,7 +261,7 @@ fn crash_loses_nothing_of_several_owners() {
             .map(|client| {
                 let (address, promise) = (server.addr, promise.clone());
                 std::thread::spawn(move || {
-                    drop(submit(address, client, if client == 0 { 400_000 } else { 2_000 }, &promise))
+                    submit(address, client, if client == 0 { 400_000 } else { 2_000 }, &promise);
                 })
             })
             .collect();

@@ -129,6 +129,14 @@ pub struct MailboxTable {
 }
 
 impl MailboxTable {
+    /// Looks at the directory of the mailboxes, as each request does.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when others than root and who serves could change what lies there.
+    pub fn check(&self) -> Result<(), Fault> {
+        self.place(0).map(drop)
+    }
+
     /// Does what is requested as the owner of the mailbox, whom this process then is. In a worker.
     ///
     /// # Errors
@@ -256,9 +264,8 @@ impl OwnersMailboxes {
     /// Starts the helper, which keeps to this table. Before the first thread, as root.
     ///
     /// # Errors
-    /// [`Kind::Config`] when others than root and who serves could change what lies there; those of [`Helper::start`].
+    /// Those of [`Helper::start`].
     pub fn start(table: MailboxTable, sandbox: Option<Sandbox>) -> Result<OwnersMailboxes, Fault> {
-        table.place(0)?;
         let server = table.server.clone();
         Ok(OwnersMailboxes { helper: Helper::start(&server, sandbox, move |request| table.act(request))? })
     }

@@ -12,6 +12,7 @@ use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::mail::maildir::owners::{OwnersMailboxes, StagedByOwner};
 use crate::mail::maildir::{Delivered, FileIdentity, INNER, Maildir, Staged, is_safe_name};
+use crate::net::sandbox::Sandbox;
 
 use super::names::is_plain_name;
 
@@ -108,14 +109,16 @@ impl Mailboxes {
         std::iter::once(base.to_owned()).chain(domains.iter().map(|domain| base.join(domain))).collect()
     }
 
-    /// Everything that mail is written below: the directory, and where links among the mailboxes and in the directories of
-    /// domains lead.
-    pub(super) fn places(&self) -> Vec<PathBuf> {
+    /// Names everything that mail is written below: the directory, and where links among the mailboxes and in the directories of
+    /// domains lead. What the owners' helper opens is only looked at.
+    pub(super) fn name_files(&self, sandbox: &mut Sandbox) {
+        if self.owners.is_some() {
+            return sandbox.read(&self.base);
+        }
         let listed = |directory: PathBuf| std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let domains = self.domains.iter().map(|domain| self.base.join(domain));
-        let entries = std::iter::once(self.base.clone()).chain(domains).flat_map(listed);
+        let entries = Mailboxes::table(&self.base, &self.domains).into_iter().flat_map(listed);
         let links = entries.map(|entry| entry.path()).filter(|path| path.is_symlink());
-        std::iter::once(self.base.clone()).chain(links).collect()
+        std::iter::once(self.base.clone()).chain(links).for_each(|place| sandbox.write(place));
     }
 
     /// The mailbox of `local@domain`, in `DIR/DOMAIN` where that is a directory, else in `DIR`. The name as written is

@@ -1,5 +1,7 @@
 //! Mailboxes that belong to others than who serves: whether there are any, and the helper that delivers as each owner.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,46 +19,38 @@ use super::mailbox::{Mailboxes, may_make};
 /// What the system's database of users is read from.
 const USERS: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf"];
 
-/// Starts the helper where root is given up for one user and mailboxes are other users', or can only be made for each. Before
-/// keys are read, so that the helper never has them.
+/// What the helper may do, where one is needed: root is given up for one user, and mailboxes are other users', or can only be
+/// made for each.
+pub(super) fn table(confine: &ConfineArgs, base: &Path, domains: &[String], create: bool) -> Option<MailboxTable> {
+    // Why root cannot be given up is said where it is.
+    let server = confine.successor(&[base.to_owned()]).ok().flatten().filter(|server| !server.is_root())?;
+    let places = Mailboxes::table(base, domains);
+    let needed = are_several(&places, &server) || (create && is_roots_alone(base));
+    needed.then_some(MailboxTable { places, server, may_make, create, root_too: confine.i_know })
+}
+
+/// Starts the helper. Before keys are read, so that it never has them.
 ///
 /// # Errors
 /// Those of [`OwnersMailboxes::start`].
-pub(super) fn start(
-    confine: &ConfineArgs,
-    out: &Output,
-    base: &Path,
-    domains: &[String],
-    create: bool,
-) -> Result<Option<Arc<OwnersMailboxes>>, Fault> {
-    // Why root cannot be given up is said where it is.
-    let Ok(Some(server)) = confine.successor(&[base.to_owned()]) else { return Ok(None) };
-    let places = Mailboxes::table(base, domains);
-    if server.is_root() || !(are_several(&places, &server) || (create && is_roots_alone(base))) {
-        return Ok(None);
-    }
+pub(super) fn start(table: MailboxTable, confine: &ConfineArgs, out: &Output) -> Result<Arc<OwnersMailboxes>, Fault> {
     let mut sandbox = Sandbox::default();
     USERS.iter().for_each(|file| sandbox.read(*file));
-    sandbox.write(base);
-    let table = MailboxTable { places, server, may_make, create, root_too: confine.i_know };
+    table.places.first().into_iter().for_each(|base| sandbox.write(base));
     let owners = OwnersMailboxes::start(table, (!confine.no_sandbox).then_some(sandbox))?;
     out.note("mailboxes have several owners: a helper process delivers as each of them");
-    Ok(Some(Arc::new(owners)))
+    Ok(Arc::new(owners))
 }
 
 /// Does a mailbox belong to somebody who neither serves nor is root?
 fn are_several(places: &[PathBuf], server: &UnixIdentity) -> bool {
     let entries = places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
-    let owned = entries.filter(|entry| !places.contains(&entry.path())).filter_map(|entry| {
-        let found = entry.metadata().ok().filter(|found| found.is_dir())?;
-        Some(!server.owns(&found) && UnixIdentity::of_file(&entry.path(), &found).is_ok_and(|owner| !owner.is_root()))
-    });
-    owned.into_iter().any(|other| other)
+    let mailboxes = entries.filter(|entry| !places.contains(&entry.path())).filter_map(|entry| entry.metadata().ok());
+    mailboxes.filter(Metadata::is_dir).any(|found| found.uid() != 0 && !server.owns(&found))
 }
 
 /// Can nobody but root make a mailbox here?
 fn is_roots_alone(base: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     base.metadata().is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0)
 }
 
