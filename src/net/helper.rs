@@ -88,7 +88,7 @@ impl Helper {
         for (socket, which) in [(&self.control, Timeout::Send), (&ours, Timeout::Recv)] {
             set_socket_timeout(socket, which, Some(PATIENCE)).map_err(system)?;
         }
-        match send(&self.control, request, Some(&theirs)) {
+        match send(&self.control, request, Some(&theirs), SendFlags::NOSIGNAL) {
             Ok(()) => {}
             Err(Errno::PIPE | Errno::CONNRESET) => return Err(gone()),
             Err(errno) => return Err(system(errno)),
@@ -134,7 +134,7 @@ fn end_with(parent: Option<Pid>) -> Result<(), Fault> {
 }
 
 fn gone() -> Fault {
-    Fault::new(Kind::Io, "the helper process that acts for the owners of mailboxes has ended")
+    Fault::new(Kind::Io, "the helper process that acts for owners has ended")
 }
 
 fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {
@@ -186,14 +186,14 @@ fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
-fn send(socket: &OwnedFd, bytes: &[u8], file: Option<&OwnedFd>) -> rustix::io::Result<()> {
+fn send(socket: &OwnedFd, bytes: &[u8], file: Option<&OwnedFd>, flags: SendFlags) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let files = file.map(|file| [file.as_fd()]);
     if let Some(files) = &files {
         control.push(SendAncillaryMessage::ScmRights(files));
     }
-    rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)).map(drop)
+    rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)).map(drop)
 }
 
 /// One message and the descriptor beside it; the message is a fault if it is too long. `None` at the end.
@@ -224,13 +224,16 @@ fn answer(socket: &OwnedFd, result: Result<HelperAnswer, Fault>) -> bool {
         Err(fault) => ([fault.kind.as_str(), "\0", &fault.detail].concat().into_bytes(), None),
     };
     bytes.truncate(MAX_MESSAGE_BYTES);
-    send(socket, &bytes, file.as_ref()).is_ok()
+    // A socket of its own has room for one message; one without room would keep the worker.
+    send(socket, &bytes, file.as_ref(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
 }
 
 fn receive_answer(socket: &OwnedFd) -> Result<HelperAnswer, Fault> {
     let (bytes, file) = match receive(socket) {
         Ok(Some((bytes, file))) => (bytes?, file),
-        Ok(None) | Err(Errno::CONNRESET) => return Err(gone()),
+        Ok(None) | Err(Errno::CONNRESET) => {
+            return Err(Fault::new(Kind::Io, "a worker of the helper process ended without an answer"));
+        }
         Err(Errno::AGAIN) => return Err(Fault::new(Kind::TimedOut, "no answer of the helper process: its disk hangs")),
         Err(errno) => return Err(Fault::local("helper process", &errno.into())),
     };
@@ -240,4 +243,72 @@ fn receive_answer(socket: &OwnedFd) -> Result<HelperAnswer, Fault> {
     let text = String::from_utf8_lossy(&bytes);
     let (kind, detail) = text.split_once('\0').unwrap_or_default();
     Err(Fault::new(Kind::from_name(kind).unwrap_or(Kind::Internal), detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::privilege;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Whatever comes, and whatever becomes of a worker, the next request is answered.
+    #[test]
+    fn one_request_is_no_matter_for_the_next() {
+        if !privilege::is_root() {
+            return eprintln!("skipped: not root");
+        }
+        let said = sys::in_child(|| {
+            let act = |request: &[u8]| match request {
+                b"panic" => panic!("asked to"),
+                b"die" => {
+                    rustix::process::kill_process(getpid(), Signal::KILL).unwrap();
+                    Err(gone())
+                }
+                b"refuse" => Err(Fault::new(Kind::StorageFull, "full")),
+                b"who" => {
+                    become_owner(&UnixIdentity::parse("54331:54331").unwrap(), CapabilitySet::empty())?;
+                    let ids = [rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()];
+                    let set = rustix::thread::capabilities(None).unwrap();
+                    let file = Some(std::fs::File::open("/dev/null").unwrap().into());
+                    Ok(HelperAnswer { bytes: format!("{ids:?} {}", set.permitted.is_empty()).into_bytes(), file })
+                }
+                other => Ok(HelperAnswer { bytes: other.to_vec(), file: None }),
+            };
+            let user = UnixIdentity::parse("54321:54322").unwrap();
+            let helper = Helper::start(&user, None, act).unwrap();
+            let check = || {
+                let who = helper.ask(b"who").unwrap();
+                assert_eq!(
+                    (String::from_utf8(who.bytes).unwrap().as_str(), who.file.is_some()),
+                    ("[54331, 54331] true", true)
+                );
+            };
+            check();
+            for (request, kind) in [(&b"panic"[..], Kind::Io), (b"die", Kind::Io), (b"refuse", Kind::StorageFull)] {
+                assert_eq!(helper.ask(request).unwrap_err().kind, kind, "{}", request.escape_ascii());
+                check();
+            }
+            assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES + 1]).unwrap_err().kind, Kind::Protocol);
+            assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES - 1]).unwrap().bytes.len(), MAX_MESSAGE_BYTES - 1);
+            // Nothing to answer on, and more than one socket.
+            send(&helper.control, b"who", None, SendFlags::NOSIGNAL).unwrap();
+            let (ours, theirs) = pair().unwrap();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let both = [theirs.as_fd(), ours.as_fd()];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&both)));
+            sendmsg(&helper.control, &[IoSlice::new(b"who")], &mut control, SendFlags::NOSIGNAL).unwrap();
+            check();
+            let answered = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..2 * MAX_WORKERS {
+                    scope.spawn(|| answered.fetch_add(usize::from(helper.ask(b"x").is_ok()), Ordering::Relaxed));
+                }
+            });
+            assert_eq!(answered.into_inner(), 2 * MAX_WORKERS);
+            assert!(!helper.has_ended());
+            "done".to_owned()
+        });
+        assert_eq!(said, "done");
+    }
 }

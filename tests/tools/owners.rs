@@ -145,6 +145,9 @@ fn what_could_be_somebody_elses_gets_nothing() {
         talk.says("RCPT TO:<rob@a.test>", "451 4.3.0");
         talk.says("RCPT TO:<bob@b.test>", "451 4.3.0");
         talk.says("RCPT TO:<roots@a.test>", if taken { "250" } else { "451 4.3.0" });
+        for name in ["\"\"", "\".\"", "\"a/b\"", "\"../bob\"", "nobody", "b.test"] {
+            talk.says(&format!("RCPT TO:<{name}@a.test>"), "550 5.1.1");
+        }
         talk.says("RCPT TO:<joe@a.test>", "250");
         talk.says("DATA", "354");
         talk.says("x\r\n.", "250");

@@ -157,10 +157,16 @@ impl Mailboxes {
     fn look(&self, place: &Path, name: &str) -> Result<Option<PathBuf>, Fault> {
         let Some(owners) = &self.owners else { return Maildir::find(place, name) };
         let path = place.join(name);
+        if !is_safe_name(name) {
+            return Ok(None);
+        }
         // What is not there nobody need be asked for.
-        let there = is_safe_name(name) && path.symlink_metadata().is_ok();
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(|error| Fault::local(path.display(), &error))?,
+        };
         let (place, name) = self.entry(&path)?;
-        Ok((there && owners.find(place, name)?).then_some(path))
+        Ok(owners.find(place, name)?.then_some(path))
     }
 
     /// Which entry of [`Mailboxes::table`] a mailbox lies in, and its name there.
