@@ -16,9 +16,6 @@ use crate::net::sandbox::Sandbox;
 
 use super::mailbox::{Mailboxes, may_make};
 
-/// What the system's database of users is read from.
-const USERS: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf"];
-
 /// What the helper may do, where one is needed: root is given up for one user, and mailboxes are other users', or can only be
 /// made for each.
 pub(super) fn table(confine: &ConfineArgs, base: &Path, domains: &[String], create: bool) -> Option<MailboxTable> {
@@ -35,7 +32,8 @@ pub(super) fn table(confine: &ConfineArgs, base: &Path, domains: &[String], crea
 /// Those of [`OwnersMailboxes::start`].
 pub(super) fn start(table: MailboxTable, confine: &ConfineArgs, out: &Output) -> Result<Arc<OwnersMailboxes>, Fault> {
     let mut sandbox = Sandbox::default();
-    USERS.iter().for_each(|file| sandbox.read(*file));
+    // Users are looked up for each message, in files that are replaced when one is added: with their directory.
+    sandbox.read_again(Path::new("/etc/passwd"));
     table.places.first().into_iter().for_each(|base| sandbox.write(base));
     let owners = OwnersMailboxes::start(table, (!confine.no_sandbox).then_some(sandbox))?;
     out.note("mailboxes have several owners: a helper process delivers as each of them");
