@@ -203,6 +203,7 @@ fn one_owner_needs_no_helper() {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         chown(dir.path(), Some(owner), Some(owner)).unwrap();
         mailbox(&dir.path().join("bob"), user);
+        mailbox(&dir.path().join(".snapshots"), 54331);
         let run = serving(dir.path()).args(create.then_some("--create"));
         let server = run.start();
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid())).unwrap();

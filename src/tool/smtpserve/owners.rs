@@ -1,6 +1,6 @@
 //! Mailboxes that belong to others than who serves: whether there are any, and the helper that delivers as each owner.
 
-use std::fs::Metadata;
+use std::fs::{DirEntry, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,8 +43,10 @@ pub(super) fn start(table: MailboxTable, confine: &ConfineArgs, out: &Output) ->
 /// Does a mailbox belong to somebody who neither serves nor is root?
 fn are_several(places: &[PathBuf], server: &UnixIdentity) -> bool {
     let entries = places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
-    let mailboxes = entries.filter(|entry| !places.contains(&entry.path())).filter_map(|entry| entry.metadata().ok());
-    mailboxes.filter(Metadata::is_dir).any(|found| found.uid() != 0 && !server.owns(&found))
+    let can_be_mailbox =
+        |entry: &DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".") && !places.contains(&entry.path());
+    let found = entries.filter(can_be_mailbox).filter_map(|entry| entry.metadata().ok());
+    found.filter(Metadata::is_dir).any(|found| found.uid() != 0 && !server.owns(&found))
 }
 
 /// Can nobody but root make a mailbox here?
