@@ -193,6 +193,32 @@ fn a_mailbox_is_made_for_the_user_of_its_name() {
     }
 }
 
+/// The database of users is a new file with each user: one who is added while the server runs gets his mailbox.
+#[test]
+fn a_user_who_is_added_later_is_found() {
+    let unshared = || Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
+    if !is_root() || !unshared() {
+        return eprintln!("skipped: no mount namespace");
+    }
+    let (dir, database) = (memory_dir(), memory_dir());
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let copied = Command::new("cp").args(["-a", "/etc"]).arg(database.path()).status().unwrap();
+    assert!(copied.success());
+    let etc = database.path().join("etc");
+    let mount = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", etc.display());
+    let unshare = format!("exec unshare --mount --propagation private sh -c '{mount}' \"$0\" \"$@\"");
+    let server = serving(dir.path()).arg("--create").shell(&unshare).start();
+    send(&server, &["early-s@a.test"], "text\n", 0);
+    let users = std::fs::read_to_string(etc.join("passwd")).unwrap();
+    std::fs::write(etc.join("passwd.new"), users + "late-s:x:54377:54377::/nonexistent:/bin/false\n").unwrap();
+    std::fs::rename(etc.join("passwd.new"), etc.join("passwd")).unwrap();
+    send(&server, &["late-s@a.test"], "text\n", 0);
+    for (name, owner) in [("early-s", USER), ("late-s", 54377)] {
+        let file = inside(&dir.path().join(name), "new").pop().unwrap();
+        assert_eq!((file.metadata().unwrap().uid(), file.metadata().unwrap().gid() > 0), (owner, true), "{name}");
+    }
+}
+
 #[test]
 fn one_owner_needs_no_helper() {
     if !is_root() {
