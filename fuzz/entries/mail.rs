@@ -5,6 +5,8 @@ use std::io::Read;
 use applayer::blob::Blob;
 use applayer::mail::complete::Complete;
 use applayer::mail::compose::Draft;
+use applayer::mail::maildir::is_safe_name;
+use applayer::mail::maildir::owners::MailboxRequest;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
 use applayer::mail::{
@@ -31,6 +33,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_downgrade", downgrade),
     ("mail_template", template),
     ("mail_accounts", accounts),
+    ("mail_owner_request", owner_request),
 ];
 
 /// A complete message: what is sent has its announced size, CRLF line ends only, and no Bcc.
@@ -53,6 +56,14 @@ fn complete(bytes: &[u8]) {
 fn accounts(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = applayer::tool::smtpsend::is_accounts_file(text);
+    }
+}
+
+/// What a helper takes for a request names one mailbox of its table and one file in it, and is as it would be written.
+fn owner_request(bytes: &[u8]) {
+    if let Some(request) = MailboxRequest::parse(bytes) {
+        assert_eq!(request.compose(), bytes);
+        assert!(is_safe_name(&request.name));
     }
 }
 

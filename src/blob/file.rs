@@ -126,8 +126,8 @@ pub fn free_bytes(place: impl AsFd) -> io::Result<u64> {
 
 /// Where a blob goes that outgrows memory.
 enum Overflow {
-    /// Into a file without a name in this directory: nothing is left of it, however the process ends.
-    Anonymous(PathBuf),
+    /// Into a file without a name: nothing is left of it, however the process ends.
+    Anonymous(Box<dyn Fn() -> io::Result<File> + Send>),
     /// Into a new file, named when it is needed.
     Named(Box<dyn Fn() -> io::Result<PathBuf> + Send>),
 }
@@ -149,7 +149,13 @@ pub struct BlobWriter {
 impl BlobWriter {
     /// A blob of more than `max_memory` bytes goes into a file without a name in this directory. Not safe from a crash.
     pub fn anonymous(directory: impl Into<PathBuf>, max_memory: usize) -> BlobWriter {
-        BlobWriter::new(Overflow::Anonymous(directory.into()), max_memory)
+        let directory = directory.into();
+        BlobWriter::nameless(move || tempfile::tempfile_in(&directory), max_memory)
+    }
+
+    /// The same, in a file without a name that is opened when it is needed.
+    pub fn nameless(open: impl Fn() -> io::Result<File> + Send + 'static, max_memory: usize) -> BlobWriter {
+        BlobWriter::new(Overflow::Anonymous(Box::new(open)), max_memory)
     }
 
     /// An anonymous blob in the directory of temporary files, as a one-off tool uses it: `$TMPDIR` if it is there, else the
@@ -216,7 +222,7 @@ impl BlobWriter {
 
     fn create(&self) -> io::Result<(BufWriter<File>, Option<BlobFile>)> {
         let (file, named) = match &self.overflow {
-            Overflow::Anonymous(directory) => (tempfile::tempfile_in(directory)?, None),
+            Overflow::Anonymous(open) => (open()?, None),
             Overflow::Named(name) => {
                 let path = name()?;
                 let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;

@@ -201,6 +201,14 @@ impl Users {
         Ok(Users { by_name, dearest: dearest.1, memory: HashMemory::new(blocks) })
     }
 
+    /// Names and homes, in the order of names.
+    pub fn homes(&self) -> Vec<(&str, &str)> {
+        let homes = self.by_name.values().filter_map(|(_, user)| Some((user.name.as_str(), user.home.as_deref()?)));
+        let mut homes: Vec<_> = homes.collect();
+        homes.sort_unstable();
+        homes
+    }
+
     /// The user whose name and password these are. An unknown name costs as much time as the dearest wrong password. Takes some
     /// 20 ms of processor time, and waits while [`MAX_CONCURRENT_CHECKS`] others are checked: call it off the event loop.
     pub fn verify(&self, name: &str, password: &str) -> Option<User> {

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
 use crate::fault::{Fault, Kind};
 
+pub mod owners;
 pub mod reader;
 
 /// Longest name of one mailbox directory (NAME_MAX of every usual file system).
@@ -57,8 +58,6 @@ pub struct Staged {
     /// Its file below `tmp`, wherever the path leads by then.
     identity: FileIdentity,
     temporary: String,
-    name: String,
-    size_bytes: u64,
     committed: bool,
 }
 
@@ -184,50 +183,43 @@ impl Maildir {
     /// # Errors
     /// [`Kind::CannotCreate`] or [`Kind::Io`] when the message cannot be read or written; nothing stays then.
     pub fn stage(&self, head: &[u8], content: &mut dyn Read) -> Result<Staged, Fault> {
-        let unique = unique_name();
+        let (staged, file) = self.begin()?;
+        fill(file, head, content).map_err(|error| writing(&self.path, error))?;
+        Ok(staged)
+    }
+
+    /// A new file below `tmp`, for [`fill`].
+    fn begin(&self) -> Result<(Staged, File), Fault> {
+        let temporary = unique_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.tmp, unique.as_str(), flags, Mode::RUSR | Mode::WUSR)
+        let fd = rustix::fs::openat(&self.tmp, temporary.as_str(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| writing(self.path.join("tmp"), error.into()))?;
         let identity = rustix::fs::fstat(&fd).map_err(|error| writing(&self.path, error.into()))?.into();
-        let mut staged = Staged {
-            path: self.path.clone(),
-            identity,
-            temporary: unique.clone(),
-            name: unique,
-            size_bytes: 0,
-            committed: false,
+        Ok((Staged { path: self.path.clone(), identity, temporary, committed: false }, File::from(fd)))
+    }
+}
+
+/// Writes a message with LF for CRLF, and returns when it is on disk.
+fn fill(mut file: File, head: &[u8], content: &mut dyn Read) -> std::io::Result<()> {
+    let mut lines = UnixLines::default();
+    let mut out = Vec::with_capacity(COPY_BYTES + 1);
+    lines.convert(head, &mut out);
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let count = match content.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
         };
-        let mut file = File::from(fd);
-        let mut write = || -> std::io::Result<u64> {
-            let mut lines = UnixLines::default();
-            let mut out = Vec::with_capacity(COPY_BYTES + 1);
-            let mut written = 0u64;
-            lines.convert(head, &mut out);
-            let mut buffer = vec![0; COPY_BYTES];
-            loop {
-                let count = match content.read(&mut buffer) {
-                    Ok(count) => count,
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(error),
-                };
-                match buffer.get(..count) {
-                    Some(read) if count > 0 => lines.convert(read, &mut out),
-                    _ => lines.finish(&mut out),
-                }
-                file.write_all(&out)?;
-                written += out.len() as u64;
-                out.clear();
-                if count == 0 {
-                    break;
-                }
-            }
-            file.sync_all()?;
-            Ok(written)
-        };
-        staged.size_bytes = write().map_err(|error| writing(&self.path, error))?;
-        // ",S=" is the size that Dovecot and others read from the name instead of asking for the file's.
-        staged.name = format!("{},S={}", staged.temporary, staged.size_bytes);
-        Ok(staged)
+        match buffer.get(..count) {
+            Some(read) if count > 0 => lines.convert(read, &mut out),
+            _ => lines.finish(&mut out),
+        }
+        file.write_all(&out)?;
+        out.clear();
+        if count == 0 {
+            return file.sync_all();
+        }
     }
 }
 
@@ -240,15 +232,17 @@ impl Staged {
         let maildir = Maildir::open(&self.path)?;
         let Maildir { tmp, new, path, .. } = &maildir;
         let found = rustix::fs::statat(tmp, &*self.temporary, AtFlags::SYMLINK_NOFOLLOW);
-        let found = FileIdentity::from(found.map_err(|error| writing(path, error.into()))?);
-        if found != self.identity {
+        let found = found.map_err(|error| writing(path, error.into()))?;
+        if FileIdentity::from(found) != self.identity {
             return Err(writing(path, std::io::Error::other("another mailbox has taken the place of this one")));
         }
-        rename_to_new(tmp, self.temporary.as_ref(), new, self.name.as_ref())
-            .map_err(|error| writing(path, error.into()))?;
+        let size_bytes = u64::try_from(found.st_size).unwrap_or_default();
+        // ",S=" is the size that Dovecot and others read from the name instead of asking for the file's.
+        let name = format!("{},S={size_bytes}", self.temporary);
+        rename_to_new(tmp, self.temporary.as_ref(), new, name.as_ref()).map_err(|error| writing(path, error.into()))?;
         self.committed = true;
         rustix::fs::fsync(new).map_err(|error| writing(path, error.into()))?;
-        Ok(Delivered { path: path.join("new").join(&self.name), size_bytes: self.size_bytes })
+        Ok(Delivered { path: path.join("new").join(name), size_bytes })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod datagram;
 pub mod deadline;
 pub mod dial;
 pub mod guess;
+pub mod helper;
 pub mod http;
 pub mod listen;
 pub mod literal;

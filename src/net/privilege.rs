@@ -1,14 +1,16 @@
 //! Giving up root: a server binds its ports and reads its keys as root, and serves as somebody else.
 
-use std::fs::File;
+use std::fs::Metadata;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, initgroups, setgroups, setresgid, setresuid};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
+    set_no_new_privs,
 };
 
 use crate::fault::{Fault, Kind};
@@ -69,11 +71,28 @@ impl UnixIdentity {
     pub fn owner_of(path: &Path) -> Result<UnixIdentity, Fault> {
         let at = |error: io::Error| Fault::local(path.display(), &error);
         let found = std::fs::metadata(path).map_err(at)?;
+        UnixIdentity::of_file(path, &found)
+    }
+
+    /// The same of a file that was looked at already.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when the database cannot be read.
+    pub fn of_file(path: &Path, found: &Metadata) -> Result<UnixIdentity, Fault> {
         let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
         Ok(match entry(&path.to_string_lossy(), User::from_uid(uid))? {
             Some(user) => UnixIdentity { name: Some(user.name), uid, gid: user.gid },
             None => UnixIdentity { name: None, uid, gid },
         })
+    }
+
+    /// The user of this name in the system's database, a number being a name as well.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when the database cannot be read.
+    pub fn of_name(name: &str) -> Result<Option<UnixIdentity>, Fault> {
+        let found = entry(name, User::from_name(name))?;
+        Ok(found.map(|user| UnixIdentity { name: Some(user.name), uid: user.uid, gid: user.gid }))
     }
 
     /// True for the user who may do everything.
@@ -86,11 +105,21 @@ impl UnixIdentity {
         self.uid == Uid::effective() && self.gid == Gid::effective()
     }
 
+    /// True if a file is his.
+    pub fn owns(&self, found: &Metadata) -> bool {
+        self.uid.as_raw() == found.uid()
+    }
+
+    /// True if this is his number.
+    pub fn is_user(&self, uid: rustix::process::Uid) -> bool {
+        self.uid.as_raw() == uid.as_raw()
+    }
+
     /// Gives him an open file of ours.
     ///
     /// # Errors
     /// The system's error.
-    pub fn own(&self, file: &File) -> io::Result<()> {
+    pub fn own(&self, file: impl AsFd) -> io::Result<()> {
         std::os::unix::fs::fchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
     }
 }
@@ -111,15 +140,29 @@ pub fn is_root() -> bool {
 
 /// Becomes `identity` for good: user and group in all their forms, the groups that this user has in the database and no
 /// others (as nsd(8) and named(8) do: a key that a group may read stays readable for a reload), no capability, no core dump
-/// with what was read as root. Nothing is left that leads back.
+/// with what was read as root. Nothing is left that leads back. Who becomes root keeps root's capabilities.
 ///
 /// # Errors
 /// [`Kind::AuthFailed`] if the system refuses; [`Kind::Internal`] if there are threads already, or root comes back.
 pub fn become_user(identity: &UnixIdentity) -> Result<(), Fault> {
+    become_with(identity, (!identity.is_root()).then(CapabilitySet::empty))
+}
+
+/// The same with these capabilities, whoever he is, and no others.
+///
+/// # Errors
+/// Those of [`become_user`].
+pub fn become_keeping(identity: &UnixIdentity, kept: CapabilitySet) -> Result<(), Fault> {
+    become_with(identity, Some(kept))
+}
+
+fn become_with(identity: &UnixIdentity, kept: Option<CapabilitySet>) -> Result<(), Fault> {
     alone()?;
     let refused = |what: &str, error: io::Error| {
         Fault::new(Kind::AuthFailed, format!("cannot become {identity}: {what}: {error}"))
     };
+    let keeps = kept.is_some_and(|kept| !kept.is_empty());
+    set_keep_capabilities(keeps).map_err(|errno| refused("capabilities", errno.into()))?;
     let groups = match identity.name.as_ref().map(|name| std::ffi::CString::new(name.as_str())) {
         Some(Ok(name)) => initgroups(&name, identity.gid),
         _ => setgroups(&[identity.gid]),
@@ -133,11 +176,12 @@ pub fn become_user(identity: &UnixIdentity) -> Result<(), Fault> {
     }
     setresgid(identity.gid, identity.gid, identity.gid).map_err(|errno| refused("group", errno.into()))?;
     setresuid(identity.uid, identity.uid, identity.uid).map_err(|errno| refused("user", errno.into()))?;
-    if !identity.is_root() {
-        let none = CapabilitySet::empty();
-        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
-            .map_err(|errno| refused("capabilities", errno.into()))?;
+    if let Some(kept) = kept {
+        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+        set_capabilities(None, sets).map_err(|errno| refused("capabilities", errno.into()))?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|errno| refused("core dumps", errno.into()))?;
+    }
+    if !identity.is_root() && kept.is_none_or(|kept| !kept.contains(CapabilitySet::SETUID)) {
         let back = setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0));
         if back.is_ok() || is_root() {
             return Err(Fault::new(Kind::Internal, format!("{identity} could become root again")));

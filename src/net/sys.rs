@@ -12,7 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::SocketType;
+use rustix::process::Pid;
 use rustls::client::Tls13ClientSessionValue;
+
+use super::privilege::alone;
+use crate::fault::Fault;
 
 /// The first descriptor of socket activation (sd_listen_fds(3)).
 const FIRST_PASSED: RawFd = 3;
@@ -132,9 +136,53 @@ fn passed_count(listen_pid: Option<&str>, listen_fds: Option<&str>, own_pid: u32
     }
 }
 
+/// Runs `act` in a child process, which ends with it.
+///
+/// # Errors
+/// The kinds of [`Fault::local`] when there can be no more processes; [`Kind::Internal`](crate::fault::Kind::Internal) if this
+/// one has several threads.
+pub(super) fn fork(act: impl FnOnce()) -> Result<Pid, Fault> {
+    alone()?;
+    // SAFETY: no other thread runs, so no lock is held that the child would wait for; and the child ends without running what
+    // the parent would run at its end.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        // SAFETY: it does not return.
+        unsafe { libc::_exit(if done.is_ok() { 0 } else { 70 }) }
+    }
+    Pid::from_raw(pid.max(0)).ok_or_else(|| Fault::local("fork", &io::Error::last_os_error()))
+}
+
+/// Closes every descriptor of this process but one. The standard streams become /dev/null, so that no other file has their
+/// numbers.
+///
+/// # Errors
+/// What the system says: /dev/null or /proc is not there.
+pub(super) fn close_all_but(kept: impl AsFd) -> io::Result<()> {
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let numbers: io::Result<Vec<RawFd>> = std::fs::read_dir("/proc/self/fd")?
+        .map(|entry| entry?.file_name().to_string_lossy().parse().map_err(io::Error::other))
+        .collect();
+    let others = numbers?.into_iter().filter(|number| *number > 2 && *number != kept.as_fd().as_raw_fd());
+    for number in 0..=2 {
+        // SAFETY: open numbers are passed, and nothing owns the standard streams.
+        if unsafe { libc::dup2(null.as_raw_fd(), number) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    std::mem::forget(null);
+    for number in others {
+        // SAFETY: the process is a child that runs one function to its end: what its parent's values own is never used or
+        // dropped here, `null` is forgotten, and the directory that was read is closed already.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
+}
+
 /// What `act` says in a child process, which has one thread.
 #[cfg(test)]
-pub(super) fn in_child(act: impl FnOnce() -> String) -> String {
+pub(crate) fn in_child(act: impl FnOnce() -> String) -> String {
     use std::io::{Read as _, Write as _};
     let (mut reader, mut writer) = io::pipe().unwrap();
     // SAFETY: the child has this thread alone. Of the locks that others may have held it takes the allocator's, which

@@ -5,7 +5,7 @@ mod service;
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::cli::exit::Exit;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};
 use crate::cli::reload::Reloader;
+use crate::cli::users::Users;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
@@ -27,6 +28,7 @@ use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
 use crate::net::counters::{CountedConnection, Counter};
 use crate::net::listen::Shutdown;
+use crate::net::privilege::UnixIdentity;
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 
@@ -216,6 +218,9 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     appended.extend(args.xferlog.as_deref());
     let urls = args.listen.write_addresses(scheme, addresses)?;
     args.confine.give_up_root(out, (&appended, &reloader), std::slice::from_ref(&dir))?;
+    if let Some(users) = &service.users {
+        tell_of_owners(out, &dir, &users.now());
+    }
     let mut sandbox = Sandbox::default();
     match rights == Rights::READ_ONLY && service.users.is_none() {
         true => sandbox.read(&dir),
@@ -239,6 +244,18 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         server::serve(listeners, &admission, &shutdown, options, service).await?;
         Ok(Exit::OK)
     })
+}
+
+/// Every user of the user file is served with the rights of who serves: homes that belong to somebody else are named.
+fn tell_of_owners(out: &Output, dir: &Path, users: &Users) {
+    let server = rustix::process::geteuid();
+    for (name, home) in users.homes().into_iter().filter(|_| !server.is_root()) {
+        let Ok(owner) = UnixIdentity::owner_of(&dir.join(home.trim_start_matches('/'))) else { continue };
+        if !owner.is_root() && !owner.is_user(server) {
+            let uid = server.as_raw();
+            out.warn(&format!("{name}: home {home} belongs to {owner}; it is served with the rights of user {uid}"));
+        }
+    }
 }
 
 fn transfers_open() -> u64 {

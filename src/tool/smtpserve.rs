@@ -4,6 +4,7 @@ mod copies;
 mod mailbox;
 mod names;
 mod notice;
+mod owners;
 mod record;
 mod room;
 mod service;
@@ -23,6 +24,7 @@ use crate::cli::output::Output;
 use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
+use crate::mail::maildir::owners::MailboxTable;
 use crate::net::activation::ActivatedSockets;
 use crate::net::admission::{AdmissionRefusal, ClientPlace};
 use crate::net::cidr::Network;
@@ -166,6 +168,11 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(name) => local_domain(&name)?,
         None => host_name(),
     };
+    let place = args.mailboxes.as_deref();
+    let table = place.and_then(|directory| owners::table(&args.confine, directory, &domains, args.create));
+    table.as_ref().map(MailboxTable::check).transpose()?;
+    let table = table.filter(|_| !args.operate.check_config);
+    let owners = table.map(|table| owners::start(table, &args.confine, out)).transpose()?;
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "esmtp", "lmtp"])?;
     if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
@@ -212,8 +219,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(directory) => Some(Mailboxes::open(directory, &domains)?),
         None => None,
     };
+    let mailboxes = mailboxes.map(|mailboxes| mailboxes.opened_by(owners.clone()));
     if let Some(mailboxes) = &mailboxes {
-        mailboxes.places().into_iter().for_each(|place| sandbox.write(place));
+        mailboxes.name_files(&mut sandbox);
     }
     if let Some(directory) = &queue_dir {
         out.note(&format!("the queue lies in {}", directory.display()));
@@ -266,8 +274,13 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
         urls.announce(out)?;
         MetricsArgs::serve(out, metrics, shown, queue_open::gauges(waiting))?;
+        if let Some(owners) = owners.clone() {
+            owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
+        }
         let implicit = args.tls == SmtpTlsStart::Implicit;
-        serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await
+        let end = serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await?;
+        owners::verdict(owners.as_ref())?;
+        Ok(end)
     })
 }
 

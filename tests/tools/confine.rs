@@ -10,12 +10,12 @@ use crate::harness::{LIMIT, Run, Server, binary, finish, server, temp_dir, tool}
 const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
 
 /// Numbers that no user of the system has.
-const USER: u32 = 54321;
-const GROUP: u32 = 54322;
+pub(crate) const USER: u32 = 54321;
+pub(crate) const GROUP: u32 = 54322;
 
 const ZONE: &str = "$ORIGIN a.test.\n@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("skipped: not root");
@@ -52,7 +52,7 @@ fn serving(name: &str, dir: &Path, run: Run) -> Run {
 }
 
 /// Every thread has these rights and no more.
-fn check_threads(server: &Server, user: u32, group: u32, what: &str) {
+pub(crate) fn check_threads(server: &Server, user: u32, group: u32, what: &str) {
     let tasks = format!("/proc/{}/task", server.pid());
     let mut count = 0;
     for task in std::fs::read_dir(tasks).unwrap() {
@@ -265,4 +265,30 @@ fn what_only_root_can_open_is_opened_before_root_is_given_up() {
             assert_eq!(stderr.text().contains(&words), !given, "{name} {stderr}");
         }
     }
+}
+
+/// A home of somebody else's is served, with the rights of who serves: that is said at the start.
+#[test]
+fn a_home_of_another_user_is_named() {
+    if !is_root() {
+        return;
+    }
+    let dir = site(Some((USER, GROUP)));
+    let hash = tool("ftpserve").arg("--hash-password").stdin("secret\n").run().text().trim().to_owned();
+    for (name, owner) in [("alice", 54331), ("bob", USER), ("carol", 0)] {
+        std::fs::create_dir(dir.path().join("tree").join(name)).unwrap();
+        chown(dir.path().join("tree").join(name), Some(owner), Some(owner)).unwrap();
+    }
+    let line = |name: &str| format!("{name}:{hash}:/{name}\n");
+    let users = dir.path().join("users");
+    std::fs::write(&users, ["alice", "bob", "carol", "gone"].map(line).concat()).unwrap();
+    std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&users, Some(0), Some(GROUP)).unwrap();
+    let server = serving("ftpserve", dir.path(), server("ftpserve").gives_up_root()).arg("--user-file").arg(&users);
+    let server = server.start();
+    let said = server.stderr.text();
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("belongs to")).collect();
+    let expected =
+        "ftpserve: warning: alice: home /alice belongs to 54331:54331; it is served with the rights of user 54321";
+    assert_eq!(told, [expected], "{server}");
 }

@@ -41,7 +41,7 @@ pub(crate) fn body(subject: &str, size: usize) -> String {
 }
 
 /// Sends messages over one connection until it breaks; each subject goes to `promised` as soon as its 250 was read.
-fn submit(address: SocketAddr, client: usize, size: usize, promised: &mpsc::Sender<String>) -> Option<()> {
+pub(crate) fn submit(address: SocketAddr, client: usize, size: usize, promised: &mpsc::Sender<String>) -> Option<()> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);

@@ -537,6 +537,13 @@ impl Server {
         wait(child, STOP_LIMIT);
     }
 
+    /// Its exit status, when it ends by itself.
+    pub(crate) fn ends(mut self) -> i32 {
+        let (status, hung) = wait(self.child.take().expect("still running"), LIMIT);
+        assert!(!hung, "did not end:\n{self}");
+        code(status)
+    }
+
     /// TERM, and its exit status; a server that does not end is killed and fails the test.
     pub(crate) fn stop(mut self) -> i32 {
         let child = self.child.take().expect("still running");

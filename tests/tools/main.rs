@@ -70,6 +70,7 @@ mod matrix;
 mod merge;
 mod operate;
 mod options_file;
+mod owners;
 mod powercut;
 mod proxies;
 mod queue;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use crate::blob::Blob;
 use crate::fault::Fault;
-use crate::mail::maildir::{FileIdentity, Staged};
+use crate::mail::maildir::FileIdentity;
 use crate::mail::trace::without_return_path;
 use crate::smtp::address::Address;
 
-use super::mailbox::{FoundMailbox, Mailboxes};
+use super::mailbox::{FoundMailbox, Mailboxes, StagedMail};
 
 /// The most copies of one message in one mailbox; what has more recipients there is one file for the rest of them.
 const MAX_COPIES: usize = 16;
@@ -88,7 +88,7 @@ pub(super) fn stage(
     sender: &str,
     trace: &str,
     message: &Blob,
-) -> Result<Vec<Staged>, Fault> {
+) -> Result<Vec<StagedMail>, Fault> {
     if locals.is_empty() {
         return Ok(Vec::new());
     }
@@ -97,7 +97,7 @@ pub(super) fn stage(
     let stage = |copy: MailboxCopy<'_>| {
         let head = format!("{}{trace}", copy.head(sender));
         let mut content = header.as_slice().chain(message.open_at(length));
-        mailboxes.maildir(copy.path)?.stage(head.as_bytes(), &mut content)
+        mailboxes.stage(copy.path, head.as_bytes(), &mut content)
     };
     copies(mailboxes, locals)?.into_iter().map(stage).collect()
 }

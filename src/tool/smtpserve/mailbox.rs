@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
-use crate::mail::maildir::{FileIdentity, INNER, Maildir, is_safe_name};
+use crate::mail::maildir::owners::{OwnersMailboxes, StagedByOwner};
+use crate::mail::maildir::{Delivered, FileIdentity, INNER, Maildir, Staged, is_safe_name};
+use crate::net::sandbox::Sandbox;
 
 use super::names::is_plain_name;
 
@@ -21,6 +25,24 @@ pub(super) struct Mailboxes {
     domains: Vec<String>,
     /// The directories of mailboxes as they were found: one that is gone now, or empty, is not mounted.
     seen: Mutex<HashMap<PathBuf, SeenPlace>>,
+    /// Who opens them, where they belong to others than who serves.
+    owners: Option<Arc<OwnersMailboxes>>,
+}
+
+/// A message in a mailbox, not yet visible.
+pub(super) enum StagedMail {
+    Own(Staged),
+    Owners(StagedByOwner),
+}
+
+impl StagedMail {
+    /// Those of [`Staged::commit`] and [`StagedByOwner::commit`].
+    pub(super) fn commit(self) -> Result<Delivered, Fault> {
+        match self {
+            StagedMail::Own(staged) => staged.commit(),
+            StagedMail::Owners(staged) => staged.commit(),
+        }
+    }
 }
 
 /// A directory of mailboxes as it was last found.
@@ -64,7 +86,8 @@ impl Mailboxes {
                 seen.insert(place, found);
             }
         }
-        Ok(Mailboxes { base: base.to_owned(), create: false, domains: domains.to_vec(), seen: Mutex::new(seen) })
+        let (base, domains) = (base.to_owned(), domains.to_vec());
+        Ok(Mailboxes { base, create: false, domains, seen: Mutex::new(seen), owners: None })
     }
 
     /// Mailboxes are made in this directory as mail comes for them.
@@ -76,14 +99,26 @@ impl Mailboxes {
         Ok(Mailboxes { create: true, ..Mailboxes::open(base, domains)? })
     }
 
-    /// Everything that mail is written below: the directory, and where links among the mailboxes and in the directories of
-    /// domains lead.
-    pub(super) fn places(&self) -> Vec<PathBuf> {
+    /// The same, opened by their owners.
+    pub(super) fn opened_by(self, owners: Option<Arc<OwnersMailboxes>>) -> Mailboxes {
+        Mailboxes { owners, ..self }
+    }
+
+    /// The directories in which mailboxes are: `DIR`, then those of the domains.
+    pub(super) fn table(base: &Path, domains: &[String]) -> Vec<PathBuf> {
+        std::iter::once(base.to_owned()).chain(domains.iter().map(|domain| base.join(domain))).collect()
+    }
+
+    /// Names everything that mail is written below: the directory, and where links among the mailboxes and in the directories of
+    /// domains lead. What the owners' helper opens is only looked at.
+    pub(super) fn name_files(&self, sandbox: &mut Sandbox) {
+        if self.owners.is_some() {
+            return sandbox.read(&self.base);
+        }
         let listed = |directory: PathBuf| std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let domains = self.domains.iter().map(|domain| self.base.join(domain));
-        let entries = std::iter::once(self.base.clone()).chain(domains).flat_map(listed);
+        let entries = Mailboxes::table(&self.base, &self.domains).into_iter().flat_map(listed);
         let links = entries.map(|entry| entry.path()).filter(|path| path.is_symlink());
-        std::iter::once(self.base.clone()).chain(links).collect()
+        std::iter::once(self.base.clone()).chain(links).for_each(|place| sandbox.write(place));
     }
 
     /// The mailbox of `local@domain`, in `DIR/DOMAIN` where that is a directory, else in `DIR`. The name as written is
@@ -105,7 +140,7 @@ impl Mailboxes {
             };
             for form in forms {
                 if !self.is_reserved(&place, &form)
-                    && let Some(path) = Maildir::find(&place, &form)?
+                    && let Some(path) = self.look(&place, &form)?
                 {
                     return Ok(Some(FoundMailbox::new(path, &name.nfc().collect::<String>(), detail)));
                 }
@@ -115,7 +150,35 @@ impl Mailboxes {
         let name: String = plain_lower.nfc().collect();
         let path = place.join(&name);
         let free = is_safe_name(&name) && !self.is_reserved(&place, &name) && path.symlink_metadata().is_err();
-        Ok((free && self.may_make(&name)).then(|| FoundMailbox::new(path, &name, detail_lower)))
+        Ok((free && may_make(&name, self.create)).then(|| FoundMailbox::new(path, &name, detail_lower)))
+    }
+
+    /// [`Maildir::find`], by the owner where it is another's.
+    fn look(&self, place: &Path, name: &str) -> Result<Option<PathBuf>, Fault> {
+        let Some(owners) = &self.owners else { return Maildir::find(place, name) };
+        let path = place.join(name);
+        if !is_safe_name(name) {
+            return Ok(None);
+        }
+        // What is not there nobody need be asked for.
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(|error| Fault::local(path.display(), &error))?,
+        };
+        let (place, name) = self.entry(&path)?;
+        Ok(owners.find(place, name)?.then_some(path))
+    }
+
+    /// Which entry of [`Mailboxes::table`] a mailbox lies in, and its name there.
+    fn entry<'a>(&self, path: &'a Path) -> Result<(u16, &'a str), Fault> {
+        let place = path.parent().filter(|place| *place != self.base).and_then(Path::file_name).and_then(OsStr::to_str);
+        let number = match place {
+            None => Some(0),
+            Some(domain) => self.domains.iter().position(|own| own == domain).map(|at| at + 1),
+        };
+        let name = path.file_name().and_then(OsStr::to_str);
+        let entry = number.and_then(|number| u16::try_from(number).ok()).zip(name);
+        entry.ok_or_else(|| Fault::new(Kind::Internal, format!("{}: not in the table of owners", path.display())))
     }
 
     /// Opens the mailbox that [`Mailboxes::find`] found, for a message that is there.
@@ -123,14 +186,45 @@ impl Mailboxes {
     /// # Errors
     /// The kinds of [`Fault::local`], and [`Kind::LookupFailed`] while the directory of the mailboxes is gone.
     pub(super) fn maildir(&self, path: &Path) -> Result<Maildir, Fault> {
-        let may_make = path.file_name().and_then(OsStr::to_str).is_some_and(|name| self.may_make(name));
-        if may_make && path.symlink_metadata().is_err() {
-            if let Some(place) = path.parent() {
-                self.check(place)?;
-            }
+        if self.is_to_be_made(path)? {
             return Maildir::create(path);
         }
         Maildir::open(path)
+    }
+
+    /// True if the mailbox is not there and may be made now.
+    fn is_to_be_made(&self, path: &Path) -> Result<bool, Fault> {
+        let name = path.file_name().and_then(OsStr::to_str);
+        let new = name.is_some_and(|name| may_make(name, self.create)) && path.symlink_metadata().is_err();
+        if let Some(place) = path.parent().filter(|_| new) {
+            self.check(place)?;
+        }
+        Ok(new)
+    }
+
+    /// Makes the mailbox, if it is not there and may be made.
+    fn make(&self, path: &Path) -> Result<(), Fault> {
+        match &self.owners {
+            None => self.maildir(path).map(drop),
+            Some(owners) if self.is_to_be_made(path)? => {
+                let (place, name) = self.entry(path)?;
+                owners.make(place, name)
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Writes a message below a mailbox, which is made if need be.
+    ///
+    /// # Errors
+    /// Those of [`Mailboxes::maildir`], [`Maildir::stage`] and [`OwnersMailboxes::stage`].
+    pub(super) fn stage(&self, path: &Path, head: &[u8], content: &mut dyn Read) -> Result<StagedMail, Fault> {
+        let Some(owners) = &self.owners else {
+            return Ok(StagedMail::Own(self.maildir(path)?.stage(head, content)?));
+        };
+        self.make(path)?;
+        let (place, name) = self.entry(path)?;
+        Ok(StagedMail::Owners(owners.stage(place, name, head, content)?))
     }
 
     /// Which directory a mailbox is, whatever it is called; it is made if need be.
@@ -139,15 +233,29 @@ impl Mailboxes {
     /// Those of [`Mailboxes::maildir`].
     pub(super) fn identity(&self, path: &Path) -> Result<FileIdentity, Fault> {
         FileIdentity::of(path).or_else(|_| {
-            self.maildir(path)?;
+            self.make(path)?;
             FileIdentity::of(path).map_err(|error| Fault::local(path.display(), &error))
         })
     }
 
-    /// A directory for a nameless file, where the message for this mailbox may be written as it arrives.
-    pub(super) fn room_for(&self, path: Option<&Path>) -> PathBuf {
+    /// Where a message that arrives is written when it outgrows memory: into a nameless file of the first mailbox that it is
+    /// for.
+    pub(super) fn room_for(self: &Arc<Self>, path: Option<&Path>, max_memory: usize) -> BlobWriter {
+        if let (Some(owners), Some(path)) = (self.owners.clone(), path.map(Path::to_owned)) {
+            let mailboxes = self.clone();
+            let open = move || {
+                mailboxes.make(&path)?;
+                let (place, name) = mailboxes.entry(&path)?;
+                owners.room(place, name)
+            };
+            return BlobWriter::nameless(
+                move || open().map_err(|fault| std::io::Error::other(fault.detail)),
+                max_memory,
+            );
+        }
         let mut of_mailbox = path.into_iter().flat_map(|path| [path.join("tmp"), path.to_owned()]);
-        of_mailbox.find(|directory| directory.is_dir()).unwrap_or_else(|| self.base.clone())
+        let directory = of_mailbox.find(|directory| directory.is_dir()).unwrap_or_else(|| self.base.clone());
+        BlobWriter::anonymous(directory, max_memory)
     }
 
     /// The directory that a domain's mailboxes are in.
@@ -200,11 +308,11 @@ impl Mailboxes {
             || INNER.contains(&name) && Maildir::is_complete(place) && !Maildir::is_complete(&place.join(name));
         (place == self.base && is_domain()) || is_inner()
     }
+}
 
-    /// RFC 5321, section 4.5.1: every domain has a postmaster.
-    fn may_make(&self, name: &str) -> bool {
-        (self.create && is_plain_name(name)) || name == "postmaster"
-    }
+/// RFC 5321, section 4.5.1: every domain has a postmaster.
+pub(super) fn may_make(name: &str, create: bool) -> bool {
+    (create && is_plain_name(name)) || name == "postmaster"
 }
 
 impl FoundMailbox {

@@ -153,7 +153,7 @@ impl SmtpService for MailReceiver {
         let relayed = transaction.destinations.iter().any(|destination| matches!(destination, DeliverTo::Queue));
         let mut writer = match (&self.queue, &self.mailboxes) {
             (Some(queue), _) if relayed => queue.new_body().map_err(|fault| std::io::Error::other(fault.detail))?,
-            (_, Some(mailboxes)) => BlobWriter::anonymous(mailboxes.room_for(first), MAX_MEMORY),
+            (_, Some(mailboxes)) => mailboxes.room_for(first, MAX_MEMORY),
             _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
         };
         writer = writer.leaving_free(self.room.min_free);
@@ -298,7 +298,10 @@ impl MailReceiver {
             Ok(None) => Err(SmtpReply::status(550, 1, 1, "no such mailbox")),
             Err(fault) => {
                 self.out.session_error(peer.session, address.as_str(), &fault);
-                Err(SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now"))
+                Err(match fault.kind {
+                    Kind::Config => SmtpReply::status(451, 3, 0, "mailbox cannot be opened as it is"),
+                    _ => SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now"),
+                })
             }
         }
     }

@@ -1,0 +1,314 @@
+//! A helper process that keeps the rights which a server gives up: for each request it starts a worker, a process that becomes
+//! the owner of the file that is meant, does one thing, answers and ends. The kernel's rule for that owner is the rule.
+//!
+//! The helper itself looks at no request, so that nothing which a server that was broken into sends can upset it. A request is
+//! one message on a socket, with the socket for its answer beside it.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::signal::SigSet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{getpid, getppid, pidfd_open, set_parent_process_death_signal, waitid};
+use rustix::thread::CapabilitySet;
+
+use super::privilege::{UnixIdentity, become_keeping, gain_nothing};
+use super::sandbox::{Sandbox, SandboxState};
+use super::sys;
+use crate::fault::{Fault, Kind};
+
+/// The longest request or answer.
+pub const MAX_MESSAGE_BYTES: usize = 8 * 1024;
+/// So many requests are done at once; others wait.
+const MAX_WORKERS: usize = 64;
+/// A file system that has not answered by then hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The capabilities of the helper: to become an owner, and to give him the directory that is made for him.
+pub const HELPER_CAPABILITIES: CapabilitySet =
+    CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::CHOWN);
+
+/// The server's end of the helper. With it the helper ends.
+#[derive(Debug)]
+pub struct Helper {
+    control: OwnedFd,
+}
+
+/// The answer to one request.
+#[derive(Debug, Default)]
+pub struct HelperAnswer {
+    /// What was found out.
+    pub bytes: Vec<u8>,
+    /// What was opened.
+    pub file: Option<OwnedFd>,
+}
+
+impl Helper {
+    /// Starts a helper of `user`'s that keeps [`HELPER_CAPABILITIES`] and reaches what `sandbox` names, if there is one. Each
+    /// worker runs `act` with its request. Before the first thread, as root.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if there are threads already; those of [`become_keeping`] and [`Sandbox::close`].
+    pub fn start(
+        user: &UnixIdentity,
+        sandbox: Option<Sandbox>,
+        act: impl Fn(&[u8]) -> Result<HelperAnswer, Fault>,
+    ) -> Result<Helper, Fault> {
+        let system = |errno: Errno| Fault::local("helper process", &errno.into());
+        let (control, theirs) = pair().map_err(system)?;
+        let server = getpid();
+        sys::fork(move || {
+            let begun = sys::close_all_but(&theirs).map_err(|error| Fault::local("helper process", &error));
+            let begun = begun.and_then(|()| confine(user, sandbox, server));
+            let serves = begun.is_ok();
+            if answer(&theirs, begun.map(|()| HelperAnswer::default())) && serves {
+                serve(&theirs, &act);
+            }
+        })?;
+        receive_answer(&control)?;
+        Ok(Helper { control })
+    }
+
+    /// What a worker answers.
+    ///
+    /// # Errors
+    /// The worker's; [`Kind::Io`] when the helper has ended, [`Kind::TimedOut`] when no answer comes.
+    pub fn ask(&self, request: &[u8]) -> Result<HelperAnswer, Fault> {
+        let system = |errno: Errno| Fault::local("helper process", &errno.into());
+        let (ours, theirs) = pair().map_err(system)?;
+        for (socket, which) in [(&self.control, Timeout::Send), (&ours, Timeout::Recv)] {
+            set_socket_timeout(socket, which, Some(PATIENCE)).map_err(system)?;
+        }
+        match send(&self.control, request, Some(&theirs), SendFlags::NOSIGNAL) {
+            Ok(()) => {}
+            Err(Errno::PIPE | Errno::CONNRESET) => return Err(gone()),
+            Err(errno) => return Err(system(errno)),
+        }
+        drop(theirs);
+        receive_answer(&ours)
+    }
+
+    /// Returns when the helper has ended.
+    pub fn outlast(&self) {
+        while !self.has_ended_within(None) {}
+    }
+
+    /// True if the helper has ended.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended_within(Some(&Timespec::default()))
+    }
+
+    fn has_ended_within(&self, time: Option<&Timespec>) -> bool {
+        let mut polled = [PollFd::new(&self.control, PollFlags::empty())];
+        poll(&mut polled, time).is_ok_and(|count| count > 0)
+    }
+}
+
+/// Becomes an owner in a worker, with these capabilities; the worker ends with the helper.
+///
+/// # Errors
+/// Those of [`become_keeping`].
+pub fn become_owner(owner: &UnixIdentity, kept: CapabilitySet) -> Result<(), Fault> {
+    let helper = getppid();
+    become_keeping(owner, kept)?;
+    end_with(helper)
+}
+
+/// This process ends with its parent. The kernel forgets it when the user changes.
+fn end_with(parent: Option<Pid>) -> Result<(), Fault> {
+    let set = set_parent_process_death_signal(Some(Signal::KILL));
+    set.map_err(|errno| Fault::local("helper process", &errno.into()))?;
+    match getppid() == parent {
+        true => Ok(()),
+        false => Err(gone()),
+    }
+}
+
+fn gone() -> Fault {
+    Fault::new(Kind::Io, "the helper process that acts for owners has ended")
+}
+
+fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {
+    let system = |errno: std::io::Error| Fault::local("helper process", &errno);
+    // What a terminal or a service manager sends to all processes of the server is the server's to mind.
+    SigSet::all().thread_block().map_err(|errno| system(errno.into()))?;
+    rustix::thread::set_name(c"owners").map_err(|errno| system(errno.into()))?;
+    become_keeping(user, HELPER_CAPABILITIES)?;
+    end_with(Some(server))?;
+    gain_nothing()?;
+    match sandbox.map(Sandbox::close).transpose()? {
+        None | Some(SandboxState::Closed | SandboxState::Missing) => Ok(()),
+    }
+}
+
+/// Until the server has ended.
+fn serve(control: &OwnedFd, act: &impl Fn(&[u8]) -> Result<HelperAnswer, Fault>) {
+    let mut workers: Vec<OwnedFd> = Vec::new();
+    loop {
+        let wanted = if workers.len() < MAX_WORKERS { PollFlags::IN } else { PollFlags::empty() };
+        let mut polled = vec![PollFd::new(control, wanted)];
+        polled.extend(workers.iter().map(|worker| PollFd::new(worker, PollFlags::IN)));
+        match poll(&mut polled, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(_) => return,
+        }
+        let mut seen = polled.iter().map(PollFd::revents).collect::<Vec<_>>().into_iter();
+        let asked = seen.next().unwrap_or(PollFlags::empty());
+        workers.retain(|worker| match seen.next().is_some_and(|seen| !seen.is_empty()) {
+            true => waitid(WaitId::PidFd(worker.as_fd()), WaitIdOptions::EXITED).is_err(),
+            false => true,
+        });
+        if asked.contains(PollFlags::IN) {
+            let Ok(Some((request, reply))) = receive(control) else { return };
+            let Some(reply) = reply else { continue };
+            let worker = sys::fork(|| {
+                answer(&reply, request.and_then(|request| act(&request)));
+            });
+            // Without a worker the socket for the answer closes, which is one.
+            workers.extend(worker.ok().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()));
+        } else if !asked.is_empty() {
+            return;
+        }
+    }
+}
+
+fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+fn send(socket: &OwnedFd, bytes: &[u8], file: Option<&OwnedFd>, flags: SendFlags) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let files = file.map(|file| [file.as_fd()]);
+    if let Some(files) = &files {
+        control.push(SendAncillaryMessage::ScmRights(files));
+    }
+    rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)).map(drop)
+}
+
+/// One message and the descriptor beside it; the message is a fault if it is too long. `None` at the end.
+#[allow(clippy::type_complexity, reason = "used twice, below each other")]
+fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<(Result<Vec<u8>, Fault>, Option<OwnedFd>)>> {
+    let mut bytes = vec![0; MAX_MESSAGE_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let file = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    if got.bytes == 0 {
+        return Ok(None);
+    }
+    bytes.truncate(got.bytes);
+    let whole = !got.flags.contains(ReturnFlags::TRUNC);
+    Ok(Some((whole.then_some(bytes).ok_or_else(|| Fault::new(Kind::Protocol, "too long a message")), file)))
+}
+
+/// True if the answer was sent: the words of success, or kind and words of a fault.
+fn answer(socket: &OwnedFd, result: Result<HelperAnswer, Fault>) -> bool {
+    let (mut bytes, file) = match result {
+        Ok(answer) => ([&[0], &*answer.bytes].concat(), answer.file),
+        Err(fault) => ([fault.kind.as_str(), "\0", &fault.detail].concat().into_bytes(), None),
+    };
+    bytes.truncate(MAX_MESSAGE_BYTES);
+    // A socket of its own has room for one message; one without room would keep the worker.
+    send(socket, &bytes, file.as_ref(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
+}
+
+fn receive_answer(socket: &OwnedFd) -> Result<HelperAnswer, Fault> {
+    let (bytes, file) = match receive(socket) {
+        Ok(Some((bytes, file))) => (bytes?, file),
+        Ok(None) | Err(Errno::CONNRESET) => {
+            return Err(Fault::new(Kind::Io, "a worker of the helper process ended without an answer"));
+        }
+        Err(Errno::AGAIN) => return Err(Fault::new(Kind::TimedOut, "no answer of the helper process: its disk hangs")),
+        Err(errno) => return Err(Fault::local("helper process", &errno.into())),
+    };
+    if let Some(words) = bytes.strip_prefix(&[0]) {
+        return Ok(HelperAnswer { bytes: words.to_vec(), file });
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let (kind, detail) = text.split_once('\0').unwrap_or_default();
+    Err(Fault::new(Kind::from_name(kind).unwrap_or(Kind::Internal), detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::privilege;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Whatever comes, and whatever becomes of a worker, the next request is answered.
+    #[test]
+    fn one_request_is_no_matter_for_the_next() {
+        if !privilege::is_root() {
+            return eprintln!("skipped: not root");
+        }
+        let said = sys::in_child(|| {
+            let act = |request: &[u8]| match request {
+                b"panic" => panic!("asked to"),
+                b"die" => {
+                    rustix::process::kill_process(getpid(), Signal::KILL).unwrap();
+                    Err(gone())
+                }
+                b"refuse" => Err(Fault::new(Kind::StorageFull, "full")),
+                b"who" => {
+                    become_owner(&UnixIdentity::parse("54331:54331").unwrap(), CapabilitySet::empty())?;
+                    let ids = [rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()];
+                    let set = rustix::thread::capabilities(None).unwrap();
+                    let file = Some(std::fs::File::open("/dev/null").unwrap().into());
+                    Ok(HelperAnswer { bytes: format!("{ids:?} {}", set.permitted.is_empty()).into_bytes(), file })
+                }
+                other => Ok(HelperAnswer { bytes: other.to_vec(), file: None }),
+            };
+            let user = UnixIdentity::parse("54321:54322").unwrap();
+            let helper = Helper::start(&user, None, act).unwrap();
+            let check = || {
+                let who = helper.ask(b"who").unwrap();
+                assert_eq!(
+                    (String::from_utf8(who.bytes).unwrap().as_str(), who.file.is_some()),
+                    ("[54331, 54331] true", true)
+                );
+            };
+            check();
+            for (request, kind) in [(&b"panic"[..], Kind::Io), (b"die", Kind::Io), (b"refuse", Kind::StorageFull)] {
+                assert_eq!(helper.ask(request).unwrap_err().kind, kind, "{}", request.escape_ascii());
+                check();
+            }
+            assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES + 1]).unwrap_err().kind, Kind::Protocol);
+            assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES - 1]).unwrap().bytes.len(), MAX_MESSAGE_BYTES - 1);
+            // Nothing to answer on, and more than one socket.
+            send(&helper.control, b"who", None, SendFlags::NOSIGNAL).unwrap();
+            let (ours, theirs) = pair().unwrap();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let both = [theirs.as_fd(), ours.as_fd()];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&both)));
+            sendmsg(&helper.control, &[IoSlice::new(b"who")], &mut control, SendFlags::NOSIGNAL).unwrap();
+            check();
+            let answered = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..2 * MAX_WORKERS {
+                    scope.spawn(|| answered.fetch_add(usize::from(helper.ask(b"x").is_ok()), Ordering::Relaxed));
+                }
+            });
+            assert_eq!(answered.into_inner(), 2 * MAX_WORKERS);
+            assert!(!helper.has_ended());
+            "done".to_owned()
+        });
+        assert_eq!(said, "done");
+    }
+}
