@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use crate::cli::args::{ConfineArgs, ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge};
 use crate::cli::exit::Exit;
@@ -60,9 +62,9 @@ pub struct Args {
     /// Take passwords without TLS from other hosts, too
     #[arg(long)]
     auth_in_clear: bool,
-    /// A data connection inside TLS must resume the session of its control connection
+    /// Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)
     #[arg(long)]
-    require_tls_reuse: bool,
+    no_require_tls_reuse: bool,
     /// Take an upload inside TLS that ends without a close notice as complete
     #[arg(long)]
     lenient_tls_end: bool,
@@ -99,6 +101,9 @@ pub struct Args {
     /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
     #[arg(long, value_name = "FILE")]
     xferlog: Option<PathBuf>,
+    /// The permission bits that new files and directories do not get; without it those of the process
+    #[arg(long, value_name = "OCTAL", value_parser = mask)]
+    umask: Option<u32>,
     /// What the greeting says
     #[arg(long, value_name = "TEXT", default_value = "FTP server ready.")]
     greeting: String,
@@ -190,7 +195,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         tls: tls.clone(),
         tls_required: start != TlsStart::Try,
         clear_passwords: args.auth_in_clear,
-        tls_reuse_required: args.require_tls_reuse,
+        tls_reuse_required: !args.no_require_tls_reuse,
         tls_end_lenient: args.lenient_tls_end,
         active: !args.no_active,
         passive_ports: args.pasv_ports.clone(),
@@ -199,6 +204,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         data_limits: args.serve.limits(args.timeout),
         locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
+        umask: set_umask(args.umask),
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
     };
@@ -243,6 +249,23 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
 
 fn transfers_open() -> u64 {
     Counter::TransfersBegun.now().saturating_sub(Counter::TransfersEnded.now())
+}
+
+/// The permission bits that new files do not get, which is also what SITE UMASK shows; sets them if they were named.
+fn set_umask(named: Option<u32>) -> u32 {
+    let before = umask(Mode::from_raw_mode(named.unwrap_or(0o077)));
+    named.unwrap_or_else(|| {
+        umask(before);
+        before.as_raw_mode()
+    })
+}
+
+fn mask(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        // The owner must be able to open what was uploaded.
+        Ok(mask) if mask & !0o077 == 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(mask),
+        _ => Err("a mask is octal, from 000 to 077".to_owned()),
+    }
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {

@@ -61,6 +61,8 @@ struct ControlDriver<'a> {
     out: Vec<u8>,
     store: Option<FtpStore>,
     listener: Option<TcpListener>,
+    /// What SITE UMASK said.
+    umask: Option<u32>,
     /// TLS with sessions of this connection's own, for its data connections.
     tls: Option<ServerTls>,
     running: Option<(Running, Started)>,
@@ -129,6 +131,7 @@ pub(super) async fn run(
         peer: peer.ip(),
         pasv_address: options.passive_address,
         active: options.active,
+        umask: options.umask,
     });
     let trace = options.trace.as_ref().map(|trace| trace.of(peer));
     if trace.is_some() {
@@ -147,6 +150,7 @@ pub(super) async fn run(
         out: Vec::new(),
         store: None,
         listener: None,
+        umask: None,
         tls,
         running: None,
         ended: false,
@@ -293,6 +297,10 @@ impl ControlDriver<'_> {
                 let result = self.store_op(op).await;
                 self.session.event(SessionEvent::Stored(result));
             }
+            SessionAction::Umask(mask) => {
+                self.umask = Some(mask);
+                self.store = self.store.take().map(|store| store.with_umask(mask));
+            }
             SessionAction::Transfer(transfer) => self.start(transfer),
             SessionAction::StopTransfer => self.stop_transfer(),
             SessionAction::Refused { verb, path, refusal } => {
@@ -324,7 +332,11 @@ impl ControlDriver<'_> {
         self.store = None;
         verdict.map(|store| {
             let rights = store.rights();
-            self.store = Some(store.owned_by(&owner));
+            let store = store.owned_by(&owner);
+            self.store = Some(match self.umask {
+                Some(mask) => store.with_umask(mask),
+                None => store,
+            });
             rights
         })
     }

@@ -86,7 +86,7 @@ async fn send_async(
         return Ok(at - from);
     }
     let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(end - from).unwrap_or(CHUNK_BYTES).max(1))];
-    let mut wire = Vec::new();
+    let (mut wire, mut after_cr) = (Vec::new(), false);
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(buffer.len());
         let read = match file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
@@ -97,7 +97,7 @@ async fn send_async(
         };
         let piece = buffer.get(..read).unwrap_or_default();
         if terms.ascii {
-            to_wire(piece, &mut wire);
+            to_wire(piece, &mut after_cr, &mut wire);
             deadline.write_all(DATA, &mut stream, &wire).await.map_err(failure)?;
         } else {
             deadline.write_all(DATA, &mut stream, piece).await.map_err(failure)?;
@@ -107,16 +107,22 @@ async fn send_async(
     finish(stream, terms).await.map(|()| at - from)
 }
 
-/// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1).
-fn to_wire(piece: &[u8], wire: &mut Vec<u8>) {
+/// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1); those that end with CRLF in the file stay as
+/// they are. `after_cr`: the piece before ended with a CR.
+fn to_wire(piece: &[u8], after_cr: &mut bool, wire: &mut Vec<u8>) {
     wire.clear();
     for line in piece.split_inclusive(|byte| *byte == b'\n') {
+        let before = std::mem::take(after_cr);
         match line.split_last() {
             Some((b'\n', text)) => {
                 wire.extend_from_slice(text);
-                wire.extend_from_slice(b"\r\n");
+                let has_cr = text.last().map_or(before, |last| *last == b'\r');
+                wire.extend_from_slice(if has_cr { b"\n" } else { b"\r\n" });
             }
-            _ => wire.extend_from_slice(line),
+            last => {
+                wire.extend_from_slice(line);
+                *after_cr = last.is_some_and(|(last, _)| *last == b'\r');
+            }
         }
     }
 }
@@ -408,13 +414,16 @@ mod tests {
 
     #[test]
     fn line_ends_change_both_ways_whatever_the_pieces() {
-        let (file, wire) = (&b"one\ntwo\r\n\n\rthree\r"[..], &b"one\r\ntwo\r\r\n\r\n\rthree\r"[..]);
+        // Lines that end with CRLF in the file do so on the wire, and come back as the others.
+        let (file, wire) = (&b"one\ntwo\r\n\n\rthree\r"[..], &b"one\r\ntwo\r\n\r\n\rthree\r"[..]);
+        let back = &b"one\ntwo\n\n\rthree\r"[..];
         let mut text = Vec::new();
         let mut out = Vec::new();
         for size in 1..=file.len() {
             out.clear();
+            let mut after_cr = false;
             for piece in file.chunks(size) {
-                to_wire(piece, &mut text);
+                to_wire(piece, &mut after_cr, &mut text);
                 out.extend_from_slice(&text);
             }
             assert_eq!(out, wire, "pieces of {size}");
@@ -429,7 +438,7 @@ mod tests {
             if after_cr {
                 out.push(b'\r');
             }
-            assert_eq!(out, file, "pieces of {size}");
+            assert_eq!(out, back, "pieces of {size}");
         }
     }
 }

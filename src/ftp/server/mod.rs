@@ -191,6 +191,8 @@ pub struct FtpServerOptions {
     pub locate: bool,
     /// What came of an upload that broke off stays under its name, if that was free.
     pub keep_partial: bool,
+    /// The permission bits that new files and directories do not get.
+    pub umask: u32,
     /// The dialogue, for `-v`.
     pub trace: Option<ProtocolTrace>,
 }
@@ -212,6 +214,7 @@ impl Default for FtpServerOptions {
             data_limits: Limits::default(),
             locate: false,
             keep_partial: false,
+            umask: 0o022,
             trace: None,
         }
     }

@@ -4,13 +4,16 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
 
-use super::{FtpStore, TEMPORARY_PREFIX, refusal};
+use super::{FtpStore, TEMPORARY_PREFIX, from_errno, refusal};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
 use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
 
 /// A piece is handed out when it is at least so long.
 const PIECE_BYTES: usize = 32 << 10;
+
+/// Names are sorted, in pieces of this many, so that the size of a directory costs no memory.
+const SORTED_NAMES: usize = 20_000;
 
 /// A listing on its way.
 #[derive(Debug)]
@@ -23,7 +26,12 @@ pub struct ListingLines {
 
 #[derive(Debug)]
 enum ListingSource {
-    Directory(Dir, OwnedFd),
+    /// The names that are sorted, the last first, and the directory behind them.
+    Directory {
+        sorted: Vec<Vec<u8>>,
+        dir: Dir,
+        fd: OwnedFd,
+    },
     File(Box<ListingEntry>),
     Done,
 }
@@ -38,12 +46,15 @@ impl FtpStore {
         let directory = self.root.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
         let from = match directory {
             Ok(fd) => {
-                let dir = Dir::read_from(&fd).map_err(|error| refusal(error.into()))?;
-                ListingSource::Directory(dir, fd)
+                let dir = Dir::read_from(&fd).map_err(from_errno)?;
+                ListingSource::Directory { sorted: Vec::new(), dir, fd }
             }
             // A file lists as itself, but MLSD is for directories (RFC 3659, section 7.2.1).
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
-                if matches!(listing.format, ListingFormat::Facts(_)) || listing.pattern.is_some() {
+                if matches!(listing.format, ListingFormat::Facts(_)) {
+                    return Err(StoreRefusal::NotListed);
+                }
+                if listing.pattern.is_some() {
                     return Err(StoreRefusal::NotDirectory);
                 }
                 let mut entry = self.facts(&listing.path)?;
@@ -67,13 +78,13 @@ impl ListingLines {
             match std::mem::replace(&mut self.from, ListingSource::Done) {
                 ListingSource::Done => return Ok(false),
                 ListingSource::File(entry) => self.line(&entry, out),
-                ListingSource::Directory(mut dir, fd) => {
-                    match dir.read() {
-                        None => return Ok(false),
-                        Some(Err(error)) => return Err(refusal(error.into())),
-                        Some(Ok(found)) => self.found(&fd, found.file_name().to_bytes(), out),
+                ListingSource::Directory { mut sorted, mut dir, fd } => {
+                    if sorted.is_empty() {
+                        sorted = next_names(&mut dir)?;
                     }
-                    self.from = ListingSource::Directory(dir, fd);
+                    let Some(name) = sorted.pop() else { return Ok(false) };
+                    self.found(&fd, &name, out);
+                    self.from = ListingSource::Directory { sorted, dir, fd };
                 }
             }
         }
@@ -129,6 +140,20 @@ impl ListingLines {
     }
 }
 
+/// The next names of a directory, the last in their order first.
+fn next_names(dir: &mut Dir) -> Result<Vec<Vec<u8>>, StoreRefusal> {
+    let mut names = Vec::new();
+    while names.len() < SORTED_NAMES {
+        match dir.read() {
+            None => break,
+            Some(Err(error)) => return Err(from_errno(error)),
+            Some(Ok(found)) => names.push(found.file_name().to_bytes().to_vec()),
+        }
+    }
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(names)
+}
+
 /// An entry as stat(2) has it.
 pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> ListingEntry {
     let entry_type = match FileType::from_raw_mode(stat.st_mode) {
@@ -153,22 +178,22 @@ pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> ListingEntry
 fn perm(entry_type: EntryType, rights: Rights) -> String {
     let letters: &[(char, bool)] = match entry_type {
         EntryType::File => &[
-            ('a', rights.replace),
-            ('d', rights.change),
-            ('f', rights.change),
+            ('a', rights.append),
+            ('d', rights.delete),
+            ('f', rights.rename),
             ('r', rights.read),
-            ('w', rights.replace),
+            ('w', rights.overwrite),
         ],
         EntryType::Directory => &[
-            ('c', rights.store),
-            ('d', rights.change),
+            ('c', rights.upload),
+            ('d', rights.delete),
             ('e', true),
-            ('f', rights.change),
+            ('f', rights.rename),
             ('l', rights.list),
-            ('m', rights.change),
-            ('p', rights.change),
+            ('m', rights.mkdir),
+            ('p', rights.delete),
         ],
-        EntryType::Symlink | EntryType::Other => &[('d', rights.change), ('f', rights.change)],
+        EntryType::Symlink | EntryType::Other => &[('d', rights.delete), ('f', rights.rename)],
     };
     letters.iter().filter(|(_, allowed)| *allowed).map(|(letter, _)| letter).collect()
 }

@@ -14,14 +14,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, mkdirat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, mkdirat, openat, renameat,
+    statat, unlinkat, utimensat,
+};
 use rustix::io::Errno;
 
 use self::confine::StoreRoot;
 pub use self::list::ListingLines;
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
-use super::session::{Rights, StoreAnswer, StoreOp, StoreRefusal};
+use super::session::{DigestRange, Rights, StoreAnswer, StoreOp, StoreRefusal};
 use crate::fault::{Fault, Kind, plain};
 
 /// Names that begin so are uploads on their way, on file systems without unnamed files: clients neither see nor reach them.
@@ -75,8 +78,12 @@ pub struct FtpStore {
     owner: Arc<str>,
     /// `/proc` is there, so that an unnamed file can be given a name.
     unnamed_files: bool,
-    /// The directory that is served, as the file system names it.
+    /// The directory that is served, as it was named.
+    named: Arc<Path>,
+    /// The same as the file system names it.
     base: Arc<Path>,
+    /// The permission bits that new files and directories do not get, where it is not the process's mask that says so.
+    umask: Option<u32>,
 }
 
 /// Where a file is.
@@ -102,27 +109,37 @@ impl FtpStore {
         })?;
         let unnamed_files = Path::new("/proc/self/fd").exists();
         let base = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into();
-        Ok(FtpStore { root: Arc::new(root), rights, limits, owner: "".into(), unnamed_files, base })
+        // Wherever the process goes: it is the same name.
+        let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).into();
+        Ok(FtpStore { root: Arc::new(root), rights, limits, owner: "".into(), unnamed_files, named, base, umask: None })
     }
 
-    /// The tree at `home` below this one, with these rights.
+    /// The tree at `home` below this one, with these rights. The directory is opened anew: what was mounted there since, or what a
+    /// link leads to now, is served.
     ///
     /// # Errors
-    /// The home cannot be opened below this tree.
+    /// The directory cannot be opened, or not below this tree.
     pub fn login(&self, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+        let top = StoreRoot::open(&self.named).map_err(refusal)?;
         let root = match home {
-            None => self.root.clone(),
+            None => top,
             Some(home) => {
                 let path = super::session::path::resolve(b"/", home.as_bytes())?;
-                Arc::new(self.root.below(&path).map_err(refusal)?)
+                top.below(&path).map_err(refusal)?
             }
         };
-        Ok(FtpStore { root, rights, ..self.clone() })
+        let base = self.named.canonicalize().map_or_else(|_| self.base.clone(), Arc::from);
+        Ok(FtpStore { root: Arc::new(root), rights, base, ..self.clone() })
     }
 
     /// The same for this login: what it uploads is its own.
     pub fn owned_by(self, owner: &str) -> FtpStore {
         FtpStore { owner: owner.into(), ..self }
+    }
+
+    /// The same with this mask for the permission bits of new files and directories, instead of the process's.
+    pub fn with_umask(self, umask: u32) -> FtpStore {
+        FtpStore { umask: Some(umask), ..self }
     }
 
     /// What this login may do.
@@ -172,17 +189,11 @@ impl FtpStore {
                 self.limits.room(&directory, bytes).map(|()| StoreAnswer::Done)
             }
             StoreOp::Facts(path) => Ok(StoreAnswer::Entry(Box::new(self.facts(&path)?))),
-            StoreOp::SetModified(path, seconds) => {
-                let file = self.reach(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-                let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-                let times = Timestamps { last_access: time, last_modification: time };
-                rustix::fs::futimens(&file, &times).map_err(|error| refusal(error.into()))?;
-                Ok(StoreAnswer::Done)
-            }
-            StoreOp::SetMode(path, mode) => {
-                let file = self.reach(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777)).map_err(|error| refusal(error.into()))?;
-                Ok(StoreAnswer::Done)
+            StoreOp::SetFacts { path, modified, mode } => self.set_facts(&path, modified, mode),
+            StoreOp::Available(path) => {
+                let place = self.reach(&path, OFlags::PATH)?;
+                let space = rustix::fs::fstatvfs(&place).map_err(from_errno)?;
+                Ok(StoreAnswer::Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
             }
             StoreOp::Delete(path) => {
                 self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::empty()) {
@@ -192,7 +203,14 @@ impl FtpStore {
                 })
             }
             StoreOp::MakeDirectory(path) => {
-                self.at_name(&path, |parent, name| mkdirat(parent, name, Mode::from_raw_mode(0o777)))
+                self.at_name(&path, |parent, name| {
+                    mkdirat(parent, name, Mode::from_raw_mode(0o777))?;
+                    let Some(mask) = self.umask else { return Ok(()) };
+                    // Whoever moves another directory here in between owns both.
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let made = openat(parent, name, flags, Mode::empty())?;
+                    fchmod(&made, Mode::from_raw_mode(0o777 & !mask))
+                })
             }
             StoreOp::RemoveDirectory(path) => {
                 self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR))
@@ -218,8 +236,11 @@ impl FtpStore {
                 }
                 Ok(StoreAnswer::Lines(lines))
             }
-            StoreOp::Digest { path, algorithm, from, to } => {
-                let (file, size) = self.send(&path)?;
+            StoreOp::Digest { of, or, algorithm } => {
+                let ((file, size), DigestRange { from, to, .. }) = match (self.send(&of.path), or) {
+                    (Err(StoreRefusal::NotFound), Some(or)) => (self.send(&or.path)?, or),
+                    (opened, _) => (opened?, of),
+                };
                 let end = to.map_or(size, |to| to.min(size));
                 if from > end {
                     return Err(StoreRefusal::BadOffset);
@@ -228,6 +249,31 @@ impl FtpStore {
                 Ok(StoreAnswer::Digest(digest, end))
             }
         }
+    }
+
+    /// Sets a time and permission bits; of files that may not be opened, too, so that `CHMOD 000` can be undone.
+    fn set_facts(&self, path: &[u8], modified: Option<i64>, mode: Option<u32>) -> Result<StoreAnswer, StoreRefusal> {
+        // Without /proc only what may be opened has another name than its path, which may lead elsewhere a moment later.
+        let flags = if self.unnamed_files { OFlags::PATH } else { OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY };
+        let file = self.reach(path, flags)?;
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        if let Some(seconds) = modified {
+            let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+            let times = Timestamps { last_access: time, last_modification: time };
+            match self.unnamed_files {
+                true => utimensat(CWD, name.as_str(), &times, AtFlags::empty()),
+                false => futimens(&file, &times),
+            }
+            .map_err(from_errno)?;
+        }
+        if let Some(mode) = mode.map(|mode| Mode::from_raw_mode(mode & 0o777)) {
+            match self.unnamed_files {
+                true => chmodat(CWD, name.as_str(), mode, AtFlags::empty()),
+                false => fchmod(&file, mode),
+            }
+            .map_err(from_errno)?;
+        }
+        Ok(StoreAnswer::Done)
     }
 
     fn facts(&self, path: &[u8]) -> Result<ListingEntry, StoreRefusal> {
@@ -258,6 +304,10 @@ impl FtpStore {
             false => Ok(()),
         }
     }
+}
+
+fn from_errno(error: Errno) -> StoreRefusal {
+    refusal(error.into())
 }
 
 /// What the system's error means to a client. An escape looks like a name that is not there.
