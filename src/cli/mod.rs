@@ -1,5 +1,6 @@
 //! What every tool shares: argument groups, output, exit status, progress, secrets, users.
 
+pub mod account;
 pub mod args;
 pub mod clock;
 pub mod escape;

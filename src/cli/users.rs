@@ -8,6 +8,7 @@ use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
+use crate::cli::account::Account;
 use crate::cli::input;
 use crate::fault::{Fault, Kind};
 
@@ -26,31 +27,6 @@ const MAX_WORK_KIB: u64 = 1024 * 1024;
 /// The most lanes of a hash (`p`).
 const MAX_LANES: u32 = 16;
 
-/// What the FLAGS of a user allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UserFlag {
-    /// `read`: look and download.
-    Read,
-    /// `write`: everything.
-    Write,
-    /// `upload`: everything but download.
-    Upload,
-    /// `drop`: new files go in, nothing is seen.
-    Drop,
-}
-
-impl UserFlag {
-    fn parse(word: &str) -> Option<UserFlag> {
-        Some(match word {
-            "read" => UserFlag::Read,
-            "write" => UserFlag::Write,
-            "upload" => UserFlag::Upload,
-            "drop" => UserFlag::Drop,
-            _ => return None,
-        })
-    }
-}
-
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -58,8 +34,8 @@ pub struct User {
     pub name: String,
     /// The home directory, relative to what is served; empty fields are absent.
     pub home: Option<String>,
-    /// What they may do, where that is not as for everybody.
-    pub flag: Option<UserFlag>,
+    /// What they may do, and on which terms.
+    pub account: Account,
 }
 
 /// A hash of the user file, checked and ready for use.
@@ -201,6 +177,11 @@ impl Users {
         Ok(Users { by_name, dearest: dearest.1, memory: HashMemory::new(blocks) })
     }
 
+    /// All users.
+    pub fn all(&self) -> impl Iterator<Item = &User> {
+        self.by_name.values().map(|(_, user)| user)
+    }
+
     /// The user whose name and password these are. An unknown name costs as much time as the dearest wrong password. Takes some
     /// 20 ms of processor time, and waits while [`MAX_CONCURRENT_CHECKS`] others are checked: call it off the event loop.
     pub fn verify(&self, name: &str, password: &str) -> Option<User> {
@@ -218,22 +199,16 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     if line.bytes().any(|byte| byte.is_ascii_control()) {
         return Err("a control character".to_owned());
     }
-    let mut fields = line.split(':');
+    // FLAGS may hold colons: addresses and paths do.
+    let mut fields = line.splitn(4, ':');
     let (name, hash) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
     if name.is_empty() {
         return Err("no user name".to_owned());
     }
     let hash = StoredHash::parse(hash)?;
     let home = fields.next().filter(|home| !home.is_empty()).map(str::to_owned);
-    let mut flag = None;
-    for word in fields.next().unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        let known = UserFlag::parse(word);
-        flag = Some(known.ok_or_else(|| format!("{word:?} is no flag (read, write, upload, drop)"))?);
-    }
-    match fields.next() {
-        Some(_) => Err("more than four fields (NAME:HASH:HOME:FLAGS)".to_owned()),
-        None => Ok((hash, User { name: name.to_owned(), home, flag })),
-    }
+    let account = Account::parse(fields.next().unwrap_or_default())?;
+    Ok((hash, User { name: name.to_owned(), home, account }))
 }
 
 /// The hash of a password as it stands in the user file (Argon2id, PHC string).
@@ -254,15 +229,16 @@ pub fn hash_password(password: &str) -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ftp::session::Rights;
 
     #[test]
     fn hashes_verify() {
         let hash = hash_password("s3cret").unwrap();
         let users = Users::parse(&format!("# people\nalice:{hash}:home/alice:read, write\nbob:{hash}\n")).unwrap();
         let alice = users.verify("alice", "s3cret").unwrap();
-        assert_eq!((alice.home.as_deref(), alice.flag), (Some("home/alice"), Some(UserFlag::Write)));
+        assert_eq!((alice.home.as_deref(), alice.account.rights), (Some("home/alice"), Some(Rights::ALL)));
         let bob = users.verify("bob", "s3cret").unwrap();
-        assert_eq!((bob.home, bob.flag), (None, None));
+        assert_eq!((bob.home, bob.account), (None, Account::default()));
         assert_eq!(users.verify("bob", "S3cret"), None);
         assert_eq!(users.verify("carol", "s3cret"), None);
         assert_eq!(users.verify("bob", &"x".repeat(2000)), None);
@@ -319,9 +295,9 @@ mod tests {
             (with("v=19", "v=18"), "line 1: no Argon2 hash"),
             (format!(":{hash}"), "line 1: no user name"),
             (format!("a:{hash}\na:{hash}"), "line 2: this user stands twice"),
-            (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is no flag"),
-            (format!("a:{hash}\njoe:{hash}::read,Write"), "line 2: \"Write\" is no flag"),
-            (format!("joe:{hash}:home:read:write"), "line 1: more than four fields"),
+            (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is not a right"),
+            (format!("a:{hash}\njoe:{hash}::read,Write"), "line 2: \"Write\" is not a right"),
+            (format!("joe:{hash}:home:read:write"), "line 1: \"read:write\" is not a right"),
             (format!("jo\te:{hash}"), "line 1: a control character"),
             (with("m=19456", "m=262145"), "line 1: the hash costs too much: m=262145, at most 262144"),
             (with("m=19456", "m=4294967295"), "line 1: the hash costs too much"),

@@ -4,6 +4,7 @@ mod ending;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -14,7 +15,10 @@ use tokio::time::Instant;
 use self::ending::SeenToItsEnd;
 use super::copy::{self, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
-use super::{FinishedTransfer, FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection, is_unfinished};
+use super::{
+    FinishedTransfer, FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection, TransferPlace,
+    is_unfinished,
+};
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
@@ -49,7 +53,7 @@ const MAX_TICKETS: usize = 8;
 type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
-    shared: &'a FtpServerState,
+    shared: &'a Arc<FtpServerState>,
     stream: Stream,
     session: FtpSession,
     id: SessionId,
@@ -83,6 +87,7 @@ struct Started {
     ascii: bool,
     /// The bytes of an upload, as ALLO said.
     announced: Option<u64>,
+    _place: Option<TransferPlace>,
 }
 
 impl Drop for Started {
@@ -102,7 +107,7 @@ enum ControlEvent {
 
 /// Serves one connection to its end.
 pub(super) async fn run(
-    shared: &FtpServerState,
+    shared: &Arc<FtpServerState>,
     stream: Stream,
     (id, peer): (SessionId, SocketAddr),
     place: ClientPlace,
@@ -322,10 +327,10 @@ impl ControlDriver<'_> {
         let verdict = self.shared.service.login(self.peer.ip(), asked, password.expose()).await;
         // Whoever is anonymous is the same from the same address.
         let owner = if is_anonymous(user) { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
-        let (accepted, unseen) = (matches!(verdict, LoginVerdict::Right(_)), matches!(verdict, LoginVerdict::TooMany));
+        let (accepted, reason) = (matches!(verdict, LoginVerdict::Right(_)), verdict.reason());
         if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
         self.totals.user = name;
-        self.happened(&Happening::Login { accepted, unseen });
+        self.happened(&Happening::Login { accepted, reason });
         if !accepted {
             self.totals.user.clear();
         }
@@ -443,9 +448,21 @@ impl ControlDriver<'_> {
         };
         let stop = Stop::default();
         let (tls, ascii, announced) = (transfer.protect, transfer.ascii, transfer.announced);
-        let mut started =
-            Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, ascii, announced };
-        match block_in_place(|| self.open(transfer, stop)) {
+        let place = self.shared.admit_transfer();
+        let crowded = place.is_none();
+        let mut started = Started {
+            stop: stop.clone(),
+            at: Instant::now(),
+            direction,
+            path,
+            from,
+            tls,
+            ascii,
+            announced,
+            _place: place,
+        };
+        let opened = if crowded { Err(StoreRefusal::Crowded) } else { block_in_place(|| self.open(transfer, stop)) };
+        match opened {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
                     // STOU: the name beside the one that was suggested.
@@ -479,6 +496,11 @@ impl ControlDriver<'_> {
             limits: options.data_limits,
             lenient_end: options.tls_end_lenient,
             stop: stop.clone(),
+            pace: match &transfer.task {
+                TransferTask::Receive { .. } => store.share().up(),
+                TransferTask::Send { .. } => store.share().down(),
+                TransferTask::List(_) => None,
+            },
         };
         let endpoint = match transfer.via {
             DataMode::Passive => DataEndpoint::Passive(

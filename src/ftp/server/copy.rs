@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::sendfile;
@@ -18,6 +19,7 @@ use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::{ListingLines, StoreUpload};
 use crate::net::deadline::{Limits, RateDeadline};
+use crate::net::pace::TransferPace;
 use crate::net::stream::Stream;
 
 /// What is larger than this gets a thread.
@@ -44,6 +46,22 @@ pub(super) struct TransferLimits {
     pub(super) lenient_end: bool,
     /// Stops it.
     pub(super) stop: Stop,
+    /// The speed limit.
+    pub(super) pace: Option<Arc<TransferPace>>,
+}
+
+impl TransferLimits {
+    /// How much may move at once.
+    fn piece(&self, most: usize) -> usize {
+        self.pace.as_ref().map_or(most, |pace| pace.piece(most))
+    }
+
+    /// Waits until more may move.
+    async fn moved(&self, bytes: usize) {
+        if let Some(pace) = &self.pace {
+            tokio::time::sleep(pace.passed(bytes as u64, Instant::now())).await;
+        }
+    }
 }
 
 /// Sends `file` from `from` up to `end`; returns the bytes of the file that were sent.
@@ -54,7 +72,8 @@ pub(super) async fn send(
     end: u64,
     terms: TransferLimits,
 ) -> Result<u64, TransferFailure> {
-    if end.saturating_sub(from) <= SMALL_BYTES {
+    // What has a speed limit sleeps most of the time: no thread waits for it.
+    if end.saturating_sub(from) <= SMALL_BYTES || terms.pace.is_some() {
         return stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)).await;
     }
     match stream {
@@ -76,19 +95,21 @@ async fn send_async(
     let mut deadline = RateDeadline::new(terms.limits);
     if let (Some(tcp), false) = (stream.tcp(), terms.ascii) {
         while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(terms.piece(CHUNK_BYTES));
             let sent = tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?));
-            if deadline.io(DATA, sent).await.map_err(failure)? == 0 {
+            let sent = deadline.io(DATA, sent).await.map_err(failure)?;
+            if sent == 0 {
                 // The file shrank under us: what was promised cannot be sent.
                 return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned())));
             }
+            terms.moved(sent).await;
         }
         return Ok(at - from);
     }
     let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(end - from).unwrap_or(CHUNK_BYTES).max(1))];
     let (mut wire, mut after_cr) = (Vec::new(), false);
     while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(buffer.len());
+        let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(terms.piece(buffer.len()));
         let read = match file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
             Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
             Ok(read) => read,
@@ -103,6 +124,7 @@ async fn send_async(
             deadline.write_all(DATA, &mut stream, piece).await.map_err(failure)?;
         }
         at += read as u64;
+        terms.moved(read).await;
     }
     finish(stream, terms).await.map(|()| at - from)
 }
@@ -172,7 +194,8 @@ pub(super) async fn receive(
     let deadline = RateDeadline::new(terms.limits);
     let first = UploadReceiver { stream, upload, terms, deadline, total: 0, after_cr: false };
     let terms = first.terms.clone();
-    let (mut receiver, done) = match first.some(SMALL_BYTES).await {
+    let inline = if terms.pace.is_some() { u64::MAX } else { SMALL_BYTES };
+    let (mut receiver, done) = match first.some(inline).await {
         (receiver, Ok(done)) => (receiver, done),
         (receiver, Err(failure)) => return Err((receiver.upload, failure)),
     };
@@ -223,7 +246,7 @@ impl UploadReceiver {
     }
 
     async fn loop_until(&mut self, enough: u64) -> Result<bool, TransferFailure> {
-        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut buffer = vec![0; self.terms.piece(CHUNK_BYTES)];
         let mut text = Vec::new();
         while self.total < enough {
             let (stream, lenient_end) = (&mut self.stream, self.terms.lenient_end);
@@ -252,6 +275,7 @@ impl UploadReceiver {
                 write(&mut self.upload, piece)?;
             }
             self.total += read as u64;
+            self.terms.moved(read).await;
         }
         Ok(false)
     }

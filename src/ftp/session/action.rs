@@ -79,7 +79,7 @@ pub enum SessionEvent {
 /// How this server behaves to one client.
 #[derive(Debug, Clone)]
 pub struct SessionPolicy {
-    /// The text of the 220 reply.
+    /// The text of the 220 reply, perhaps of several lines.
     pub greeting: String,
     /// AUTH TLS is offered.
     pub tls: bool,
@@ -289,6 +289,8 @@ pub enum StoreRefusal {
     BadOffset,
     /// Another upload into this file is running.
     Busy,
+    /// As many transfers run as may run at once.
+    Crowded,
     /// The system failed: what it said.
     Failed(String),
 }
@@ -313,6 +315,7 @@ impl StoreRefusal {
             }
             StoreRefusal::BadOffset => (554, "The restart point lies beyond the end of the file."),
             StoreRefusal::Busy => (450, "Another upload of this file is running."),
+            StoreRefusal::Crowded => (450, "Too many transfers are running; try again later."),
             StoreRefusal::Failed(_) => (451, "Local error in processing."),
         };
         FtpReply::new(code, text)

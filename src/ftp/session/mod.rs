@@ -122,7 +122,11 @@ enum Data {
 impl FtpSession {
     /// A session that greets.
     pub fn new(policy: SessionPolicy) -> FtpSession {
-        let greeting = FtpReply::new(220, policy.greeting.as_str());
+        let lines: Vec<&str> = policy.greeting.lines().collect();
+        let greeting = match lines.as_slice() {
+            [] | [_] => FtpReply::new(220, policy.greeting.as_str()),
+            lines => FtpReply::multi(220, lines.iter().copied()),
+        };
         FtpSession {
             lines: Splitter::new(Ends::Lenient, MAX_COMMAND_LINE),
             queue: VecDeque::new(),
@@ -449,7 +453,7 @@ impl FtpSession {
                 self.login = LoginState::In(user, rights);
                 return self.reply(230, "Logged in.");
             }
-            LoginVerdict::Wrong => {}
+            LoginVerdict::Wrong | LoginVerdict::Barred(_) => {}
             LoginVerdict::TooMany => return self.goodbye(421, "Too many failed logins; try again later."),
         }
         self.login_failures += 1;

@@ -110,17 +110,23 @@ impl StoreRoot {
     /// The directory and the name of what the link at `path` leads to, below the root: the kernel follows the link and says where
     /// it came to.
     pub(super) fn behind(&self, path: &[u8]) -> io::Result<(OwnedFd, Vec<u8>)> {
-        let place = |fd: &OwnedFd| readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
         let target = self.open_at(path, OFlags::PATH)?;
-        let (top, found) = (place(&self.fd)?.into_bytes(), place(&target)?.into_bytes());
-        let below = if top == b"/" { Some(found.as_slice()) } else { found.strip_prefix(top.as_slice()) };
-        let (parent, name) = self.parent(below.ok_or(Errno::XDEV)?)?;
+        let below = self.place_of(&target)?;
+        let (parent, name) = self.parent(&below)?;
         let (opened, named) = (fstat(&target)?, statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
         // Moved in between.
         if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino) {
             return Err(Errno::NOENT.into());
         }
         Ok((parent, name.to_vec()))
+    }
+
+    /// Where below the root a descriptor is, without links: the kernel says so.
+    pub(super) fn place_of(&self, opened: &OwnedFd) -> io::Result<Vec<u8>> {
+        let place = |fd: &OwnedFd| readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
+        let (top, found) = (place(&self.fd)?.into_bytes(), place(opened)?.into_bytes());
+        let below = if top == b"/" { Some(found.as_slice()) } else { found.strip_prefix(top.as_slice()) };
+        below.map(<[u8]>::to_vec).ok_or_else(|| Errno::XDEV.into())
     }
 }
 

@@ -1,10 +1,11 @@
 //! Listings, made piece by piece: a directory of a million names takes no more memory than one of ten.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
 
-use super::{FtpStore, TEMPORARY_PREFIX, from_errno, refusal};
+use super::{FtpStore, NameRules, TEMPORARY_PREFIX, from_errno};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
 use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
@@ -20,6 +21,7 @@ const SORTED_NAMES: usize = 20_000;
 pub struct ListingLines {
     listing: ListingRequest,
     rights: Rights,
+    names: Arc<NameRules>,
     now: i64,
     from: ListingSource,
 }
@@ -43,14 +45,14 @@ impl FtpStore {
     /// What is not there, or not to be seen.
     pub fn list(&self, listing: ListingRequest, now: i64) -> Result<ListingLines, StoreRefusal> {
         self.check(&listing.path)?;
-        let directory = self.root.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
+        let directory = self.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
         let from = match directory {
             Ok(fd) => {
                 let dir = Dir::read_from(&fd).map_err(from_errno)?;
                 ListingSource::Directory { sorted: Vec::new(), dir, fd }
             }
             // A file lists as itself, but MLSD is for directories (RFC 3659, section 7.2.1).
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
+            Err(StoreRefusal::NotDirectory) => {
                 if matches!(listing.format, ListingFormat::Facts(_)) {
                     return Err(StoreRefusal::NotListed);
                 }
@@ -61,9 +63,9 @@ impl FtpStore {
                 entry.name.clone_from(&listing.shown);
                 ListingSource::File(Box::new(entry))
             }
-            Err(error) => return Err(refusal(error)),
+            Err(refusal) => return Err(refusal),
         };
-        Ok(ListingLines { listing, rights: self.rights, now, from })
+        Ok(ListingLines { listing, rights: self.rights, names: self.names.clone(), now, from })
     }
 }
 
@@ -97,6 +99,7 @@ impl ListingLines {
         let pattern = self.listing.pattern.as_deref();
         if matches!(name, b"." | b"..")
             || name.starts_with(TEMPORARY_PREFIX)
+            || self.names.hides(name)
             // A line end in a name would make a line of its own: such names cannot be asked for either.
             || unnameable
             || hidden && !pattern.is_some_and(|pattern| pattern.starts_with(b"."))

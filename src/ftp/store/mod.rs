@@ -4,11 +4,13 @@
 mod confine;
 mod digest;
 mod list;
+mod quota;
 mod upload;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,10 +24,13 @@ use rustix::io::Errno;
 
 use self::confine::StoreRoot;
 pub use self::list::ListingLines;
+pub use self::quota::TreeQuota;
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
 use super::session::{DigestRange, Rights, StoreAnswer, StoreOp, StoreRefusal};
 use crate::fault::{Fault, Kind, plain};
+use crate::ftp::session::path::matches;
+use crate::net::pace::TransferPace;
 
 /// Names that begin so are uploads on their way, on file systems without unnamed files: clients neither see nor reach them.
 pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
@@ -84,6 +89,57 @@ pub struct FtpStore {
     base: Arc<Path>,
     /// The permission bits that new files and directories do not get, where it is not the process's mask that says so.
     umask: Option<u32>,
+    /// Names that are shown to nobody, and names that nobody reaches.
+    names: Arc<NameRules>,
+    share: Arc<StoreShare>,
+}
+
+/// What all sessions of one user share.
+#[derive(Debug, Default)]
+pub struct StoreShare {
+    quota: Option<Arc<TreeQuota>>,
+    up: Option<Arc<TransferPace>>,
+    down: Option<Arc<TransferPace>>,
+}
+
+impl StoreShare {
+    /// With this quota, and these bytes a second for uploads and downloads.
+    pub fn new(quota: Option<TreeQuota>, up: Option<NonZeroU64>, down: Option<NonZeroU64>) -> StoreShare {
+        let pace = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(TransferPace::new(rate)));
+        StoreShare { quota: quota.map(Arc::new), up: pace(up), down: pace(down) }
+    }
+
+    /// The speed limit of uploads.
+    pub fn up(&self) -> Option<Arc<TransferPace>> {
+        self.up.clone()
+    }
+
+    /// The speed limit of downloads.
+    pub fn down(&self) -> Option<Arc<TransferPace>> {
+        self.down.clone()
+    }
+}
+
+/// Patterns (`*` and `?`) of names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NameRules {
+    /// Left out of listings; whoever knows such a name may use it.
+    pub hide: Vec<String>,
+    /// Neither listed nor reached nor made, by whatever way.
+    pub deny: Vec<String>,
+}
+
+impl NameRules {
+    fn hides(&self, name: &[u8]) -> bool {
+        self.hide.iter().chain(&self.deny).any(|pattern| matches(pattern.as_bytes(), name))
+    }
+
+    fn denies(&self, path: &[u8]) -> bool {
+        !self.deny.is_empty()
+            && path
+                .split(|byte| *byte == b'/')
+                .any(|name| !name.is_empty() && self.deny.iter().any(|pattern| matches(pattern.as_bytes(), name)))
+    }
 }
 
 /// Where a file is.
@@ -111,16 +167,28 @@ impl FtpStore {
         let base = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into();
         // Wherever the process goes: it is the same name.
         let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).into();
-        Ok(FtpStore { root: Arc::new(root), rights, limits, owner: "".into(), unnamed_files, named, base, umask: None })
+        Ok(FtpStore {
+            root: Arc::new(root),
+            rights,
+            limits,
+            owner: "".into(),
+            unnamed_files,
+            named,
+            base,
+            umask: None,
+            names: Arc::default(),
+            share: Arc::default(),
+        })
     }
 
-    /// The tree at `home` below this one, with these rights. The directory is opened anew: what was mounted there since, or what a
-    /// link leads to now, is served.
+    /// The tree at `home` below this one, or below another `root`, with these rights. The directory is opened anew: what was mounted
+    /// there since, or what a link leads to now, is served.
     ///
     /// # Errors
     /// The directory cannot be opened, or not below this tree.
-    pub fn login(&self, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
-        let top = StoreRoot::open(&self.named).map_err(refusal)?;
+    pub fn login(&self, root: Option<&Path>, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+        let named: Arc<Path> = root.map_or_else(|| self.named.clone(), Arc::from);
+        let top = StoreRoot::open(&named).map_err(refusal)?;
         let root = match home {
             None => top,
             Some(home) => {
@@ -128,8 +196,8 @@ impl FtpStore {
                 top.below(&path).map_err(refusal)?
             }
         };
-        let base = self.named.canonicalize().map_or_else(|_| self.base.clone(), Arc::from);
-        Ok(FtpStore { root: Arc::new(root), rights, base, ..self.clone() })
+        let base = named.canonicalize().map_or_else(|_| named.clone(), Arc::from);
+        Ok(FtpStore { root: Arc::new(root), rights, named, base, ..self.clone() })
     }
 
     /// The same for this login: what it uploads is its own.
@@ -140,6 +208,21 @@ impl FtpStore {
     /// The same with this mask for the permission bits of new files and directories, instead of the process's.
     pub fn with_umask(self, umask: u32) -> FtpStore {
         FtpStore { umask: Some(umask), ..self }
+    }
+
+    /// The same with what it shares with other sessions of its user.
+    pub fn with_share(self, share: Arc<StoreShare>) -> FtpStore {
+        FtpStore { share, ..self }
+    }
+
+    /// What it shares with other sessions of its user.
+    pub fn share(&self) -> &StoreShare {
+        &self.share
+    }
+
+    /// The same with rules for names.
+    pub fn with_names(self, names: NameRules) -> FtpStore {
+        FtpStore { names: Arc::new(names), ..self }
     }
 
     /// What this login may do.
@@ -165,8 +248,7 @@ impl FtpStore {
     pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         self.check(path)?;
         // O_NONBLOCK: a FIFO must not hold us; it is refused below.
-        let file: File =
-            self.root.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map_err(refusal)?.into();
+        let file: File = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(StoreRefusal::NotFile) }
     }
@@ -195,13 +277,14 @@ impl FtpStore {
                 let space = rustix::fs::fstatvfs(&place).map_err(from_errno)?;
                 Ok(StoreAnswer::Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
             }
-            StoreOp::Delete(path) => {
-                self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::empty()) {
+            StoreOp::Delete(path) => self.at_name(&path, |parent, name| {
+                let size = self.counted(parent, name);
+                match unlinkat(parent, name, AtFlags::empty()) {
                     // What Linux says for a directory, and what POSIX would say.
                     Err(Errno::ISDIR | Errno::PERM) => Err(Errno::ISDIR),
-                    result => result,
-                })
-            }
+                    result => result.map(|()| self.give(size)),
+                }
+            }),
             StoreOp::MakeDirectory(path) => {
                 self.at_name(&path, |parent, name| {
                     mkdirat(parent, name, Mode::from_raw_mode(0o777))?;
@@ -217,8 +300,10 @@ impl FtpStore {
             }
             StoreOp::Rename(from, to) => {
                 self.check(&to)?;
-                let (to_parent, to_name) = self.root.parent(&to).map_err(refusal)?;
-                self.at_name(&from, |parent, name| renameat(parent, name, &to_parent, to_name))
+                let (to_parent, to_name) = self.parent(&to)?;
+                let size = self.counted(&to_parent, to_name);
+                let moved = self.at_name(&from, |parent, name| renameat(parent, name, &to_parent, to_name));
+                moved.inspect(|_| self.give(size))
             }
             StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
@@ -284,7 +369,29 @@ impl FtpStore {
 
     fn reach(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
         self.check(path)?;
-        self.root.open_at(path, flags).map_err(refusal)
+        self.open_at(path, flags)
+    }
+
+    /// Opens a path below the root; where it leads by links must be allowed, too.
+    fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
+        let opened = self.root.open_at(path, flags).map_err(refusal)?;
+        self.check_place(&opened)?;
+        Ok(opened)
+    }
+
+    /// The directory that holds a path, and the last name.
+    fn parent<'a>(&self, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8]), StoreRefusal> {
+        let (parent, name) = self.root.parent(path).map_err(refusal)?;
+        self.check_place(&parent)?;
+        Ok((parent, name))
+    }
+
+    fn check_place(&self, opened: &OwnedFd) -> Result<(), StoreRefusal> {
+        if self.names.deny.is_empty() {
+            return Ok(());
+        }
+        let below = self.root.place_of(opened).map_err(refusal)?;
+        if self.names.denies(&below) { Err(StoreRefusal::Denied) } else { Ok(()) }
     }
 
     fn at_name(
@@ -293,12 +400,28 @@ impl FtpStore {
         act: impl FnOnce(&OwnedFd, &[u8]) -> Result<(), Errno>,
     ) -> Result<StoreAnswer, StoreRefusal> {
         self.check(path)?;
-        let (parent, name) = self.root.parent(path).map_err(refusal)?;
+        let (parent, name) = self.parent(path)?;
         act(&parent, name).map(|()| StoreAnswer::Done).map_err(|error| refusal(error.into()))
     }
 
-    /// Refuses the names of uploads on their way.
+    /// The size of a file as the quota counts it.
+    fn counted(&self, parent: &OwnedFd, name: &[u8]) -> u64 {
+        let stat = self.share.quota.as_ref().and_then(|_| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+            .map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    fn give(&self, bytes: u64) {
+        if let Some(quota) = &self.share.quota {
+            quota.give(bytes);
+        }
+    }
+
+    /// Refuses the names of uploads on their way, and those that nobody may use.
     fn check(&self, path: &[u8]) -> Result<(), StoreRefusal> {
+        if self.names.denies(path) {
+            return Err(StoreRefusal::Denied);
+        }
         match path.split(|byte| *byte == b'/').any(|name| name.starts_with(TEMPORARY_PREFIX)) {
             true => Err(StoreRefusal::NotFound),
             false => Ok(()),

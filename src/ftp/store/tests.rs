@@ -240,7 +240,7 @@ fn uploads_go_through_links_that_stay() {
         }
         assert_eq!(tree.put("/docs/link", UploadMode::Whole, false, b"x"), Err(StoreRefusal::Exists));
         // Below a home the same link leads out.
-        let home = tree.store.login(Some("docs"), Rights::ALL).unwrap();
+        let home = tree.store.login(None, Some("docs"), Rights::ALL).unwrap();
         assert_eq!(home.receive(b"/link", UploadMode::Whole, true).map(|_| ()), Err(StoreRefusal::NotFound));
     }
 }
@@ -289,12 +289,12 @@ fn the_tree_is_opened_at_each_login() {
     std::fs::create_dir(tree.top("")).unwrap();
     std::fs::write(tree.top("new"), "new").unwrap();
     assert!(tree.store.send(b"/new").is_err() && tree.store.send(b"/readme.txt").is_ok(), "as it was opened");
-    let login = tree.store.login(None, Rights::ALL).unwrap();
+    let login = tree.store.login(None, None, Rights::ALL).unwrap();
     assert!(login.send(b"/new").is_ok() && login.send(b"/readme.txt").is_err(), "as it is");
     assert_eq!(login.arrived(b"/new").unwrap().below, PathBuf::from("new"));
     std::fs::remove_file(tree.top("new")).unwrap();
     std::fs::remove_dir(tree.top("")).unwrap();
-    assert_eq!(tree.store.login(None, Rights::ALL).map(|_| ()), Err(StoreRefusal::NotFound));
+    assert_eq!(tree.store.login(None, None, Rights::ALL).map(|_| ()), Err(StoreRefusal::NotFound));
 }
 
 #[test]
@@ -372,12 +372,15 @@ fn files_are_sent_as_they_are() {
 fn homes_are_roots() {
     let tree = Tree::new();
     std::fs::write(tree.top("docs/mine"), "x").unwrap();
-    let home = tree.store.login(Some("docs"), Rights::READ_ONLY).unwrap();
+    let home = tree.store.login(None, Some("docs"), Rights::READ_ONLY).unwrap();
     assert!(home.send(b"/mine").is_ok());
     assert_eq!(home.send(b"/../readme.txt").map(|_| ()), Err(StoreRefusal::NotFound));
     assert_eq!(home.rights(), Rights::READ_ONLY);
-    assert_eq!(tree.store.login(Some("nowhere"), Rights::ALL).map(|_| ()), Err(StoreRefusal::NotFound));
-    assert!(tree.store.login(Some("../.."), Rights::ALL).unwrap().send(b"/readme.txt").is_ok(), "the root at most");
+    assert_eq!(tree.store.login(None, Some("nowhere"), Rights::ALL).map(|_| ()), Err(StoreRefusal::NotFound));
+    assert!(
+        tree.store.login(None, Some("../.."), Rights::ALL).unwrap().send(b"/readme.txt").is_ok(),
+        "the root at most"
+    );
     assert!(FtpStore::open(&tree.top("nowhere"), Rights::ALL, UploadLimits::default()).is_err());
 }
 

@@ -14,6 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::quota::QuotaShare;
 use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
@@ -39,6 +40,7 @@ pub struct StoreUpload {
     checked: u64,
     /// The limits, and whose it is.
     terms: Box<(UploadLimits, Arc<str>)>,
+    quota: Option<QuotaShare>,
 }
 
 #[derive(Debug)]
@@ -63,18 +65,20 @@ impl FtpStore {
         self.check(path)?;
         match mode {
             UploadMode::Whole => {
-                let (parent, name) = self.root.parent(path).map_err(refusal)?;
+                let (parent, name) = self.parent(path)?;
                 match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
                     // Through a link, as APPE: what it leads to is replaced, if that is in the tree.
                     Ok(stat) if replace && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                         let (parent, name) = self.root.behind(path).map_err(refusal)?;
+                        self.check(&name)?;
+                        self.check_place(&parent)?;
                         Ok((self.whole(parent, name, replace)?, None))
                     }
                     _ => Ok((self.whole(parent, name.to_vec(), replace)?, None)),
                 }
             }
             UploadMode::Unique => {
-                let (parent, suggested) = self.root.parent(path).map_err(refusal)?;
+                let (parent, suggested) = self.parent(path)?;
                 for number in 0..=MAX_UNIQUE_TRIES {
                     let name = match number {
                         0 => suggested.to_vec(),
@@ -133,17 +137,18 @@ impl FtpStore {
             }
             Err(error) => return Err(refusal(error.into())),
         };
+        let before = replaced.as_ref().map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
         match (replaced, self.umask) {
             (Some(stat), _) => take_over(&file, &stat, &parent, &name)?,
             (None, Some(mask)) => fchmod(&file, Mode::from_raw_mode(0o666 & !mask)).map_err(from_errno)?,
             (None, None) => {}
         }
-        self.upload(file.into(), UploadTarget::New { parent, name, temporary, replace }, 0)
+        self.upload(file.into(), UploadTarget::New { parent, name, temporary, replace }, 0, before)
     }
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file: File = self.root.open_at(path, flags).map_err(refusal)?.into();
+        let file: File = self.open_at(path, flags)?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if !metadata.is_file() {
             return Err(StoreRefusal::NotFile);
@@ -161,12 +166,20 @@ impl FtpStore {
             return Err(StoreRefusal::NotBroken);
         }
         io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
-        self.upload(file, UploadTarget::InPlace, position)
+        self.upload(file, UploadTarget::InPlace, position, metadata.len())
     }
 
-    fn upload(&self, file: File, target: UploadTarget, position: u64) -> Result<StoreUpload, StoreRefusal> {
+    /// `before`: the bytes of the file that is written or replaced.
+    fn upload(
+        &self,
+        file: File,
+        target: UploadTarget,
+        position: u64,
+        before: u64,
+    ) -> Result<StoreUpload, StoreRefusal> {
         let terms = Box::new((self.limits, self.owner.clone()));
-        let mut upload = StoreUpload { file, target, position, checked: 0, terms };
+        let quota = self.share.quota.as_ref().map(|quota| QuotaShare::new(quota, before));
+        let mut upload = StoreUpload { file, target, position, checked: 0, terms, quota };
         upload.check_free()?;
         Ok(upload)
     }
@@ -215,7 +228,8 @@ impl StoreUpload {
 
     /// How many more bytes may be written before [`StoreUpload::wrote`] must be told.
     pub fn allowance(&self) -> u64 {
-        self.terms.0.max_file.saturating_sub(self.position).saturating_add(1)
+        let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.replaces()));
+        self.terms.0.max_file.min(quota).saturating_sub(self.position).saturating_add(1)
     }
 
     /// Counts bytes that were written.
@@ -228,7 +242,15 @@ impl StoreUpload {
         if self.position > self.terms.0.max_file {
             return Err(StoreRefusal::TooLarge);
         }
+        let replaces = self.replaces();
+        if let Some(quota) = &mut self.quota {
+            quota.grew(self.position, replaces)?;
+        }
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
+    }
+
+    fn replaces(&self) -> bool {
+        matches!(self.target, UploadTarget::New { .. })
     }
 
     fn check_free(&mut self) -> Result<(), StoreRefusal> {
@@ -247,7 +269,16 @@ impl StoreUpload {
             // Nothing to remove is as good.
             let _ = rustix::fs::fremovexattr(&self.file, BROKEN);
         }
-        self.place()
+        self.place()?;
+        self.keep_share(self.position);
+        Ok(())
+    }
+
+    fn keep_share(&mut self, size: u64) {
+        let replaces = self.replaces();
+        if let Some(quota) = &mut self.quota {
+            quota.keep(size, replaces);
+        }
     }
 
     /// Gives a new file its name.
@@ -280,8 +311,8 @@ impl StoreUpload {
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
         let value = mark(size, &self.terms.1);
         let _ = fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
-        if matches!(self.target, UploadTarget::New { .. }) {
-            drop(self.place());
+        if !self.replaces() || self.place().is_ok() {
+            self.keep_share(size);
         }
     }
 }
