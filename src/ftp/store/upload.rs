@@ -45,8 +45,8 @@ pub struct StoreUpload {
 
 #[derive(Debug)]
 enum UploadTarget {
-    /// Written where it is.
-    InPlace,
+    /// Written where it is; the size before.
+    InPlace { before: u64 },
     /// Takes this name at the end.
     New { parent: OwnedFd, name: Vec<u8>, temporary: Option<Vec<u8>>, replace: bool },
 }
@@ -166,7 +166,8 @@ impl FtpStore {
             return Err(StoreRefusal::NotBroken);
         }
         io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
-        self.upload(file, UploadTarget::InPlace, position, metadata.len())
+        let before = metadata.len();
+        self.upload(file, UploadTarget::InPlace { before }, position, before)
     }
 
     /// `before`: the bytes of the file that is written or replaced.
@@ -239,13 +240,17 @@ impl StoreUpload {
     pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
-        if self.position > self.terms.0.max_file {
-            return Err(StoreRefusal::TooLarge);
-        }
         let replaces = self.replaces();
-        if let Some(quota) = &mut self.quota {
-            quota.grew(self.position, replaces)?;
+        let fits = match &mut self.quota {
+            _ if self.position > self.terms.0.max_file => Err(StoreRefusal::TooLarge),
+            Some(quota) => quota.grew(self.position, replaces),
+            None => Ok(()),
+        };
+        if let (Err(refusal), UploadTarget::InPlace { before }) = (&fits, &self.target) {
+            // Nothing stays of what was too much; a file that cannot be cut is what a later upload finds.
+            self.file.set_len(*before).map_err(|_| refusal.clone())?;
         }
+        fits?;
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
     }
 
@@ -264,7 +269,7 @@ impl StoreUpload {
     /// The name cannot be given. Errors that the system kept until now (a full disk behind a cache) come out here, too,
     /// before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
-        if matches!(self.target, UploadTarget::InPlace) {
+        if !self.replaces() {
             self.file.set_len(self.position).map_err(refusal)?;
             // Nothing to remove is as good.
             let _ = rustix::fs::fremovexattr(&self.file, BROKEN);
