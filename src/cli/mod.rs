@@ -11,6 +11,7 @@ pub mod login_gate;
 pub mod netrc;
 pub mod options_file;
 pub mod output;
+mod password_hash;
 pub mod progress;
 pub mod reload;
 pub mod secret;

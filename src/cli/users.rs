@@ -1,15 +1,15 @@
-//! Users of our servers: a file of `NAME:HASH[:HOME[:FLAGS]]` lines with Argon2 hashes.
+//! Users of our servers: a file of `NAME:HASH[:HOME[:FLAGS]]` lines.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use argon2::password_hash::PasswordHasher;
-use argon2::password_hash::phc::{Output, PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::{Argon2, Block};
 
 use crate::cli::account::Account;
 use crate::cli::input;
+use crate::cli::password_hash::StoredHash;
 use crate::fault::{Fault, Kind};
 
 /// A larger file is no user file, in bytes.
@@ -18,14 +18,6 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 const MAX_PASSWORD: usize = 1024;
 /// Passwords checked at once: each costs memory and some 20 ms of a processor.
 pub const MAX_CONCURRENT_CHECKS: usize = 2;
-/// The most memory that a hash may cost (`m`), in KiB.
-const MAX_MEMORY_KIB: u32 = 256 * 1024;
-/// The most passes over the memory that a hash may cost (`t`).
-const MAX_PASSES: u32 = 16;
-/// The most of both together (`m` times `t`), in KiB: about a second of a processor.
-const MAX_WORK_KIB: u64 = 1024 * 1024;
-/// The most lanes of a hash (`p`).
-const MAX_LANES: u32 = 16;
 
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,56 +28,6 @@ pub struct User {
     pub home: Option<String>,
     /// What they may do, and on which terms.
     pub account: Account,
-}
-
-/// A hash of the user file, checked and ready for use.
-#[derive(Debug)]
-struct StoredHash {
-    argon2: Argon2<'static>,
-    salt: Salt,
-    hash: Output,
-}
-
-impl StoredHash {
-    fn parse(text: &str) -> Result<StoredHash, String> {
-        let none = "no Argon2 hash after the name; --hash-password makes one";
-        let parsed = PasswordHash::new(text).map_err(|_| none)?;
-        let (Some(salt), Some(hash)) = (parsed.salt, parsed.hash) else { return Err(none.to_owned()) };
-        let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| none)?;
-        let version = parsed.version.map_or(Ok(Version::V0x13), Version::try_from).map_err(|_| none)?;
-        let params = Params::try_from(&parsed).map_err(|error| format!("the hash's parameters: {error}"))?;
-        for (name, value, most) in [
-            ("m", params.m_cost(), MAX_MEMORY_KIB),
-            ("t", params.t_cost(), MAX_PASSES),
-            ("p", params.p_cost(), MAX_LANES),
-        ] {
-            if value > most {
-                return Err(format!("the hash costs too much: {name}={value}, at most {most}"));
-            }
-        }
-        if salt.len() < argon2::MIN_SALT_LEN {
-            return Err("the hash's salt is too short".to_owned());
-        }
-        let stored = StoredHash { argon2: Argon2::new(algorithm, version, params), salt, hash };
-        match stored.work() {
-            work if work > MAX_WORK_KIB => Err(format!("the hash costs too much: m*t={work}, at most {MAX_WORK_KIB}")),
-            _ => Ok(stored),
-        }
-    }
-
-    /// What it costs, in KiB that are passed over.
-    fn work(&self) -> u64 {
-        let params = self.argon2.params();
-        u64::from(params.m_cost()) * u64::from(params.t_cost())
-    }
-
-    /// True if this is the password. The comparison takes the same time wherever the hashes differ.
-    fn matches(&self, password: &str, memory: &mut [Block]) -> bool {
-        let mut computed = [0; Output::MAX_LENGTH];
-        let Some(computed) = computed.get_mut(..self.hash.len()) else { return false };
-        let hashed = self.argon2.hash_password_into_with_memory(password.as_bytes(), &self.salt, computed, memory);
-        hashed.is_ok() && Output::new(computed).is_ok_and(|computed| computed == self.hash)
-    }
 }
 
 /// The memory in which passwords are hashed: [`MAX_CONCURRENT_CHECKS`] areas of one size, each allocated when it is first
@@ -167,7 +109,7 @@ impl Users {
                 continue;
             }
             let (hash, user) = parse_line(line).map_err(|why| format!("line {}: {why}", number + 1))?;
-            blocks = blocks.max(hash.argon2.params().block_count());
+            blocks = blocks.max(hash.block_count());
             let name = user.name.clone();
             dearest = dearest.max((hash.work(), name.clone()));
             if by_name.insert(name, (hash, user)).is_some() {
@@ -230,6 +172,7 @@ pub fn hash_password(password: &str) -> Result<String, Fault> {
 mod tests {
     use super::*;
     use crate::ftp::session::Rights;
+    use argon2::Params;
 
     #[test]
     fn hashes_verify() {
@@ -288,11 +231,11 @@ mod tests {
             format!("a:{}", hash.replace(from, to))
         };
         for (text, why) in [
-            ("alice".to_owned(), "line 1: no Argon2 hash"),
-            ("\nalice:plain".to_owned(), "line 2: no Argon2 hash"),
-            ("a:$argon2id$v=19$m=19456,t=2,p=1".to_owned(), "line 1: no Argon2 hash"),
-            (with("argon2id", "scrypt"), "line 1: no Argon2 hash"),
-            (with("v=19", "v=18"), "line 1: no Argon2 hash"),
+            ("alice".to_owned(), "line 1: no hash of a password"),
+            ("\nalice:plain".to_owned(), "line 2: no hash of a password"),
+            ("a:$argon2id$v=19$m=19456,t=2,p=1".to_owned(), "line 1: no hash of a password"),
+            (with("argon2id", "scrypt"), "line 1: no hash of a password"),
+            (with("v=19", "v=18"), "line 1: no hash of a password"),
             (format!(":{hash}"), "line 1: no user name"),
             (format!("a:{hash}\na:{hash}"), "line 2: this user stands twice"),
             (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is not a right"),
