@@ -206,6 +206,7 @@ fn talk(data: &[u8], piece: usize) -> Vec<u8> {
         peer: CLIENT,
         pasv_address: None,
         active: true,
+        umask: 0o022,
     });
     let mut said = Vec::new();
     for piece in data.chunks(piece) {
@@ -238,6 +239,7 @@ fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
         SessionAction::StartTls
         | SessionAction::DropListener
         | SessionAction::StopTransfer
+        | SessionAction::Umask(_)
         | SessionAction::Refused { .. }
         | SessionAction::Close => {}
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::cli::users::{MAX_CONCURRENT_CHECKS, User, Users};
+use crate::net::clock::unix_seconds;
 use crate::net::guess::Guesses;
 use crate::net::login::LoginVerdict;
 use crate::secret::Secret;
@@ -16,9 +17,6 @@ use crate::secret::Secret;
 pub const FAILURE_DELAY: Duration = Duration::from_secs(1);
 /// How long a try waits for its turn; then it is refused unseen.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Why a password was not looked at, in records.
-pub const TOO_MANY: &str = "too many failed logins";
 
 /// What all logins of one server share.
 #[derive(Debug)]
@@ -83,7 +81,10 @@ impl LoginGate {
         let Ok(Some(user)) = check.await else { return LoginVerdict::Wrong };
         self.guesses().right(tried, Instant::now());
         self.returned.notify_waiters();
-        LoginVerdict::Right(user)
+        match user.account.barred(Some(client), unix_seconds()) {
+            Some(why) => LoginVerdict::Barred(why),
+            None => LoginVerdict::Right(user),
+        }
     }
 
     fn guesses(&self) -> MutexGuard<'_, Guesses> {

@@ -1,5 +1,6 @@
 //! What every tool shares: argument groups, output, exit status, progress, secrets, users.
 
+pub mod account;
 pub mod args;
 pub mod clock;
 pub mod escape;
@@ -10,6 +11,7 @@ pub mod login_gate;
 pub mod netrc;
 pub mod options_file;
 pub mod output;
+mod password_hash;
 pub mod progress;
 pub mod reload;
 pub mod secret;

@@ -1,14 +1,15 @@
-//! Users of our servers: a file of `NAME:HASH[:HOME[:FLAGS]]` lines with Argon2 hashes.
+//! Users of our servers: a file of `NAME:HASH[:HOME[:FLAGS]]` lines.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use argon2::password_hash::PasswordHasher;
-use argon2::password_hash::phc::{Output, PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::{Argon2, Block};
 
+use crate::cli::account::Account;
 use crate::cli::input;
+use crate::cli::password_hash::StoredHash;
 use crate::fault::{Fault, Kind};
 
 /// A larger file is no user file, in bytes.
@@ -17,39 +18,6 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 const MAX_PASSWORD: usize = 1024;
 /// Passwords checked at once: each costs memory and some 20 ms of a processor.
 pub const MAX_CONCURRENT_CHECKS: usize = 2;
-/// The most memory that a hash may cost (`m`), in KiB.
-const MAX_MEMORY_KIB: u32 = 256 * 1024;
-/// The most passes over the memory that a hash may cost (`t`).
-const MAX_PASSES: u32 = 16;
-/// The most of both together (`m` times `t`), in KiB: about a second of a processor.
-const MAX_WORK_KIB: u64 = 1024 * 1024;
-/// The most lanes of a hash (`p`).
-const MAX_LANES: u32 = 16;
-
-/// What the FLAGS of a user allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UserFlag {
-    /// `read`: look and download.
-    Read,
-    /// `write`: everything.
-    Write,
-    /// `upload`: everything but download.
-    Upload,
-    /// `drop`: new files go in, nothing is seen.
-    Drop,
-}
-
-impl UserFlag {
-    fn parse(word: &str) -> Option<UserFlag> {
-        Some(match word {
-            "read" => UserFlag::Read,
-            "write" => UserFlag::Write,
-            "upload" => UserFlag::Upload,
-            "drop" => UserFlag::Drop,
-            _ => return None,
-        })
-    }
-}
 
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,58 +26,8 @@ pub struct User {
     pub name: String,
     /// The home directory, relative to what is served; empty fields are absent.
     pub home: Option<String>,
-    /// What they may do, where that is not as for everybody.
-    pub flag: Option<UserFlag>,
-}
-
-/// A hash of the user file, checked and ready for use.
-#[derive(Debug)]
-struct StoredHash {
-    argon2: Argon2<'static>,
-    salt: Salt,
-    hash: Output,
-}
-
-impl StoredHash {
-    fn parse(text: &str) -> Result<StoredHash, String> {
-        let none = "no Argon2 hash after the name; --hash-password makes one";
-        let parsed = PasswordHash::new(text).map_err(|_| none)?;
-        let (Some(salt), Some(hash)) = (parsed.salt, parsed.hash) else { return Err(none.to_owned()) };
-        let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| none)?;
-        let version = parsed.version.map_or(Ok(Version::V0x13), Version::try_from).map_err(|_| none)?;
-        let params = Params::try_from(&parsed).map_err(|error| format!("the hash's parameters: {error}"))?;
-        for (name, value, most) in [
-            ("m", params.m_cost(), MAX_MEMORY_KIB),
-            ("t", params.t_cost(), MAX_PASSES),
-            ("p", params.p_cost(), MAX_LANES),
-        ] {
-            if value > most {
-                return Err(format!("the hash costs too much: {name}={value}, at most {most}"));
-            }
-        }
-        if salt.len() < argon2::MIN_SALT_LEN {
-            return Err("the hash's salt is too short".to_owned());
-        }
-        let stored = StoredHash { argon2: Argon2::new(algorithm, version, params), salt, hash };
-        match stored.work() {
-            work if work > MAX_WORK_KIB => Err(format!("the hash costs too much: m*t={work}, at most {MAX_WORK_KIB}")),
-            _ => Ok(stored),
-        }
-    }
-
-    /// What it costs, in KiB that are passed over.
-    fn work(&self) -> u64 {
-        let params = self.argon2.params();
-        u64::from(params.m_cost()) * u64::from(params.t_cost())
-    }
-
-    /// True if this is the password. The comparison takes the same time wherever the hashes differ.
-    fn matches(&self, password: &str, memory: &mut [Block]) -> bool {
-        let mut computed = [0; Output::MAX_LENGTH];
-        let Some(computed) = computed.get_mut(..self.hash.len()) else { return false };
-        let hashed = self.argon2.hash_password_into_with_memory(password.as_bytes(), &self.salt, computed, memory);
-        hashed.is_ok() && Output::new(computed).is_ok_and(|computed| computed == self.hash)
-    }
+    /// What they may do, and on which terms.
+    pub account: Account,
 }
 
 /// The memory in which passwords are hashed: [`MAX_CONCURRENT_CHECKS`] areas of one size, each allocated when it is first
@@ -191,7 +109,7 @@ impl Users {
                 continue;
             }
             let (hash, user) = parse_line(line).map_err(|why| format!("line {}: {why}", number + 1))?;
-            blocks = blocks.max(hash.argon2.params().block_count());
+            blocks = blocks.max(hash.block_count());
             let name = user.name.clone();
             dearest = dearest.max((hash.work(), name.clone()));
             if by_name.insert(name, (hash, user)).is_some() {
@@ -201,12 +119,9 @@ impl Users {
         Ok(Users { by_name, dearest: dearest.1, memory: HashMemory::new(blocks) })
     }
 
-    /// Names and homes, in the order of names.
-    pub fn homes(&self) -> Vec<(&str, &str)> {
-        let homes = self.by_name.values().filter_map(|(_, user)| Some((user.name.as_str(), user.home.as_deref()?)));
-        let mut homes: Vec<_> = homes.collect();
-        homes.sort_unstable();
-        homes
+    /// All users.
+    pub fn all(&self) -> impl Iterator<Item = &User> {
+        self.by_name.values().map(|(_, user)| user)
     }
 
     /// The user whose name and password these are. An unknown name costs as much time as the dearest wrong password. Takes some
@@ -226,22 +141,16 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     if line.bytes().any(|byte| byte.is_ascii_control()) {
         return Err("a control character".to_owned());
     }
-    let mut fields = line.split(':');
+    // FLAGS may hold colons: addresses and paths do.
+    let mut fields = line.splitn(4, ':');
     let (name, hash) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
     if name.is_empty() {
         return Err("no user name".to_owned());
     }
     let hash = StoredHash::parse(hash)?;
     let home = fields.next().filter(|home| !home.is_empty()).map(str::to_owned);
-    let mut flag = None;
-    for word in fields.next().unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        let known = UserFlag::parse(word);
-        flag = Some(known.ok_or_else(|| format!("{word:?} is no flag (read, write, upload, drop)"))?);
-    }
-    match fields.next() {
-        Some(_) => Err("more than four fields (NAME:HASH:HOME:FLAGS)".to_owned()),
-        None => Ok((hash, User { name: name.to_owned(), home, flag })),
-    }
+    let account = Account::parse(fields.next().unwrap_or_default())?;
+    Ok((hash, User { name: name.to_owned(), home, account }))
 }
 
 /// The hash of a password as it stands in the user file (Argon2id, PHC string).
@@ -262,15 +171,17 @@ pub fn hash_password(password: &str) -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ftp::session::Rights;
+    use argon2::Params;
 
     #[test]
     fn hashes_verify() {
         let hash = hash_password("s3cret").unwrap();
         let users = Users::parse(&format!("# people\nalice:{hash}:home/alice:read, write\nbob:{hash}\n")).unwrap();
         let alice = users.verify("alice", "s3cret").unwrap();
-        assert_eq!((alice.home.as_deref(), alice.flag), (Some("home/alice"), Some(UserFlag::Write)));
+        assert_eq!((alice.home.as_deref(), alice.account.rights), (Some("home/alice"), Some(Rights::ALL)));
         let bob = users.verify("bob", "s3cret").unwrap();
-        assert_eq!((bob.home, bob.flag), (None, None));
+        assert_eq!((bob.home, bob.account), (None, Account::default()));
         assert_eq!(users.verify("bob", "S3cret"), None);
         assert_eq!(users.verify("carol", "s3cret"), None);
         assert_eq!(users.verify("bob", &"x".repeat(2000)), None);
@@ -320,16 +231,16 @@ mod tests {
             format!("a:{}", hash.replace(from, to))
         };
         for (text, why) in [
-            ("alice".to_owned(), "line 1: no Argon2 hash"),
-            ("\nalice:plain".to_owned(), "line 2: no Argon2 hash"),
-            ("a:$argon2id$v=19$m=19456,t=2,p=1".to_owned(), "line 1: no Argon2 hash"),
-            (with("argon2id", "scrypt"), "line 1: no Argon2 hash"),
-            (with("v=19", "v=18"), "line 1: no Argon2 hash"),
+            ("alice".to_owned(), "line 1: no hash of a password"),
+            ("\nalice:plain".to_owned(), "line 2: no hash of a password"),
+            ("a:$argon2id$v=19$m=19456,t=2,p=1".to_owned(), "line 1: no hash of a password"),
+            (with("argon2id", "scrypt"), "line 1: no hash of a password"),
+            (with("v=19", "v=18"), "line 1: no hash of a password"),
             (format!(":{hash}"), "line 1: no user name"),
             (format!("a:{hash}\na:{hash}"), "line 2: this user stands twice"),
-            (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is no flag"),
-            (format!("a:{hash}\njoe:{hash}::read,Write"), "line 2: \"Write\" is no flag"),
-            (format!("joe:{hash}:home:read:write"), "line 1: more than four fields"),
+            (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is not a right"),
+            (format!("a:{hash}\njoe:{hash}::read,Write"), "line 2: \"Write\" is not a right"),
+            (format!("joe:{hash}:home:read:write"), "line 1: \"read:write\" is not a right"),
             (format!("jo\te:{hash}"), "line 1: a control character"),
             (with("m=19456", "m=262145"), "line 1: the hash costs too much: m=262145, at most 262144"),
             (with("m=19456", "m=4294967295"), "line 1: the hash costs too much"),

@@ -525,7 +525,8 @@ fn type_code(text: &[u8]) -> Result<TypeCode, FtpCommandError> {
         b"A" | b"A N" => Ok(TypeCode::Ascii),
         b"E" | b"E N" => Ok(TypeCode::Ebcdic),
         b"I" => Ok(TypeCode::Image),
-        [b'L', b' ', bits @ ..] => {
+        // Some clients leave the blank out.
+        [b'L', b' ', bits @ ..] | [b'L', bits @ ..] => {
             number(bits).and_then(|bits| u8::try_from(bits).ok()).map(TypeCode::Local).ok_or(FtpCommandError::Argument)
         }
         [b'A' | b'E', b' ', b'T' | b'C'] => Err(FtpCommandError::Parameter),

@@ -324,7 +324,7 @@ impl SmtpSession {
                 self.budget.logged_in();
                 return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
             }
-            LoginVerdict::Wrong => {}
+            LoginVerdict::Wrong | LoginVerdict::Barred(_) => {}
             LoginVerdict::TooMany => {
                 return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins; try again later"));
             }

@@ -4,26 +4,30 @@ mod record;
 mod service;
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use crate::cli::args::{
     ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge,
 };
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};
 use crate::cli::reload::Reloader;
-use crate::cli::users::Users;
+use crate::cli::users::{User, Users};
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
-use crate::ftp::store::{FtpStore, UploadLimits};
+use crate::ftp::store::{FtpStore, NameRules, UploadLimits};
 use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
 use crate::net::counters::{CountedConnection, Counter};
@@ -34,6 +38,8 @@ use crate::net::sandbox::Sandbox;
 
 use service::Logins;
 
+/// The longest file of --banner, in bytes.
+const MAX_BANNER: u64 = 16 << 10;
 /// What one client may hold: control and data connection, listener, file, directory, and the pipe between two of them.
 const MAX_CLIENT_DESCRIPTORS: u64 = 7;
 
@@ -64,9 +70,9 @@ pub struct Args {
     /// Take passwords without TLS from other hosts, too
     #[arg(long)]
     auth_in_clear: bool,
-    /// A data connection inside TLS must resume the session of its control connection
+    /// Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)
     #[arg(long)]
-    require_tls_reuse: bool,
+    no_require_tls_reuse: bool,
     /// Take an upload inside TLS that ends without a close notice as complete
     #[arg(long)]
     lenient_tls_end: bool,
@@ -103,9 +109,27 @@ pub struct Args {
     /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
     #[arg(long, value_name = "FILE")]
     xferlog: Option<PathBuf>,
+    /// Leave names that match GLOB (* and ?) out of listings; repeatable
+    #[arg(long, value_name = "GLOB")]
+    hide: Vec<String>,
+    /// Refuse names that match GLOB, whatever is to be done with them, and directories that lead there; repeatable
+    #[arg(long, value_name = "GLOB")]
+    deny: Vec<String>,
+    /// Bytes per second of each login, each way; up= and down= of the user file go before
+    #[arg(long, value_name = "RATE", value_parser = units::size)]
+    rate: Option<u64>,
+    /// Run at most NUMBER transfers and listings at once; more are refused with 450
+    #[arg(long, value_name = "NUMBER")]
+    max_transfers: Option<u64>,
+    /// The permission bits that new files and directories do not get; without it those of the process
+    #[arg(long, value_name = "OCTAL", value_parser = mask)]
+    umask: Option<u32>,
     /// What the greeting says
-    #[arg(long, value_name = "TEXT", default_value = "FTP server ready.")]
+    #[arg(long, value_name = "TEXT", default_value = "FTP server ready.", conflicts_with = "banner")]
     greeting: String,
+    /// A file with the lines of the greeting
+    #[arg(long, value_name = "FILE")]
+    banner: Option<PathBuf>,
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
@@ -156,7 +180,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         _ => Rights::READ_ONLY,
     };
     let dir = args.dir.clone().unwrap_or_else(|| ".".into());
-    let store = FtpStore::open(&dir, rights, limits)?;
+    let names = NameRules { hide: args.hide.clone(), deny: args.deny.clone() };
+    let store = FtpStore::open(&dir, rights, limits)?.with_names(names);
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
     // Who is to show a certificate shows it first.
@@ -167,10 +192,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     if tls.is_none() && start != TlsStart::Try {
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
     }
-    let greeting = args.greeting.clone();
-    if greeting.chars().any(char::is_control) {
-        return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
-    }
+    let greeting = greeting(&args)?;
     if args.operate.check_config {
         args.confine.successor(std::slice::from_ref(&dir))?;
         return args.operate.healthy(out, &args.listen, tls.as_ref());
@@ -193,7 +215,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         tls: tls.clone(),
         tls_required: start != TlsStart::Try,
         clear_passwords: args.auth_in_clear,
-        tls_reuse_required: args.require_tls_reuse,
+        tls_reuse_required: !args.no_require_tls_reuse,
         tls_end_lenient: args.lenient_tls_end,
         active: !args.no_active,
         passive_ports: args.pasv_ports.clone(),
@@ -202,6 +224,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         data_limits: args.serve.limits(args.timeout),
         locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
+        umask: set_umask(args.umask),
+        max_transfers: args.max_transfers.unwrap_or(u64::MAX),
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
     };
@@ -213,7 +237,16 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     let anonymous = users.is_none() || args.anonymous;
     let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
     let gate = LoginGate::default();
-    let service = Arc::new(Logins { store, users, gate, anonymous, xferlog, out: out.clone() });
+    let service = Arc::new(Logins {
+        store,
+        users,
+        gate,
+        anonymous,
+        xferlog,
+        rate: args.rate.and_then(NonZeroU64::new),
+        shares: Mutex::default(),
+        out: out.clone(),
+    });
     let mut appended = appended_files(&args.output, &args.log);
     appended.extend(args.xferlog.as_deref());
     let urls = args.listen.write_addresses(scheme, addresses)?;
@@ -225,6 +258,10 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     match rights == Rights::READ_ONLY && service.users.is_none() {
         true => sandbox.read(&dir),
         false => sandbox.write(&dir),
+    }
+    if let Some(users) = &service.users {
+        // A root that the file names later is reached after a restart only.
+        users.now().all().filter_map(|user| user.account.root.as_deref()).for_each(|root| sandbox.write(root));
     }
     args.confine.enclose(out, (&appended, &reloader), sandbox)?;
     cli::block_on_threads(async {
@@ -249,10 +286,17 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
 /// Every user of the user file is served with the rights of who serves: homes that belong to somebody else are named.
 fn tell_of_owners(out: &Output, dir: &Path, users: &Users) {
     let server = rustix::process::geteuid();
-    for (name, home) in users.homes().into_iter().filter(|_| !server.is_root()) {
-        let Ok(owner) = UnixIdentity::owner_of(&dir.join(home.trim_start_matches('/'))) else { continue };
+    let mut named: Vec<_> = users.all().filter(|_| !server.is_root()).collect();
+    named.sort_unstable_by_key(|user| user.name.as_str());
+    for User { name, home, account } in named {
+        let (top, home) = (account.root.as_deref().unwrap_or(dir), home.as_deref().unwrap_or_default());
+        if account.root.is_none() && home.is_empty() {
+            continue;
+        }
+        let Ok(owner) = UnixIdentity::owner_of(&top.join(home.trim_start_matches('/'))) else { continue };
         if !owner.is_root() && !owner.is_user(server) {
             let uid = server.as_raw();
+            let home = if home.is_empty() { top.display().to_string() } else { home.to_owned() };
             out.warn(&format!("{name}: home {home} belongs to {owner}; it is served with the rights of user {uid}"));
         }
     }
@@ -260,6 +304,40 @@ fn tell_of_owners(out: &Output, dir: &Path, users: &Users) {
 
 fn transfers_open() -> u64 {
     Counter::TransfersBegun.now().saturating_sub(Counter::TransfersEnded.now())
+}
+
+/// The lines of the greeting.
+fn greeting(args: &Args) -> Result<String, Fault> {
+    let refuse = |what: &str| Err(Fault::new(Kind::Usage, format!("{what} is text without control characters")));
+    match &args.banner {
+        None if args.greeting.chars().any(char::is_control) => refuse("--greeting"),
+        None => Ok(args.greeting.clone()),
+        Some(file) => {
+            let text = String::from_utf8(input::read(file, MAX_BANNER)?).unwrap_or_default();
+            let text = text.trim_end().replace("\r\n", "\n");
+            match text.is_empty() || text.chars().any(|letter| letter.is_control() && letter != '\n') {
+                true => refuse("--banner"),
+                false => Ok(text),
+            }
+        }
+    }
+}
+
+/// The permission bits that new files do not get, which is also what SITE UMASK shows; sets them if they were named.
+fn set_umask(named: Option<u32>) -> u32 {
+    let before = umask(Mode::from_raw_mode(named.unwrap_or(0o077)));
+    named.unwrap_or_else(|| {
+        umask(before);
+        before.as_raw_mode()
+    })
+}
+
+fn mask(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        // The owner must be able to open what was uploaded.
+        Ok(mask) if mask & !0o077 == 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(mask),
+        _ => Err("a mask is octal, from 000 to 077".to_owned()),
+    }
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {

@@ -13,13 +13,13 @@ use crate::harness::{Server, binary, refusing, rounds, server, temp_dir, tool};
 use crate::limits::connect;
 
 /// A client that speaks line by line.
-struct Client {
+pub(crate) struct Client {
     control: BufReader<TcpStream>,
     at: SocketAddr,
 }
 
 impl Client {
-    fn connect(at: SocketAddr) -> Client {
+    pub(crate) fn connect(at: SocketAddr) -> Client {
         let stream = TcpStream::connect(at).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -28,7 +28,7 @@ impl Client {
         client
     }
 
-    fn login(at: SocketAddr, user: &str, password: &str) -> Client {
+    pub(crate) fn login(at: SocketAddr, user: &str, password: &str) -> Client {
         let mut client = Client::connect(at);
         client.ask(&format!("USER {user}"), 331);
         client.ask(&format!("PASS {password}"), 230);
@@ -36,15 +36,15 @@ impl Client {
         client
     }
 
-    fn anonymous(server: &Server) -> Client {
+    pub(crate) fn anonymous(server: &Server) -> Client {
         Client::login(server.addr, "anonymous", "me@")
     }
 
-    fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         self.control.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
-    fn reply(&mut self) -> String {
+    pub(crate) fn reply(&mut self) -> String {
         loop {
             let mut line = Vec::new();
             if self.control.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
@@ -58,27 +58,27 @@ impl Client {
     }
 
     #[track_caller]
-    fn expect(&mut self, code: u16) -> String {
+    pub(crate) fn expect(&mut self, code: u16) -> String {
         let line = self.reply();
         assert!(line.starts_with(&code.to_string()), "{line:?} instead of {code}");
         line
     }
 
     #[track_caller]
-    fn ask(&mut self, line: &str, code: u16) -> String {
+    pub(crate) fn ask(&mut self, line: &str, code: u16) -> String {
         self.send(&format!("{line}\r\n"));
         self.expect(code)
     }
 
     #[track_caller]
-    fn data(&mut self) -> TcpStream {
+    pub(crate) fn data(&mut self) -> TcpStream {
         let reply = self.ask("EPSV", 229);
         let port = reply.split('|').nth(3).unwrap().parse().unwrap();
         TcpStream::connect(SocketAddr::new(self.at.ip(), port)).unwrap()
     }
 
     #[track_caller]
-    fn put(&mut self, name: &str, bytes: &[u8]) -> String {
+    pub(crate) fn put(&mut self, name: &str, bytes: &[u8]) -> String {
         let mut data = self.data();
         self.send(&format!("STOR {name}\r\n"));
         let reply = self.reply();
@@ -91,7 +91,7 @@ impl Client {
     }
 
     #[track_caller]
-    fn get(&mut self, command: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn get(&mut self, command: &str) -> Result<Vec<u8>, String> {
         let mut data = self.data();
         self.send(&format!("{command}\r\n"));
         let reply = self.reply();
@@ -112,7 +112,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn hash(password: &str) -> String {
+pub(crate) fn hash(password: &str) -> String {
     let done = tool("ftpserve").arg("--hash-password").stdin(format!("{password}\n")).run();
     done.silent_success();
     done.text().trim().to_owned()

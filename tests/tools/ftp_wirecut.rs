@@ -43,7 +43,7 @@ struct Open(FtpStore);
 
 impl FtpService for Open {
     fn login<'a>(&'a self, _: IpAddr, _: &'a str, _: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
-        Box::pin(async { self.0.login(None, Rights::ALL).map_or(LoginVerdict::Wrong, LoginVerdict::Right) })
+        Box::pin(async { self.0.login(None, None, Rights::ALL).map_or(LoginVerdict::Wrong, LoginVerdict::Right) })
     }
 
     fn happened(&self, _: &FtpPeer<'_>, _: &Happening<'_>) {}

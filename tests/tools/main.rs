@@ -36,6 +36,7 @@ mod dns_validate;
 mod dns_verdicts;
 mod docs;
 mod drip;
+mod ftp_accounts;
 mod ftp_browse;
 mod ftp_charset;
 mod ftp_client;

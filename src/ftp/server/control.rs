@@ -4,6 +4,7 @@ mod ending;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -14,7 +15,10 @@ use tokio::time::Instant;
 use self::ending::SeenToItsEnd;
 use super::copy::{self, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
-use super::{FinishedTransfer, FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection, is_unfinished};
+use super::{
+    FinishedTransfer, FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection, TransferPlace,
+    is_unfinished,
+};
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
@@ -50,7 +54,7 @@ const MAX_TICKETS: usize = 8;
 type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
-    shared: &'a FtpServerState,
+    shared: &'a Arc<FtpServerState>,
     stream: Stream,
     session: FtpSession,
     id: SessionId,
@@ -62,6 +66,8 @@ struct ControlDriver<'a> {
     out: Vec<u8>,
     store: Option<FtpStore>,
     listener: Option<TcpListener>,
+    /// What SITE UMASK said.
+    umask: Option<u32>,
     /// TLS with sessions of this connection's own, for its data connections.
     tls: Option<ServerTls>,
     running: Option<(Running, Started)>,
@@ -84,6 +90,7 @@ struct Started {
     ascii: bool,
     /// The bytes of an upload, as ALLO said.
     announced: Option<u64>,
+    _place: Option<TransferPlace>,
 }
 
 impl Drop for Started {
@@ -104,7 +111,7 @@ enum ControlEvent {
 
 /// Serves one connection to its end.
 pub(super) async fn run(
-    shared: &FtpServerState,
+    shared: &Arc<FtpServerState>,
     stream: Stream,
     (id, peer): (SessionId, SocketAddr),
     place: ClientPlace,
@@ -133,6 +140,7 @@ pub(super) async fn run(
         peer: peer.ip(),
         pasv_address: options.passive_address,
         active: options.active,
+        umask: options.umask,
     });
     let trace = options.trace.as_ref().map(|trace| trace.of(peer));
     if trace.is_some() {
@@ -151,6 +159,7 @@ pub(super) async fn run(
         out: Vec::new(),
         store: None,
         listener: None,
+        umask: None,
         tls,
         running: None,
         long: false,
@@ -301,6 +310,10 @@ impl ControlDriver<'_> {
                 let result = self.store_op(op).await;
                 self.session.event(SessionEvent::Stored(result));
             }
+            SessionAction::Umask(mask) => {
+                self.umask = Some(mask);
+                self.store = self.store.take().map(|store| store.with_umask(mask));
+            }
             SessionAction::Transfer(transfer) => self.start(transfer),
             SessionAction::StopTransfer => self.stop_transfer(),
             SessionAction::Refused { verb, path, refusal } => {
@@ -322,17 +335,21 @@ impl ControlDriver<'_> {
         let verdict = self.shared.service.login(self.peer.ip(), asked, password.expose()).await;
         // Whoever is anonymous is the same from the same address.
         let owner = if is_anonymous(user) { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
-        let (accepted, unseen) = (matches!(verdict, LoginVerdict::Right(_)), matches!(verdict, LoginVerdict::TooMany));
+        let (accepted, reason) = (matches!(verdict, LoginVerdict::Right(_)), verdict.reason());
         if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
         self.totals.user = name;
-        self.happened(&Happening::Login { accepted, unseen });
+        self.happened(&Happening::Login { accepted, reason });
         if !accepted {
             self.totals.user.clear();
         }
         self.store = None;
         verdict.map(|store| {
             let rights = store.rights();
-            self.store = Some(store.owned_by(&owner));
+            let store = store.owned_by(&owner);
+            self.store = Some(match self.umask {
+                Some(mask) => store.with_umask(mask),
+                None => store,
+            });
             rights
         })
     }
@@ -439,9 +456,21 @@ impl ControlDriver<'_> {
         };
         let stop = Stop::default();
         let (tls, ascii, announced) = (transfer.protect, transfer.ascii, transfer.announced);
-        let mut started =
-            Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, ascii, announced };
-        match block_in_place(|| self.open(transfer, stop)) {
+        let place = self.shared.admit_transfer();
+        let crowded = place.is_none();
+        let mut started = Started {
+            stop: stop.clone(),
+            at: Instant::now(),
+            direction,
+            path,
+            from,
+            tls,
+            ascii,
+            announced,
+            _place: place,
+        };
+        let opened = if crowded { Err(StoreRefusal::Crowded) } else { block_in_place(|| self.open(transfer, stop)) };
+        match opened {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
                     // STOU: the name beside the one that was suggested.
@@ -475,6 +504,11 @@ impl ControlDriver<'_> {
             limits: options.data_limits,
             lenient_end: options.tls_end_lenient,
             stop: stop.clone(),
+            pace: match &transfer.task {
+                TransferTask::Receive { .. } => store.share().up(),
+                TransferTask::Send { .. } => store.share().down(),
+                TransferTask::List(_) => None,
+            },
         };
         let endpoint = match transfer.via {
             DataMode::Passive => DataEndpoint::Passive(

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::sendfile;
@@ -18,6 +19,7 @@ use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::{ListingLines, StoreUpload};
 use crate::net::deadline::{Limits, RateDeadline};
+use crate::net::pace::TransferPace;
 use crate::net::stream::Stream;
 
 /// What is larger than this gets a thread.
@@ -44,6 +46,22 @@ pub(super) struct TransferLimits {
     pub(super) lenient_end: bool,
     /// Stops it.
     pub(super) stop: Stop,
+    /// The speed limit.
+    pub(super) pace: Option<Arc<TransferPace>>,
+}
+
+impl TransferLimits {
+    /// How much may move at once.
+    fn piece(&self, most: usize) -> usize {
+        self.pace.as_ref().map_or(most, |pace| pace.piece(most))
+    }
+
+    /// Waits until more may move.
+    async fn moved(&self, bytes: usize) {
+        if let Some(pace) = &self.pace {
+            tokio::time::sleep(pace.passed(bytes as u64, Instant::now())).await;
+        }
+    }
 }
 
 /// Sends `file` from `from` up to `end`; returns the bytes of the file that were sent.
@@ -54,7 +72,8 @@ pub(super) async fn send(
     end: u64,
     terms: TransferLimits,
 ) -> Result<u64, TransferFailure> {
-    if end.saturating_sub(from) <= SMALL_BYTES {
+    // What has a speed limit sleeps most of the time: no thread waits for it.
+    if end.saturating_sub(from) <= SMALL_BYTES || terms.pace.is_some() {
         return stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)).await;
     }
     match stream {
@@ -76,19 +95,21 @@ async fn send_async(
     let mut deadline = RateDeadline::new(terms.limits);
     if let (Some(tcp), false) = (stream.tcp(), terms.ascii) {
         while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(terms.piece(CHUNK_BYTES));
             let sent = tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?));
-            if deadline.io(DATA, sent).await.map_err(failure)? == 0 {
+            let sent = deadline.io(DATA, sent).await.map_err(failure)?;
+            if sent == 0 {
                 // The file shrank under us: what was promised cannot be sent.
                 return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned())));
             }
+            terms.moved(sent).await;
         }
         return Ok(at - from);
     }
     let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(end - from).unwrap_or(CHUNK_BYTES).max(1))];
-    let mut wire = Vec::new();
+    let (mut wire, mut after_cr) = (Vec::new(), false);
     while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(buffer.len());
+        let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(terms.piece(buffer.len()));
         let read = match file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
             Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
             Ok(read) => read,
@@ -97,26 +118,33 @@ async fn send_async(
         };
         let piece = buffer.get(..read).unwrap_or_default();
         if terms.ascii {
-            to_wire(piece, &mut wire);
+            to_wire(piece, &mut after_cr, &mut wire);
             deadline.write_all(DATA, &mut stream, &wire).await.map_err(failure)?;
         } else {
             deadline.write_all(DATA, &mut stream, piece).await.map_err(failure)?;
         }
         at += read as u64;
+        terms.moved(read).await;
     }
     finish(stream, terms).await.map(|()| at - from)
 }
 
-/// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1).
-fn to_wire(piece: &[u8], wire: &mut Vec<u8>) {
+/// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1); those that end with CRLF in the file stay as
+/// they are. `after_cr`: the piece before ended with a CR.
+fn to_wire(piece: &[u8], after_cr: &mut bool, wire: &mut Vec<u8>) {
     wire.clear();
     for line in piece.split_inclusive(|byte| *byte == b'\n') {
+        let before = std::mem::take(after_cr);
         match line.split_last() {
             Some((b'\n', text)) => {
                 wire.extend_from_slice(text);
-                wire.extend_from_slice(b"\r\n");
+                let has_cr = text.last().map_or(before, |last| *last == b'\r');
+                wire.extend_from_slice(if has_cr { b"\n" } else { b"\r\n" });
             }
-            _ => wire.extend_from_slice(line),
+            last => {
+                wire.extend_from_slice(line);
+                *after_cr = last.is_some_and(|(last, _)| *last == b'\r');
+            }
         }
     }
 }
@@ -166,7 +194,8 @@ pub(super) async fn receive(
     let deadline = RateDeadline::new(terms.limits);
     let first = UploadReceiver { stream, upload, terms, deadline, total: 0, after_cr: false };
     let terms = first.terms.clone();
-    let (mut receiver, done) = match first.some(SMALL_BYTES).await {
+    let inline = if terms.pace.is_some() { u64::MAX } else { SMALL_BYTES };
+    let (mut receiver, done) = match first.some(inline).await {
         (receiver, Ok(done)) => (receiver, done),
         (receiver, Err(failure)) => return Err((receiver.upload, failure)),
     };
@@ -217,7 +246,7 @@ impl UploadReceiver {
     }
 
     async fn loop_until(&mut self, enough: u64) -> Result<bool, TransferFailure> {
-        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut buffer = vec![0; self.terms.piece(CHUNK_BYTES)];
         let mut text = Vec::new();
         while self.total < enough {
             let (stream, lenient_end) = (&mut self.stream, self.terms.lenient_end);
@@ -246,6 +275,7 @@ impl UploadReceiver {
                 write(&mut self.upload, piece)?;
             }
             self.total += read as u64;
+            self.terms.moved(read).await;
         }
         Ok(false)
     }
@@ -408,13 +438,16 @@ mod tests {
 
     #[test]
     fn line_ends_change_both_ways_whatever_the_pieces() {
-        let (file, wire) = (&b"one\ntwo\r\n\n\rthree\r"[..], &b"one\r\ntwo\r\r\n\r\n\rthree\r"[..]);
+        // Lines that end with CRLF in the file do so on the wire, and come back as the others.
+        let (file, wire) = (&b"one\ntwo\r\n\n\rthree\r"[..], &b"one\r\ntwo\r\n\r\n\rthree\r"[..]);
+        let back = &b"one\ntwo\n\n\rthree\r"[..];
         let mut text = Vec::new();
         let mut out = Vec::new();
         for size in 1..=file.len() {
             out.clear();
+            let mut after_cr = false;
             for piece in file.chunks(size) {
-                to_wire(piece, &mut text);
+                to_wire(piece, &mut after_cr, &mut text);
                 out.extend_from_slice(&text);
             }
             assert_eq!(out, wire, "pieces of {size}");
@@ -429,7 +462,7 @@ mod tests {
             if after_cr {
                 out.push(b'\r');
             }
-            assert_eq!(out, file, "pieces of {size}");
+            assert_eq!(out, back, "pieces of {size}");
         }
     }
 }

@@ -74,7 +74,7 @@ pub(super) async fn connect(
         let Some(tls) = tls else { return Ok(stream) };
         let stream = tls.accept(stream).await.map_err(|_| TransferFailure::Tls)?;
         if options.tls_reuse_required && !stream.tls_info().is_some_and(|info| info.resumed) {
-            return Err(TransferFailure::Tls);
+            return Err(TransferFailure::NotResumed);
         }
         Ok(stream)
     };

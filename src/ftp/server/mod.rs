@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -67,8 +68,8 @@ pub enum Happening<'a> {
     Login {
         /// Whether it was let in.
         accepted: bool,
-        /// The password was not looked at: there were too many wrong ones.
-        unseen: bool,
+        /// Why it failed, if it was no wrong password.
+        reason: Option<&'static str>,
     },
     /// A transfer ended.
     Transfer(FinishedTransfer<'a>),
@@ -191,6 +192,10 @@ pub struct FtpServerOptions {
     pub locate: bool,
     /// What came of an upload that broke off stays under its name, if that was free.
     pub keep_partial: bool,
+    /// The permission bits that new files and directories do not get.
+    pub umask: u32,
+    /// Transfers that may run at once, of all clients.
+    pub max_transfers: u64,
     /// The dialogue, for `-v`.
     pub trace: Option<ProtocolTrace>,
 }
@@ -212,6 +217,8 @@ impl Default for FtpServerOptions {
             data_limits: Limits::default(),
             locate: false,
             keep_partial: false,
+            umask: 0o022,
+            max_transfers: u64::MAX,
             trace: None,
         }
     }
@@ -223,6 +230,27 @@ struct FtpServerState {
     service: Arc<dyn FtpService>,
     shutdown: Shutdown,
     digests: Semaphore,
+    /// Transfers that run.
+    transfers: AtomicU64,
+}
+
+impl FtpServerState {
+    /// A place for a transfer, if one is free.
+    fn admit_transfer(self: &Arc<Self>) -> Option<TransferPlace> {
+        let most = self.options.max_transfers;
+        let one_more = |running| (running < most).then_some(running + 1);
+        self.transfers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        Some(TransferPlace(self.clone()))
+    }
+}
+
+/// The place of a transfer that runs.
+struct TransferPlace(Arc<FtpServerState>);
+
+impl Drop for TransferPlace {
+    fn drop(&mut self) {
+        self.0.transfers.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Serves until the shutdown. Listeners marked `implicit` begin TLS with the first byte.
@@ -236,8 +264,13 @@ pub async fn serve(
     options: FtpServerOptions,
     service: Arc<dyn FtpService>,
 ) -> Result<(), Fault> {
-    let shared =
-        Arc::new(FtpServerState { options, service, shutdown: shutdown.clone(), digests: Semaphore::new(MAX_DIGESTS) });
+    let shared = Arc::new(FtpServerState {
+        options,
+        service,
+        shutdown: shutdown.clone(),
+        digests: Semaphore::new(MAX_DIGESTS),
+        transfers: AtomicU64::new(0),
+    });
     let mut tasks = tokio::task::JoinSet::new();
     for (listeners, implicit) in listeners {
         let (shared, admission, shutdown) = (shared.clone(), admission.clone(), shutdown.clone());

@@ -562,7 +562,7 @@ async fn guessing_ends() {
     let site = Site::start(|_| {});
     let mut client = site.connect().await;
     client
-        .ask("USER joe\r\nPASS a\r\nUSER nobody\r\nPASS b\r\nUSER joe\r\nPASS c", &[331, 530, 331, 530, 331, 421])
+        .ask("USER joe\r\nPASS a\r\nUSER nobody\r\nPASS b\r\nUSER joe\r\nPASS c", &[331, 530, 331, 530, 331, 530])
         .await;
     assert_eq!(client.reply().await, None);
     site.connect().await.ask("USER flood\r\nPASS a", &[331, 421]).await;

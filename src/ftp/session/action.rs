@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::rights::Rights;
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{FactSet, ListingEntry};
 use crate::ftp::reply::FtpReply;
@@ -28,6 +29,8 @@ pub enum SessionAction {
     DropListener,
     /// Do this to the tree; answered by [`SessionEvent::Stored`].
     Store(StoreOp),
+    /// New files and directories get no permission bits of this mask any more.
+    Umask(u32),
     /// Run a transfer; answered by [`SessionEvent::Opened`] (not when it is refused) and then [`SessionEvent::Ended`].
     Transfer(DataTransfer),
     /// Break off the transfer or the [`SessionAction::Store`] that runs; its event still comes.
@@ -73,36 +76,10 @@ pub enum SessionEvent {
     Lost,
 }
 
-/// What a login may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rights {
-    /// See names, sizes and times.
-    pub list: bool,
-    /// Download.
-    pub read: bool,
-    /// Upload files whose name is free.
-    pub store: bool,
-    /// Upload over files that exist, append, resume.
-    pub replace: bool,
-    /// Delete, rename, make directories, set times and modes.
-    pub change: bool,
-}
-
-impl Rights {
-    /// Look and download.
-    pub const READ_ONLY: Rights = Rights { list: true, read: true, store: false, replace: false, change: false };
-    /// Everything.
-    pub const ALL: Rights = Rights { list: true, read: true, store: true, replace: true, change: true };
-    /// All but download.
-    pub const UPLOAD_ONLY: Rights = Rights { list: true, read: false, store: true, replace: true, change: true };
-    /// New files go in; nothing is seen and nothing comes out.
-    pub const DROP_BOX: Rights = Rights { list: false, read: false, store: true, replace: false, change: false };
-}
-
 /// How this server behaves to one client.
 #[derive(Debug, Clone)]
 pub struct SessionPolicy {
-    /// The text of the 220 reply.
+    /// The text of the 220 reply, perhaps of several lines.
     pub greeting: String,
     /// AUTH TLS is offered.
     pub tls: bool,
@@ -118,6 +95,8 @@ pub struct SessionPolicy {
     pub pasv_address: Option<std::net::Ipv4Addr>,
     /// PORT and EPRT are allowed.
     pub active: bool,
+    /// The permission bits that new files and directories do not get.
+    pub umask: u32,
 }
 
 /// A single act on the tree. Paths are absolute and normal: `/`, `/a/b`; see [`super::path::resolve`].
@@ -131,10 +110,17 @@ pub enum StoreOp {
     Room(Vec<u8>, u64),
     /// The facts of one name: [`StoreAnswer::Entry`].
     Facts(Vec<u8>),
-    /// Set the modification time, seconds since 1970.
-    SetModified(Vec<u8>, i64),
-    /// Set the permission bits.
-    SetMode(Vec<u8>, u32),
+    /// Set the modification time, in seconds since 1970, or the permission bits, or both.
+    SetFacts {
+        /// Whose.
+        path: Vec<u8>,
+        /// The time.
+        modified: Option<i64>,
+        /// The permission bits.
+        mode: Option<u32>,
+    },
+    /// The free space, in bytes, where this file or directory is: [`StoreAnswer::Bytes`].
+    Available(Vec<u8>),
     /// Delete a file.
     Delete(Vec<u8>),
     /// Make a directory.
@@ -147,15 +133,24 @@ pub enum StoreOp {
     List(ListingRequest),
     /// The digest of a file's bytes: [`StoreAnswer::Digest`].
     Digest {
-        /// Which file.
-        path: Vec<u8>,
+        /// Of what.
+        of: DigestRange,
+        /// What is meant where there is no such file: numbers after a name may be its last words or a range.
+        or: Option<DigestRange>,
         /// By which function.
         algorithm: ChecksumAlgorithm,
-        /// From this byte.
-        from: u64,
-        /// Up to and without this byte; the end of the file where it is `None`.
-        to: Option<u64>,
     },
+}
+
+/// The bytes of a file that a digest is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestRange {
+    /// Which file.
+    pub path: Vec<u8>,
+    /// From this byte.
+    pub from: u64,
+    /// Up to and without this byte; the end of the file where it is `None`.
+    pub to: Option<u64>,
 }
 
 /// The digest functions of HASH (draft-bryan-ftpext-hash-02, section 3), in the order in which FEAT names them.
@@ -173,6 +168,8 @@ pub enum StoreAnswer {
     Lines(Vec<Vec<u8>>),
     /// A digest in hexadecimal, and the byte where its range ends.
     Digest(String, u64),
+    /// A number of bytes.
+    Bytes(u64),
 }
 
 /// A listing: of what, and how it is written.
@@ -274,6 +271,8 @@ pub enum StoreRefusal {
     Exists,
     /// A directory is needed.
     NotDirectory,
+    /// MLSD of what is no directory.
+    NotListed,
     /// A plain file is needed.
     NotFile,
     /// The directory is not empty.
@@ -290,6 +289,8 @@ pub enum StoreRefusal {
     BadOffset,
     /// Another upload into this file is running.
     Busy,
+    /// As many transfers run as may run at once.
+    Crowded,
     /// The system failed: what it said.
     Failed(String),
 }
@@ -302,6 +303,8 @@ impl StoreRefusal {
             StoreRefusal::Denied => (550, "Permission denied."),
             StoreRefusal::Exists => (550, "File exists."),
             StoreRefusal::NotDirectory => (550, "Not a directory."),
+            // RFC 3659, section 7.2.1.
+            StoreRefusal::NotListed => (501, "MLSD lists directories; MLST shows the facts of a file."),
             StoreRefusal::NotFile => (550, "Not a plain file."),
             StoreRefusal::NotEmpty => (550, "Directory not empty."),
             StoreRefusal::BadName => (553, "File name not allowed."),
@@ -312,6 +315,7 @@ impl StoreRefusal {
             }
             StoreRefusal::BadOffset => (554, "The restart point lies beyond the end of the file."),
             StoreRefusal::Busy => (450, "Another upload of this file is running."),
+            StoreRefusal::Crowded => (450, "Too many transfers are running; try again later."),
             StoreRefusal::Failed(_) => (451, "Local error in processing."),
         };
         FtpReply::new(code, text)
@@ -327,6 +331,8 @@ pub enum TransferFailure {
     NoConnection,
     /// The TLS handshake of the data connection failed.
     Tls,
+    /// The data connection did not resume the TLS session of the control connection.
+    NotResumed,
     /// The data connection broke.
     Broken,
     /// Nothing moved for too long.
@@ -342,6 +348,11 @@ impl TransferFailure {
             TransferFailure::Refused(refusal) => refusal.reply(),
             TransferFailure::NoConnection => FtpReply::new(425, "Can't open data connection."),
             TransferFailure::Tls => FtpReply::new(522, "TLS negotiation failed on the data connection."),
+            TransferFailure::NotResumed => FtpReply::new(
+                522,
+                "The data connection must resume the TLS session of the control connection (the server's \
+                 --no-require-tls-reuse allows a session of its own).",
+            ),
             TransferFailure::Broken => FtpReply::new(426, "Data connection broken; transfer incomplete."),
             TransferFailure::Stalled => FtpReply::new(426, "Data connection timed out; transfer incomplete."),
             TransferFailure::Aborted => FtpReply::new(426, "Transfer aborted."),

@@ -33,13 +33,19 @@ pub(super) enum AwaitedAnswer {
         algorithm: ChecksumAlgorithm,
         from: u64,
         path: Vec<u8>,
-        plain: bool,
     },
+    /// XCRC and its relatives.
+    Digest,
+    /// MD5 of this path.
+    Md5(Vec<u8>),
+    Available,
+    /// MFF with this reply.
+    FactsSet(Vec<u8>),
     Done(&'static str),
 }
 
 /// The reply to something that the login does not allow; the same whether the file exists or not.
-fn denied() -> Result<(), StoreRefusal> {
+pub(super) fn denied() -> Result<(), StoreRefusal> {
     Err(StoreRefusal::Denied)
 }
 
@@ -86,13 +92,13 @@ impl FtpSession {
                 let path = resolve(&self.cwd, &path)?;
                 self.ask(StoreOp::Facts(path), AwaitedAnswer::Size);
             }
-            FtpCommand::Allo(size) if rights.store => {
+            FtpCommand::Allo(size) if rights.upload => {
                 self.ask(StoreOp::Room(self.cwd.clone(), size), AwaitedAnswer::Room(size));
             }
             FtpCommand::Allo(_) => self.reply(202, NO_RESERVATION),
             FtpCommand::Mdtm(argument) => self.mdtm(&argument, rights)?,
             FtpCommand::Mfmt { modified, path } => {
-                need(rights.change)?;
+                need(rights.overwrite)?;
                 self.set_modified(modified.as_second(), &path)?;
             }
             FtpCommand::Mlst(argument) => {
@@ -107,27 +113,27 @@ impl FtpSession {
                 self.ask(StoreOp::List(listing), AwaitedAnswer::Status(shown));
             }
             FtpCommand::Dele(path) => {
-                need(rights.change)?;
+                need(rights.delete)?;
                 let path = resolve(&self.cwd, &path)?;
                 self.ask(StoreOp::Delete(path), AwaitedAnswer::Done("Deleted."));
             }
             FtpCommand::Mkd(path) => {
-                need(rights.change)?;
+                need(rights.mkdir)?;
                 let path = resolve_new(&self.cwd, &path)?;
                 self.ask(StoreOp::MakeDirectory(path.clone()), AwaitedAnswer::MakeDirectory(path));
             }
             FtpCommand::Rmd(path) => {
-                need(rights.change)?;
+                need(rights.delete)?;
                 let path = resolve(&self.cwd, &path)?;
                 self.ask(StoreOp::RemoveDirectory(path), AwaitedAnswer::Done("Directory removed."));
             }
             FtpCommand::Rnfr(path) => {
-                need(rights.change)?;
+                need(rights.rename)?;
                 let path = resolve(&self.cwd, &path)?;
                 self.ask(StoreOp::Exists(path.clone()), AwaitedAnswer::RenameFrom(path));
             }
             FtpCommand::Rnto(path) => {
-                need(rights.change)?;
+                need(rights.rename)?;
                 let Some(from) = rename_from else {
                     self.reply(503, "RNFR first.");
                     return Ok(true);
@@ -152,17 +158,11 @@ impl FtpSession {
                 self.range = (start, Some(end + 1));
                 self.reply(350, format!("The next transfer is of bytes {start} to {end}."));
             }
-            FtpCommand::Hash(path) => self.digest(self.algorithm, &path, rights, false)?,
+            FtpCommand::Hash(path) => self.hash(&path, rights)?,
             FtpCommand::Other(verb, Some(path)) => {
-                let algorithm = match verb.as_str() {
-                    "XCRC" => ChecksumAlgorithm::Crc32,
-                    "XSHA" | "XSHA1" => ChecksumAlgorithm::Sha1,
-                    "XSHA256" => ChecksumAlgorithm::Sha256,
-                    "XSHA512" => ChecksumAlgorithm::Sha512,
-                    _ => return Ok(false),
-                };
-                self.digest(algorithm, &path, rights, true)?;
+                return self.other_command(&verb, &path, rights);
             }
+            FtpCommand::Other(verb, None) if verb == "AVBL" => return self.other_command(&verb, b".", rights),
             command => return self.transfer_command(command, rights),
         }
         Ok(true)
@@ -219,12 +219,12 @@ impl FtpSession {
         rights: Rights,
         (from, to): (u64, Option<u64>),
     ) -> Result<Option<TransferTask>, StoreRefusal> {
-        let replace = rights.replace;
+        let replace = rights.overwrite;
         let allowed = match &command {
             FtpCommand::Retr(_) => rights.read,
-            FtpCommand::Stor(_) if from > 0 => rights.replace,
-            FtpCommand::Stor(_) | FtpCommand::Stou(_) => rights.store,
-            FtpCommand::Appe(_) => rights.replace,
+            FtpCommand::Stor(_) if from > 0 => rights.append,
+            FtpCommand::Stor(_) | FtpCommand::Stou(_) => rights.upload,
+            FtpCommand::Appe(_) => rights.append,
             FtpCommand::List(_) | FtpCommand::Nlst(_) | FtpCommand::Mlsd(_) => rights.list,
             _ => return Ok(None),
         };
@@ -276,7 +276,7 @@ impl FtpSession {
 
     // Single acts
 
-    fn ask(&mut self, op: StoreOp, asked: AwaitedAnswer) {
+    pub(super) fn ask(&mut self, op: StoreOp, asked: AwaitedAnswer) {
         self.actions.push_back(SessionAction::Store(op));
         self.pending = Awaited::Store(asked);
     }
@@ -289,7 +289,7 @@ impl FtpSession {
 
     /// `MDTM path` asks; `MDTM time path` sets, as clients of old do (vsftpd's `mdtm_write`).
     fn mdtm(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
-        if rights.change
+        if rights.overwrite
             && let Some((time, [b' ', path @ ..])) = argument.split_at_checked(14)
             && let Some(time) = parse_time(time)
             && !path.is_empty()
@@ -308,50 +308,7 @@ impl FtpSession {
         let path_shown = path.to_vec();
         let path = resolve(&self.cwd, path)?;
         let asked = AwaitedAnswer::Modify { text: format_mdtm(seconds), path: path_shown };
-        self.ask(StoreOp::SetModified(path, seconds), asked);
-        Ok(())
-    }
-
-    fn site(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
-        let mut words = argument.splitn(3, |byte| *byte == b' ');
-        let verb = words.next().unwrap_or_default().to_ascii_uppercase();
-        match (verb.as_slice(), words.next(), words.next()) {
-            (b"CHMOD", ..) if !rights.change => return denied(),
-            (b"CHMOD", Some(mode), Some(path)) if !path.is_empty() => {
-                let digits = std::str::from_utf8(mode).ok().filter(|text| matches!(text.len(), 3..=4));
-                match digits.and_then(|text| u32::from_str_radix(text, 8).ok()) {
-                    // No setuid, setgid or sticky bit by remote control.
-                    Some(mode) if mode <= 0o777 => {
-                        let path = resolve(&self.cwd, path)?;
-                        self.ask(StoreOp::SetMode(path, mode), AwaitedAnswer::Done("Mode set."));
-                    }
-                    _ => self.reply(501, "SITE CHMOD takes a mode such as 644."),
-                }
-            }
-            (b"CHMOD", ..) => self.reply(501, "SITE CHMOD mode path"),
-            (b"HELP", ..) => self.reply(214, "SITE CHMOD mode path"),
-            _ => self.reply(504, "Unknown SITE command."),
-        }
-        Ok(())
-    }
-
-    fn digest(
-        &mut self,
-        algorithm: ChecksumAlgorithm,
-        path: &[u8],
-        rights: Rights,
-        plain: bool,
-    ) -> Result<(), StoreRefusal> {
-        let (from, to) = std::mem::take(&mut self.range);
-        if !rights.read {
-            return denied();
-        }
-        let path_shown = path.to_vec();
-        let path = resolve(&self.cwd, path)?;
-        self.ask(
-            StoreOp::Digest { path, algorithm, from, to },
-            AwaitedAnswer::Hash { algorithm, from, path: path_shown, plain },
-        );
+        self.ask(StoreOp::SetFacts { path, modified: Some(seconds), mode: None }, asked);
         Ok(())
     }
 
@@ -412,8 +369,14 @@ impl FtpSession {
                 lines.push(b"End of status".to_vec());
                 self.actions.push_back(SessionAction::Reply(FtpReply::multi(213, lines)));
             }
-            (AwaitedAnswer::Hash { plain: true, .. }, StoreAnswer::Digest(digest, _)) => self.reply(250, digest),
-            (AwaitedAnswer::Hash { algorithm, from, path, .. }, StoreAnswer::Digest(digest, end)) => {
+            (AwaitedAnswer::Digest, StoreAnswer::Digest(digest, _)) => self.reply(250, digest),
+            // draft-twine-ftpmd5-00, section 3.1.
+            (AwaitedAnswer::Md5(path), StoreAnswer::Digest(digest, _)) => {
+                self.reply(251, [path.as_slice(), b" ", digest.to_ascii_uppercase().as_bytes()].concat());
+            }
+            (AwaitedAnswer::Available, StoreAnswer::Bytes(bytes)) => self.reply(213, bytes.to_string()),
+            (AwaitedAnswer::FactsSet(text), _) => self.reply(213, text),
+            (AwaitedAnswer::Hash { algorithm, from, path }, StoreAnswer::Digest(digest, end)) => {
                 let head = format!("{} {from}-{end} {digest} ", algorithm.as_str());
                 self.reply(213, [head.as_bytes(), &path].concat());
             }

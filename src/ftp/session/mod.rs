@@ -7,14 +7,18 @@
 mod action;
 mod files;
 pub mod path;
+mod rights;
+mod site;
+mod talk;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub use action::{
-    DataMode, DataTransfer, ListingFormat, ListingRequest, Rights, SessionAction, SessionEvent, SessionPolicy,
+    DataMode, DataTransfer, DigestRange, ListingFormat, ListingRequest, SessionAction, SessionEvent, SessionPolicy,
     StoreAnswer, StoreOp, StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
+pub use rights::Rights;
 
 use crate::foreign::{self, SpokenProtocol};
 use crate::ftp::address::{self, EprtError};
@@ -75,6 +79,8 @@ pub struct FtpSession {
     only_epsv: bool,
     facts: FactSet,
     algorithm: ChecksumAlgorithm,
+    /// The permission bits that new files do not get.
+    umask: u32,
     login_failures: u32,
     bad_commands: u32,
     draining: bool,
@@ -116,7 +122,11 @@ enum Data {
 impl FtpSession {
     /// A session that greets.
     pub fn new(policy: SessionPolicy) -> FtpSession {
-        let greeting = FtpReply::new(220, policy.greeting.as_str());
+        let lines: Vec<&str> = policy.greeting.lines().collect();
+        let greeting = match lines.as_slice() {
+            [] | [_] => FtpReply::new(220, policy.greeting.as_str()),
+            lines => FtpReply::multi(220, lines.iter().copied()),
+        };
         FtpSession {
             lines: Splitter::new(Ends::Lenient, MAX_COMMAND_LINE),
             queue: VecDeque::new(),
@@ -136,6 +146,7 @@ impl FtpSession {
             only_epsv: false,
             facts: FactSet::default(),
             algorithm: ChecksumAlgorithm::Sha256,
+            umask: policy.umask,
             login_failures: 0,
             bad_commands: 0,
             draining: false,
@@ -364,6 +375,8 @@ impl FtpSession {
                 self.goodbye(421, "This is an FTP server.")
             }
             FtpCommand::Other(verb, _) if verb == "CLNT" => self.reply(200, "Noted."),
+            FtpCommand::Lang(language) => self.language(language.as_deref()),
+            FtpCommand::Host(host) => self.host(&host),
             FtpCommand::Other(..) if !self.is_logged_in() => {
                 self.bad_commands = bad_before;
                 self.reply(530, "Please log in with USER and PASS.");
@@ -440,12 +453,12 @@ impl FtpSession {
                 self.login = LoginState::In(user, rights);
                 return self.reply(230, "Logged in.");
             }
-            LoginVerdict::Wrong => {}
+            LoginVerdict::Wrong | LoginVerdict::Barred(_) => {}
             LoginVerdict::TooMany => return self.goodbye(421, "Too many failed logins; try again later."),
         }
         self.login_failures += 1;
         if self.login_failures >= MAX_LOGIN_FAILURES {
-            self.goodbye(421, "Too many failed logins.");
+            self.goodbye(530, "Too many failed logins.");
         } else {
             self.reply(530, "Login incorrect.");
         }
@@ -594,60 +607,6 @@ impl FtpSession {
     fn drop_data(&mut self) {
         if std::mem::replace(&mut self.data, Data::None) == Data::Passive {
             self.actions.push_back(SessionAction::DropListener);
-        }
-    }
-
-    // Talk
-
-    fn features(&mut self) {
-        let mut lines = vec!["Features:".to_owned()];
-        let mut add = |feature: &str| lines.push(format!(" {feature}"));
-        if self.policy.tls {
-            for feature in ["AUTH TLS", "PBSZ", "PROT"] {
-                add(feature);
-            }
-        }
-        for feature in ["EPRT", "EPSV", "MDTM", "MFMT", "REST STREAM", "SIZE", "TVFS", "UTF8", "RANG STREAM"] {
-            add(feature);
-        }
-        let mark = |algorithm: ChecksumAlgorithm| if algorithm == self.algorithm { "*" } else { "" };
-        let digests: Vec<_> = action::DIGESTS.map(|each| format!("{}{}", each.as_str(), mark(each))).to_vec();
-        add(&format!("HASH {}", digests.join(";")));
-        add(&format!("MLST {}", files::fact_list(self.facts, true)));
-        lines.push("End".to_owned());
-        self.actions.push_back(SessionAction::Reply(FtpReply::multi(211, lines)));
-    }
-
-    fn help(&mut self) {
-        let lines = [
-            "Commands:",
-            " ABOR ACCT ALLO APPE AUTH CDUP CWD DELE EPRT EPSV FEAT HASH HELP LIST MDTM MFMT MKD MLSD MLST",
-            " MODE NLST NOOP OPTS PASS PASV PBSZ PORT PROT PWD QUIT RANG REIN REST RETR RMD RNFR RNTO SITE",
-            " SIZE STAT STOR STOU STRU SYST TYPE USER XCRC XCUP XCWD XMKD XPWD XRMD XSHA1 XSHA256 XSHA512",
-            "End",
-        ];
-        self.actions.push_back(SessionAction::Reply(FtpReply::multi(214, lines)));
-    }
-
-    fn options(&mut self, options: &[u8]) {
-        let text = String::from_utf8_lossy(options).trim().to_ascii_uppercase();
-        let (verb, value) = text.split_once(' ').unwrap_or((&text, ""));
-        match (verb, value.trim()) {
-            ("UTF8", "" | "ON") => self.reply(200, "Names are UTF-8."),
-            ("UTF8", _) => self.reply(504, "Names are UTF-8."),
-            ("MLST", value) => {
-                self.facts = files::facts_named(value);
-                self.reply(200, format!("MLST OPTS {}", files::fact_list(self.facts, false)).trim_end().to_owned());
-            }
-            ("HASH", "") => self.reply(200, self.algorithm.as_str()),
-            ("HASH", name) => match action::DIGESTS.into_iter().find(|algorithm| algorithm.as_str() == name) {
-                Some(algorithm) => {
-                    self.algorithm = algorithm;
-                    self.reply(200, algorithm.as_str());
-                }
-                None => self.reply(504, "Unknown algorithm."),
-            },
-            _ => self.reply(501, "Option not understood."),
         }
     }
 

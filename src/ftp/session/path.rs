@@ -63,6 +63,26 @@ pub fn quote(path: &[u8]) -> Vec<u8> {
     quoted
 }
 
+/// The name at the beginning of an argument in quotes, as [`quote`] writes it, and what follows; `None` without quotes.
+pub fn unquote(argument: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut rest = argument.strip_prefix(b"\"")?;
+    let mut name = Vec::new();
+    loop {
+        rest = match rest {
+            [b'"', b'"', tail @ ..] => {
+                name.push(b'"');
+                tail
+            }
+            [b'"', tail @ ..] => return Some((name, tail)),
+            [byte, tail @ ..] => {
+                name.push(*byte);
+                tail
+            }
+            [] => return None,
+        };
+    }
+}
+
 /// The options that clients put before the path of LIST and NLST (`-a`, `-lA`), and the path.
 pub fn without_options(argument: &[u8]) -> (bool, &[u8]) {
     let (mut hidden, mut rest) = (false, argument);
@@ -112,6 +132,17 @@ pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_are_taken_off() {
+        for name in [&b"a"[..], b"", b"a \" b", b"\"\"", b"x\"", b"\""] {
+            let quoted = [quote(name), b" 1 2".to_vec()].concat();
+            assert_eq!(unquote(&quoted), Some((name.to_vec(), &b" 1 2"[..])), "{name:?}");
+        }
+        for none in [&b"a"[..], b"", b"\"a", b"a\"b\"", b"\"a\"\""] {
+            assert_eq!(unquote(none), None, "{none:?}");
+        }
+    }
 
     #[test]
     fn paths_stay_inside() {

@@ -66,6 +66,7 @@ impl Player {
                 SessionAction::Transfer(transfer) => self.transfer(&transfer),
                 SessionAction::StartTls => self.log.push("A: start tls".to_owned()),
                 SessionAction::DropListener => self.log.push("A: drop listener".to_owned()),
+                SessionAction::Umask(mask) => self.log.push(format!("A: umask {mask:03o}")),
                 SessionAction::StopTransfer => {
                     self.log.push("A: stop".to_owned());
                     if std::mem::take(&mut self.running) {
@@ -135,9 +136,8 @@ impl Player {
                 None => Ok(StoreAnswer::Done),
                 Some(_) => Err(StoreRefusal::NotDirectory),
             },
-            StoreOp::Exists(path) | StoreOp::SetModified(path, _) | StoreOp::SetMode(path, _) => {
-                get(&path).map(|_| StoreAnswer::Done)
-            }
+            StoreOp::Exists(path) | StoreOp::SetFacts { path, .. } => get(&path).map(|_| StoreAnswer::Done),
+            StoreOp::Available(path) => get(&path).map(|_| StoreAnswer::Bytes(1 << 30)),
             StoreOp::Facts(path) => Ok(StoreAnswer::Entry(Box::new(entry(&path, get(&path)?)))),
             StoreOp::Delete(path) | StoreOp::RemoveDirectory(path) => {
                 self.tree.remove(&path).map(|_| StoreAnswer::Done).ok_or(StoreRefusal::NotFound)
@@ -155,7 +155,9 @@ impl Player {
                 get(&listing.path)?;
                 Ok(StoreAnswer::Lines(vec![b"-rw-r--r-- 1 0 0 11 Nov 14  2023 readme.txt".to_vec()]))
             }
-            StoreOp::Digest { path, from, to, .. } => {
+            StoreOp::Digest { of, or, .. } => {
+                let meant = if get(&of.path).is_err() { or.unwrap_or(of) } else { of };
+                let DigestRange { path, from, to } = meant;
                 let size = get(&path)?.ok_or(StoreRefusal::NotFile)?;
                 Ok(StoreAnswer::Digest(format!("d1{from:02x}"), to.unwrap_or(size)))
             }
@@ -192,6 +194,7 @@ fn policy() -> SessionPolicy {
         peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
         pasv_address: None,
         active: true,
+        umask: 0o022,
     }
 }
 
@@ -433,12 +436,14 @@ impl Watcher {
                     | StoreOp::Room(path, _)
                     | StoreOp::Exists(path)
                     | StoreOp::Facts(path)
-                    | StoreOp::SetModified(path, _)
-                    | StoreOp::SetMode(path, _)
+                    | StoreOp::SetFacts { path, .. }
+                    | StoreOp::Available(path)
                     | StoreOp::Delete(path)
                     | StoreOp::MakeDirectory(path)
-                    | StoreOp::RemoveDirectory(path)
-                    | StoreOp::Digest { path, .. } => inside(path),
+                    | StoreOp::RemoveDirectory(path) => inside(path),
+                    StoreOp::Digest { of, or, .. } => {
+                        [Some(of), or.as_ref()].into_iter().flatten().for_each(|range| inside(&range.path))
+                    }
                 }
                 let missing = op.clone() == StoreOp::Directory(b"/missing".to_vec());
                 let result = if missing { Err(StoreRefusal::NotFound) } else { Ok(StoreAnswer::Done) };
@@ -455,6 +460,7 @@ impl Watcher {
             }
             SessionAction::DropListener
             | SessionAction::StopTransfer
+            | SessionAction::Umask(_)
             | SessionAction::Refused { .. }
             | SessionAction::Close => {}
         }
@@ -465,9 +471,29 @@ impl Watcher {
 fn lines() -> impl proptest::strategy::Strategy<Value = Vec<Vec<u8>>> {
     use proptest::prelude::*;
     let verbs = "USER PASS REIN AUTH PBSZ PROT CWD CDUP PWD TYPE REST RANG PASV EPSV PORT EPRT RETR STOR STOU APPE LIST \
-                 ALLO NLST MLSD MLST STAT SIZE MDTM MFMT DELE MKD RMD RNFR RNTO SITE HASH OPTS ABOR NOOP";
-    let arguments =
-        ["", "joe", "secret", "../..", "/../x", "missing", "a/../../b", "A", "I", "ALL", "TLS", "0", "P", "1 5"];
+                 ALLO AVBL MD5 MFF MFCT XCRC XMD5 LANG HOST CLNT NLST MLSD MLST STAT SIZE MDTM MFMT DELE MKD RMD RNFR RNTO SITE HASH OPTS ABOR NOOP";
+    let arguments = [
+        "",
+        "joe",
+        "secret",
+        "../..",
+        "/../x",
+        "missing",
+        "a/../../b",
+        "A",
+        "I",
+        "ALL",
+        "TLS",
+        "0",
+        "P",
+        "1 5",
+        "UMASK 002",
+        "CHMOD 600 a",
+        "UTIME 202601010000 a",
+        "\"a\" 1 5",
+        "modify=20260101000000; a",
+        "en",
+    ];
     let verbs: Vec<&str> = verbs.split_whitespace().collect();
     let known = (prop::sample::select(verbs), prop::sample::select(arguments.to_vec()))
         .prop_map(|(verb, argument)| format!("{verb} {argument}").trim_end().as_bytes().to_vec());
@@ -492,7 +518,7 @@ proptest::proptest! {
             assert!(codes.iter().all(|code| (100..600).contains(code)), "{shown:?}: {codes:?}");
             let last: Vec<u16> = codes.iter().copied().filter(|code| *code >= 200).collect();
             if watcher.session.closed {
-                assert!(matches!(last.as_slice(), [221 | 421] | [_, 421]), "{shown:?}: {codes:?}");
+                assert!(matches!(last.as_slice(), [221 | 421 | 530] | [_, 421]), "{shown:?}: {codes:?}");
                 return Ok(());
             }
             assert_eq!(last.len(), 1, "one final reply to {shown:?}: {codes:?}");

@@ -2,9 +2,9 @@
 //! text cannot: between a check and its use somebody may turn a directory into a link.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlink, statat};
 use rustix::io::Errno;
 
 /// How often a lookup is repeated when renames elsewhere in the tree disturb it (`EAGAIN`, openat2(2)).
@@ -103,6 +103,30 @@ impl StoreRoot {
             return Err(Errno::BUSY.into());
         }
         Ok((self.open_at(directory, OFlags::PATH | OFlags::DIRECTORY)?, name))
+    }
+}
+
+impl StoreRoot {
+    /// The directory and the name of what the link at `path` leads to, below the root: the kernel follows the link and says where
+    /// it came to.
+    pub(super) fn behind(&self, path: &[u8]) -> io::Result<(OwnedFd, Vec<u8>)> {
+        let target = self.open_at(path, OFlags::PATH)?;
+        let below = self.place_of(&target)?;
+        let (parent, name) = self.parent(&below)?;
+        let (opened, named) = (fstat(&target)?, statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        // Moved in between.
+        if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino) {
+            return Err(Errno::NOENT.into());
+        }
+        Ok((parent, name.to_vec()))
+    }
+
+    /// Where below the root a descriptor is, without links: the kernel says so.
+    pub(super) fn place_of(&self, opened: &OwnedFd) -> io::Result<Vec<u8>> {
+        let place = |fd: &OwnedFd| readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
+        let (top, found) = (place(&self.fd)?.into_bytes(), place(opened)?.into_bytes());
+        let below = if top == b"/" { Some(found.as_slice()) } else { found.strip_prefix(top.as_slice()) };
+        below.map(<[u8]>::to_vec).ok_or_else(|| Errno::XDEV.into())
     }
 }
 

@@ -1,10 +1,11 @@
 //! Listings, made piece by piece: a directory of a million names takes no more memory than one of ten.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
 
-use super::{FtpStore, TEMPORARY_PREFIX, refusal};
+use super::{FtpStore, NameRules, TEMPORARY_PREFIX, from_errno};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
 use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
@@ -12,18 +13,27 @@ use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
 /// A piece is handed out when it is at least so long.
 const PIECE_BYTES: usize = 32 << 10;
 
+/// Names are sorted, in pieces of this many, so that the size of a directory costs no memory.
+const SORTED_NAMES: usize = 20_000;
+
 /// A listing on its way.
 #[derive(Debug)]
 pub struct ListingLines {
     listing: ListingRequest,
     rights: Rights,
+    names: Arc<NameRules>,
     now: i64,
     from: ListingSource,
 }
 
 #[derive(Debug)]
 enum ListingSource {
-    Directory(Dir, OwnedFd),
+    /// The names that are sorted, the last first, and the directory behind them.
+    Directory {
+        sorted: Vec<Vec<u8>>,
+        dir: Dir,
+        fd: OwnedFd,
+    },
     File(Box<ListingEntry>),
     Done,
 }
@@ -35,24 +45,27 @@ impl FtpStore {
     /// What is not there, or not to be seen.
     pub fn list(&self, listing: ListingRequest, now: i64) -> Result<ListingLines, StoreRefusal> {
         self.check(&listing.path)?;
-        let directory = self.root.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
+        let directory = self.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
         let from = match directory {
             Ok(fd) => {
-                let dir = Dir::read_from(&fd).map_err(|error| refusal(error.into()))?;
-                ListingSource::Directory(dir, fd)
+                let dir = Dir::read_from(&fd).map_err(from_errno)?;
+                ListingSource::Directory { sorted: Vec::new(), dir, fd }
             }
             // A file lists as itself, but MLSD is for directories (RFC 3659, section 7.2.1).
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
-                if matches!(listing.format, ListingFormat::Facts(_)) || listing.pattern.is_some() {
+            Err(StoreRefusal::NotDirectory) => {
+                if matches!(listing.format, ListingFormat::Facts(_)) {
+                    return Err(StoreRefusal::NotListed);
+                }
+                if listing.pattern.is_some() {
                     return Err(StoreRefusal::NotDirectory);
                 }
                 let mut entry = self.facts(&listing.path)?;
                 entry.name.clone_from(&listing.shown);
                 ListingSource::File(Box::new(entry))
             }
-            Err(error) => return Err(refusal(error)),
+            Err(refusal) => return Err(refusal),
         };
-        Ok(ListingLines { listing, rights: self.rights, now, from })
+        Ok(ListingLines { listing, rights: self.rights, names: self.names.clone(), now, from })
     }
 }
 
@@ -67,13 +80,13 @@ impl ListingLines {
             match std::mem::replace(&mut self.from, ListingSource::Done) {
                 ListingSource::Done => return Ok(false),
                 ListingSource::File(entry) => self.line(&entry, out),
-                ListingSource::Directory(mut dir, fd) => {
-                    match dir.read() {
-                        None => return Ok(false),
-                        Some(Err(error)) => return Err(refusal(error.into())),
-                        Some(Ok(found)) => self.found(&fd, found.file_name().to_bytes(), out),
+                ListingSource::Directory { mut sorted, mut dir, fd } => {
+                    if sorted.is_empty() {
+                        sorted = next_names(&mut dir)?;
                     }
-                    self.from = ListingSource::Directory(dir, fd);
+                    let Some(name) = sorted.pop() else { return Ok(false) };
+                    self.found(&fd, &name, out);
+                    self.from = ListingSource::Directory { sorted, dir, fd };
                 }
             }
         }
@@ -86,6 +99,7 @@ impl ListingLines {
         let pattern = self.listing.pattern.as_deref();
         if matches!(name, b"." | b"..")
             || name.starts_with(TEMPORARY_PREFIX)
+            || self.names.hides(name)
             // A line end in a name would make a line of its own: such names cannot be asked for either.
             || unnameable
             || hidden && !pattern.is_some_and(|pattern| pattern.starts_with(b"."))
@@ -129,6 +143,20 @@ impl ListingLines {
     }
 }
 
+/// The next names of a directory, the last in their order first.
+fn next_names(dir: &mut Dir) -> Result<Vec<Vec<u8>>, StoreRefusal> {
+    let mut names = Vec::new();
+    while names.len() < SORTED_NAMES {
+        match dir.read() {
+            None => break,
+            Some(Err(error)) => return Err(from_errno(error)),
+            Some(Ok(found)) => names.push(found.file_name().to_bytes().to_vec()),
+        }
+    }
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(names)
+}
+
 /// An entry as stat(2) has it.
 pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> ListingEntry {
     let entry_type = match FileType::from_raw_mode(stat.st_mode) {
@@ -153,22 +181,22 @@ pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> ListingEntry
 fn perm(entry_type: EntryType, rights: Rights) -> String {
     let letters: &[(char, bool)] = match entry_type {
         EntryType::File => &[
-            ('a', rights.replace),
-            ('d', rights.change),
-            ('f', rights.change),
+            ('a', rights.append),
+            ('d', rights.delete),
+            ('f', rights.rename),
             ('r', rights.read),
-            ('w', rights.replace),
+            ('w', rights.overwrite),
         ],
         EntryType::Directory => &[
-            ('c', rights.store),
-            ('d', rights.change),
+            ('c', rights.upload),
+            ('d', rights.delete),
             ('e', true),
-            ('f', rights.change),
+            ('f', rights.rename),
             ('l', rights.list),
-            ('m', rights.change),
-            ('p', rights.change),
+            ('m', rights.mkdir),
+            ('p', rights.delete),
         ],
-        EntryType::Symlink | EntryType::Other => &[('d', rights.change), ('f', rights.change)],
+        EntryType::Symlink | EntryType::Other => &[('d', rights.delete), ('f', rights.rename)],
     };
     letters.iter().filter(|(_, allowed)| *allowed).map(|(letter, _)| letter).collect()
 }

@@ -4,26 +4,34 @@
 mod confine;
 mod digest;
 mod list;
+mod quota;
 mod upload;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, mkdirat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, mkdirat, openat, renameat,
+    statat, unlinkat, utimensat,
+};
 use rustix::io::Errno;
 
 use self::confine::StoreRoot;
 pub use self::list::ListingLines;
+pub use self::quota::TreeQuota;
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
-use super::session::{Rights, StoreAnswer, StoreOp, StoreRefusal};
+use super::session::{DigestRange, Rights, StoreAnswer, StoreOp, StoreRefusal};
 use crate::blob::file::free_bytes;
 use crate::fault::{Fault, Kind, plain};
+use crate::ftp::session::path::matches;
+use crate::net::pace::TransferPace;
 
 /// Names that begin so are uploads on their way, on file systems without unnamed files: clients neither see nor reach them.
 pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
@@ -76,8 +84,63 @@ pub struct FtpStore {
     owner: Arc<str>,
     /// `/proc` is there, so that an unnamed file can be given a name.
     unnamed_files: bool,
-    /// The directory that is served, as the file system names it.
+    /// The directory that is served, as it was named.
+    named: Arc<Path>,
+    /// The same as the file system names it.
     base: Arc<Path>,
+    /// The permission bits that new files and directories do not get, where it is not the process's mask that says so.
+    umask: Option<u32>,
+    /// Names that are shown to nobody, and names that nobody reaches.
+    names: Arc<NameRules>,
+    share: Arc<StoreShare>,
+}
+
+/// What all sessions of one user share.
+#[derive(Debug, Default)]
+pub struct StoreShare {
+    quota: Option<Arc<TreeQuota>>,
+    up: Option<Arc<TransferPace>>,
+    down: Option<Arc<TransferPace>>,
+}
+
+impl StoreShare {
+    /// With this quota, and these bytes a second for uploads and downloads.
+    pub fn new(quota: Option<TreeQuota>, up: Option<NonZeroU64>, down: Option<NonZeroU64>) -> StoreShare {
+        let pace = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(TransferPace::new(rate)));
+        StoreShare { quota: quota.map(Arc::new), up: pace(up), down: pace(down) }
+    }
+
+    /// The speed limit of uploads.
+    pub fn up(&self) -> Option<Arc<TransferPace>> {
+        self.up.clone()
+    }
+
+    /// The speed limit of downloads.
+    pub fn down(&self) -> Option<Arc<TransferPace>> {
+        self.down.clone()
+    }
+}
+
+/// Patterns (`*` and `?`) of names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NameRules {
+    /// Left out of listings; whoever knows such a name may use it.
+    pub hide: Vec<String>,
+    /// Neither listed nor reached nor made, by whatever way.
+    pub deny: Vec<String>,
+}
+
+impl NameRules {
+    fn hides(&self, name: &[u8]) -> bool {
+        self.hide.iter().chain(&self.deny).any(|pattern| matches(pattern.as_bytes(), name))
+    }
+
+    fn denies(&self, path: &[u8]) -> bool {
+        !self.deny.is_empty()
+            && path
+                .split(|byte| *byte == b'/')
+                .any(|name| !name.is_empty() && self.deny.iter().any(|pattern| matches(pattern.as_bytes(), name)))
+    }
 }
 
 /// Where a file is.
@@ -103,27 +166,64 @@ impl FtpStore {
         })?;
         let unnamed_files = Path::new("/proc/self/fd").exists();
         let base = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into();
-        Ok(FtpStore { root: Arc::new(root), rights, limits, owner: "".into(), unnamed_files, base })
+        // Wherever the process goes: it is the same name.
+        let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).into();
+        Ok(FtpStore {
+            root: Arc::new(root),
+            rights,
+            limits,
+            owner: "".into(),
+            unnamed_files,
+            named,
+            base,
+            umask: None,
+            names: Arc::default(),
+            share: Arc::default(),
+        })
     }
 
-    /// The tree at `home` below this one, with these rights.
+    /// The tree at `home` below this one, or below another `root`, with these rights. The directory is opened anew: what was mounted
+    /// there since, or what a link leads to now, is served.
     ///
     /// # Errors
-    /// The home cannot be opened below this tree.
-    pub fn login(&self, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+    /// The directory cannot be opened, or not below this tree.
+    pub fn login(&self, root: Option<&Path>, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+        let named: Arc<Path> = root.map_or_else(|| self.named.clone(), Arc::from);
+        let top = StoreRoot::open(&named).map_err(refusal)?;
         let root = match home {
-            None => self.root.clone(),
+            None => top,
             Some(home) => {
                 let path = super::session::path::resolve(b"/", home.as_bytes())?;
-                Arc::new(self.root.below(&path).map_err(refusal)?)
+                top.below(&path).map_err(refusal)?
             }
         };
-        Ok(FtpStore { root, rights, ..self.clone() })
+        let base = named.canonicalize().map_or_else(|_| named.clone(), Arc::from);
+        Ok(FtpStore { root: Arc::new(root), rights, named, base, ..self.clone() })
     }
 
     /// The same for this login: what it uploads is its own.
     pub fn owned_by(self, owner: &str) -> FtpStore {
         FtpStore { owner: owner.into(), ..self }
+    }
+
+    /// The same with this mask for the permission bits of new files and directories, instead of the process's.
+    pub fn with_umask(self, umask: u32) -> FtpStore {
+        FtpStore { umask: Some(umask), ..self }
+    }
+
+    /// The same with what it shares with other sessions of its user.
+    pub fn with_share(self, share: Arc<StoreShare>) -> FtpStore {
+        FtpStore { share, ..self }
+    }
+
+    /// What it shares with other sessions of its user.
+    pub fn share(&self) -> &StoreShare {
+        &self.share
+    }
+
+    /// The same with rules for names.
+    pub fn with_names(self, names: NameRules) -> FtpStore {
+        FtpStore { names: Arc::new(names), ..self }
     }
 
     /// What this login may do.
@@ -149,8 +249,7 @@ impl FtpStore {
     pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         self.check(path)?;
         // O_NONBLOCK: a FIFO must not hold us; it is refused below.
-        let file: File =
-            self.root.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map_err(refusal)?.into();
+        let file: File = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(StoreRefusal::NotFile) }
     }
@@ -173,35 +272,38 @@ impl FtpStore {
                 self.limits.room(&directory, bytes).map(|()| StoreAnswer::Done)
             }
             StoreOp::Facts(path) => Ok(StoreAnswer::Entry(Box::new(self.facts(&path)?))),
-            StoreOp::SetModified(path, seconds) => {
-                let file = self.reach(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-                let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-                let times = Timestamps { last_access: time, last_modification: time };
-                rustix::fs::futimens(&file, &times).map_err(|error| refusal(error.into()))?;
-                Ok(StoreAnswer::Done)
+            StoreOp::SetFacts { path, modified, mode } => self.set_facts(&path, modified, mode),
+            StoreOp::Available(path) => {
+                let place = self.reach(&path, OFlags::PATH)?;
+                free_bytes(&place).map(StoreAnswer::Bytes).map_err(refusal)
             }
-            StoreOp::SetMode(path, mode) => {
-                let file = self.reach(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777)).map_err(|error| refusal(error.into()))?;
-                Ok(StoreAnswer::Done)
-            }
-            StoreOp::Delete(path) => {
-                self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::empty()) {
+            StoreOp::Delete(path) => self.at_name(&path, |parent, name| {
+                let size = self.counted(parent, name);
+                match unlinkat(parent, name, AtFlags::empty()) {
                     // What Linux says for a directory, and what POSIX would say.
                     Err(Errno::ISDIR | Errno::PERM) => Err(Errno::ISDIR),
-                    result => result,
-                })
-            }
+                    result => result.map(|()| self.give(size)),
+                }
+            }),
             StoreOp::MakeDirectory(path) => {
-                self.at_name(&path, |parent, name| mkdirat(parent, name, Mode::from_raw_mode(0o777)))
+                self.at_name(&path, |parent, name| {
+                    mkdirat(parent, name, Mode::from_raw_mode(0o777))?;
+                    let Some(mask) = self.umask else { return Ok(()) };
+                    // Whoever moves another directory here in between owns both.
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let made = openat(parent, name, flags, Mode::empty())?;
+                    fchmod(&made, Mode::from_raw_mode(0o777 & !mask))
+                })
             }
             StoreOp::RemoveDirectory(path) => {
                 self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR))
             }
             StoreOp::Rename(from, to) => {
                 self.check(&to)?;
-                let (to_parent, to_name) = self.root.parent(&to).map_err(refusal)?;
-                self.at_name(&from, |parent, name| renameat(parent, name, &to_parent, to_name))
+                let (to_parent, to_name) = self.parent(&to)?;
+                let size = self.counted(&to_parent, to_name);
+                let moved = self.at_name(&from, |parent, name| renameat(parent, name, &to_parent, to_name));
+                moved.inspect(|_| self.give(size))
             }
             StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
@@ -219,8 +321,11 @@ impl FtpStore {
                 }
                 Ok(StoreAnswer::Lines(lines))
             }
-            StoreOp::Digest { path, algorithm, from, to } => {
-                let (file, size) = self.send(&path)?;
+            StoreOp::Digest { of, or, algorithm } => {
+                let ((file, size), DigestRange { from, to, .. }) = match (self.send(&of.path), or) {
+                    (Err(StoreRefusal::NotFound), Some(or)) => (self.send(&or.path)?, or),
+                    (opened, _) => (opened?, of),
+                };
                 let end = to.map_or(size, |to| to.min(size));
                 if from > end {
                     return Err(StoreRefusal::BadOffset);
@@ -231,6 +336,31 @@ impl FtpStore {
         }
     }
 
+    /// Sets a time and permission bits; of files that may not be opened, too, so that `CHMOD 000` can be undone.
+    fn set_facts(&self, path: &[u8], modified: Option<i64>, mode: Option<u32>) -> Result<StoreAnswer, StoreRefusal> {
+        // Without /proc only what may be opened has another name than its path, which may lead elsewhere a moment later.
+        let flags = if self.unnamed_files { OFlags::PATH } else { OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY };
+        let file = self.reach(path, flags)?;
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        if let Some(seconds) = modified {
+            let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+            let times = Timestamps { last_access: time, last_modification: time };
+            match self.unnamed_files {
+                true => utimensat(CWD, name.as_str(), &times, AtFlags::empty()),
+                false => futimens(&file, &times),
+            }
+            .map_err(from_errno)?;
+        }
+        if let Some(mode) = mode.map(|mode| Mode::from_raw_mode(mode & 0o777)) {
+            match self.unnamed_files {
+                true => chmodat(CWD, name.as_str(), mode, AtFlags::empty()),
+                false => fchmod(&file, mode),
+            }
+            .map_err(from_errno)?;
+        }
+        Ok(StoreAnswer::Done)
+    }
+
     fn facts(&self, path: &[u8]) -> Result<ListingEntry, StoreRefusal> {
         let file = self.reach(path, OFlags::PATH)?;
         let stat = rustix::fs::fstat(&file).map_err(|error| refusal(error.into()))?;
@@ -239,7 +369,29 @@ impl FtpStore {
 
     fn reach(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
         self.check(path)?;
-        self.root.open_at(path, flags).map_err(refusal)
+        self.open_at(path, flags)
+    }
+
+    /// Opens a path below the root; where it leads by links must be allowed, too.
+    fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
+        let opened = self.root.open_at(path, flags).map_err(refusal)?;
+        self.check_place(&opened)?;
+        Ok(opened)
+    }
+
+    /// The directory that holds a path, and the last name.
+    fn parent<'a>(&self, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8]), StoreRefusal> {
+        let (parent, name) = self.root.parent(path).map_err(refusal)?;
+        self.check_place(&parent)?;
+        Ok((parent, name))
+    }
+
+    fn check_place(&self, opened: &OwnedFd) -> Result<(), StoreRefusal> {
+        if self.names.deny.is_empty() {
+            return Ok(());
+        }
+        let below = self.root.place_of(opened).map_err(refusal)?;
+        if self.names.denies(&below) { Err(StoreRefusal::Denied) } else { Ok(()) }
     }
 
     fn at_name(
@@ -248,17 +400,37 @@ impl FtpStore {
         act: impl FnOnce(&OwnedFd, &[u8]) -> Result<(), Errno>,
     ) -> Result<StoreAnswer, StoreRefusal> {
         self.check(path)?;
-        let (parent, name) = self.root.parent(path).map_err(refusal)?;
+        let (parent, name) = self.parent(path)?;
         act(&parent, name).map(|()| StoreAnswer::Done).map_err(|error| refusal(error.into()))
     }
 
-    /// Refuses the names of uploads on their way.
+    /// The size of a file as the quota counts it.
+    fn counted(&self, parent: &OwnedFd, name: &[u8]) -> u64 {
+        let stat = self.share.quota.as_ref().and_then(|_| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+            .map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    fn give(&self, bytes: u64) {
+        if let Some(quota) = &self.share.quota {
+            quota.give(bytes);
+        }
+    }
+
+    /// Refuses the names of uploads on their way, and those that nobody may use.
     fn check(&self, path: &[u8]) -> Result<(), StoreRefusal> {
+        if self.names.denies(path) {
+            return Err(StoreRefusal::Denied);
+        }
         match path.split(|byte| *byte == b'/').any(|name| name.starts_with(TEMPORARY_PREFIX)) {
             true => Err(StoreRefusal::NotFound),
             false => Ok(()),
         }
     }
+}
+
+fn from_errno(error: Errno) -> StoreRefusal {
+    refusal(error.into())
 }
 
 /// What the system's error means to a client. An escape looks like a name that is not there.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{EntryType, FactSet};
-use crate::ftp::session::{ListingFormat, ListingRequest, UploadMode};
+use crate::ftp::session::{DigestRange, ListingFormat, ListingRequest, UploadMode};
 
 struct Tree {
     place: tempfile::TempDir,
@@ -209,15 +209,103 @@ fn links_that_leave_the_tree_look_like_nothing() {
         let path = path.as_bytes();
         assert_eq!(tree.store.send(path).map(|_| ()), Err(StoreRefusal::NotFound));
         assert_eq!(tree.run(StoreOp::Facts(path.to_vec())), Err(StoreRefusal::NotFound));
-        assert_eq!(tree.run(StoreOp::SetMode(path.to_vec(), 0o600)), Err(StoreRefusal::NotFound));
+        assert_eq!(
+            tree.run(StoreOp::SetFacts { path: path.to_vec(), modified: None, mode: Some(0o600) }),
+            Err(StoreRefusal::NotFound)
+        );
         assert_eq!(tree.store.receive(path, UploadMode::At(1), true).map(|_| ()), Err(StoreRefusal::NotFound));
     }
     assert_eq!(tree.store.receive(b"/out", UploadMode::Append, true).map(|_| ()), Err(StoreRefusal::NotFound));
     assert_eq!(std::fs::read_to_string(tree.place.path().join("secret")).unwrap(), "secret");
-    // A whole upload takes the place of the link and leaves what it points to alone.
-    tree.put("/out", UploadMode::Whole, true, b"mine").unwrap();
+    // Nor does a whole upload follow it, or take its place.
+    assert_eq!(tree.put("/out", UploadMode::Whole, true, b"mine"), Err(StoreRefusal::NotFound));
     assert_eq!(std::fs::read_to_string(tree.place.path().join("secret")).unwrap(), "secret");
-    assert_eq!(tree.read("out"), "mine");
+    assert_eq!(std::fs::read_link(tree.top("out")).unwrap(), PathBuf::from("../secret"));
+}
+
+#[test]
+fn uploads_go_through_links_that_stay() {
+    for tree in both() {
+        symlink("../readme.txt", tree.top("docs/link")).unwrap();
+        symlink("docs", tree.top("way")).unwrap();
+        symlink("nowhere", tree.top("dangling")).unwrap();
+        symlink("docs", tree.top("dir")).unwrap();
+        for path in ["/docs/link", "/way/link"] {
+            tree.put(path, UploadMode::Whole, true, path.as_bytes()).unwrap();
+            assert_eq!(tree.read("readme.txt"), path);
+            assert!(tree.top("docs/link").is_symlink(), "the link stays");
+        }
+        for (path, refusal) in [("/dangling", StoreRefusal::NotFound), ("/dir", StoreRefusal::NotFile)] {
+            assert_eq!(tree.put(path, UploadMode::Whole, true, b"x"), Err(refusal), "{path}");
+        }
+        assert_eq!(tree.put("/docs/link", UploadMode::Whole, false, b"x"), Err(StoreRefusal::Exists));
+        // Below a home the same link leads out.
+        let home = tree.store.login(None, Some("docs"), Rights::ALL).unwrap();
+        assert_eq!(home.receive(b"/link", UploadMode::Whole, true).map(|_| ()), Err(StoreRefusal::NotFound));
+    }
+}
+
+#[test]
+fn what_is_stored_over_a_file_has_its_owner_group_mode_and_attributes() {
+    use std::os::unix::fs::MetadataExt;
+    for tree in both() {
+        let path = tree.top("readme.txt");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        // As root all of it; others keep their own group and user, which nothing changes.
+        let root = rustix::process::geteuid().is_root();
+        if root {
+            std::os::unix::fs::chown(&path, Some(1234), Some(4321)).unwrap();
+        }
+        let tagged = rustix::fs::setxattr(&path, "user.tag", b"kept", rustix::fs::XattrFlags::empty()).is_ok();
+        let before = std::fs::metadata(&path).unwrap();
+        tree.put("/readme.txt", UploadMode::Whole, true, b"new").unwrap();
+        let after = std::fs::metadata(&path).unwrap();
+        assert_eq!((after.uid(), after.gid(), after.mode()), (before.uid(), before.gid(), before.mode()));
+        let mut value = [0u8; 16];
+        let length = rustix::fs::getxattr(&path, "user.tag", &mut value[..]);
+        assert_eq!(length.is_ok_and(|length| &value[..length] == b"kept"), tagged);
+    }
+}
+
+#[test]
+fn no_mode_is_the_last_one() {
+    for tree in both() {
+        for mode in [0, 0o200, 0o644] {
+            // Without /proc a file that may not be opened keeps its mode; root may open all of them.
+            if tree.store.unnamed_files || rustix::process::geteuid().is_root() {
+                let op = StoreOp::SetFacts { path: b"/readme.txt".to_vec(), modified: Some(1), mode: Some(mode) };
+                assert_eq!(tree.run(op), Ok(StoreAnswer::Done), "{mode:o}");
+                let mode_now = std::fs::metadata(tree.top("readme.txt")).unwrap().permissions().mode();
+                assert_eq!(mode_now & 0o777, mode);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tree_is_opened_at_each_login() {
+    let tree = Tree::new();
+    std::fs::rename(tree.top(""), tree.place.path().join("before")).unwrap();
+    std::fs::create_dir(tree.top("")).unwrap();
+    std::fs::write(tree.top("new"), "new").unwrap();
+    assert!(tree.store.send(b"/new").is_err() && tree.store.send(b"/readme.txt").is_ok(), "as it was opened");
+    let login = tree.store.login(None, None, Rights::ALL).unwrap();
+    assert!(login.send(b"/new").is_ok() && login.send(b"/readme.txt").is_err(), "as it is");
+    assert_eq!(login.arrived(b"/new").unwrap().below, PathBuf::from("new"));
+    std::fs::remove_file(tree.top("new")).unwrap();
+    std::fs::remove_dir(tree.top("")).unwrap();
+    assert_eq!(tree.store.login(None, None, Rights::ALL).map(|_| ()), Err(StoreRefusal::NotFound));
+}
+
+#[test]
+fn a_mask_of_the_session_holds() {
+    for tree in both() {
+        let store = tree.store.clone().with_umask(0o002);
+        let mode = |name: &str| std::fs::metadata(tree.top(name)).unwrap().permissions().mode() & 0o777;
+        store.receive(b"/shared", UploadMode::Whole, true).unwrap().0.commit().unwrap();
+        store.run(StoreOp::MakeDirectory(b"/ours".to_vec()), 0, &|| true).unwrap();
+        assert_eq!((mode("shared"), mode("ours")), (0o664, 0o775));
+    }
 }
 
 #[test]
@@ -238,13 +326,17 @@ fn acts_on_names() {
     assert_eq!(tree.run(StoreOp::Rename(path("/readme.txt"), path("/docs/r"))), Ok(StoreAnswer::Done));
     assert_eq!(tree.run(StoreOp::Exists(path("/readme.txt"))), Err(StoreRefusal::NotFound));
     assert_eq!(tree.run(StoreOp::Rename(path("/docs"), path("/docs/x"))), Err(StoreRefusal::BadName));
-    assert_eq!(tree.run(StoreOp::SetModified(path("/docs/r"), 1_000_000_000)), Ok(StoreAnswer::Done));
-    assert_eq!(tree.run(StoreOp::SetMode(path("/docs/r"), 0o4604)), Ok(StoreAnswer::Done));
+    let facts = StoreOp::SetFacts { path: path("/docs/r"), modified: Some(1_000_000_000), mode: Some(0o4604) };
+    assert_eq!(tree.run(facts), Ok(StoreAnswer::Done));
     let Ok(StoreAnswer::Entry(entry)) = tree.run(StoreOp::Facts(path("/docs/r"))) else { panic!("no facts") };
     assert_eq!((entry.size, entry.mode, entry.entry_type), (Some(11), Some(0o604), EntryType::File));
     assert_eq!(entry.modified.map(|modified| modified.seconds), Some(1_000_000_000));
     assert_eq!(entry.perm.as_deref(), Some("adfrw"));
-    let digest = StoreOp::Digest { path: path("/docs/r"), algorithm: ChecksumAlgorithm::Crc32, from: 0, to: Some(99) };
+    let digest = StoreOp::Digest {
+        of: DigestRange { path: path("/docs/r"), from: 0, to: Some(99) },
+        or: None,
+        algorithm: ChecksumAlgorithm::Crc32,
+    };
     assert_eq!(tree.run(digest), Ok(StoreAnswer::Digest("0d4a1185".to_owned(), 11)));
     // A link itself is deleted, not what it points to.
     assert_eq!(tree.run(StoreOp::Delete(path("/out"))), Ok(StoreAnswer::Done));
@@ -280,12 +372,15 @@ fn files_are_sent_as_they_are() {
 fn homes_are_roots() {
     let tree = Tree::new();
     std::fs::write(tree.top("docs/mine"), "x").unwrap();
-    let home = tree.store.login(Some("docs"), Rights::READ_ONLY).unwrap();
+    let home = tree.store.login(None, Some("docs"), Rights::READ_ONLY).unwrap();
     assert!(home.send(b"/mine").is_ok());
     assert_eq!(home.send(b"/../readme.txt").map(|_| ()), Err(StoreRefusal::NotFound));
     assert_eq!(home.rights(), Rights::READ_ONLY);
-    assert_eq!(tree.store.login(Some("nowhere"), Rights::ALL).map(|_| ()), Err(StoreRefusal::NotFound));
-    assert!(tree.store.login(Some("../.."), Rights::ALL).unwrap().send(b"/readme.txt").is_ok(), "the root at most");
+    assert_eq!(tree.store.login(None, Some("nowhere"), Rights::ALL).map(|_| ()), Err(StoreRefusal::NotFound));
+    assert!(
+        tree.store.login(None, Some("../.."), Rights::ALL).unwrap().send(b"/readme.txt").is_ok(),
+        "the root at most"
+    );
     assert!(FtpStore::open(&tree.top("nowhere"), Rights::ALL, UploadLimits::default()).is_err());
 }
 
@@ -301,7 +396,8 @@ fn listings() {
         lines.sort();
         lines
     };
-    assert_eq!(sorted(tree.list("/", ListingFormat::Names)), ["absolute", "docs", "link", "out", "readme.txt"]);
+    let names: Vec<String> = tree.list("/", ListingFormat::Names).lines().map(str::to_owned).collect();
+    assert_eq!(names, ["absolute", "docs", "link", "out", "readme.txt"], "in order");
     let long = sorted(tree.list("/", ListingFormat::Long));
     assert!(long.iter().any(|line| line.starts_with("-rw") && line.ends_with(" readme.txt")), "{long:?}");
     assert!(long.iter().any(|line| line.starts_with('l') && line.ends_with(" link -> readme.txt")), "{long:?}");
@@ -331,7 +427,7 @@ fn listings() {
         hidden: true,
         format: ListingFormat::Facts(FactSet::default()),
     };
-    assert_eq!(tree.store.list(mlsd, 0).map(|_| ()), Err(StoreRefusal::NotDirectory));
+    assert_eq!(tree.store.list(mlsd, 0).map(|_| ()), Err(StoreRefusal::NotListed));
 }
 
 #[test]

@@ -9,12 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags, flock, linkat, openat, renameat,
-    renameat_with, statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, Uid, XattrFlags, fchmod, fchown,
+    fgetxattr, flistxattr, flock, fsetxattr, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, refusal};
+use super::quota::QuotaShare;
+use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
 
@@ -22,6 +23,8 @@ use crate::ftp::session::{StoreRefusal, UploadMode};
 const BROKEN: &str = "user.ftpserve.broken";
 /// The longest value of it.
 const MAX_BROKEN: usize = 1024;
+/// The most bytes of names, and of one value, of the attributes that a replaced file hands on: the kernel's limit.
+const MAX_ATTRIBUTE_BYTES: usize = 64 << 10;
 /// Names that STOU tries before it gives up.
 const MAX_UNIQUE_TRIES: u32 = 1000;
 /// The free space is looked at again after so many bytes.
@@ -37,12 +40,13 @@ pub struct StoreUpload {
     checked: u64,
     /// The limits, and whose it is.
     terms: Box<(UploadLimits, Arc<str>)>,
+    quota: Option<QuotaShare>,
 }
 
 #[derive(Debug)]
 enum UploadTarget {
-    /// Written where it is.
-    InPlace,
+    /// Written where it is; the size before.
+    InPlace { before: u64 },
     /// Takes this name at the end.
     New { parent: OwnedFd, name: Vec<u8>, temporary: Option<Vec<u8>>, replace: bool },
 }
@@ -61,12 +65,20 @@ impl FtpStore {
         self.check(path)?;
         match mode {
             UploadMode::Whole => {
-                let (parent, name) = self.root.parent(path).map_err(refusal)?;
-                let name = name.to_vec();
-                Ok((self.whole(parent, name, replace)?, None))
+                let (parent, name) = self.parent(path)?;
+                match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    // Through a link, as APPE: what it leads to is replaced, if that is in the tree.
+                    Ok(stat) if replace && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                        let (parent, name) = self.root.behind(path).map_err(refusal)?;
+                        self.check(&name)?;
+                        self.check_place(&parent)?;
+                        Ok((self.whole(parent, name, replace)?, None))
+                    }
+                    _ => Ok((self.whole(parent, name.to_vec(), replace)?, None)),
+                }
             }
             UploadMode::Unique => {
-                let (parent, suggested) = self.root.parent(path).map_err(refusal)?;
+                let (parent, suggested) = self.parent(path)?;
                 for number in 0..=MAX_UNIQUE_TRIES {
                     let name = match number {
                         0 => suggested.to_vec(),
@@ -99,13 +111,12 @@ impl FtpStore {
         if name.len() > MAX_NAME {
             return Err(StoreRefusal::BadName);
         }
-        let mut keep_mode = None;
+        let mut replaced = None;
         match statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) if !replace => return Err(StoreRefusal::Exists),
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile if stat.st_mode & 0o222 == 0 => return Err(StoreRefusal::Denied),
-                FileType::RegularFile => keep_mode = Some(Mode::from_raw_mode(stat.st_mode & 0o777)),
-                FileType::Symlink => {}
+                FileType::RegularFile => replaced = Some(stat),
                 _ => return Err(StoreRefusal::NotFile),
             },
             Err(Errno::NOENT) => {}
@@ -126,15 +137,18 @@ impl FtpStore {
             }
             Err(error) => return Err(refusal(error.into())),
         };
-        if let Some(mode) = keep_mode {
-            rustix::fs::fchmod(&file, mode).map_err(from_errno)?;
+        let before = replaced.as_ref().map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+        match (replaced, self.umask) {
+            (Some(stat), _) => take_over(&file, &stat, &parent, &name)?,
+            (None, Some(mask)) => fchmod(&file, Mode::from_raw_mode(0o666 & !mask)).map_err(from_errno)?,
+            (None, None) => {}
         }
-        self.upload(file.into(), UploadTarget::New { parent, name, temporary, replace }, 0)
+        self.upload(file.into(), UploadTarget::New { parent, name, temporary, replace }, 0, before)
     }
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file: File = self.root.open_at(path, flags).map_err(refusal)?.into();
+        let file: File = self.open_at(path, flags)?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if !metadata.is_file() {
             return Err(StoreRefusal::NotFile);
@@ -152,14 +166,58 @@ impl FtpStore {
             return Err(StoreRefusal::NotBroken);
         }
         io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
-        self.upload(file, UploadTarget::InPlace, position)
+        let before = metadata.len();
+        self.upload(file, UploadTarget::InPlace { before }, position, before)
     }
 
-    fn upload(&self, file: File, target: UploadTarget, position: u64) -> Result<StoreUpload, StoreRefusal> {
+    /// `before`: the bytes of the file that is written or replaced.
+    fn upload(
+        &self,
+        file: File,
+        target: UploadTarget,
+        position: u64,
+        before: u64,
+    ) -> Result<StoreUpload, StoreRefusal> {
         let terms = Box::new((self.limits, self.owner.clone()));
-        let mut upload = StoreUpload { file, target, position, checked: 0, terms };
+        let quota = self.share.quota.as_ref().map(|quota| QuotaShare::new(quota, before));
+        let mut upload = StoreUpload { file, target, position, checked: 0, terms, quota };
         upload.check_free()?;
         Ok(upload)
+    }
+}
+
+/// Gives a file what belongs to the one that it will replace: group and owner as far as the system lets us, extended attributes
+/// (access control lists are such), permission bits.
+fn take_over(file: &OwnedFd, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Result<(), StoreRefusal> {
+    let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+    let new = fstat(file).map_err(from_errno)?;
+    if new.st_gid != old.st_gid {
+        // A group that we are not in stays with the old file.
+        let _ = fchown(file, None, Some(gid));
+    }
+    if new.st_uid != old.st_uid {
+        let _ = fchown(file, Some(uid), None);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // What we may write and not read keeps its attributes to itself.
+    if let Ok(old_file) = openat(parent, name, flags, Mode::empty()) {
+        copy_attributes(&old_file, file);
+    }
+    // At the end: changing the owner takes bits away.
+    fchmod(file, Mode::from_raw_mode(old.st_mode & 0o777)).map_err(from_errno)
+}
+
+/// Copies the extended attributes that the file system lets us set.
+fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
+    let mut names = vec![0u8; MAX_ATTRIBUTE_BYTES];
+    let Ok(length) = flistxattr(from, names.as_mut_slice()) else { return };
+    let mut value = vec![0u8; MAX_ATTRIBUTE_BYTES];
+    for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if name != BROKEN.as_bytes()
+            && let Ok(length) = fgetxattr(from, name, value.as_mut_slice())
+        {
+            let _ = fsetxattr(to, name, value.get(..length).unwrap_or_default(), XattrFlags::empty());
+        }
     }
 }
 
@@ -171,7 +229,8 @@ impl StoreUpload {
 
     /// How many more bytes may be written before [`StoreUpload::wrote`] must be told.
     pub fn allowance(&self) -> u64 {
-        self.terms.0.max_file.saturating_sub(self.position).saturating_add(1)
+        let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.replaces()));
+        self.terms.0.max_file.min(quota).saturating_sub(self.position).saturating_add(1)
     }
 
     /// Counts bytes that were written.
@@ -181,10 +240,22 @@ impl StoreUpload {
     pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
-        if self.position > self.terms.0.max_file {
-            return Err(StoreRefusal::TooLarge);
+        let replaces = self.replaces();
+        let fits = match &mut self.quota {
+            _ if self.position > self.terms.0.max_file => Err(StoreRefusal::TooLarge),
+            Some(quota) => quota.grew(self.position, replaces),
+            None => Ok(()),
+        };
+        if let (Err(refusal), UploadTarget::InPlace { before }) = (&fits, &self.target) {
+            // Nothing stays of what was too much; a file that cannot be cut is what a later upload finds.
+            self.file.set_len(*before).map_err(|_| refusal.clone())?;
         }
+        fits?;
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
+    }
+
+    fn replaces(&self) -> bool {
+        matches!(self.target, UploadTarget::New { .. })
     }
 
     fn check_free(&mut self) -> Result<(), StoreRefusal> {
@@ -198,12 +269,21 @@ impl StoreUpload {
     /// The name cannot be given. Errors that the system kept until now (a full disk behind a cache) come out here, too,
     /// before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
-        if matches!(self.target, UploadTarget::InPlace) {
+        if !self.replaces() {
             self.file.set_len(self.position).map_err(refusal)?;
             // Nothing to remove is as good.
             let _ = rustix::fs::fremovexattr(&self.file, BROKEN);
         }
-        self.place()
+        self.place()?;
+        self.keep_share(self.position);
+        Ok(())
+    }
+
+    fn keep_share(&mut self, size: u64) {
+        let replaces = self.replaces();
+        if let Some(quota) = &mut self.quota {
+            quota.keep(size, replaces);
+        }
     }
 
     /// Gives a new file its name.
@@ -235,9 +315,9 @@ impl StoreUpload {
         // If any of this does not work out, nothing was promised: such a file is not continued.
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
         let value = mark(size, &self.terms.1);
-        let _ = rustix::fs::fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
-        if matches!(self.target, UploadTarget::New { .. }) {
-            drop(self.place());
+        let _ = fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
+        if !self.replaces() || self.place().is_ok() {
+            self.keep_share(size);
         }
     }
 }
@@ -250,7 +330,7 @@ fn mark(size: u64, owner: &str) -> String {
 /// The mark that a file has.
 fn broken(file: &File) -> Option<Vec<u8>> {
     let mut value = [0u8; MAX_BROKEN];
-    let length = rustix::fs::fgetxattr(file, BROKEN, &mut value[..]).ok()?;
+    let length = fgetxattr(file, BROKEN, &mut value[..]).ok()?;
     value.get(..length).map(<[u8]>::to_vec)
 }
 
@@ -295,8 +375,4 @@ fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Res
 fn temporary_name() -> Result<Vec<u8>, StoreRefusal> {
     let number = getrandom::u64().map_err(|error| StoreRefusal::Failed(error.to_string()))?;
     Ok([TEMPORARY_PREFIX, format!("{number:016x}").as_bytes()].concat())
-}
-
-fn from_errno(error: Errno) -> StoreRefusal {
-    refusal(error.into())
 }

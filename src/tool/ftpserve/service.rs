@@ -1,7 +1,10 @@
 //! Who may log in to ftpserve and what they may do there; and the log.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::task::block_in_place;
 
@@ -9,13 +12,14 @@ use super::record::{
     ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
     ServedTransferRecord, SessionRecord, TreeChangeRecord,
 };
+use crate::cli::account::Account;
 use crate::cli::clock;
-use crate::cli::login_gate::{LoginGate, TOO_MANY};
+use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output, SessionSpan};
-use crate::cli::users::{User, UserFlag, Users};
+use crate::cli::users::{User, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
 use crate::ftp::session::{Rights, StoreRefusal, is_anonymous};
-use crate::ftp::store::FtpStore;
+use crate::ftp::store::{FtpStore, StoreShare, TreeQuota};
 use crate::net::BoxFuture;
 use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
@@ -28,7 +32,48 @@ pub(super) struct Logins {
     pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
     pub(super) xferlog: Option<FormLog>,
+    /// Bytes a second of each login, each way.
+    pub(super) rate: Option<NonZeroU64>,
+    /// What the sessions of each user share, while there are any.
+    pub(super) shares: Mutex<HashMap<String, (Account, Weak<StoreShare>)>>,
     pub(super) out: Output,
+}
+
+impl Logins {
+    /// The tree of a user who has just logged in, or of anonymous.
+    fn tree(&self, name: &str, user: Option<&User>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+        let Some(User { account, home, .. }) = user else {
+            let share = StoreShare::new(None, self.rate, self.rate);
+            return Ok(self.store.login(None, None, rights)?.with_share(Arc::new(share)));
+        };
+        let store = self.store.login(account.root.as_deref(), home.as_deref(), rights)?;
+        let share = match self.share_of(name, account) {
+            Some(share) => share,
+            None => {
+                let quota = account.quota.map(|limit| TreeQuota::count(&store, limit)).transpose()?;
+                let share = StoreShare::new(quota, account.up.or(self.rate), account.down.or(self.rate));
+                self.first_share(name, account, Arc::new(share))
+            }
+        };
+        Ok(store.with_share(share))
+    }
+
+    /// What the user's other sessions share. Where the file was read again since, other terms are another share.
+    fn share_of(&self, name: &str, account: &Account) -> Option<Arc<StoreShare>> {
+        let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.get(name).filter(|(terms, _)| terms == account).and_then(|(_, share)| share.upgrade())
+    }
+
+    /// Remembers a share, unless another session was faster: then that one's.
+    fn first_share(&self, name: &str, account: &Account, share: Arc<StoreShare>) -> Arc<StoreShare> {
+        if let Some(first) = self.share_of(name, account) {
+            return first;
+        }
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.retain(|_, (_, share)| share.strong_count() > 0);
+        shares.insert(name.to_owned(), (account.clone(), Arc::downgrade(&share)));
+        share
+    }
 }
 
 impl FtpService for Logins {
@@ -42,20 +87,18 @@ impl FtpService for Logins {
                 None => return LoginVerdict::Wrong,
                 Some(users) => match self.gate.check(&users.now(), Some(peer), name, password).await {
                     LoginVerdict::Right(user) => {
-                        let rights = rights_of(&user, self.store.rights());
+                        let rights = user.account.rights.unwrap_or(self.store.rights());
                         (Some(user), rights)
                     }
-                    LoginVerdict::Wrong => return LoginVerdict::Wrong,
-                    LoginVerdict::TooMany => return LoginVerdict::TooMany,
+                    other => return other.map(|_| self.store.clone()),
                 },
             };
-            let home = user.as_ref().and_then(|user| user.home.as_deref());
-            match block_in_place(|| self.store.login(home, rights)) {
+            match block_in_place(|| self.tree(name, user.as_ref(), rights)) {
                 Ok(store) => LoginVerdict::Right(store),
                 Err(refusal) => {
-                    let (name, home) = (user.as_ref().map_or(name, |user| &user.name), home.unwrap_or_default());
-                    self.out.warn(&format!("{name}: home {home}: {}", refusal.reply().text()));
-                    LoginVerdict::Wrong
+                    let home = user.as_ref().and_then(|user| user.home.as_deref());
+                    self.out.warn(&format!("{name}: home {}: {}", home.unwrap_or("/"), refusal.reply().text()));
+                    LoginVerdict::Barred("the user's directory cannot be opened")
                 }
             }
         })
@@ -69,9 +112,8 @@ impl FtpService for Logins {
                 self.out.note(&format!("{peer}: connected, session {}", who.session));
                 Ok(())
             }
-            Happening::Login { accepted, unseen } => {
-                let reason = unseen.then_some(TOO_MANY);
-                self.out.emit(&LoginRecord { client, accepted: *accepted, reason })
+            Happening::Login { accepted, reason } => {
+                self.out.emit(&LoginRecord { client, accepted: *accepted, reason: *reason })
             }
             Happening::Transfer(finished) => {
                 if let Some((log, line)) = self.xferlog.as_ref().zip(xferlog_line(who, finished)) {
@@ -110,17 +152,6 @@ impl FtpService for Logins {
                 Ok(())
             }
         };
-    }
-}
-
-/// The rights that a user's flag names, else those of the command line.
-fn rights_of(user: &User, default: Rights) -> Rights {
-    match user.flag {
-        Some(UserFlag::Read) => Rights::READ_ONLY,
-        Some(UserFlag::Write) => Rights::ALL,
-        Some(UserFlag::Upload) => Rights::UPLOAD_ONLY,
-        Some(UserFlag::Drop) => Rights::DROP_BOX,
-        None => default,
     }
 }
 

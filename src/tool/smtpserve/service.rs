@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
-use crate::cli::login_gate::{LoginGate, TOO_MANY};
+use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
@@ -129,7 +129,7 @@ impl SmtpService for MailReceiver {
             let ip = peer.address.map(|address| address.ip());
             let verdict = self.gate.check(&users.now(), ip, user, password).await.map(drop);
             let client = ClientRecord { user: Some(user), ..peer.into() };
-            let reason = (verdict == LoginVerdict::TooMany).then_some(TOO_MANY);
+            let reason = verdict.reason();
             let _ = self.out.emit(&LoginTried { client, accepted: verdict == LoginVerdict::Right(()), reason });
             verdict
         })

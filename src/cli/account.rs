@@ -1,0 +1,158 @@
+//! What the FLAGS of a line of the user file say: rights, and the terms on which a user is served.
+
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use crate::cli::{clock, units};
+use crate::ftp::session::Rights;
+use crate::net::cidr::Network;
+
+/// The terms of a user; what is not said is as for everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    /// What the user may do in a tree.
+    pub rights: Option<Rights>,
+    /// `root=PATH`: the user's tree, wherever in the file system it is. HOME is below it.
+    pub root: Option<PathBuf>,
+    /// `quota=SIZE`: the bytes that all files of the tree may take together.
+    pub quota: Option<u64>,
+    /// `up=RATE`: bytes a second, of all uploads together.
+    pub up: Option<NonZeroU64>,
+    /// `down=RATE`: bytes a second, of all downloads together.
+    pub down: Option<NonZeroU64>,
+    /// `net=NETWORK`, repeatable: where the user may come from; from everywhere if it is empty.
+    networks: Vec<Network>,
+    /// `expires=TIME`: from then on nobody logs in, in seconds since 1970.
+    expires: Option<i64>,
+}
+
+impl Account {
+    /// Reads FLAGS. One word alone may be a preset (`read`, `write`, `upload`, `drop`); several words are one right each, and
+    /// `write` among them is all of them.
+    ///
+    /// # Errors
+    /// The word that is not understood: it grants nothing.
+    pub fn parse(flags: &str) -> Result<Account, String> {
+        let words: Vec<&str> = flags.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        let (terms, rights): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|word| word.contains('='));
+        let mut account = Account::default();
+        for term in terms {
+            account.term(term)?;
+        }
+        account.rights = match rights.as_slice() {
+            [] => None,
+            ["read"] => Some(Rights::READ_ONLY),
+            ["upload"] => Some(Rights::UPLOAD_ONLY),
+            ["drop"] => Some(Rights::DROP_BOX),
+            several => {
+                let mut granted = Rights::NONE;
+                for word in several {
+                    match *word {
+                        "write" => granted = Rights::ALL,
+                        word if granted.grant(word) => {}
+                        word => {
+                            return Err(format!(
+                                "{word:?} is not a right ({}; alone: read, write, upload, drop)",
+                                Rights::WORDS
+                            ));
+                        }
+                    }
+                }
+                Some(granted)
+            }
+        };
+        Ok(account)
+    }
+
+    fn term(&mut self, term: &str) -> Result<(), String> {
+        let (name, value) = term.split_once('=').unwrap_or((term, ""));
+        let rate = |text: &str| NonZeroU64::new(units::size(text)?).ok_or_else(|| "a rate is more than 0".to_owned());
+        let read = |account: &mut Account| {
+            match name {
+                "root" if value.starts_with('/') => account.root = Some(value.into()),
+                "root" => return Err("a root is an absolute path".to_owned()),
+                "quota" => account.quota = Some(units::size(value)?),
+                "up" => account.up = Some(rate(value)?),
+                "down" => account.down = Some(rate(value)?),
+                "net" => account.networks.push(value.parse()?),
+                "expires" => account.expires = Some(clock::moment(value)?),
+                _ => return Err("not a term (root, quota, up, down, net, expires)".to_owned()),
+            }
+            Ok(())
+        };
+        read(self).map_err(|why| format!("{term:?}: {why}"))
+    }
+
+    /// Why this user is not served now, from this address; `None` if he is.
+    pub fn barred(&self, client: Option<IpAddr>, now: i64) -> Option<&'static str> {
+        let elsewhere = || client.is_some_and(|client| !self.networks.iter().any(|network| network.contains(client)));
+        if self.expires.is_some_and(|expires| now >= expires) {
+            Some("the account has expired")
+        } else if !self.networks.is_empty() && elsewhere() {
+            Some("the account is not for this network")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_rights_and_terms() {
+        let rights = |flags: &str| Account::parse(flags).unwrap().rights;
+        for (flags, granted) in [
+            ("", None),
+            ("quota=1G", None),
+            ("read", Some(Rights::READ_ONLY)),
+            ("write", Some(Rights::ALL)),
+            ("upload", Some(Rights::UPLOAD_ONLY)),
+            ("drop", Some(Rights::DROP_BOX)),
+            ("read, write", Some(Rights::ALL)),
+            ("list,read", Some(Rights::READ_ONLY)),
+            ("list,upload,mkdir", Some(Rights { list: true, upload: true, mkdir: true, ..Rights::NONE })),
+            ("read,quota=5M", Some(Rights::READ_ONLY)),
+        ] {
+            assert_eq!(rights(flags), granted, "{flags}");
+        }
+        let account = Account::parse("root=/srv/a:b,quota=10M,up=1M,down=2M,net=10.0.0.0/8,net=2001:db8::/32").unwrap();
+        assert_eq!(account.root, Some(PathBuf::from("/srv/a:b")));
+        assert_eq!(
+            (account.quota, account.up, account.down.map(NonZeroU64::get)),
+            (Some(10 << 20), NonZeroU64::new(1 << 20), Some(2 << 20))
+        );
+        for bad in [
+            "readonly",
+            "read,Write",
+            "none",
+            "list,drop",
+            "root=x",
+            "quota=",
+            "up=0",
+            "net=10.0.0.0/33",
+            "expires=never",
+            "size=1",
+        ] {
+            assert!(Account::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_and_time_bar() {
+        let account = Account::parse("net=10.0.0.0/8,net=::1,expires=2030-01-01T00:00:00Z").unwrap();
+        let end = 1_893_456_000;
+        for (client, now, barred) in [
+            ("10.1.2.3", end - 1, false),
+            ("::ffff:10.1.2.3", end - 1, false),
+            ("::1", 0, false),
+            ("11.1.2.3", 0, true),
+            ("10.1.2.3", end, true),
+        ] {
+            assert_eq!(account.barred(Some(client.parse().unwrap()), now).is_some(), barred, "{client} {now}");
+        }
+        assert_eq!(Account::parse("read").unwrap().barred(None, i64::MAX), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a login may do, in words.
+
+/// What a login may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// `list`: see names, sizes and times.
+    pub list: bool,
+    /// `read`: download.
+    pub read: bool,
+    /// `upload`: store files whose name is free.
+    pub upload: bool,
+    /// `overwrite`: store over files that exist, set times and modes.
+    pub overwrite: bool,
+    /// `append`: write into files that exist (APPE; REST with STOR).
+    pub append: bool,
+    /// `delete`: remove files and directories.
+    pub delete: bool,
+    /// `rename`: rename files and directories.
+    pub rename: bool,
+    /// `mkdir`: make directories.
+    pub mkdir: bool,
+}
+
+impl Rights {
+    /// Nothing at all.
+    pub const NONE: Rights = Rights {
+        list: false,
+        read: false,
+        upload: false,
+        overwrite: false,
+        append: false,
+        delete: false,
+        rename: false,
+        mkdir: false,
+    };
+    /// List and download.
+    pub const READ_ONLY: Rights = Rights { list: true, read: true, ..Rights::NONE };
+    /// Everything.
+    pub const ALL: Rights = Rights { read: true, ..Rights::UPLOAD_ONLY };
+    /// All but download.
+    pub const UPLOAD_ONLY: Rights = Rights {
+        list: true,
+        read: false,
+        upload: true,
+        overwrite: true,
+        append: true,
+        delete: true,
+        rename: true,
+        mkdir: true,
+    };
+    /// New files go in; nothing is seen and nothing comes out.
+    pub const DROP_BOX: Rights = Rights { upload: true, ..Rights::NONE };
+
+    /// The words of single rights, for messages.
+    pub const WORDS: &'static str = "list, read, upload, overwrite, append, delete, rename, mkdir";
+
+    /// Grants the right of this word; false for a word that is none.
+    pub fn grant(&mut self, word: &str) -> bool {
+        let right = match word {
+            "list" => &mut self.list,
+            "read" => &mut self.read,
+            "upload" => &mut self.upload,
+            "overwrite" => &mut self.overwrite,
+            "append" => &mut self.append,
+            "delete" => &mut self.delete,
+            "rename" => &mut self.rename,
+            "mkdir" => &mut self.mkdir,
+            _ => return false,
+        };
+        *right = true;
+        true
+    }
+
+    /// True if the tree may be changed.
+    pub fn changes(&self) -> bool {
+        self.upload || self.overwrite || self.append || self.delete || self.rename || self.mkdir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_a_right_and_all_are_everything() {
+        let mut all = Rights::NONE;
+        for word in Rights::WORDS.split(", ") {
+            let before = all;
+            assert!(all.grant(word) && all != before, "{word}");
+            assert_eq!(Rights { ..before }.changes() || !matches!(word, "list" | "read"), all.changes(), "{word}");
+        }
+        assert_eq!(all, Rights::ALL);
+        assert!(!all.grant("write") && !all.grant("List") && !all.grant(""));
+    }
+}

@@ -1,0 +1,118 @@
+//! What the files of a tree may take in all. The bytes on the disk are counted when the first session of a tree begins, and
+//! followed from there: what others do to the tree is seen by the count after it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
+
+use super::confine::StoreRoot;
+use super::{FtpStore, refusal};
+use crate::ftp::session::StoreRefusal;
+
+/// The quota of a tree, which all its sessions share.
+#[derive(Debug)]
+pub struct TreeQuota {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl TreeQuota {
+    /// Counts the bytes of the files below the root of `store`. Takes as long as it takes to look at each of them.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn count(store: &FtpStore, limit: u64) -> Result<TreeQuota, StoreRefusal> {
+        Ok(TreeQuota { limit, used: AtomicU64::new(bytes_below(&store.root).map_err(refusal)?) })
+    }
+
+    /// Bytes that are free, where so many of those in use will be given back.
+    fn free(&self, credit: u64) -> u64 {
+        self.limit.saturating_add(credit).saturating_sub(self.used.load(Ordering::SeqCst))
+    }
+
+    fn take(&self, bytes: u64, credit: u64) -> Result<(), StoreRefusal> {
+        let most = self.limit.saturating_add(credit);
+        let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
+        let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        taken.map(drop).map_err(|_| StoreRefusal::TooLarge)
+    }
+
+    /// Bytes that are not on the disk any more.
+    pub(super) fn give(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+    }
+}
+
+/// The part of an upload in a quota. What it took goes back when it is dropped, unless it was kept.
+#[derive(Debug)]
+pub(super) struct QuotaShare {
+    quota: Arc<TreeQuota>,
+    taken: u64,
+    /// The bytes of the file as it was: they are given back if it is replaced.
+    before: u64,
+}
+
+impl QuotaShare {
+    pub(super) fn new(quota: &Arc<TreeQuota>, before: u64) -> QuotaShare {
+        QuotaShare { quota: quota.clone(), taken: 0, before }
+    }
+
+    /// Bytes that the file may have, where it has so many on its way: those of before go when it is whole.
+    pub(super) fn most(&self, replaces: bool) -> u64 {
+        let credit = if replaces { self.before } else { 0 };
+        let own = if replaces { self.taken } else { self.taken.saturating_add(self.before) };
+        own.saturating_add(self.quota.free(credit))
+    }
+
+    /// The file has so many bytes now.
+    pub(super) fn grew(&mut self, size: u64, replaces: bool) -> Result<(), StoreRefusal> {
+        let (own, credit) = if replaces { (self.taken, self.before) } else { (self.taken + self.before, 0) };
+        let more = size.saturating_sub(own);
+        self.quota.take(more, credit)?;
+        self.taken += more;
+        Ok(())
+    }
+
+    /// The file stays, with this size.
+    pub(super) fn keep(&mut self, size: u64, replaces: bool) {
+        let counted = self.taken + self.before;
+        let stays = size.min(counted);
+        let gone = if replaces { self.before } else { counted - stays };
+        self.quota.give(gone);
+        self.taken = 0;
+    }
+}
+
+impl Drop for QuotaShare {
+    fn drop(&mut self) {
+        self.quota.give(self.taken);
+    }
+}
+
+/// The sizes of all files below a root, each name once; what is mounted there counts, links do not.
+fn bytes_below(root: &StoreRoot) -> std::io::Result<u64> {
+    let (mut bytes, mut waiting) = (0u64, vec![b"/".to_vec()]);
+    while let Some(path) = waiting.pop() {
+        let directory = match root.open_at(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK) {
+            // Removed since it was found.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path != b"/" => continue,
+            opened => opened?,
+        };
+        for found in Dir::read_from(&directory)? {
+            let found = found?;
+            let name = found.file_name().to_bytes();
+            let Ok(stat) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => bytes = bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or(0)),
+                FileType::Directory if !matches!(name, b"." | b"..") => {
+                    let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
+                    waiting.push([&path, slash, name].concat());
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(bytes)
+}
