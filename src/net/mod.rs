@@ -17,6 +17,7 @@ pub mod local;
 pub mod login;
 pub mod metrics;
 pub mod pace;
+pub mod pin;
 pub mod preference;
 pub mod privilege;
 pub mod proxy;
