@@ -30,9 +30,11 @@ pub mod session_id;
 pub mod stream;
 pub mod sys;
 pub mod tls;
+pub mod tls_fault;
 pub mod trace;
 
 mod sessions;
+mod untrusted;
 mod verify;
 
 /// A future behind a pointer, for traits whose methods are asynchronous.
