@@ -23,7 +23,7 @@ _dnsq() {
 
     case "${cmd}" in
         dnsq)
-            opts="-t -c -x -p -o -y -k -r -u -4 -6 -b -f -q -v -0 -h -V --name --type --class --reverse --port --short --json-rfc8427 --format --idn --key-file --dnssec --no-recurse --cd --ad --nsid --subnet --cookie --expire --keepalive --padding --ednsopt --bufsize --no-edns --mix-case --tcp --ignore-truncation --timeout --tries --max-time --race --no-failover --search --ndots --resolv-conf --hosts --ipv4 --ipv6 --bind --proxy --ca-cert --cert --key --insecure --tls-name --pin --trace --hints --validate --anchor --at --compare --file --servers --rate --concurrency --max-time-per-name --ordered --wildcards --threads --resume --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-t -c -x -p -o -y -k -r -u -4 -6 -b -f -q -v -0 -h -V --name --type --class --reverse --port --short --json-rfc8427 --format --idn --key-file --dnssec --no-recurse --cd --ad --nsid --subnet --cookie --expire --keepalive --padding --ednsopt --bufsize --no-edns --mix-case --tcp --ignore-truncation --timeout --tries --max-time --race --no-failover --search --ndots --resolv-conf --hosts --ipv4 --ipv6 --bind --proxy --ca-cert --cert --key --pin --insecure --tls-name --trace --hints --validate --anchor --at --compare --probe --min-days --file --servers --rate --concurrency --max-time-per-name --ordered --wildcards --threads --resume --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -153,11 +153,11 @@ _dnsq() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --tls-name)
+                --pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --pin)
+                --tls-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -170,6 +170,10 @@ _dnsq() {
                     return 0
                     ;;
                 --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-days)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -23,11 +23,12 @@ complete -c dnsq -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http:
 complete -c dnsq -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c dnsq -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c dnsq -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c dnsq -l pin -d 'Take servers whose certificate or public key has this SHA-256 digest only, whoever issued the certificate (hexadecimal or base64; repeatable); with --ca-cert or --tls-name the certificate is checked as well' -r
 complete -c dnsq -l tls-name -d 'Ask for this name and check the certificate against it' -r
-complete -c dnsq -l pin -d 'Take servers with this public key only (SHA-256 of the SubjectPublicKeyInfo in base64), whoever issued the certificate; with --ca-cert or --tls-name it is checked as well; may be repeated' -r
 complete -c dnsq -l hints -d 'Begin the trace at the servers of FILE, a root hints file' -r -F
 complete -c dnsq -l anchor -d 'Trust the anchors in FILE instead of the root\'s: DS or DNSKEY records, BIND\'s or unbound\'s file, root-anchors.xml' -r -F
 complete -c dnsq -l at -d 'Check as of TIME: RFC 3339, a date, YYYYMMDDHHMMSS, or seconds since 1970' -r
+complete -c dnsq -l min-days -d 'With --probe: end with status 1 if a certificate of the server\'s chain ends in fewer days' -r
 complete -c dnsq -s f -l file -d 'Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated' -r -F
 complete -c dnsq -l servers -d 'Ask the servers in FILE, one a line' -r -F
 complete -c dnsq -l rate -d 'Send at most N queries a second' -r
@@ -66,6 +67,7 @@ complete -c dnsq -l insecure -d 'Take any certificate: anybody on the way can re
 complete -c dnsq -l trace -d 'Ask from the servers of the root down (from @SERVER, if one is named), and show every step'
 complete -c dnsq -l validate -d 'Check the answer\'s signatures (DNSSEC) from a trust anchor down, and show the chain; what is bogus is not printed'
 complete -c dnsq -l compare -d 'Ask every authoritative server of the name\'s zone, and say who disagrees about its serial and the answer'
+complete -c dnsq -l probe -d 'Tell what the servers (tls://, https://, quic://) show of themselves: protocol, certificates and their end, trust; ask for `. NS` unless a name is given'
 complete -c dnsq -l ordered -d 'Print records in the order of the names'
 complete -c dnsq -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'

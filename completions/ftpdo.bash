@@ -23,7 +23,7 @@ _ftpdo() {
 
     case "${cmd}" in
         ftpdo)
-            opts="-p -r -f -d -c -a -k -n -l -o -A -4 -6 -q -v -0 -h -V --parents --recursive --force --date --no-create --algorithm --keep-going --dry-run --no-glob --long --to --name --exclude --type --min-size --max-size --newer-than --newer --older-than --older --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-p -r -f -d -c -a -k -n -l -o -A -4 -6 -q -v -0 -h -V --parents --recursive --force --date --no-create --algorithm --keep-going --dry-run --no-glob --long --to --min-days --name --exclude --type --min-size --max-size --newer-than --newer --older-than --older --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --pin --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,10 @@ _ftpdo() {
                     return 0
                     ;;
                 -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-days)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -146,6 +150,10 @@ _ftpdo() {
                     return 0
                     ;;
                 --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

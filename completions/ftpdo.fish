@@ -1,6 +1,7 @@
 complete -c ftpdo -s d -l date -d 'touch: this time instead of now: 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago' -r
 complete -c ftpdo -s a -l algorithm -d 'hash: SHA-512, SHA-256, SHA-1, MD5 or CRC32 instead of the strongest that the server has' -r
 complete -c ftpdo -s o -l to -d 'get, put: where the file goes; with a / at its end the directory that files go into' -r
+complete -c ftpdo -l min-days -d 'probe: end with status 1 if a certificate of the server\'s chain ends in fewer days' -r
 complete -c ftpdo -l name -d 'Only names that match this glob; with a / in it the path (repeatable: one must match)' -r
 complete -c ftpdo -l exclude -d 'Leave out what matches this glob, directories with all that is in them (repeatable)' -r
 complete -c ftpdo -l type -d 'Only files (f), directories (d), links (l) or others (o); `f,l` for several' -r
@@ -22,6 +23,7 @@ complete -c ftpdo -l tls -d 'When to use TLS: none, try (if offered), starttls (
 complete -c ftpdo -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c ftpdo -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c ftpdo -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c ftpdo -l pin -d 'Take servers whose certificate or public key has this SHA-256 digest only, whoever issued the certificate (hexadecimal or base64; repeatable); with --ca-cert or --tls-name the certificate is checked as well' -r
 complete -c ftpdo -l tls-name -d 'Ask for this name and check the certificate against it' -r
 complete -c ftpdo -l bind -d 'Connect from this local address' -r
 complete -c ftpdo -l connect-timeout -d 'Give up connecting after this time' -r

@@ -23,7 +23,7 @@ _ftpget() {
 
     case "${cmd}" in
         ftpget)
-            opts="-i -o -g -r -n -c -C -O -B -j -A -4 -6 -Q -q -v -0 -h -V --input --base --output --globoff --no-glob --recursive --dry-run --continue --continue-at --remote-name --no-resume --only-missing --no-clobber --links --use-ascii --ascii --range --sha256 --keep-mode --jobs --delete-source --move-source --include --exclude --include-regex --exclude-regex --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --delete-first --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --after --quote --json --report --quiet --verbose --color --config --show-config --null --help --version"
+            opts="-i -o -g -r -n -c -C -O -B -j -A -4 -6 -Q -q -v -0 -h -V --input --base --output --globoff --no-glob --recursive --dry-run --continue --continue-at --remote-name --no-resume --only-missing --no-clobber --links --use-ascii --ascii --range --sha256 --keep-mode --jobs --delete-source --move-source --include --exclude --include-regex --exclude-regex --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --delete-first --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --pin --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --after --quote --json --report --quiet --verbose --color --config --show-config --null --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -182,6 +182,10 @@ _ftpget() {
                     return 0
                     ;;
                 --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -23,7 +23,7 @@ _ftpput() {
 
     case "${cmd}" in
         ftpput)
-            opts="-r -n -a -B -j -A -4 -6 -Q -q -v -0 -h -V --recursive --dry-run --in-place --replace --append --no-resume --only-missing --no-clobber --links --chmod --mode --keep-mode --use-ascii --ascii --jobs --include --exclude --include-regex --exclude-regex --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --delete-first --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --after --quote --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-r -n -a -B -j -A -4 -6 -Q -q -v -0 -h -V --recursive --dry-run --in-place --replace --append --no-resume --only-missing --no-clobber --links --chmod --mode --keep-mode --use-ascii --ascii --jobs --include --exclude --include-regex --exclude-regex --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --delete-first --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --pin --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --after --quote --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -150,6 +150,10 @@ _ftpput() {
                     return 0
                     ;;
                 --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -25,6 +25,7 @@ complete -c ftpput -l tls -d 'When to use TLS: none, try (if offered), starttls 
 complete -c ftpput -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c ftpput -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c ftpput -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c ftpput -l pin -d 'Take servers whose certificate or public key has this SHA-256 digest only, whoever issued the certificate (hexadecimal or base64; repeatable); with --ca-cert or --tls-name the certificate is checked as well' -r
 complete -c ftpput -l tls-name -d 'Ask for this name and check the certificate against it' -r
 complete -c ftpput -l bind -d 'Connect from this local address' -r
 complete -c ftpput -l connect-timeout -d 'Give up connecting after this time' -r

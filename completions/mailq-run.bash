@@ -165,6 +165,10 @@ _mailq__run() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --pin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --tls-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -32,6 +32,7 @@ complete -c mailq-run -l tls -d 'When to use TLS: none, try (if offered), startt
 complete -c mailq-run -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c mailq-run -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c mailq-run -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c mailq-run -l pin -d 'Take servers whose certificate or public key has this SHA-256 digest only, whoever issued the certificate (hexadecimal or base64; repeatable); with --ca-cert or --tls-name the certificate is checked as well' -r
 complete -c mailq-run -l tls-name -d 'Ask for this name and check the certificate against it' -r
 complete -c mailq-run -l user -d 'Log in as NAME' -r
 complete -c mailq-run -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F

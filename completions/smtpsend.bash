@@ -23,7 +23,7 @@ _smtpsend() {
 
     case "${cmd}" in
         smtpsend)
-            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --edit --template --in-reply-to --each --concurrency --dot-ends --mend --merge --set --results --rate --local-domain --aliases --masquerade --admin-address --server --protocol --account --accounts --queue --system-queue --queue-on-failure --probe --quit-after --mx --mx-port --auth --ehlo --helo --notify --ret --envid --queue-dir --resolver --partial --save-to --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --edit --template --in-reply-to --each --concurrency --dot-ends --mend --merge --set --results --rate --local-domain --aliases --masquerade --admin-address --server --protocol --account --accounts --queue --system-queue --queue-on-failure --probe --min-days --quit-after --mx --mx-port --auth --ehlo --helo --notify --ret --envid --queue-dir --resolver --partial --save-to --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --pin --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -153,6 +153,10 @@ _smtpsend() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --min-days)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --quit-after)
                     COMPREPLY=($(compgen -W "connect ehlo tls auth mail rcpt" -- "${cur}"))
                     return 0
@@ -242,6 +246,10 @@ _smtpsend() {
                     return 0
                     ;;
                 --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

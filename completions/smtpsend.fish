@@ -31,6 +31,7 @@ submission\t'Port 587, STARTTLS is required'
 lmtp\t'LMTP'"
 complete -c smtpsend -s A -l account -d 'The account of this name in the accounts file (default: the one whose `from` is the author)' -r
 complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)' -r -F
+complete -c smtpsend -l min-days -d 'With --probe: end with status 1 if a certificate of the server\'s chain ends in fewer days, and with 77 if it is not trusted' -r
 complete -c smtpsend -l quit-after -d 'As --probe, and leave after this stage of the dialogue' -r -f -a "connect\t'The greeting'
 ehlo\t'EHLO, HELO or LHLO, before STARTTLS'
 tls\t'TLS'
@@ -58,6 +59,7 @@ complete -c smtpsend -l tls -d 'When to use TLS: none, try (if offered), starttl
 complete -c smtpsend -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c smtpsend -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c smtpsend -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c smtpsend -l pin -d 'Take servers whose certificate or public key has this SHA-256 digest only, whoever issued the certificate (hexadecimal or base64; repeatable); with --ca-cert or --tls-name the certificate is checked as well' -r
 complete -c smtpsend -l tls-name -d 'Ask for this name and check the certificate against it' -r
 complete -c smtpsend -l user -d 'Log in as NAME' -r
 complete -c smtpsend -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F

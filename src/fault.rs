@@ -1,6 +1,7 @@
 //! The one error vocabulary: every driver returns a [`Fault`], and its [`Kind`] alone decides whether a retry makes
 //! sense, which status the process ends with, and what stands in the JSON.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::secret::without_url_password;
@@ -230,7 +231,7 @@ pub struct Fault {
     /// One line for a person. May hold bytes that a peer chose: escape it when printing.
     pub detail: String,
     /// What the user could do about it, one line.
-    pub hint: Option<&'static str>,
+    pub hint: Option<Cow<'static, str>>,
 }
 
 impl Fault {
@@ -255,8 +256,8 @@ impl Fault {
 
     /// The same with a hint for the user.
     #[must_use]
-    pub fn with_hint(mut self, hint: &'static str) -> Fault {
-        self.hint = Some(hint);
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Fault {
+        self.hint = Some(hint.into());
         self
     }
 

@@ -85,6 +85,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["net"]),
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
+    ("webpki", &["net/untrusted"]),
     ("rcgen", &["net"]),
     ("h2", &["net/http"]),
     ("quinn", &["net/quic"]),

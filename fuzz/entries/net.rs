@@ -1,10 +1,15 @@
 //! Entry points of the ground, `net` and `cli` that read a stranger's bytes: one line each, `(name, function)`.
 
 use applayer::line::{Ends, LineError, Splitter};
+use applayer::net::certificate::{CertificateFacts, rfc3339};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
-pub const ENTRIES: &[(&str, fn(&[u8]))] =
-    &[("line_split", line_split), ("proxy_answer", proxy_answer), ("terminal_escape", terminal_escape)];
+pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
+    ("certificate", certificate),
+    ("line_split", line_split),
+    ("proxy_answer", proxy_answer),
+    ("terminal_escape", terminal_escape),
+];
 
 const LIMIT: usize = 32;
 
@@ -34,6 +39,17 @@ fn line_split(data: &[u8]) {
             assert!(line.len() <= LIMIT && !line.contains(&b'\n'));
             assert!(ends == Ends::Lenient || !line.contains(&b'\r'));
         }
+    }
+}
+
+/// Whatever a server shows as a certificate, little is kept of it, and its times are times.
+fn certificate(data: &[u8]) {
+    let facts = CertificateFacts::read(data);
+    let texts = facts.names.iter().chain([&facts.subject, &facts.issuer, &facts.key_type, &facts.signature_algorithm]);
+    assert!(facts.names.len() <= 1000 && texts.clone().all(|text| text.len() <= 8192));
+    assert!(facts.serial.len() <= 128);
+    for time in [facts.not_before, facts.not_after].into_iter().flatten() {
+        assert!(rfc3339(time).is_some());
     }
 }
 

@@ -16,6 +16,7 @@ pub mod progress;
 pub mod reload;
 pub mod secret;
 pub mod signals;
+pub mod tls_report;
 pub mod units;
 pub mod users;
 

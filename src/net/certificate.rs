@@ -1,28 +1,153 @@
-//! What a certificate says of itself (RFC 5280, section 4.1), as far as an operator needs it.
+//! What a certificate says of itself (RFC 5280, section 4.1), for operators and error messages. Nothing is decided by it: whether a
+//! certificate is believed is webpki's affair, which refuses what is odd. This reader takes what it can get, because the odd
+//! certificates are those that somebody has to look at; each part is absent where it cannot be read.
 
-/// The tag of a SEQUENCE.
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use crate::hex;
+use crate::net::pin::CertificatePin;
+
+const BOOLEAN: u8 = 0x01;
+const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
 const SEQUENCE: u8 = 0x30;
-/// The tag of the version, which version 1 has not.
-const VERSION: u8 = 0xa0;
-/// The tag of a year of two digits.
+const SET: u8 = 0x31;
+/// A year of two digits.
 const UTC_TIME: u8 = 0x17;
-/// The tag of a year of four digits.
+/// A year of four digits.
 const GENERALIZED_TIME: u8 = 0x18;
+/// UTF-16, as old authorities of Microsoft's have it.
+const BMP_STRING: u8 = 0x1e;
+/// The version, which version 1 has not.
+const VERSION: u8 = 0xa0;
+/// The extensions, which only version 3 has.
+const EXTENSIONS: u8 = 0xa3;
+
+/// Most names of a certificate, and parts of one name, that are told.
+const MAX_NAMES: usize = 1000;
+/// Longest serial number that is told; RFC 5280 allows 20 bytes.
+const MAX_SERIAL: usize = 64;
+/// Longest text of one name, in bytes; the rest is left out.
+const MAX_NAME_BYTES: usize = 1024;
+/// Most certificates of a chain that are told.
+pub const MAX_CHAIN: usize = 32;
+
+/// What one certificate says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Whose it is, the most specific part first (RFC 4514).
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// The same bytes in both: signed by itself, or made to look so.
+    pub self_issued: bool,
+    /// The names of the subjectAltName extension, as `DNS:…`, `IP:…` and the like; those of other kinds are left out.
+    pub names: Vec<String>,
+    /// It may sign others (basicConstraints).
+    pub authority: bool,
+    /// Not valid before, in seconds since 1970.
+    pub not_before: Option<i64>,
+    /// Not valid after, in seconds since 1970.
+    pub not_after: Option<i64>,
+    /// The serial number, hexadecimal.
+    pub serial: String,
+    /// The public key's algorithm: a name, or an object identifier.
+    pub key_type: String,
+    /// The size of the public key.
+    pub key_bits: Option<usize>,
+    /// How it is signed: a name, or an object identifier.
+    pub signature_algorithm: String,
+    /// The digest of all of it.
+    pub pin: Option<CertificatePin>,
+    /// The digest of its public key.
+    pub key_pin: Option<CertificatePin>,
+}
+
+impl CertificateFacts {
+    /// Reads a certificate. A damaged one has the parts before the damage.
+    pub fn read(certificate: &[u8]) -> CertificateFacts {
+        let mut facts = CertificateFacts { pin: Some(CertificatePin::of(certificate)), ..CertificateFacts::default() };
+        let _ = facts.fill(certificate);
+        facts
+    }
+
+    fn fill(&mut self, mut certificate: &[u8]) -> Option<()> {
+        let mut outer = inside(&mut certificate, SEQUENCE)?;
+        let mut fields = inside(&mut outer, SEQUENCE)?;
+        if fields.first() == Some(&VERSION) {
+            element(&mut fields)?;
+        }
+        let (_, serial) = element(&mut fields)?;
+        // A leading zero keeps a number positive.
+        let serial = serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial);
+        self.serial = hex::lower(serial.get(..MAX_SERIAL).unwrap_or(serial));
+        self.signature_algorithm = algorithm(inside(&mut fields, SEQUENCE)?).0;
+        let issuer = inside(&mut fields, SEQUENCE)?;
+        self.issuer = name(issuer);
+        let mut validity = inside(&mut fields, SEQUENCE)?;
+        self.not_before = time(element(&mut validity)?);
+        self.not_after = element(&mut validity).and_then(time);
+        let subject = inside(&mut fields, SEQUENCE)?;
+        self.subject = name(subject);
+        self.self_issued = subject == issuer;
+        let rest = fields;
+        let mut key = inside(&mut fields, SEQUENCE)?;
+        self.key_pin = rest.get(..rest.len() - fields.len()).map(CertificatePin::of);
+        let (key_type, bits) = algorithm(inside(&mut key, SEQUENCE)?);
+        self.key_bits = bits.or_else(|| bits_of(inside(&mut key, BIT_STRING)?));
+        self.key_type = key_type;
+        while let Some((tag, mut content)) = element(&mut fields) {
+            if tag == EXTENSIONS {
+                self.extensions(inside(&mut content, SEQUENCE)?);
+            }
+        }
+        Some(())
+    }
+
+    fn extensions(&mut self, mut list: &[u8]) {
+        while let Some(mut extension) = inside(&mut list, SEQUENCE) {
+            let Some(id) = inside(&mut extension, OBJECT_IDENTIFIER) else { continue };
+            if extension.first() == Some(&BOOLEAN) {
+                let _ = element(&mut extension);
+            }
+            let Some(mut value) = inside(&mut extension, OCTET_STRING) else { continue };
+            let Some(mut value) = inside(&mut value, SEQUENCE) else { continue };
+            match id {
+                // subjectAltName (RFC 5280, section 4.2.1.6).
+                [0x55, 0x1d, 0x11] => {
+                    while let Some(found) = element(&mut value).filter(|_| self.names.len() < MAX_NAMES) {
+                        self.names.extend(alternative(found));
+                    }
+                }
+                // basicConstraints (RFC 5280, section 4.2.1.9).
+                [0x55, 0x1d, 0x13] => self.authority = inside(&mut value, BOOLEAN).is_some_and(|value| value != [0]),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whole days from `now` until it ends, rounded down; negative once it has ended.
+    pub fn days_left(&self, now: i64) -> Option<i64> {
+        self.not_after.map(|end| (end.saturating_sub(now)).div_euclid(86_400))
+    }
+}
 
 /// The end of its validity, in seconds since 1970.
 pub fn not_after(certificate: &[u8]) -> Option<i64> {
-    let mut outer = inside(&mut { certificate }, SEQUENCE)?;
-    let mut fields = inside(&mut outer, SEQUENCE)?;
-    if fields.first() == Some(&VERSION) {
-        element(&mut fields)?;
-    }
-    // Serial number, signature algorithm, issuer.
-    for _ in 0..3 {
-        element(&mut fields)?;
-    }
-    let mut validity = inside(&mut fields, SEQUENCE)?;
-    element(&mut validity)?;
-    let (tag, text) = element(&mut validity)?;
+    CertificateFacts::read(certificate).not_after
+}
+
+/// A time of a certificate in RFC 3339; nothing outside of the years that it can hold.
+pub fn rfc3339(seconds: i64) -> Option<String> {
+    Timestamp::from_second(seconds).ok().map(|time| time.to_string())
+}
+
+fn time((tag, text): (u8, &[u8])) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let text = match tag {
         // Years from 50 on are of the last century (RFC 5280, section 4.1.2.5.1).
@@ -33,6 +158,152 @@ pub fn not_after(certificate: &[u8]) -> Option<i64> {
     };
     let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%SZ", text).ok()?;
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
+/// A distinguished name as RFC 4514 writes it, with commas and the like escaped.
+fn name(mut sets: &[u8]) -> String {
+    let mut parts = Vec::new();
+    while let Some(mut set) = inside(&mut sets, SET).filter(|_| parts.len() < MAX_NAMES) {
+        while let Some(mut pair) = inside(&mut set, SEQUENCE) {
+            let (id, value) = (inside(&mut pair, OBJECT_IDENTIFIER).unwrap_or_default(), element(&mut pair));
+            let value = value.map_or(String::new(), |(tag, bytes)| text(tag, bytes));
+            parts.push(format!("{}={}", attribute(id), escaped(&value)));
+        }
+    }
+    parts.reverse();
+    cut(parts.join(","), MAX_NAME_BYTES * 4)
+}
+
+/// A value with what means something in a name escaped (RFC 4514, section 2.4).
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for (at, letter) in value.char_indices() {
+        let (first, last) = (at == 0, at + letter.len_utf8() == value.len());
+        let special = matches!(letter, ',' | '+' | '"' | '\\' | '<' | '>' | ';');
+        if special || (letter == ' ' && (first || last)) || (letter == '#' && first) {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
+}
+
+/// The characters of a string type; bytes that are none become U+FFFD.
+fn text(tag: u8, bytes: &[u8]) -> String {
+    let bytes = bytes.get(..MAX_NAME_BYTES).unwrap_or(bytes);
+    match tag {
+        BMP_STRING => {
+            let units =
+                bytes.chunks_exact(2).map(|pair| pair.iter().fold(0, |unit, byte| unit << 8 | u16::from(*byte)));
+            char::decode_utf16(units).map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        }
+        UTF8_STRING => String::from_utf8_lossy(bytes).into_owned(),
+        // ASCII, or Latin-1 where authorities took T.61 for it.
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+        },
+    }
+}
+
+/// The beginning of a text: at most so many bytes.
+pub(super) fn cut(mut text: String, most: usize) -> String {
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text
+}
+
+/// A name of the subjectAltName extension.
+fn alternative((tag, bytes): (u8, &[u8])) -> Option<String> {
+    let letters = || text(0, bytes);
+    match tag {
+        0x81 => Some(format!("email:{}", letters())),
+        0x82 => Some(format!("DNS:{}", letters())),
+        0x86 => Some(format!("URI:{}", letters())),
+        0x87 => {
+            let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+            let address = v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))?;
+            Some(format!("IP:{address}"))
+        }
+        _ => None,
+    }
+}
+
+/// The short name of an attribute (RFC 4514, section 3), else its object identifier.
+fn attribute(id: &[u8]) -> String {
+    let known = match id {
+        [0x55, 0x04, 0x03] => "CN",
+        [0x55, 0x04, 0x05] => "serialNumber",
+        [0x55, 0x04, 0x06] => "C",
+        [0x55, 0x04, 0x07] => "L",
+        [0x55, 0x04, 0x08] => "ST",
+        [0x55, 0x04, 0x09] => "STREET",
+        [0x55, 0x04, 0x0a] => "O",
+        [0x55, 0x04, 0x0b] => "OU",
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01] => "emailAddress",
+        [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19] => "DC",
+        _ => return object_identifier(id),
+    };
+    known.to_owned()
+}
+
+/// An AlgorithmIdentifier: its name, and the size of its keys where that is part of it.
+fn algorithm(mut content: &[u8]) -> (String, Option<usize>) {
+    let id = inside(&mut content, OBJECT_IDENTIFIER).unwrap_or_default();
+    let curve = || inside(&mut { content }, OBJECT_IDENTIFIER);
+    let (known, bits) = match id {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, last] => match last {
+            0x01 => ("RSA", None),
+            0x04 => ("RSA-MD5", None),
+            0x05 => ("RSA-SHA1", None),
+            0x0a => ("RSA-PSS", None),
+            0x0b => ("RSA-SHA256", None),
+            0x0c => ("RSA-SHA384", None),
+            0x0d => ("RSA-SHA512", None),
+            _ => return (object_identifier(id), None),
+        },
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01] => match curve() {
+            Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]) => ("EC P-256", Some(256)),
+            Some([0x2b, 0x81, 0x04, 0x00, 0x22]) => ("EC P-384", Some(384)),
+            Some([0x2b, 0x81, 0x04, 0x00, 0x23]) => ("EC P-521", Some(521)),
+            Some(other) => return (format!("EC {}", object_identifier(other)), None),
+            None => ("EC", None),
+        },
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01] => ("ECDSA-SHA1", None),
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02] => ("ECDSA-SHA256", None),
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03] => ("ECDSA-SHA384", None),
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04] => ("ECDSA-SHA512", None),
+        [0x2b, 0x65, 0x70] => ("Ed25519", Some(256)),
+        [0x2b, 0x65, 0x71] => ("Ed448", Some(456)),
+        _ => return (object_identifier(id), None),
+    };
+    (known.to_owned(), bits)
+}
+
+/// The size of an RSA key, by its modulus (RFC 8017, appendix A.1.1).
+fn bits_of(bit_string: &[u8]) -> Option<usize> {
+    let mut key = bit_string.get(1..)?;
+    let mut key = inside(&mut key, SEQUENCE)?;
+    let (_, modulus) = element(&mut key)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    Some((modulus.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?)
+}
+
+/// An object identifier in dots (X.690, section 8.19); arcs beyond 64 bits are not told.
+fn object_identifier(content: &[u8]) -> String {
+    let (mut dotted, mut arc, mut first) = (String::new(), 0u64, true);
+    for byte in content.get(..MAX_NAME_BYTES).unwrap_or(content) {
+        arc = (arc << 7) | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            let _ = match first {
+                true => write!(dotted, "{}.{}", (arc / 40).min(2), arc - 40 * (arc / 40).min(2)),
+                false => write!(dotted, ".{arc}"),
+            };
+            (arc, first) = (0, false);
+        }
+    }
+    dotted
 }
 
 /// The content of the next element, if it has this tag.
@@ -60,21 +331,73 @@ fn element<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, SanType};
 
     #[test]
     fn the_end_is_found_in_both_forms_of_time_and_nothing_panics() {
-        let (key, mut params) = (rcgen::KeyPair::generate().unwrap(), rcgen::CertificateParams::default());
+        let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
         for (year, end) in [(2049, 2_493_072_000), (2050, 2_524_608_000), (4096, 67_090_118_400)] {
             params.not_after = rcgen::date_time_ymd(year, 1, 1);
             let made = params.self_signed(&key).unwrap();
             let der = made.der();
             assert_eq!(not_after(der), Some(end), "{year}");
-            for cut in 0..der.len().min(300) {
-                assert!(not_after(&der[..cut]).is_none());
+            for cut in 0..der.len() {
+                let facts = CertificateFacts::read(&der[..cut]);
+                assert_eq!(facts.not_after, None, "nothing is taken of an element that is cut");
                 let mut broken = der.to_vec();
                 broken[cut] ^= 0x55;
-                let _ = not_after(&broken);
+                let _ = CertificateFacts::read(&broken);
             }
         }
+    }
+
+    #[test]
+    fn a_certificate_tells_what_it_was_made_of() {
+        for (algorithm, key_type, bits, signed) in [
+            (&rcgen::PKCS_ECDSA_P256_SHA256, "EC P-256", 256, "ECDSA-SHA256"),
+            (&rcgen::PKCS_ECDSA_P384_SHA384, "EC P-384", 384, "ECDSA-SHA384"),
+            (&rcgen::PKCS_ED25519, "Ed25519", 256, "Ed25519"),
+        ] {
+            let key = KeyPair::generate_for(algorithm).unwrap();
+            let mut params = CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(DnType::CountryName, "DE");
+            params.distinguished_name.push(DnType::OrganizationName, "Böse, \"GmbH\"");
+            params.distinguished_name.push(DnType::CommonName, "mail.test");
+            params.subject_alt_names = vec![
+                SanType::DnsName("*.mail.test".try_into().unwrap()),
+                SanType::IpAddress("192.0.2.1".parse().unwrap()),
+                SanType::IpAddress("2001:db8::1".parse().unwrap()),
+                SanType::Rfc822Name("post@mail.test".try_into().unwrap()),
+            ];
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            (params.not_before, params.not_after) =
+                (rcgen::date_time_ymd(2020, 2, 29), rcgen::date_time_ymd(2051, 1, 1));
+            params.serial_number = Some(vec![0x01, 0xab].into());
+            let made = params.self_signed(&key).unwrap();
+            let facts = CertificateFacts::read(made.der());
+            assert_eq!(facts.subject, "CN=mail.test,O=Böse\\, \\\"GmbH\\\",C=DE");
+            assert!(facts.issuer == facts.subject && facts.self_issued && facts.authority);
+            let names = ["DNS:*.mail.test", "IP:192.0.2.1", "IP:2001:db8::1", "email:post@mail.test"];
+            assert_eq!(facts.names, names);
+            assert_eq!(rfc3339(facts.not_before.unwrap()).as_deref(), Some("2020-02-29T00:00:00Z"));
+            assert_eq!(rfc3339(facts.not_after.unwrap()).as_deref(), Some("2051-01-01T00:00:00Z"));
+            assert_eq!((facts.key_type.as_str(), facts.key_bits), (key_type, Some(bits)));
+            assert_eq!((facts.serial.as_str(), facts.signature_algorithm.as_str()), ("01ab", signed));
+            let parsed = rustls::server::ParsedCertificate::try_from(made.der()).unwrap();
+            assert_eq!(facts.key_pin, Some(CertificatePin::of(&parsed.subject_public_key_info())));
+            let end = facts.not_after.unwrap();
+            assert_eq!([end, end - 1, end - 86_400, end + 1].map(|now| facts.days_left(now).unwrap()), [0, 0, 1, -1]);
+        }
+        let cases =
+            [("a=b", "a=b"), (" a ", "\\ a\\ "), ("#a#", "\\#a#"), (" ", "\\ "), ("<a;b>", "\\<a\\;b\\>"), ("", "")];
+        for (value, shown) in cases {
+            assert_eq!(escaped(value), shown);
+        }
+        assert_eq!(object_identifier(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]), "1.2.840.113549");
+        assert_eq!(
+            (object_identifier(&[0x55, 0x04, 0x29]).as_str(), object_identifier(&[])),
+            ("2.5.4.41", String::new())
+        );
     }
 }

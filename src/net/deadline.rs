@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::fault::{Fault, Kind};
-use crate::net::tls;
+use crate::net::tls_fault;
 
 /// The idle limit where nothing else was said.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(60);
@@ -50,9 +50,9 @@ impl Limits {
     /// Waits for a socket operation within the limits; its error becomes a network fault.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when the limits end the wait; else what [`tls::fault_of`] makes of the operation's error.
+    /// [`Kind::TimedOut`] when the limits end the wait; else what [`tls_fault::fault_of`] makes of the operation's error.
     pub async fn io<T>(&self, what: &str, operation: impl Future<Output = io::Result<T>>) -> Result<T, Fault> {
-        self.run(what, async { operation.await.map_err(|error| tls::fault_of(what, &error)) }).await
+        self.run(what, async { operation.await.map_err(|error| tls_fault::fault_of(what, &error)) }).await
     }
 
     /// Waits for an operation within the limits.
@@ -109,7 +109,7 @@ impl RateDeadline {
     /// Waits for an operation that moves as many bytes as it returns.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when no time is left; else what [`tls::fault_of`] makes of the operation's error.
+    /// [`Kind::TimedOut`] when no time is left; else what [`tls_fault::fault_of`] makes of the operation's error.
     pub async fn io(&mut self, what: &str, operation: impl Future<Output = io::Result<usize>>) -> Result<usize, Fault> {
         let began = Instant::now();
         let until = self.limits.until.map(|until| until.saturating_duration_since(began));
@@ -120,7 +120,7 @@ impl RateDeadline {
                 false => self.passed(what),
             });
         };
-        let moved = moved.map_err(|error| tls::fault_of(what, &error))?;
+        let moved = moved.map_err(|error| tls_fault::fault_of(what, &error))?;
         self.waited(what, began.elapsed(), moved as u64).map(|()| moved)
     }
 

@@ -19,6 +19,7 @@ pub mod local;
 pub mod login;
 pub mod metrics;
 pub mod pace;
+pub mod pin;
 pub mod preference;
 pub mod privilege;
 pub mod proxy;
@@ -31,9 +32,11 @@ pub mod session_id;
 pub mod stream;
 pub mod sys;
 pub mod tls;
+pub mod tls_fault;
 pub mod trace;
 
 mod sessions;
+mod untrusted;
 mod verify;
 
 /// A future behind a pointer, for traits whose methods are asynchronous.

@@ -7,19 +7,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use quinn::crypto::rustls::QuicClientConfig;
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{
     AsyncUdpSocket, ClientConfig, ConnectError, ConnectionError, Endpoint, EndpointConfig, ReadError, ReadToEndError,
     TokioRuntime, TransportConfig, TransportErrorCode, UdpPoller, VarInt, WriteError,
 };
 use rustls::AlertDescription;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::Interest;
 use tokio::sync::SetOnce;
 
 use crate::fault::{Fault, Kind};
 use crate::net::datagram::Datagrams;
-use crate::net::tls::{ClientTls, kind_of_alert};
+use crate::net::stream::{TlsInfo, ders};
+use crate::net::tls::ClientTls;
+use crate::net::tls_fault::alert_fault;
 
 /// The longest silence before a connection is given up.
 const MAX_IDLE: Duration = Duration::from_secs(30);
@@ -167,7 +170,7 @@ impl Quic {
         })?;
         let connection = tokio::select! {
             biased;
-            connected = connecting => connected.map_err(|error| fault(&error))?,
+            connected = connecting => connected.map_err(|error| refusal(&error, tls, &name))?,
             error = socket.no_way() => return Err(failed(error)),
         };
         Ok(Quic { endpoint, connection, socket })
@@ -202,6 +205,19 @@ impl Quic {
         })
     }
 
+    /// What the handshake settled: QUIC has TLS 1.3 alone (RFC 9001, section 4.2).
+    pub fn tls_info(&self) -> TlsInfo {
+        let agreed = self.connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+        let shown = self.connection.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+        TlsInfo {
+            version: "TLSv1.3",
+            cipher: None,
+            alpn: agreed.and_then(|agreed| agreed.protocol).map(|name| String::from_utf8_lossy(&name).into_owned()),
+            resumed: false,
+            peer_chain: shown.map_or_else(Vec::new, |chain| ders(&chain)),
+        }
+    }
+
     /// True while the connection stands.
     pub fn is_open(&self) -> bool {
         self.connection.close_reason().is_none() && self.socket.unreachable.get().is_none()
@@ -214,28 +230,43 @@ impl Quic {
     }
 }
 
-/// What the end of a connection means. A certificate that is not believed ends it with a crypto error of ours.
+/// What a handshake that fails means. The alert for a certificate that our verifier refused is certificate_unknown.
+fn refusal(error: &ConnectionError, tls: &ClientTls, name: &ServerName<'_>) -> Fault {
+    let refused = TransportErrorCode::crypto(AlertDescription::CertificateUnknown.into());
+    match (error, tls.refusal(name)) {
+        (ConnectionError::TransportError(error), Some(why)) if error.code == refused => why.fault(),
+        _ => fault(error),
+    }
+}
+
+/// What the end of a connection means.
 fn fault(error: &ConnectionError) -> Fault {
     // TLS alerts stand for crypto errors (RFC 9001, section 4.8).
     let alert =
         |code: TransportErrorCode| u8::try_from(u64::from(code).wrapping_sub(0x100)).ok().map(AlertDescription::from);
-    let kind = match error {
-        ConnectionError::ConnectionClosed(close) if alert(close.error_code).is_some() => {
-            alert(close.error_code).map_or(Kind::Disconnected, kind_of_alert)
-        }
-        ConnectionError::TimedOut => Kind::TimedOut,
-        ConnectionError::Reset | ConnectionError::ConnectionClosed(_) | ConnectionError::ApplicationClosed(_) => {
-            Kind::Disconnected
-        }
-        ConnectionError::LocallyClosed => Kind::Cancelled,
-        ConnectionError::VersionMismatch => Kind::Unsupported,
-        ConnectionError::TransportError(error) => match alert(error.code) {
-            // How we say that a certificate cannot be read or is not signed as it should be.
-            Some(AlertDescription::DecodeError | AlertDescription::DecryptError) => Kind::TlsUntrusted,
-            Some(alert) => kind_of_alert(alert),
-            None => Kind::Protocol,
+    let (kind, words) = match error {
+        ConnectionError::ConnectionClosed(close) => match alert(close.error_code) {
+            Some(alert) => return alert_fault("QUIC", alert),
+            None => (Kind::Disconnected, "the peer closed the connection"),
         },
-        ConnectionError::CidsExhausted => Kind::Protocol,
+        ConnectionError::TransportError(error) => match alert(error.code) {
+            // Ours, for what the peer sent. A certificate that is not believed was told before; one that cannot be read, or whose
+            // key the peer lacks, ends here.
+            Some(AlertDescription::DecodeError | AlertDescription::DecryptError | AlertDescription::BadCertificate) => {
+                (Kind::TlsUntrusted, "the peer's certificate cannot be read, or the peer lacks its key")
+            }
+            Some(AlertDescription::NoApplicationProtocol) => {
+                (Kind::Unsupported, "no application protocol in common (ALPN)")
+            }
+            Some(_) => (Kind::Protocol, "the peer breaks the rules of the handshake"),
+            None => (Kind::Protocol, "the peer breaks the rules of QUIC"),
+        },
+        ConnectionError::TimedOut => (Kind::TimedOut, "no answer in time"),
+        ConnectionError::Reset => (Kind::Disconnected, "the peer does not know the connection"),
+        ConnectionError::ApplicationClosed(_) => (Kind::Disconnected, "the server closed the connection"),
+        ConnectionError::LocallyClosed => (Kind::Cancelled, "the connection is closed"),
+        ConnectionError::VersionMismatch => (Kind::Unsupported, "no version in common"),
+        ConnectionError::CidsExhausted => (Kind::Protocol, "the peer gives too few connection identifiers"),
     };
-    Fault::new(kind, format!("QUIC: {error}"))
+    Fault::new(kind, format!("QUIC: {words}"))
 }

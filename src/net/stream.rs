@@ -1,6 +1,7 @@
 //! One stream type for every protocol: plain TCP, TLS over TCP, or a UNIX socket. An enum and not a trait object, so
 //! that fast paths (sendfile, splice) can reach the plain descriptor.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use rustls::SupportedCipherSuite;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
@@ -34,14 +37,14 @@ pub enum Stream {
 pub struct TlsInfo {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
-    /// The cipher suite's IANA name.
-    pub cipher: String,
+    /// The cipher suite's IANA name; QUIC does not tell it.
+    pub cipher: Option<String>,
     /// The application protocol agreed on (RFC 7301).
     pub alpn: Option<String>,
     /// True when an earlier session was resumed.
     pub resumed: bool,
-    /// The peer's certificate, DER; absent on a server without client certificates.
-    pub peer_certificate_der: Option<Vec<u8>>,
+    /// The certificates that the peer has shown, its own first (DER); none from a client without one.
+    pub peer_chain: Vec<Vec<u8>>,
 }
 
 impl Stream {
@@ -70,10 +73,10 @@ impl Stream {
         };
         Some(TlsInfo {
             version,
-            cipher: common.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
+            cipher: common.negotiated_cipher_suite().map(cipher_name),
             alpn: common.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
             resumed: common.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            peer_certificate_der: common.peer_certificates().and_then(|chain| chain.first()).map(|c| c.to_vec()),
+            peer_chain: common.peer_certificates().map_or_else(Vec::new, ders),
         })
     }
 
@@ -168,6 +171,23 @@ impl Stream {
             Stream::Unix(_) => None,
         }
     }
+}
+
+impl fmt::Display for TlsInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cipher = self.cipher.as_deref().map_or_else(String::new, |cipher| format!(" {cipher}"));
+        write!(f, "{}{cipher}", self.version)
+    }
+}
+
+/// The IANA name of a cipher suite: rustls's name for those of TLS 1.3 has another beginning.
+fn cipher_name(suite: SupportedCipherSuite) -> String {
+    suite.suite().as_str().map_or_else(String::new, |name| name.replacen("TLS13_", "TLS_", 1))
+}
+
+/// Certificates as their bytes.
+pub(super) fn ders(chain: &[CertificateDer<'_>]) -> Vec<Vec<u8>> {
+    chain.iter().map(|certificate| certificate.to_vec()).collect()
 }
 
 /// What the peer's system did with bytes that were written to it.

@@ -7,20 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::{Resumption, verify_server_name};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::fault::{Fault, Kind};
 use crate::net::certificate;
 use crate::net::counters::Counter;
+use crate::net::pin::CertificatePin;
 use crate::net::reload::Reloaded;
 use crate::net::sessions::ControlSessions;
 use crate::net::stream::Stream;
-use crate::net::verify::{Trust, provider};
+use crate::net::tls_fault::{fault_of, pair_words};
+use crate::net::untrusted::Untrusted;
+use crate::net::verify::{HandshakeVerifier, Trust, provider};
 use crate::scope::without_zone;
 
 /// How long a client may take for its part of a server's handshake.
@@ -50,11 +53,11 @@ pub struct ClientTlsOptions {
     pub key: Option<PathBuf>,
     /// Take any certificate.
     pub insecure: bool,
-    /// Take the certificate with this SHA-256 fingerprint and no other, whoever issued it.
-    pub fingerprint: Option<[u8; 32]>,
-    /// Take servers whose public key (SubjectPublicKeyInfo, RFC 7469, section 2.4) has one of these SHA-256 digests. The
-    /// certificate is checked as well if `ca_cert` or `tls_name` is there, otherwise the key alone counts.
-    pub pins: Vec<[u8; 32]>,
+    /// Take servers whose certificate or key has one of these digests. The certificate is checked as well if `ca_cert` or
+    /// `tls_name` is there, otherwise the pin alone counts; `insecure` then says nothing.
+    pub pins: Vec<CertificatePin>,
+    /// The pins alone count, even beside `ca_cert` and `tls_name`.
+    pub pins_alone: bool,
     /// The name to ask for and to check, where it is not the host's.
     pub tls_name: Option<String>,
     /// Application protocols to offer (RFC 7301).
@@ -66,6 +69,9 @@ pub struct ClientTlsOptions {
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     tls_name: Option<String>,
+    /// Whom to believe, if certificates are checked.
+    trust: Arc<Trust>,
+    verifier: Arc<HandshakeVerifier>,
     insecure: bool,
 }
 
@@ -84,28 +90,29 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
-        let trust = match (&options.fingerprint, &options.ca_cert) {
-            (Some(fingerprint), _) => Trust::Fingerprint(*fingerprint),
-            (None, _) if options.insecure => Trust::Anything,
-            (None, Some(path)) => Trust::files(chain_of(path)?).map_err(|fault| fault.context(path.display()))?,
-            (None, None) => Trust::system(),
+        let trust = || match &options.ca_cert {
+            Some(path) => Trust::files(chain_of(path)?).map_err(|fault| fault.context(path.display())),
+            None => Ok(Trust::system()),
         };
-        let trust = match (options.pins.as_slice(), &options.ca_cert, &options.tls_name) {
-            ([], _, _) => trust,
-            (pins, None, None) => Trust::pinned(pins, Trust::Anything),
-            (pins, _, _) => Trust::pinned(pins, trust),
-        };
-        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
+        let checked = !options.pins_alone && (options.ca_cert.is_some() || options.tls_name.is_some());
+        let trust = Arc::new(match options.pins.as_slice() {
+            [] => trust()?,
+            pins => Trust::Pinned { pins: pins.to_vec(), and: checked.then(trust).transpose()?.map(Box::new) },
+        });
+        let insecure = options.insecure && options.pins.is_empty();
+        let verifier = Arc::new(HandshakeVerifier::new(trust.clone(), !insecure));
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier.clone());
         let mut config = match &options.cert {
             Some(cert) => {
                 let key = options.key.as_deref().unwrap_or(cert);
-                builder.with_client_auth_cert(chain_of(cert)?, key_of(key)?).map_err(|e| unusable(cert, &e))?
+                builder
+                    .with_client_auth_cert(chain_of(cert)?, key_of(key)?)
+                    .map_err(|e| unusable(cert, &pair_words(&e)))?
             }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = options.alpn.clone();
-        let (tls_name, insecure) = (options.tls_name.clone(), options.insecure && options.fingerprint.is_none());
-        Ok(ClientTls { config: Arc::new(config), tls_name, insecure })
+        Ok(ClientTls { config: Arc::new(config), tls_name: options.tls_name.clone(), trust, verifier, insecure })
     }
 
     /// The same configuration with an empty session store of its own. FTP servers demand that a data connection resumes
@@ -128,9 +135,39 @@ impl ClientTls {
         ClientTls { config: Arc::new(config), ..self.clone() }
     }
 
+    /// The same that takes any certificate: for looking at those that are not believed.
+    #[must_use]
+    pub fn unchecked(&self) -> ClientTls {
+        let verifier = Arc::new(HandshakeVerifier::new(self.trust.clone(), false));
+        let mut config = ClientConfig::clone(&self.config);
+        config.dangerous().set_certificate_verifier(verifier.clone());
+        // Who checks must not resume what was not checked.
+        config.resumption = Resumption::default();
+        ClientTls { config: Arc::new(config), verifier, insecure: true, ..self.clone() }
+    }
+
+    /// Whether a chain that `host` has shown (DER, its own certificate first) is believed; also where [`ClientTls::verifies`] says
+    /// that nothing is checked.
+    ///
+    /// # Errors
+    /// [`Kind::TlsUntrusted`] and why; [`Kind::Usage`] for a name that no certificate can hold.
+    pub fn judge(&self, host: &str, chain: &[Vec<u8>]) -> Result<(), Fault> {
+        let chain: Vec<CertificateDer<'_>> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let Some((shown, intermediates)) = chain.split_first() else {
+            return Err(Fault::new(Kind::TlsUntrusted, "TLS: the peer shows no certificate"));
+        };
+        let verdict = self.trust.judge(shown, intermediates, &self.name_of(host)?, UnixTime::now());
+        verdict.map_err(|untrusted| untrusted.fault())
+    }
+
     /// The configuration, for QUIC.
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         self.config.clone()
+    }
+
+    /// Why the last certificate of a name was refused.
+    pub(super) fn refusal(&self, name: &ServerName<'_>) -> Option<Untrusted> {
+        self.verifier.refusal(name)
     }
 
     /// The name that the certificate must hold.
@@ -146,7 +183,7 @@ impl ClientTls {
     /// [`Kind::Usage`] for a name that no certificate can hold; else the fault of the handshake.
     pub fn connect_blocking(&self, mut tcp: std::net::TcpStream, host: &str) -> Result<BlockingTls, Fault> {
         let mut session = ClientConnection::new(self.config.clone(), self.name_of(host)?)
-            .map_err(|error| Fault::new(Kind::Internal, format!("TLS: {error}")))?;
+            .map_err(|_| Fault::new(Kind::Internal, "TLS: no handshake can begin"))?;
         while session.is_handshaking() {
             session.complete_io(&mut tcp).map_err(|error| fault_of("TLS", &error))?;
         }
@@ -257,8 +294,9 @@ impl ServerTls {
         let not_after = ends.filter_map(|certificate| certificate::not_after(certificate)).min();
         let usable = |(chain, key)| CertifiedKey::from_der(chain, key, &provider()).map(Arc::new);
         let served = pairs.into_iter().map(usable).collect::<Result<_, _>>();
-        let served =
-            served.map_err(|error| Fault::new(Kind::Config, format!("certificate and key do not serve: {error}")))?;
+        let served = served.map_err(|error| {
+            Fault::new(Kind::Config, format!("certificate and key do not serve: {}", pair_words(&error)))
+        })?;
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
@@ -364,62 +402,37 @@ fn unusable(path: &Path, error: &dyn fmt::Display) -> Fault {
     Fault::new(Kind::Config, format!("{}: {error}", path.display()))
 }
 
-/// The fault of a handshake, or of reading behind it: in TLS 1.3 a server refuses the client's certificate only there. `what`
-/// names what was done, where TLS itself is not at fault.
-pub fn fault_of(what: &str, error: &io::Error) -> Fault {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-            Fault::new(Kind::TlsUntrusted, format!("TLS: {error}"))
-                .with_hint("--ca-cert FILE trusts another authority, --tls-name NAME checks another name")
-        }
-        Some(rustls::Error::AlertReceived(alert)) => Fault::new(kind_of_alert(*alert), format!("TLS: {error}")),
-        Some(_) => Fault::new(Kind::Protocol, format!("TLS: {error}")),
-        None => Fault::network(what, error),
-    }
-}
-
-/// What an alert of the peer says (RFC 8446, section 6): it does not believe a certificate or wants one, it has trouble of
-/// its own, it leaves, or the two sides do not come to terms.
-pub(super) fn kind_of_alert(alert: AlertDescription) -> Kind {
-    use AlertDescription as A;
-    match alert {
-        A::NoCertificate
-        | A::BadCertificate
-        | A::UnsupportedCertificate
-        | A::CertificateRevoked
-        | A::CertificateExpired
-        | A::CertificateUnknown
-        | A::UnknownCA
-        | A::AccessDenied
-        | A::CertificateUnobtainable
-        | A::BadCertificateStatusResponse
-        | A::BadCertificateHashValue
-        | A::CertificateRequired => Kind::TlsUntrusted,
-        A::InternalError => Kind::PeerTemporary,
-        A::CloseNotify | A::UserCanceled => Kind::Disconnected,
-        A::NoApplicationProtocol => Kind::Unsupported,
-        _ => Kind::Protocol,
-    }
+/// Why a file of certificates or keys does not serve: rustls prints markers and lines as lists of numbers.
+fn unreadable(path: &Path, error: &pem::Error) -> Fault {
+    let why = match error {
+        pem::Error::Io(error) => return unusable(path, error),
+        pem::Error::MissingSectionEnd { .. } => "a PEM section has no end",
+        pem::Error::IllegalSectionStart { .. } => "a PEM section begins with a malformed line",
+        pem::Error::Base64Decode(_) => "a PEM section is not base64",
+        pem::Error::NoItemsFound => "no private key in it (PEM)",
+        _ => "not PEM",
+    };
+    unusable(path, &why)
 }
 
 fn chain_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| unusable(path, &error))?.collect();
+        CertificateDer::pem_file_iter(path).map_err(|error| unreadable(path, &error))?.collect();
     match found {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         Ok(_) => Err(unusable(path, &"no certificate in it")),
-        Err(error) => Err(unusable(path, &error)),
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
 fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| unusable(path, &error))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| unreadable(path, &error))
 }
 
 fn roots_of(path: &Path) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
     for certificate in chain_of(path)? {
-        roots.add(certificate).map_err(|error| unusable(path, &error))?;
+        roots.add(certificate).map_err(|_| unusable(path, &"one of its certificates cannot be an authority"))?;
     }
     Ok(roots)
 }
@@ -436,190 +449,4 @@ fn self_signed(names: &[String]) -> Result<(Vec<CertificateDer<'static>>, Privat
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rustls::client::ClientSessionStore as _;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-
-    async fn pair() -> (Stream, Stream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Stream::Plain(near), Stream::Plain(listener.accept().await.unwrap().0))
-    }
-
-    async fn shake(client: &ClientTls, server: &ServerTls, host: &str) -> (Result<Stream, Fault>, bool) {
-        let (near, far) = pair().await;
-        let (client, server) = tokio::join!(client.connect(near, host), async {
-            let mut stream = server.accept(far).await?;
-            stream.write_all(b"hello").await.unwrap();
-            stream.flush().await.unwrap();
-            Ok::<_, Fault>(stream)
-        });
-        (client, server.is_ok())
-    }
-
-    fn trusting(server: &ServerTls, directory: &tempfile::TempDir) -> ClientTlsOptions {
-        let path = directory.path().join("ca.pem");
-        std::fs::write(&path, server.certificate_pem()).unwrap();
-        ClientTlsOptions { ca_cert: Some(path), ..ClientTlsOptions::default() }
-    }
-
-    fn server(name: &str) -> ServerTls {
-        ServerTls::new(&ServerTlsOptions { self_signed: vec![name.into()], ..Default::default() }).unwrap()
-    }
-
-    #[tokio::test]
-    async fn names_and_issuers_are_checked() {
-        let server = server("mail.test");
-        let directory = tempfile::tempdir().unwrap();
-        let options = trusting(&server, &directory);
-        let client = ClientTls::new(&options).unwrap();
-        let mut stream = shake(&client, &server, "mail.test").await.0.unwrap();
-        let mut hello = [0; 5];
-        stream.read_exact(&mut hello).await.unwrap();
-        assert_eq!(stream.tls_info().unwrap().version, "TLSv1.3");
-        assert_eq!(shake(&client, &server, "other.test").await.0.unwrap_err().kind, Kind::TlsUntrusted);
-        let named = ClientTlsOptions { tls_name: Some("mail.test".into()), ..options };
-        assert!(shake(&ClientTls::new(&named).unwrap(), &server, "127.0.0.1").await.0.is_ok());
-        let system = ClientTls::new(&ClientTlsOptions::default()).unwrap();
-        assert_eq!(shake(&system, &server, "mail.test").await.0.unwrap_err().kind, Kind::TlsUntrusted);
-        let careless = ClientTlsOptions { insecure: true, ..Default::default() };
-        assert!(shake(&ClientTls::new(&careless).unwrap(), &server, "other.test").await.0.is_ok());
-        let shown = CertificateDer::from_pem_slice(server.certificate_pem().as_bytes()).unwrap();
-        let digest = ring::digest::digest(&ring::digest::SHA256, &shown);
-        let mut fingerprint: [u8; 32] = digest.as_ref().try_into().unwrap();
-        let pinned =
-            |fingerprint| ClientTls::new(&ClientTlsOptions { fingerprint: Some(fingerprint), ..Default::default() });
-        assert!(shake(&pinned(fingerprint).unwrap(), &server, "other.test").await.0.is_ok());
-        fingerprint[0] ^= 1;
-        let other = shake(&pinned(fingerprint).unwrap(), &server, "mail.test").await.0;
-        assert_eq!(other.unwrap_err().kind, Kind::TlsUntrusted);
-    }
-
-    #[tokio::test]
-    async fn the_name_that_is_asked_for_chooses_the_certificate() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        let mut certs = Vec::new();
-        for names in [&["a.test"][..], &["b.test", "*.c.test"]] {
-            let made =
-                rcgen::generate_simple_self_signed(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
-            let (made, file) = (made.unwrap(), at(names[0]));
-            std::fs::write(&file, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
-            certs.push((file.clone(), file));
-        }
-        let server = ServerTls::new(&ServerTlsOptions { certs, ..Default::default() }).unwrap();
-        for (asked, trusted, works) in [
-            ("a.test", "a.test", true),
-            ("b.test", "b.test", true),
-            ("x.c.test", "b.test", true),
-            ("b.test", "a.test", false),
-            ("unknown.test", "a.test", false),
-            // No name in an address: the first certificate, which does not hold it.
-            ("127.0.0.1", "a.test", false),
-        ] {
-            let client =
-                ClientTls::new(&ClientTlsOptions { ca_cert: Some(at(trusted)), ..Default::default() }).unwrap();
-            assert_eq!(shake(&client, &server, asked).await.0.is_ok(), works, "{asked} {trusted}");
-        }
-        let first =
-            ClientTlsOptions { ca_cert: Some(at("a.test")), tls_name: Some("a.test".into()), ..Default::default() };
-        assert!(shake(&ClientTls::new(&first).unwrap(), &server, "127.0.0.1").await.0.is_ok());
-    }
-
-    #[tokio::test]
-    async fn sessions_resume_within_one_store_only() {
-        let server = server("ftp.test");
-        let directory = tempfile::tempdir().unwrap();
-        let shared = ClientTls::new(&trusting(&server, &directory)).unwrap();
-        let own = shared.own_sessions();
-        for (client, resumed) in [(&own, false), (&own.clone(), true), (&shared.own_sessions(), false)] {
-            let mut stream = shake(client, &server, "ftp.test").await.0.unwrap();
-            let mut hello = [0; 5];
-            stream.read_exact(&mut hello).await.unwrap();
-            assert_eq!(stream.tls_info().unwrap().resumed, resumed);
-        }
-    }
-
-    /// proftpd gives two tickets to a control connection and none to the data connections that resume it.
-    #[tokio::test]
-    async fn two_tickets_serve_any_number_of_connections() {
-        let control = server("ftp.test").with_tickets(2);
-        let directory = tempfile::tempdir().unwrap();
-        let client = ClientTls::new(&trusting(&control, &directory)).unwrap().own_sessions();
-        for connection in 0..20 {
-            let server = if connection == 0 { control.clone() } else { control.with_tickets(0) };
-            let mut stream = shake(&client, &server, "ftp.test").await.0.unwrap();
-            stream.read_exact(&mut [0; 5]).await.unwrap();
-            let info = stream.tls_info().unwrap();
-            assert_eq!((info.version, info.resumed), ("TLSv1.3", connection > 0), "{connection}");
-        }
-    }
-
-    /// What a ticket holds, as rustls itself tells it: anything new has to be looked at in `sys::copy_of_ticket`.
-    #[tokio::test]
-    async fn a_ticket_holds_what_its_copy_takes_along() {
-        let (server, directory) = (server("ftp.test").with_tickets(1), tempfile::tempdir().unwrap());
-        let sessions = Arc::<ControlSessions>::default();
-        let client = ClientTls::new(&trusting(&server, &directory)).unwrap().with_sessions(sessions.clone());
-        shake(&client, &server, "ftp.test").await.0.unwrap().read_exact(&mut [0; 5]).await.unwrap();
-        let name = ServerName::try_from("ftp.test").unwrap();
-        let tickets = [(); 3].map(|()| format!("{:#?}", sessions.take_tls13_ticket(&name).unwrap()));
-        assert!(tickets.iter().all(|ticket| *ticket == tickets[0]), "{tickets:?}");
-        let field = |line: &str| Some(line.strip_prefix("    ")?.split_once(": ")?.0.to_owned());
-        let fields: Vec<String> = tickets[0].lines().filter_map(field).filter(|name| !name.starts_with(' ')).collect();
-        assert_eq!(fields, ["suite", "age_add", "max_early_data_size", "common", "quic_params"]);
-    }
-
-    #[tokio::test]
-    async fn a_peer_without_tls_is_a_protocol_fault() {
-        let (near, far) = pair().await;
-        let client = ClientTls::new(&ClientTlsOptions::default()).unwrap();
-        let (result, _) = tokio::join!(client.connect(near, "a.test"), async {
-            let Stream::Plain(mut tcp) = far else { unreachable!() };
-            tcp.write_all(b"220 plain text here\r\n").await
-        });
-        assert_eq!(result.unwrap_err().kind, Kind::Protocol);
-    }
-
-    /// The kind of a handshake in which the peer answers with these bytes and goes.
-    async fn answered_by(bytes: &[u8]) -> Kind {
-        let (near, far) = pair().await;
-        let client = ClientTls::new(&ClientTlsOptions::default()).unwrap();
-        let (result, ()) = tokio::join!(client.connect(near, "a.test"), async {
-            let Stream::Plain(mut tcp) = far else { unreachable!() };
-            // The whole hello: bytes left unread would turn the end into a reset.
-            let mut head = [0; 5];
-            tcp.read_exact(&mut head).await.unwrap();
-            let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
-            tcp.read_exact(&mut hello).await.unwrap();
-            tcp.write_all(bytes).await.unwrap();
-        });
-        result.unwrap_err().kind
-    }
-
-    #[tokio::test]
-    async fn an_alert_is_permanent_only_when_it_is_about_certificates() {
-        for alert in 0..=255u8 {
-            let expected = match alert {
-                41..=46 | 48 | 49 | 111 | 113 | 114 | 116 => Kind::TlsUntrusted,
-                80 => Kind::PeerTemporary,
-                0 | 90 => Kind::Disconnected,
-                120 => Kind::Unsupported,
-                _ => Kind::Protocol,
-            };
-            assert_eq!(answered_by(&[21, 3, 3, 0, 2, 2, alert]).await, expected, "alert {alert}");
-        }
-        assert_eq!(answered_by(b"").await, Kind::Disconnected);
-        assert_eq!(answered_by(b"\x16\x03\x03\x40\x00cut").await, Kind::Disconnected);
-    }
-
-    #[test]
-    fn unreadable_files_are_named() {
-        let missing = ClientTlsOptions { ca_cert: Some("/nowhere/ca.pem".into()), ..Default::default() };
-        let fault = ClientTls::new(&missing).unwrap_err();
-        assert_eq!(fault.kind, Kind::Config);
-        assert!(fault.detail.starts_with("/nowhere/ca.pem: "), "{}", fault.detail);
-    }
-}
+mod tests;

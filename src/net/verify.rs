@@ -1,15 +1,18 @@
-//! Whose certificates a client believes: one verifier with five kinds of trust.
+//! Whose certificates a client believes: one verifier with four kinds of trust.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 
 use crate::fault::{Fault, Kind};
+use crate::net::pin::CertificatePin;
+use crate::net::untrusted::{Untrusted, is_authority_as_server};
 
 /// The one crypto provider.
 pub(super) fn provider() -> Arc<CryptoProvider> {
@@ -21,15 +24,11 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 #[derive(Debug)]
 pub(super) enum Trust {
     /// The system's authorities, read when the first certificate comes in: a command without TLS never pays for them.
-    System(OnceLock<Result<Arc<WebPkiServerVerifier>, String>>),
+    System(OnceLock<Option<Arc<WebPkiServerVerifier>>>),
     /// These certificates: as authorities, or shown by the server itself.
     Files { chain: Arc<WebPkiServerVerifier>, certificates: Vec<CertificateDer<'static>> },
-    /// The one certificate with this SHA-256 fingerprint, whoever issued it.
-    Fingerprint([u8; 32]),
-    /// A key with one of these SHA-256 digests, and what else is asked of the certificate.
-    Pinned { pins: Vec<[u8; 32]>, and: Box<Trust> },
-    /// Anything (`--insecure`).
-    Anything,
+    /// A certificate or key with one of these digests, and what else is asked of the certificate.
+    Pinned { pins: Vec<CertificatePin>, and: Option<Box<Trust>> },
 }
 
 impl Trust {
@@ -38,83 +37,105 @@ impl Trust {
         Trust::System(OnceLock::new())
     }
 
-    /// A key that one of the pins names, in a certificate that passes `and`.
-    pub(super) fn pinned(pins: &[[u8; 32]], and: Trust) -> Trust {
-        Trust::Pinned { pins: pins.to_vec(), and: Box::new(and) }
-    }
-
     /// These certificates and no others.
     pub(super) fn files(certificates: Vec<CertificateDer<'static>>) -> Result<Trust, Fault> {
         let wrong = |error: &dyn std::fmt::Display| Fault::new(Kind::Config, format!("trusted certificates: {error}"));
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
-            roots.add(certificate.clone()).map_err(|error| wrong(&error))?;
+            roots.add(certificate.clone()).map_err(|_| wrong(&"one of them cannot be an authority"))?;
         }
-        Ok(Trust::Files { chain: chain_verifier(roots).map_err(|error| wrong(&error))?, certificates })
+        let chain = chain_verifier(roots).ok_or_else(|| wrong(&"there is none"))?;
+        Ok(Trust::Files { chain, certificates })
+    }
+
+    /// Whether the certificate that a server shows for a name is believed now.
+    pub(super) fn judge(
+        &self,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Untrusted> {
+        let by_chain =
+            |chain: &WebPkiServerVerifier| chain.verify_server_cert(shown, intermediates, name, &[], now).map(|_| ());
+        match self {
+            Trust::System(loaded) => match loaded.get_or_init(system_verifier) {
+                Some(chain) => by_chain(chain).map_err(|error| Untrusted::new(&error, shown, true)),
+                None => Err(Untrusted::no_authorities()),
+            },
+            Trust::Files { chain, certificates } => {
+                let verdict = match by_chain(chain) {
+                    // The user named this very certificate: that it could sign others as well does not matter.
+                    Err(error) if is_authority_as_server(&error) && certificates.contains(shown) => {
+                        ParsedCertificate::try_from(shown).and_then(|parsed| verify_server_name(&parsed, name))
+                    }
+                    verdict => verdict,
+                };
+                verdict.map_err(|error| Untrusted::new(&error, shown, false))
+            }
+            // The server's own certificate counts: anybody may send those of authorities along (RFC 7858, section 4.2). The key
+            // is the one that webpki reads, with which the handshake's signature is checked.
+            Trust::Pinned { pins, and } => {
+                let key =
+                    ParsedCertificate::try_from(shown).map(|it| CertificatePin::of(&it.subject_public_key_info()));
+                if !pins.contains(&CertificatePin::of(shown)) && !key.is_ok_and(|key| pins.contains(&key)) {
+                    return Err(Untrusted::not_pinned(shown));
+                }
+                and.as_ref().map_or(Ok(()), |and| and.judge(shown, intermediates, name, now))
+            }
+        }
     }
 }
 
-fn chain_verifier(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|error| error.to_string())
+fn chain_verifier(roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()
 }
 
-fn system_verifier() -> Result<Arc<WebPkiServerVerifier>, String> {
+fn system_verifier() -> Option<Arc<WebPkiServerVerifier>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     chain_verifier(roots)
 }
 
-/// webpki's error for a certificate that may sign others and is shown by a server, which `openssl req -x509` makes unless
-/// told otherwise. Its dates were found good before that is said. rustls has no variant for this error and does not export
-/// webpki's type, so that the name that `Debug` derives is all that tells them apart. It is compared whole: a release that
-/// names it otherwise refuses such certificates.
-fn is_authority_as_server(error: &Error) -> bool {
-    matches!(error, Error::InvalidCertificate(CertificateError::Other(other)) if format!("{:?}", other.0) == "CaUsedAsEndEntity")
+/// Checks certificates in handshakes.
+#[derive(Debug)]
+pub(super) struct HandshakeVerifier {
+    trust: Arc<Trust>,
+    /// False: every certificate is taken (`--insecure`).
+    checks: bool,
+    /// Why the last certificate of a name was refused: QUIC hands the errors of TLS on as texts only.
+    refused: Mutex<HashMap<String, Untrusted>>,
 }
 
-impl ServerCertVerifier for Trust {
+impl HandshakeVerifier {
+    pub(super) fn new(trust: Arc<Trust>, checks: bool) -> HandshakeVerifier {
+        HandshakeVerifier { trust, checks, refused: Mutex::default() }
+    }
+
+    /// Why the last certificate of this name was refused.
+    pub(super) fn refusal(&self, name: &ServerName<'_>) -> Option<Untrusted> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&*name.to_str()).cloned()
+    }
+}
+
+impl ServerCertVerifier for HandshakeVerifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self {
-            Trust::System(loaded) => match loaded.get_or_init(system_verifier) {
-                Ok(chain) => chain.verify_server_cert(shown, intermediates, name, ocsp_response, now),
-                Err(_) => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
-            },
-            Trust::Files { chain, certificates } => {
-                match chain.verify_server_cert(shown, intermediates, name, ocsp_response, now) {
-                    // The user named this very certificate: that it could sign others as well does not matter.
-                    Err(error) if is_authority_as_server(&error) && certificates.contains(shown) => {
-                        verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
-                        Ok(ServerCertVerified::assertion())
-                    }
-                    verdict => verdict,
-                }
-            }
-            Trust::Fingerprint(wanted) => {
-                let digest = ring::digest::digest(&ring::digest::SHA256, shown);
-                if digest.as_ref() == wanted {
-                    Ok(ServerCertVerified::assertion())
-                } else {
-                    Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
-                }
-            }
-            // The server's own certificate counts: anybody may send those of authorities along (RFC 7858, section 4.2).
-            Trust::Pinned { pins, and } => {
-                let key = ParsedCertificate::try_from(shown)?.subject_public_key_info();
-                let digest = ring::digest::digest(&ring::digest::SHA256, &key);
-                if !pins.iter().any(|pin| digest.as_ref() == pin) {
-                    return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
-                }
-                and.verify_server_cert(shown, intermediates, name, ocsp_response, now)
-            }
-            Trust::Anything => Ok(ServerCertVerified::assertion()),
+        if !self.checks {
+            return Ok(ServerCertVerified::assertion());
         }
+        let verdict = self.trust.judge(shown, intermediates, name, now);
+        verdict.map(|()| ServerCertVerified::assertion()).map_err(|why| {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.insert(name.to_str().into_owned(), why.clone());
+            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+        })
     }
 
     fn verify_tls12_signature(
@@ -155,7 +176,7 @@ mod tests {
 
     fn believes(trusted: &CertificateDer<'static>, shown: &CertificateDer<'static>, name: &str, now: UnixTime) -> bool {
         let trust = Trust::files(vec![trusted.clone()]).unwrap();
-        trust.verify_server_cert(shown, &[], &ServerName::try_from(name.to_owned()).unwrap(), &[], now).is_ok()
+        trust.judge(shown, &[], &ServerName::try_from(name.to_owned()).unwrap(), now).is_ok()
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::net::counters::CountedConnection;
 use crate::net::deadline::Limits;
 use crate::net::login::Login;
 use crate::net::stream::Stream;
-use crate::net::tls::{self, ClientTls, TlsMode};
+use crate::net::tls::{ClientTls, TlsMode};
+use crate::net::tls_fault;
 use crate::net::trace::ProtocolTrace;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::command::SmtpCommand;
@@ -424,7 +425,7 @@ impl SmtpClient {
         loop {
             self.input.clear();
             let read = self.stream.read_buf(&mut self.input).await;
-            if read.map_err(|error| tls::fault_of(what, &error))? == 0 {
+            if read.map_err(|error| tls_fault::fault_of(what, &error))? == 0 {
                 return Err(Fault::new(Kind::Disconnected, format!("{what}: the server closed the connection")));
             }
             self.reader.push(&self.input);

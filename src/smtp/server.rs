@@ -493,5 +493,5 @@ fn no_room(error: &std::io::Error) -> SmtpReply {
 }
 
 fn tls_words(stream: &Stream) -> Option<String> {
-    stream.tls_info().map(|info| format!("{} {}", info.version, info.cipher))
+    stream.tls_info().map(|info| info.to_string())
 }

@@ -136,6 +136,8 @@ pub(super) struct Servers<'a> {
     quoted: Vec<String>,
     /// The speed limit of all of them together.
     pace: Option<Arc<TransferPace>>,
+    /// No login: nobody is asked for a password.
+    nameless: bool,
 }
 
 struct KnownServer {
@@ -147,12 +149,17 @@ struct KnownServer {
 impl<'a> Servers<'a> {
     /// No connection yet.
     pub(super) fn new(out: &'a Output, args: &'a FtpClientArgs) -> Servers<'a> {
-        Servers { out, args, tls: None, known: Vec::new(), quoted: Vec::new(), pace: None }
+        Servers { out, args, tls: None, known: Vec::new(), quoted: Vec::new(), pace: None, nameless: false }
     }
 
     /// Sends these commands after each login too.
     pub(super) fn quoting(self, quoted: Vec<String>) -> Servers<'a> {
         Servers { quoted, ..self }
+    }
+
+    /// For questions before the login.
+    pub(super) fn without_login(self) -> Servers<'a> {
+        Servers { nameless: true, ..self }
     }
 
     /// No faster than this.
@@ -242,12 +249,17 @@ impl<'a> Servers<'a> {
             self.tls = Some(client.clone());
             options.tls_client = Some(client);
         }
-        options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
+        if !self.nameless {
+            options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
+        }
         options.account = ftp.account.clone().map(Secret::new);
         (options.epsv, options.eprt) = (!ftp.disable_epsv, !ftp.disable_eprt);
         (options.data_clear, options.ccc, options.charset) = (ftp.data_clear, ftp.ccc, ftp.charset);
         if ftp.lock_step {
             options.quirks.use_lock_step();
+        }
+        if options.tls == TlsMode::None && !tls.trust.pin.is_empty() {
+            out.warn("--pin: without TLS no certificate is checked; ftpes:// and ftps:// use TLS");
         }
         if options.tls != TlsMode::None && ftp.data_clear {
             out.warn("files and listings go over the network in clear text, and can be changed on the way");

@@ -11,6 +11,7 @@ pub(super) const ALL: ForeignWords = &[
     ),
     ("-n --netrc --netrc-optional", "done anyway; --netrc-file FILE names another"),
     ("-s -S --silent --show-error --no-verbose -nv -V --no-progress-meter -#", "-q; errors stay"),
+    ("--pinnedpubkey", "--pin SHA256; with --ca-cert FILE the certificate is checked as well"),
     ("-k --no-check-certificate", "--insecure, which lets everybody on the way read and change everything"),
     (
         "--ssl --ftp-ssl --ssl-reqd --ftp-ssl-reqd --ftps-implicit --ftp-ssl-control",

@@ -354,7 +354,7 @@ fn tell(tried: &AttemptReport, out: &Output) {
         port: tried.peer.ip.map(|address| address.port()),
         tls: tried.peer.tls.as_ref().map(|tls| TlsRecord {
             version: tls.version,
-            cipher: tls.cipher.clone(),
+            cipher: tls.cipher.clone().unwrap_or_default(),
             verified: tried.peer.verified,
         }),
         tls_failed: tried.peer.tls_failed.as_deref(),

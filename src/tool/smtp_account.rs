@@ -13,6 +13,7 @@ use crate::cli::secret;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
 use crate::net::login::Login;
+use crate::net::pin::CertificatePin;
 use crate::net::tls::{ClientTlsOptions, TlsMode};
 use crate::secret::Secret;
 use crate::smtp::address::Address;
@@ -47,7 +48,7 @@ pub(super) struct Account {
     pub(super) starttls: Option<bool>,
     pub(super) trust_file: Option<PathBuf>,
     pub(super) check: Option<bool>,
-    pub(super) fingerprint: Option<[u8; 32]>,
+    pub(super) fingerprint: Option<CertificatePin>,
     pub(super) cert: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
     pub(super) tls_name: Option<String>,
@@ -137,12 +138,19 @@ impl Account {
             tls_name: args.tls_name.clone().or_else(|| self.tls_name.clone()),
             ..args.clone()
         };
-        let believed = self.check == Some(false) && self.fingerprint.is_none();
+        let options = both.options(out)?;
+        match self.fingerprint {
+            // As in msmtp: it counts alone, whatever else the account says.
+            Some(pin) if !args.insecure && args.pin.is_empty() => {
+                return Ok(ClientTlsOptions { pins: vec![pin], pins_alone: true, ..options });
+            }
+            _ => {}
+        }
+        let believed = self.check == Some(false) && self.fingerprint.is_none() && args.pin.is_empty();
         if believed && !args.insecure {
             out.warn("the server's certificate is not checked");
         }
-        let fingerprint = self.fingerprint.filter(|_| !args.insecure);
-        Ok(ClientTlsOptions { insecure: args.insecure || believed, fingerprint, ..both.options(out)? })
+        Ok(ClientTlsOptions { insecure: args.insecure || believed, ..options })
     }
 }
 
@@ -347,7 +355,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
         "tls_starttls" => account.starttls = Some(switch()?),
         "tls_trust_file" => account.trust_file = path()?.filter(|path| path != Path::new("system")),
         "tls_certcheck" => account.check = Some(switch()?),
-        "tls_fingerprint" => account.fingerprint = if value.is_empty() { None } else { Some(fingerprint(value)?) },
+        "tls_fingerprint" => account.fingerprint = if value.is_empty() { None } else { Some(value.parse()?) },
         "tls_cert_file" => account.cert = path()?,
         "tls_key_file" => account.key = path()?,
         "tls_host_override" => account.tls_name = text()?,
@@ -430,17 +438,6 @@ fn home(path: &str) -> PathBuf {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(path),
     }
-}
-
-/// 32 bytes in hexadecimal, with or without colons.
-fn fingerprint(text: &str) -> Result<[u8; 32], String> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
-    let mut bytes = [0; 32];
-    let whole = digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit);
-    for (slot, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *slot = crate::hex::byte(pair).unwrap_or_default();
-    }
-    if whole { Ok(bytes) } else { Err("not a SHA-256 fingerprint (64 hexadecimal digits)".to_owned()) }
 }
 
 /// A `from` of an account: an address, perhaps with `*` for any run of letters, in any case.
@@ -579,7 +576,10 @@ account default : work
             (Auth::By(Mechanism::ScramSha256), Some("pass show work"))
         );
         let home = accounts.named("home").unwrap();
-        assert_eq!((home.starttls, home.auth, home.fingerprint.unwrap()[1]), (Some(false), Auth::Off, 0x11));
+        assert_eq!(
+            (home.starttls, home.auth, home.fingerprint.unwrap().hex().get(3..5)),
+            (Some(false), Auth::Off, Some("11"))
+        );
         assert_eq!(accounts.ignored, [(4, "logfile".to_owned())]);
         let by = |author| accounts.by_author(author).map(|account| account.host.clone().unwrap_or_default());
         assert_eq!(by(Some("ME@home.example")).as_deref(), Some("mail.home.example"));

@@ -224,6 +224,9 @@ struct SendWayArgs {
     /// Ask the server what it offers and whether it takes --from and the recipients, and send nothing
     #[arg(long, conflicts_with_all = ["queue", "mx", "each", "dry_run"])]
     probe: bool,
+    /// With --probe: end with status 1 if a certificate of the server's chain ends in fewer days, and with 77 if it is not trusted
+    #[arg(long, value_name = "N", requires = "probe")]
+    min_days: Option<u32>,
     /// As --probe, and leave after this stage of the dialogue
     #[arg(long, value_name = "STAGE", ignore_case = true, conflicts_with_all = ["queue", "mx", "each", "merge", "dry_run"])]
     quit_after: Option<server::ProbeStage>,
@@ -340,7 +343,7 @@ fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result
     };
     let mut tally = Tally::default();
     crate::cli::block_on(async {
-        probe::run(way, sender, recipients, args.way.quit_after, out, &mut tally).await?;
+        probe::run(way, sender, recipients, args.way.quit_after, args.way.min_days, out, &mut tally).await?;
         Ok(())
     })?;
     Ok(tally.exit())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use applayer::net::pin::CertificatePin;
 use applayer::net::tls::{BlockingTls, ClientTls, ClientTlsOptions};
 use rustix::process::Signal;
 
@@ -245,14 +246,14 @@ fn an_upload_arrives_once_under_its_final_name() {
 }
 
 /// A certificate and its key in one file, and its fingerprint.
-pub(crate) fn certificate(name: &str) -> (String, [u8; 32]) {
+pub(crate) fn certificate(name: &str) -> (String, CertificatePin) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let digest = ring::digest::digest(&ring::digest::SHA256, made.cert.der());
-    (made.cert.pem() + &made.signing_key.serialize_pem(), digest.as_ref().try_into().unwrap())
+    (made.cert.pem() + &made.signing_key.serialize_pem(), CertificatePin::of(made.cert.der()))
 }
 
-fn handshake(to: SocketAddr, fingerprint: Option<[u8; 32]>) -> Result<BlockingTls, String> {
-    let options = ClientTlsOptions { fingerprint, insecure: fingerprint.is_none(), ..ClientTlsOptions::default() };
+fn handshake(to: SocketAddr, pin: Option<CertificatePin>) -> Result<BlockingTls, String> {
+    let insecure = pin.is_none();
+    let options = ClientTlsOptions { pins: pin.into_iter().collect(), insecure, ..ClientTlsOptions::default() };
     let tcp = TcpStream::connect(to).map_err(|error| error.to_string())?;
     tcp.set_read_timeout(Some(LIMIT)).unwrap();
     ClientTls::new(&options).unwrap().connect_blocking(tcp, "a.test").map_err(|fault| fault.to_string())

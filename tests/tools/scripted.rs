@@ -14,7 +14,7 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(stream: TcpStream) -> Conn {
+    pub(crate) fn new(stream: TcpStream) -> Conn {
         stream.set_read_timeout(Some(LIMIT)).expect("a read limit");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Conn { reader: BufReader::new(stream) }

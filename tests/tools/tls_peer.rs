@@ -48,6 +48,11 @@ impl TlsConn {
     /// Ends TLS when the other side has: what comes next is not inside TLS, and not read here.
     pub(crate) fn end(mut self) {
         self.until_closed();
+        self.close();
+    }
+
+    /// Ends TLS without waiting.
+    pub(crate) fn close(mut self) {
         let stream = self.0.get_mut();
         stream.conn.send_close_notify();
         drop(stream.flush());

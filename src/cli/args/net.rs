@@ -11,6 +11,7 @@ use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
 use crate::net::dial::{Dialer, Family};
 use crate::net::login::Login;
+use crate::net::pin::CertificatePin;
 use crate::net::proxy::ProxyChoice;
 use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
@@ -115,6 +116,10 @@ pub struct TrustArgs {
     /// The certificate's key (PEM), if not in the same file
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
+    /// Take servers whose certificate or public key has this SHA-256 digest only, whoever issued the certificate (hexadecimal or
+    /// base64; repeatable); with --ca-cert or --tls-name the certificate is checked as well
+    #[arg(long, value_name = "SHA256", conflicts_with = "insecure")]
+    pub pin: Vec<CertificatePin>,
     /// Take any certificate: anybody on the way can read and change everything
     #[arg(long)]
     pub insecure: bool,
@@ -134,9 +139,12 @@ fn parse_mode(text: &str) -> Result<TlsMode, String> {
 }
 
 impl TlsArgs {
-    /// The mode asked for, else `default`.
+    /// The mode asked for, else `default`. Who names a pin wants that certificate, not clear text.
     pub fn mode(&self, default: TlsMode) -> TlsMode {
-        self.tls.unwrap_or(default)
+        self.tls.unwrap_or(match default {
+            TlsMode::Try if !self.trust.pin.is_empty() => TlsMode::Starttls,
+            default => default,
+        })
     }
 
     /// The client side that these arguments describe, offering `alpn`; warns about `--insecure`.
@@ -168,6 +176,7 @@ impl TrustArgs {
             cert: self.cert.clone(),
             key: self.key.clone(),
             insecure: self.insecure,
+            pins: self.pin.clone(),
             tls_name: self.tls_name.clone(),
             ..ClientTlsOptions::default()
         })

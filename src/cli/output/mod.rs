@@ -174,7 +174,7 @@ impl Output {
         }
         let target = escape::terminal(target);
         let separator = if target.is_empty() { "" } else { ": " };
-        self.message(&format!("{target}{separator}{}", escape::terminal(&fault.detail)), fault.hint);
+        self.message(&format!("{target}{separator}{}", escape::terminal(&fault.detail)), fault.hint.as_deref());
     }
 
     /// A warning on stderr; silent with `-q`.
@@ -353,7 +353,7 @@ impl Output {
         let detail = plain_words(&format!("{error:#}"));
         match fault {
             // A usage error is text on stderr only.
-            Some(fault) if fault.kind == Kind::Usage => self.message(&escape::terminal(&detail), fault.hint),
+            Some(fault) if fault.kind == Kind::Usage => self.message(&escape::terminal(&detail), fault.hint.as_deref()),
             Some(fault) => self.error("", &Fault { detail, ..fault.clone() }),
             None => self.message(&escape::terminal(&detail), None),
         }

@@ -19,6 +19,7 @@ use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::http::{self, Http2, HttpResponse, Request};
 use crate::net::quic::Quic;
+use crate::net::stream::TlsInfo;
 use crate::scope::without_zone;
 
 /// What DoH carries (RFC 8484, section 6).
@@ -30,6 +31,8 @@ const DOQ_NO_ERROR: u32 = 0;
 #[derive(Debug)]
 pub struct DnsConnection {
     kind: Carrier,
+    /// What the TLS handshake settled.
+    tls: Option<TlsInfo>,
     /// Answers over HTTPS and QUIC.
     answered: AtomicU32,
     /// Nothing comes from it any more: see [`DnsConnection::abandon`].
@@ -52,7 +55,9 @@ impl DnsConnection {
         let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
         let what = || format!("{} over {}", endpoint.place(), endpoint.transport.name());
         match opened {
-            Ok(Ok(kind)) => Ok(DnsConnection { kind, answered: AtomicU32::new(0), abandoned: AtomicBool::new(false) }),
+            Ok(Ok((kind, tls))) => {
+                Ok(DnsConnection { kind, tls, answered: AtomicU32::new(0), abandoned: AtomicBool::new(false) })
+            }
             Ok(Err(fault)) => Err(fault.context(what())),
             Err(_) => Err(Fault::new(Kind::TimedOut, format!("{}: no connection in time", what()))),
         }
@@ -72,6 +77,11 @@ impl DnsConnection {
             self.answered.fetch_add(1, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// What the TLS handshake settled; `None` over TCP.
+    pub fn tls_info(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
     }
 
     /// True while further questions may be asked.
@@ -112,10 +122,10 @@ impl DnsConnection {
     }
 }
 
-async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault> {
+async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<(Carrier, Option<TlsInfo>), Fault> {
     let (protocol, what) = match endpoint.transport {
         Transport::Udp => return Err(Fault::new(Kind::Internal, "UDP has no connections")),
-        Transport::Tcp => return Ok(Carrier::Stream(Framed::new(endpoint.connect(limit).await?))),
+        Transport::Tcp => return Ok((Carrier::Stream(Framed::new(endpoint.connect(limit).await?)), None)),
         Transport::Tls => ("dot", "DNS over TLS"),
         Transport::Https => (http::ALPN, "HTTP/2"),
         Transport::Quic => ("doq", "DNS over QUIC"),
@@ -127,14 +137,16 @@ async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault>
     let tls = endpoint.trust()?.with_alpn(&[protocol]);
     if endpoint.transport == Transport::Quic {
         let quic = Quic::connect(&tls, endpoint.address, &endpoint.host, endpoint.bind).await.map_err(refused)?;
-        return Ok(Carrier::Quic(quic));
+        let info = quic.tls_info();
+        return Ok((Carrier::Quic(quic), Some(info)));
     }
     let stream = tls.connect(endpoint.connect(limit).await?, &endpoint.host).await.map_err(refused)?;
+    let info = stream.tls_info();
     if endpoint.transport == Transport::Tls {
-        return Ok(Carrier::Stream(Framed::new(stream)));
+        return Ok((Carrier::Stream(Framed::new(stream)), info));
     }
     let authority = authority(endpoint);
-    Ok(Carrier::Https { http: Http2::start(stream).await?, authority, target: endpoint.http.clone() })
+    Ok((Carrier::Https { http: Http2::start(stream).await?, authority, target: endpoint.http.clone() }, info))
 }
 
 /// The authority of a DoH server's URI.

@@ -394,7 +394,7 @@ impl ControlConnection {
         }
         self.stream = self.limits.run("TLS handshake", tls.connect(self.stream, host)).await?;
         if let (true, Some(info)) = (self.trace.is_on(), self.stream.tls_info()) {
-            self.trace.note(&format!("{} {}", info.version, info.cipher));
+            self.trace.note(&info.to_string());
         }
         Ok(self)
     }

@@ -482,7 +482,7 @@ impl FtpClient {
         let stream = self.meanwhile(shaking, None, opening).await?;
         if let (true, Some(info)) = (self.options.trace.is_on(), stream.tls_info()) {
             let resumed = if info.resumed { "resumed" } else { "new session" };
-            self.options.trace.note(&format!("data connection: {} {}, {resumed}", info.version, info.cipher));
+            self.options.trace.note(&format!("data connection: {info}, {resumed}"));
         }
         Ok(stream)
     }

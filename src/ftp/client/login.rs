@@ -66,13 +66,6 @@ impl FtpClient {
         options: &FtpClientOptions,
         way: LoginWay,
     ) -> Result<Result<FtpClient, OtherWay>, Fault> {
-        let limits = options.limits;
-        let mut stream = options.dialer.connect(&url.host, url.port()).await?;
-        if let Some(tcp) = stream.tcp() {
-            // Firewalls forget a connection that is silent during a long transfer. A failure only loses that help.
-            let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
-            drop(socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive));
-        }
         let tls = match options.tls {
             TlsMode::None => None,
             TlsMode::Try | TlsMode::Starttls | TlsMode::Implicit => {
@@ -80,20 +73,7 @@ impl FtpClient {
                 Some(tls.own_sessions())
             }
         };
-        if let (TlsMode::Implicit, Some(tls)) = (options.tls, &tls) {
-            stream = limits.run("TLS handshake", tls.connect(stream, &url.host)).await?;
-        }
-        let mut control = ControlConnection::new(stream, options);
-        let greeting = control.final_reply().await?;
-        if !greeting.ok() {
-            return Err(login_fault("server", &greeting));
-        }
-        if greeting.lines.iter().any(|line| RAW.iter().any(|name| memchr::memmem::find(line, name).is_some())) {
-            options.quirks.speaks_telnet(false);
-        }
-        if let (TlsMode::Try | TlsMode::Starttls, Some(tls)) = (options.tls, &tls) {
-            control = start_tls(control, options, tls, &url.host).await?;
-        }
+        let (control, greeting) = greeted(url, options, tls.as_ref()).await?;
         let secure = control.stream().is_tls();
         let mut client = FtpClient {
             control,
@@ -280,6 +260,43 @@ impl FtpClient {
         let fault = Fault { kind: Kind::TlsUntrusted, ..reply.fault("PROT P", Kind::TlsUntrusted) };
         Err(fault.with_hint("--data-clear: the login inside TLS, files and listings in clear text"))
     }
+}
+
+/// Connects, hears the greeting, and begins TLS as the options say.
+///
+/// # Errors
+/// No connection, no TLS where it was asked for, or a server that does not greet.
+pub(super) async fn greeted(
+    url: &FtpUrl,
+    options: &FtpClientOptions,
+    tls: Option<&ClientTls>,
+) -> Result<(ControlConnection, FtpReply), Fault> {
+    let limits = options.limits;
+    let mut stream = options.dialer.connect(&url.host, url.port()).await?;
+    if let Some(tcp) = stream.tcp() {
+        // Firewalls forget a connection that is silent during a long transfer. A failure only loses that help.
+        let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+        drop(socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive));
+    }
+    if let (TlsMode::Implicit, Some(tls)) = (options.tls, tls) {
+        stream = limits.run("TLS handshake", tls.connect(stream, &url.host)).await.map_err(|mut fault| {
+            let hint = "ftps:// begins with TLS; at servers with AUTH TLS the scheme is ftpes://";
+            fault.hint.get_or_insert(hint.into());
+            fault
+        })?;
+    }
+    let mut control = ControlConnection::new(stream, options);
+    let greeting = control.final_reply().await?;
+    if !greeting.ok() {
+        return Err(login_fault("server", &greeting));
+    }
+    if greeting.lines.iter().any(|line| RAW.iter().any(|name| memchr::memmem::find(line, name).is_some())) {
+        options.quirks.speaks_telnet(false);
+    }
+    if let (TlsMode::Try | TlsMode::Starttls, Some(tls)) = (options.tls, tls) {
+        control = start_tls(control, options, tls, &url.host).await?;
+    }
+    Ok((control, greeting))
 }
 
 /// AUTH TLS, as far as it is wanted.

@@ -7,6 +7,7 @@ mod data;
 mod feature;
 mod list;
 mod login;
+mod probe;
 mod quirks;
 mod summary;
 
@@ -34,6 +35,7 @@ pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::ControlConnection;
 pub use data::{Begun, PortRange};
 pub use feature::Features;
+pub use probe::ServerFacts;
 pub use quirks::ServerQuirks;
 pub use summary::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES, WholeListing};
 

@@ -56,7 +56,7 @@ impl SmtpClient {
         }
         last.detail = details.join("; ");
         if several {
-            last.hint.get_or_insert("--auth MECHANISM chooses one of those that the server offers");
+            last.hint.get_or_insert("--auth MECHANISM chooses one of those that the server offers".into());
         }
         Err(last)
     }

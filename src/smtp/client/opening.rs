@@ -24,11 +24,12 @@ pub struct OpeningFault {
 
 impl OpeningFault {
     fn in_tls(mut fault: Fault, options: &SmtpClientOptions) -> OpeningFault {
-        fault.hint.get_or_insert(match options.tls {
+        let hint = match options.tls {
             TlsMode::Implicit => "smtps:// begins with TLS; submission:// and smtp:// begin without it",
             _ if options.login.is_some() => CLEAR_WITH_PASSWORD,
             _ => "--tls none sends in clear text",
-        });
+        };
+        fault.hint.get_or_insert(hint.into());
         OpeningFault { fault, in_tls: true }
     }
 }

@@ -5,6 +5,7 @@ mod bulk;
 mod compare;
 mod dig;
 mod idn;
+mod probe;
 mod query;
 mod records;
 mod resume;
@@ -116,6 +117,8 @@ pub struct Args {
     #[command(flatten)]
     compare: compare::CompareArgs,
     #[command(flatten)]
+    probe: probe::ProbeArgs,
+    #[command(flatten)]
     bulk: bulk::BulkArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -202,9 +205,9 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         return Err(Fault::new(Kind::Usage, what).into());
     }
     // What clap cannot see, because dig's `+trace` and `+nssearch` are words.
-    let ways = [args.trace.trace, args.validate.validate, args.compare.compare];
+    let ways = [args.trace.trace, args.validate.validate, args.compare.compare, args.probe.probe];
     if ways.iter().filter(|way| **way).count() > 1 {
-        let what = "--trace, --validate and --compare exclude each other";
+        let what = "--trace, --validate, --compare and --probe exclude each other";
         return Err(Fault::new(Kind::Usage, what).into());
     }
     // A trace begins at the root's servers unless others are named.
@@ -212,6 +215,9 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     // Zones come over TCP, whatever the server is asked over otherwise.
     args.transport.tcp |= plan.questions.iter().all(|question| matches!(question.rtype, Rtype::AXFR | Rtype::IXFR));
     let servers = if from_root { Vec::new() } else { servers::servers(&args, &plan.servers, out)? };
+    if args.probe.probe {
+        return probe::run(&args, &plan, &servers, out);
+    }
     let client = DnsClient {
         servers: servers.iter().map(|server| server.endpoint.clone()).collect(),
         policy: policy(&args.transport),

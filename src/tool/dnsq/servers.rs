@@ -9,13 +9,12 @@ use crate::cli::args::{self, TrustArgs};
 use crate::cli::output::Output;
 use crate::dns::client::server::{ResolvConf, ServerName};
 use crate::dns::client::{Endpoint, HttpTarget};
-use crate::dns::record::atoms;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::{ATTEMPT_DELAY, Dialer};
 use crate::net::literal;
 use crate::net::proxy::ProxyChoice;
-use crate::net::tls::{ClientTls, ClientTlsOptions};
+use crate::net::tls::ClientTls;
 use crate::scope::with_port;
 
 /// Encryption: whom to believe.
@@ -24,27 +23,12 @@ use crate::scope::with_port;
 pub(super) struct EncryptionArgs {
     #[command(flatten)]
     pub(super) trust: TrustArgs,
-    /// Take servers with this public key only (SHA-256 of the SubjectPublicKeyInfo in base64), whoever issued the
-    /// certificate; with --ca-cert or --tls-name it is checked as well; may be repeated
-    #[arg(long, value_name = "sha256//BASE64", value_parser = pin, conflicts_with = "insecure")]
-    pub(super) pin: Vec<[u8; 32]>,
     /// The transport for servers that were not named by URL (`+tcp`, `+tls`, `+https`, `+quic`).
     #[arg(skip)]
     pub(super) transport: Option<Transport>,
     /// The resource of `+https`.
     #[arg(skip)]
     pub(super) http: Option<HttpTarget>,
-}
-
-fn pin(text: &str) -> Result<[u8; 32], String> {
-    let digest = text.strip_prefix("sha256//").unwrap_or(text);
-    let bytes = atoms::from_base64(digest.as_bytes())?;
-    bytes.try_into().map_err(|_| "a SHA-256 digest has 32 bytes".to_owned())
-}
-
-/// A pin as kdig's `+tls-pin` takes it.
-pub(super) fn parse_pin(text: &str) -> Result<[u8; 32], Fault> {
-    pin(text).map_err(|why| Fault::new(Kind::Usage, format!("pin {text}: {why}")))
 }
 
 /// One address of a server, with the name that the user gave it.
@@ -108,10 +92,7 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
     let mut made: Option<ClientTls> = None;
     let mut tls = || {
         if made.is_none() {
-            made = Some(ClientTls::new(&ClientTlsOptions {
-                pins: args.encryption.pin.clone(),
-                ..args.encryption.trust.options(out)?
-            })?);
+            made = Some(ClientTls::new(&args.encryption.trust.options(out)?)?);
         }
         made.clone().ok_or_else(|| Fault::new(Kind::Internal, "no TLS"))
     };
@@ -213,7 +194,10 @@ pub(super) fn dig_option(name: &str, value: Option<&str>, on: bool, args: &mut E
         "tls-certfile" => args.trust.cert = path()?,
         "tls-keyfile" => args.trust.key = path()?,
         "tls-hostname" | "tls-sni" => args.trust.tls_name = Some(given()?.to_owned()),
-        "tls-pin" => args.pin.push(parse_pin(given()?)?),
+        "tls-pin" => {
+            let bad = |why| Fault::new(Kind::Usage, format!("+tls-pin: {why}"));
+            args.trust.pin.push(given()?.parse().map_err(bad)?);
+        }
         _ => return Ok(false),
     }
     Ok(true)

@@ -86,6 +86,9 @@ pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
     if plan.serial.is_none() && plan.questions.iter().any(|question| question.rtype == Rtype::IXFR) {
         return Err(usage("IXFR needs the serial that you have".to_owned()).with_hint("dnsq ZONE IXFR=SERIAL"));
     }
+    if plan.questions.is_empty() && args.probe.probe {
+        plan.questions.push(Question { name: Name::root(), rtype: Rtype::NS, class: default_class });
+    }
     if plan.questions.is_empty() {
         return Err(usage("no name to ask for".to_owned()).with_hint("dnsq [@SERVER] NAME [TYPE…]"));
     }
@@ -119,7 +122,9 @@ fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Faul
         QueryPlan { servers: Vec::new(), questions: Vec::new(), show, address: None, serial: None, absolute };
     let mut others = Vec::new();
     for word in std::mem::take(&mut args.words) {
-        if let Some(server) = word.strip_prefix('@') {
+        // A probe has no use for names that look like URLs.
+        let url = Some(word.as_str()).filter(|word| args.probe.probe && word.contains("://"));
+        if let Some(server) = word.strip_prefix('@').or(url) {
             plan.servers.push(server.to_owned());
         } else if let Some(option) = word.strip_prefix('+') {
             dig::option(option, args, &mut plan.show)?;

@@ -4,6 +4,7 @@
 mod act;
 mod actor;
 mod meant;
+mod probe;
 mod remove;
 mod script;
 mod transfer;
@@ -35,7 +36,7 @@ pub struct Args {
     /// The server and the directory that the paths are relative to
     #[arg(value_name = "URL")]
     url: OsString,
-    /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd or raw; without one, or with -, commands are read from stdin
+    /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd, raw or probe; without one, or with -, commands are read from stdin
     #[arg(value_name = "VERB")]
     verb: Option<String>,
     /// Paths relative to the URL's path (absolute with a leading `/`), or the words of a raw command
@@ -74,6 +75,9 @@ pub struct Args {
     /// get, put: where the file goes; with a / at its end the directory that files go into
     #[arg(short = 'o', long, value_name = "PATH")]
     to: Option<OsString>,
+    /// probe: end with status 1 if a certificate of the server's chain ends in fewer days
+    #[arg(long, value_name = "N")]
+    min_days: Option<u32>,
     #[command(flatten)]
     pick: PickArgs,
     #[command(flatten)]
@@ -86,6 +90,12 @@ crate::cli::tool!("ftpdo", Args, words &[ftp_words::DO, ftp_words::ALL], prints 
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let url = FtpUrl::parse(&url_text(args.url.as_bytes()))?;
+    if args.verb.as_deref() == Some("probe") {
+        return probe::run(&args, &url, out);
+    }
+    if args.min_days.is_some() {
+        return Err(Fault::new(Kind::Usage, "--min-days: only with probe").into());
+    }
     let commands = commands(&args, &url)?;
     if commands.iter().any(|command| command.act.prints()) {
         out.will_print()?;

@@ -24,6 +24,9 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
         ([], None) if args.login.user.is_some() => {
             return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
         }
+        ([], None) if !args.tls.trust.pin.is_empty() => {
+            return Err(Fault::new(Kind::Usage, "--pin: there is no --smarthost that could have this certificate"));
+        }
         ([_, _, ..], _) if args.login.reads_stdin() => {
             return Err(Fault::new(Kind::Usage, "stdin holds the password of one --smarthost"));
         }
@@ -33,7 +36,8 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
     let routing = Routing {
         rules,
         mx_port: args.way.mx_port,
-        mx_tls: args.tls.mode(TlsMode::Try),
+        // A pin is the smarthost's.
+        mx_tls: args.tls.tls.unwrap_or(TlsMode::Try),
         own_names: vec![transport.helo.clone()],
         own_addresses: args.way.local.clone(),
     };

@@ -32,7 +32,7 @@ pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("--tls-cert --tls-cert-file --x509certfile", "--cert FILE"),
     ("--tls-key --tls-key-file", "--key FILE"),
     ("--tls-sni --tls-host-override --tls-verify-target", "--tls-name NAME"),
-    ("--tls-fingerprint", "tls_fingerprint in the accounts file"),
+    ("--tls-fingerprint", "--pin SHA256, or tls_fingerprint in the accounts file"),
     (
         "--tls-certcheck --no-check-certificate -k",
         "--insecure, which lets everybody on the way read and change everything",

@@ -46,6 +46,9 @@ impl Exchangers {
         if dialer.proxy.is_some() {
             return Err(Fault::new(Kind::Usage, "--proxy: mail exchangers are reached directly"));
         }
+        if !args.tls.trust.pin.is_empty() {
+            return Err(Fault::new(Kind::Usage, "--pin: each mail exchanger has a certificate of its own"));
+        }
         let resolver = match args.way.resolver.resolver.as_slice() {
             [] => Resolver::system()?,
             named => Resolver::named(named)?,

@@ -4,10 +4,12 @@
 use serde::Serialize;
 
 use super::report::TimesMs;
-use super::server::{ProbeStage, ServerConnection};
+use super::server::{ProbeStage, ProbedServer, ServerConnection};
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::tls_report::{CertificateDemands, TlsReport};
 use crate::fault::Fault;
+use crate::net::pin::CertificatePin;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::command::{MailFrom, SmtpCommand};
 use crate::smtp::envelope::Recipient;
@@ -39,6 +41,9 @@ struct Probe {
     /// SHA-256 of the certificate, as `tls_fingerprint` in the accounts file takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_fingerprint: Option<String>,
+    /// All of TLS; the members before it are older.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsReport>,
     logged_in: bool,
     times_ms: TimesMs,
 }
@@ -51,11 +56,8 @@ impl OutputRecord for Probe {
         for capability in &self.capabilities {
             line.text("\noffers\t").escaped(capability);
         }
-        if let Some(version) = self.tls_version {
-            let verified = if self.tls_verified == Some(true) { "verified" } else { "not verified" };
-            line.text("\ntls\t").escaped(version).text(" ").escaped(self.tls_cipher.as_deref().unwrap_or_default());
-            line.text(" ").text(verified).text("\ncertificate\tsha256 ");
-            line.escaped(self.tls_fingerprint.as_deref().unwrap_or("-"));
+        if let Some(tls) = &self.tls {
+            tls.text(line);
         }
         if let Some(why) = &self.tls_failed {
             line.text("\ntls\tfailed: ").escaped(why);
@@ -93,17 +95,16 @@ pub(super) async fn run(
     sender: Option<ReversePath>,
     recipients: Vec<Address>,
     until: Option<ProbeStage>,
+    min_days: Option<u32>,
     out: &Output,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
-    let (client, peer, connect) = way.open().await?;
+    let (insecure, name) = (way.is_insecure(), way.name());
+    let ProbedServer { client, peer, connect, tls: report, believed } = way.open().await?;
     let offer = client.capabilities().clone();
     let tls = peer.tls.as_ref();
-    let digest = tls.and_then(|tls| tls.peer_certificate_der.as_deref()).map(|der| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, der);
-        digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
-    });
-    out.emit(&Probe {
+    let digest = tls.and_then(|tls| tls.peer_chain.first()).map(|der| CertificatePin::of(der).hex());
+    let probe = Probe {
         host: peer.host.clone().unwrap_or_default(),
         ip: peer.ip.map(|address| address.ip().to_string()),
         port: peer.ip.map(|address| address.port()),
@@ -112,13 +113,21 @@ pub(super) async fn run(
         auth_mechanisms: offer.auth.clone(),
         size_limit_bytes: offer.size.filter(|size| *size > 0),
         tls_version: tls.map(|tls| tls.version),
-        tls_cipher: tls.map(|tls| tls.cipher.clone()),
+        tls_cipher: tls.and_then(|tls| tls.cipher.clone()),
         tls_verified: tls.map(|_| peer.verified),
         tls_failed: peer.tls_failed.clone(),
         tls_fingerprint: digest,
+        tls: report,
         logged_in: client.times().login > std::time::Duration::ZERO,
         times_ms: TimesMs::new(connect, client.times()),
-    })?;
+    };
+    out.emit(&probe)?;
+    let trusted = !believed || (min_days.is_some() && !insecure);
+    CertificateDemands { min_days, trusted }.check(probe.tls.as_ref(), &name, out, tally);
+    if !believed {
+        way.close().await;
+        return Ok(());
+    }
     let mut questions = Vec::new();
     let sender = sender.or((until == Some(ProbeStage::Mail)).then_some(ReversePath::Null));
     let goes_to = |stage| until.is_none_or(|until| until >= stage);

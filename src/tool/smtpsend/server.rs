@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::report::{SettledRecipient, TimesMs};
 use super::{Args, SendJob, job};
 use crate::cli::output::Output;
+use crate::cli::tls_report::TlsReport;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
@@ -184,6 +185,8 @@ pub(super) struct ServerConnection<'a> {
     server: ServerAddress,
     tls: TlsMode,
     tls_client: ClientTls,
+    /// The user wants any certificate to be taken.
+    insecure: bool,
     login: Option<Login>,
     mechanism: Option<Mechanism>,
     helo: Option<String>,
@@ -191,6 +194,16 @@ pub(super) struct ServerConnection<'a> {
     limits: Limits,
     until: Option<ProbeStage>,
     connection: Option<OpenConnection>,
+}
+
+/// A server under questions.
+pub(super) struct ProbedServer<'a> {
+    pub(super) client: &'a mut SmtpClient,
+    pub(super) peer: &'a NextHopFacts,
+    pub(super) connect: Duration,
+    pub(super) tls: Option<TlsReport>,
+    /// False where the certificate was to be believed, and is not.
+    pub(super) believed: bool,
 }
 
 /// An open connection and how long it took.
@@ -242,14 +255,15 @@ impl<'a> ServerConnection<'a> {
         args: &'a Args,
         out: &'a Output,
     ) -> Result<ServerConnection<'a>, Fault> {
-        let tls = args.tls.tls.unwrap_or(server.tls);
+        let tls = args.tls.mode(server.tls);
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
             out.warn("--tls none: the password travels in clear text");
         }
         let mut options = account.trust(&args.tls.trust, out)?;
         // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate
         // could as well take STARTTLS away. So it is not checked, unless there is something to check it against.
-        let something = options.ca_cert.is_some() || options.tls_name.is_some() || options.fingerprint.is_some();
+        let something = options.ca_cert.is_some() || options.tls_name.is_some() || !options.pins.is_empty();
+        let insecure = options.insecure;
         options.insecure |= tls == TlsMode::Try && login.is_none() && !something;
         let mut dialer = args.net.dialer("smtp", &server.host, server.port)?;
         dialer.bind = dialer.bind.or(account.bind);
@@ -266,6 +280,7 @@ impl<'a> ServerConnection<'a> {
             server,
             tls,
             tls_client: ClientTls::new(&options)?,
+            insecure,
             login,
             mechanism,
             helo: args.way.helo.clone().or_else(|| account.helo.clone()),
@@ -347,11 +362,26 @@ impl<'a> ServerConnection<'a> {
         }
     }
 
-    /// The open dialogue, for questions; how long connecting took.
-    pub(super) async fn open(&mut self) -> Result<(&mut SmtpClient, &NextHopFacts, Duration), Fault> {
-        let connection = self.connect().await?;
+    /// The open dialogue, for questions; how long connecting took. At a server whose certificate is not believed it stops behind
+    /// TLS: nobody logs in there.
+    pub(super) async fn open(&mut self) -> Result<ProbedServer<'_>, Fault> {
+        let (connection, believed) = match self.connect().await {
+            Err(fault) if fault.kind == Kind::TlsUntrusted => {
+                self.tls_client = self.tls_client.unchecked();
+                (self.login, self.until) = (None, Some(ProbeStage::Tls));
+                // Where it is no certificate that is missing, the same happens again.
+                (self.connect().await.map_err(|_| fault)?, false)
+            }
+            connection => (connection?, true),
+        };
         let OpenConnection { client, connect, peer } = self.connection.insert(connection);
-        Ok((client, peer, *connect))
+        let tls = peer.tls.as_ref().map(|info| TlsReport::new(info, &self.tls_client, &self.server.host));
+        Ok(ProbedServer { client, peer, connect: *connect, tls, believed })
+    }
+
+    /// The user wants any certificate to be taken.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.insecure
     }
 
     /// What the user called it.
