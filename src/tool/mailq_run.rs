@@ -1,5 +1,6 @@
 //! `mailq-run`: deliver what is due in the outgoing queue.
 
+mod accounts;
 mod pickup;
 mod plan;
 mod routing;
@@ -79,7 +80,7 @@ struct RoutingArgs {
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
     /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:;
-    /// several of one domain are tried in turn
+    /// several of one domain are tried in turn; account:NAME is the server of an account
     #[arg(long, value_name = "DOMAIN=URL", value_parser = RouteRule::parse)]
     route: Vec<RouteRule>,
     /// Send everything that no --route names through this server; --user and its kin log in there; of several each is tried
@@ -93,7 +94,7 @@ struct RoutingArgs {
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
     /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
-    #[arg(long, value_name = "FILE", requires = "account")]
+    #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Our name in EHLO and in reports (default: the host's)
     #[arg(long, value_name = "NAME")]
@@ -240,7 +241,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         if args.login.reads_stdin() && args.select.reads_stdin() {
             return Err(Fault::new(Kind::Usage, "stdin holds either ids or the password").into());
         }
-        let (routing, transport) = routing::routing(&args, out)?;
+        let (routing, connector) = routing::routing(&args, out)?;
         let resolver = match args.resolver.servers()? {
             servers if servers.is_empty() => Resolver::system()?,
             servers => Resolver::new(servers),
@@ -248,7 +249,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
         let pickup =
-            Pickup { drop: drop_dir::beside(&queue_dir), queue_dir: queue_dir.clone(), host: transport.helo.clone() };
+            Pickup { drop: drop_dir::beside(&queue_dir), queue_dir: queue_dir.clone(), host: connector.usual.helo.clone() };
         // A pass over a queue that is not there finds nothing, but one that was named must be there; a watcher waits for it to
         // fill.
         let store = match args.watch || pickup.drop.is_dir() {
@@ -273,8 +274,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             }
         }
         let options = RunnerOptions {
-            rules: rules(&args, &transport.helo),
-            connector: Arc::new(transport),
+            rules: rules(&args, &connector.usual.helo),
+            connector,
             routing,
             dns: Arc::new(resolver),
             concurrency: args.way.concurrency as usize,

@@ -207,12 +207,12 @@ struct SendWayArgs {
     #[arg(long, value_name = "PROTOCOL", requires = "server", ignore_case = true)]
     protocol: Option<server::ServerProtocol>,
     /// The account of this name in the accounts file (default: the one whose `from` is the author)
-    #[arg(short = 'A', long, value_name = "NAME", conflicts_with_all = ["queue", "mx"])]
+    #[arg(short = 'A', long, value_name = "NAME", conflicts_with = "mx")]
     account: Option<String>,
     /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
-    /// Put it into the outgoing queue, for mailq-run
+    /// Put it into the outgoing queue, for mailq-run; with --account, for the server of that account
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
     /// The queue of the machine, or its drop directory for who may not open it; never one of this user
@@ -418,8 +418,8 @@ fn accounts(args: &Args, out: &Output) -> Result<Option<Accounts>, Fault> {
     let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     let path = match &args.way.accounts {
         Some(path) => path.clone(),
-        None if elsewhere => return Ok(None),
         None if args.way.account.is_some() => Accounts::must_be()?,
+        None if elsewhere => return Ok(None),
         None => match Accounts::usual() {
             Some(path) => path,
             None => return Ok(None),

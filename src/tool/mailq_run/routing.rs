@@ -1,15 +1,20 @@
 //! How mail leaves: rules for domains, the smarthost, and what holds for every connection.
 
+use std::sync::Arc;
+
 use super::Args;
+use super::accounts::AccountConnector;
+use crate::cli::args::{LoginArgs, NetArgs, TlsArgs, TrustArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::relay::deliver::RelayTransport;
-use crate::relay::route::{Protocol, RouteRule, RouteTarget, Routing};
+use crate::relay::route::{AccountServers, Protocol, RouteRule, RouteTarget, Routing};
+use crate::smtp::auth::Mechanism;
 use crate::tool::smtp_account::{Account, Accounts};
 
 /// The way of every message, as the command line and the account it names say.
-pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransport), Fault> {
+pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, Arc<AccountConnector>), Fault> {
     let account = match &args.way.account {
         None => usual(args, out)?,
         Some(name) => {
@@ -17,10 +22,11 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
             Some(Accounts::read(&path, out)?.named(name)?.clone())
         }
     };
-    let transport = transport(args, account.as_ref(), out)?;
+    let helo = args.way.helo.as_deref();
+    let transport = transport(&args.net, &args.tls.trust, helo, account.as_ref(), out)?;
     let mut rules = args.way.route.clone();
     let smarthosts = match (args.way.smarthost.as_slice(), &account) {
-        ([], Some(account)) => vec![of(account, args, out)?],
+        ([], Some(account)) => vec![of(account, &args.login, &args.tls, args.way.auth, out)?],
         ([], None) if args.login.user.is_some() => {
             return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
         }
@@ -30,21 +36,25 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
         (urls, _) => urls.iter().map(|url| named(url, args, out)).collect::<Result<_, _>>()?,
     };
     rules.extend(smarthosts.into_iter().map(|target| RouteRule { pattern: "*".to_owned(), target }));
+    let own_names = vec![transport.helo.clone()];
+    let connector = Arc::new(AccountConnector::new(args, transport, out));
     let routing = Routing {
         rules,
         mx_port: args.way.mx_port,
         mx_tls: args.tls.mode(TlsMode::Try),
-        own_names: vec![transport.helo.clone()],
+        own_names,
         own_addresses: args.way.local.clone(),
+        accounts: Some(Arc::clone(&connector) as Arc<dyn AccountServers>),
     };
-    Ok((routing, transport))
+    Ok((routing, connector))
 }
 
 /// The default account of the usual accounts file, if nothing else says where mail goes: cron, `sendmail -q` and hands on a
 /// keyboard use the same relay.
 fn usual(args: &Args, out: &Output) -> Result<Option<Account>, Fault> {
     let is_said = !args.way.smarthost.is_empty() || args.way.route.iter().any(|rule| rule.pattern == "*");
-    let Some(path) = Accounts::usual().filter(|_| !is_said) else { return Ok(None) };
+    let path = args.way.accounts.clone().or_else(Accounts::usual).filter(|_| !is_said);
+    let Some(path) = path else { return Ok(None) };
     let account = Accounts::read(&path, out)?.by_author(None).cloned();
     if let Some(account) = &account {
         out.note(&format!("the way is that of account {} in {}", account.name, path.display()));
@@ -67,8 +77,14 @@ fn named(url: &str, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
     })
 }
 
-/// `--account`.
-fn of(account: &Account, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
+/// The server of an account; what the command line says about it wins.
+pub(super) fn of(
+    account: &Account,
+    login: &LoginArgs,
+    tls: &TlsArgs,
+    mechanism: Option<Mechanism>,
+    out: &Output,
+) -> Result<RouteTarget, Fault> {
     if let Some(path) = &account.socket {
         return Ok(RouteTarget::Unix(path.clone()));
     }
@@ -77,27 +93,34 @@ fn of(account: &Account, args: &Args, out: &Output) -> Result<RouteTarget, Fault
         return Err(Fault::new(Kind::Config, detail));
     }
     let (host, port) = account.server()?;
-    let (login, mechanism) = account.login(&host, &args.login, args.way.auth, out)?;
+    let (login, mechanism) = account.login(&host, login, mechanism, out)?;
     let protocol = if account.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-    Ok(RouteTarget::Server { host, port, protocol, tls: args.tls.mode(account.tls()), login, mechanism })
+    Ok(RouteTarget::Server { host, port, protocol, tls: tls.mode(account.tls()), login, mechanism })
 }
 
-fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<RelayTransport, Fault> {
+/// How connections are opened, to an account's server as the account says.
+pub(super) fn transport(
+    net: &NetArgs,
+    trust: &TrustArgs,
+    helo: Option<&str>,
+    account: Option<&Account>,
+    out: &Output,
+) -> Result<RelayTransport, Fault> {
     let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
     let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut dialer = args.net.dialer("smtp", "", 0)?;
-    let mut limits = args.net.limits();
+    let mut dialer = net.dialer("smtp", "", 0)?;
+    let mut limits = net.limits();
     let trust = match account {
-        Some(account) => account.trust(&args.tls.trust, out)?,
-        None => args.tls.trust.options(out)?,
+        Some(account) => account.trust(trust, out)?,
+        None => trust.options(out)?,
     };
-    let mut helo = args.way.helo.clone();
+    let mut helo = helo.map(str::to_owned);
     if let Some(account) = account {
         helo = helo.or_else(|| account.helo.clone());
         dialer.bind = dialer.bind.or(account.bind);
         if let Some(time) = account.timeout {
             dialer.connect_timeout = dialer.connect_timeout.min(time);
-            limits = limits.with_idle(args.net.timeout.min(time));
+            limits = limits.with_idle(net.timeout.min(time));
         }
     }
     Ok(RelayTransport {

@@ -20,6 +20,7 @@ use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
 use crate::mail::mbox;
 use crate::mail::message::{MailMessage, Segment};
+use crate::relay::route::RouteOverride;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::envelope::{Envelope, Recipient};
@@ -37,6 +38,8 @@ pub(super) struct SendJob {
     pub(super) malformed: Vec<Fault>,
     /// The row it was made for.
     pub(super) row: Option<RowId>,
+    /// Its next hop, should it be queued.
+    pub(super) route: Option<RouteOverride>,
 }
 
 /// A message and the account it goes with.
@@ -64,6 +67,12 @@ pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Re
     let (mut job, account) = take(args, accounts, &input::open(Path::new("-"))?, "message", out)?;
     job.source = None;
     Ok((job, account))
+}
+
+/// The next hop of what is queued: the account's, unless the command line names another.
+fn route(args: &Args, account: Option<&Account>) -> Option<RouteOverride> {
+    let elsewhere = args.way.server.is_some() || args.way.mx;
+    account.filter(|_| !elsewhere).map(|account| RouteOverride::account(&account.name))
 }
 
 /// The account that was named, or that fits the author.
@@ -234,6 +243,7 @@ pub(super) fn finish(
         source: None,
         malformed: Vec::new(),
         row: None,
+        route: route(args, account.as_ref()),
     };
     Ok((job, account))
 }
@@ -399,7 +409,8 @@ pub(super) fn take(
     let letters = complete.header_utf8();
     let message = if rewrites { rewritten(&complete, label, out)? } else { complete.into_message() };
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
-    Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), malformed, row: None }, account))
+    let (source, route) = (Some(label.to_owned()), route(args, account.as_ref()));
+    Ok((SendJob { envelope, message, message_id, source, malformed, row: None, route }, account))
 }
 
 /// The message with a body that may travel.
