@@ -19,6 +19,7 @@ use crate::cli::output::{Output, OutputRecord, Severity, TextLine};
 use crate::cli::{signals, units};
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::millis::millis;
 use crate::net::listen::Shutdown;
 use crate::queue::entry::RecipientState;
 use crate::queue::runner::settle::{AttemptReport, Disposition, SettlementRules};
@@ -248,8 +249,11 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         };
         let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
-        let pickup =
-            Pickup { drop: drop_dir::beside(&queue_dir), queue_dir: queue_dir.clone(), host: connector.usual.helo.clone() };
+        let pickup = Pickup {
+            drop: drop_dir::beside(&queue_dir),
+            queue_dir: queue_dir.clone(),
+            host: connector.usual.helo.clone(),
+        };
         // A pass over a queue that is not there finds nothing, but one that was named must be there; a watcher waits for it to
         // fill.
         let store = match args.watch || pickup.drop.is_dir() {
@@ -324,9 +328,8 @@ fn rules(args: &Args, helo: &str) -> SettlementRules {
 
 /// A record for every attempt; a line on stderr for what was given up.
 fn tell(tried: &AttemptReport, out: &Output) {
-    let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     // Parts of connecting, where this message needed a connection and the part took place.
-    let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| ms(time));
+    let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| millis(time));
     let record = DeliveryAttemptRecord {
         queue_id: tried.id.to_string(),
         sender: tried.sender.as_str(),
@@ -350,14 +353,14 @@ fn tell(tried: &AttemptReport, out: &Output) {
         reply: &tried.attempt.reply,
         next_try_at: if let Disposition::Deferred(due) = tried.disposition { Some(due.to_string()) } else { None },
         possible_duplicate: tried.possible_duplicate,
-        connect_ms: tried.connect.map(ms),
+        connect_ms: tried.connect.map(millis),
         greeting_ms: opened(tried.times.greeting),
         hello_ms: opened(tried.times.hello),
         tls_ms: tried.peer.tls.as_ref().and_then(|_| opened(tried.times.tls)),
         login_ms: opened(tried.times.login),
-        envelope_ms: ms(tried.times.envelope),
-        content_ms: ms(tried.times.content),
-        answer_ms: ms(tried.times.answer),
+        envelope_ms: millis(tried.times.envelope),
+        content_ms: millis(tried.times.content),
+        answer_ms: millis(tried.times.answer),
     };
     // A reader that has gone away ends the output, not the deliveries; the status tells at the end.
     let _ = out.emit(&record);

@@ -9,6 +9,7 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, 
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::millis::millis;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::envelope::{Envid, Notify, Ret};
 use crate::tool::smtp_account::Accounts;
@@ -103,9 +104,12 @@ struct ComposeArgs {
     /// A further header field, 'Name: value'
     #[arg(long, value_name = "FIELD")]
     header: Vec<String>,
-    /// The text; `-` is stdin, which is also read when there is no --body, --html, --attach or --inline
+    /// The file with the text; `-` is stdin, which is also read when there is no --body, --text, --html, --attach or --inline
     #[arg(long, value_name = "FILE|-")]
     body: Option<PathBuf>,
+    /// The text itself, on the command line, where other users can see it; a line end is added
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["body", "template", "edit"])]
+    text: Option<String>,
     /// The HTML body; a text is made from it unless --body gives one
     #[arg(long, value_name = "FILE|-")]
     html: Option<PathBuf>,
@@ -408,7 +412,7 @@ fn send(args: &Args, out: &Output, results: Option<Noted>, source: Messages<'_>)
     })?;
     let mut summary = run.summary.take();
     summary.skipped = results.map(|results| results.lock().unwrap_or_else(PoisonError::into_inner).skipped);
-    summary.elapsed_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
+    summary.elapsed_ms = millis(began.elapsed());
     out.emit(&summary)?;
     Ok(run.tally.take().exit())
 }

@@ -354,7 +354,9 @@ impl Output {
         let detail = plain_words(&format!("{error:#}"));
         match fault {
             // A usage error is text on stderr only.
-            Some(fault) if fault.kind == Kind::Usage => self.message(fault.kind, &escape::terminal(&detail), fault.hint),
+            Some(fault) if fault.kind == Kind::Usage => {
+                self.message(fault.kind, &escape::terminal(&detail), fault.hint)
+            }
             Some(fault) => self.error("", &Fault { detail, ..fault.clone() }),
             None => self.message(Kind::Internal, &escape::terminal(&detail), None),
         }

@@ -248,7 +248,8 @@ async fn transfer(
         return Err(client.abandon(fault.with_hint("--no-resume starts again")));
     }
     (put.progress)(offset);
-    let flow = Flow { limits: client.limits(), pace: client.pace(), progress: put.progress.clone(), tap };
+    let (limits, pace, progress) = (client.limits(), client.pace(), put.progress.clone());
+    let flow = Flow { limits, pace, progress, transferred: client.transferred(), tap };
     let sent = match begun.stream {
         Stream::Plain(tcp) if !put.ascii => send_plain(tcp, source, &flow).await,
         stream => send_stream(stream, source, put.ascii, &flow).await,

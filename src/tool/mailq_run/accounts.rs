@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Args, routing};
+use super::Args;
 use crate::cli::args::{LoginArgs, NetArgs, TlsArgs, TrustArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
+use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::relay::deliver::{Connector, ReachedServer, RelayTransport};
-use crate::relay::route::{AccountServers, Hop, RouteTarget};
-use crate::tool::smtp_account::Accounts;
+use crate::relay::route::{AccountServers, Hop, Protocol, RouteTarget};
+use crate::smtp::auth::Mechanism;
+use crate::tool::smtp_account::{Account, Accounts};
 
 /// The accounts of a run, each read when it is first needed; and connections to their servers, and to all others.
 #[derive(Debug)]
@@ -66,8 +68,8 @@ impl AccountSettings {
         let path = self.accounts.clone().map_or_else(Accounts::must_be, Ok)?;
         let accounts = Accounts::read(&path, &self.out)?;
         let account = accounts.named(name)?;
-        let target = routing::of(account, &self.login, &self.tls, None, &self.out)?;
-        let transport = routing::transport(&self.net, &self.tls.trust, self.helo.as_deref(), Some(account), &self.out)?;
+        let target = of(account, &self.login, &self.tls, None, &self.out)?;
+        let transport = transport(&self.net, &self.tls.trust, self.helo.as_deref(), Some(account), &self.out)?;
         Ok((target, Arc::new(transport)))
     }
 }
@@ -99,4 +101,60 @@ impl Connector for AccountConnector {
         let transport = self.transport(hops.first());
         Box::pin(async move { transport.connect(hops).await })
     }
+}
+
+/// The server of an account; what the command line says about it wins.
+pub(super) fn of(
+    account: &Account,
+    login: &LoginArgs,
+    tls: &TlsArgs,
+    mechanism: Option<Mechanism>,
+    out: &Output,
+) -> Result<RouteTarget, Fault> {
+    if let Some(path) = &account.socket {
+        return Ok(RouteTarget::Unix(path.clone()));
+    }
+    if account.proxy_host.is_some() {
+        let detail = format!("account {}: proxy_host: the queue is delivered directly", account.name);
+        return Err(Fault::new(Kind::Config, detail));
+    }
+    let (host, port) = account.server()?;
+    let (login, mechanism) = account.login(&host, login, mechanism, out)?;
+    let protocol = if account.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+    Ok(RouteTarget::Server { host, port, protocol, tls: tls.mode(account.tls()), login, mechanism })
+}
+
+/// How connections are opened, to an account's server as the account says.
+pub(super) fn transport(
+    net: &NetArgs,
+    trust: &TrustArgs,
+    helo: Option<&str>,
+    account: Option<&Account>,
+    out: &Output,
+) -> Result<RelayTransport, Fault> {
+    let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
+    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut dialer = net.dialer("smtp", "", 0)?;
+    let mut limits = net.limits();
+    let trust = match account {
+        Some(account) => account.trust(trust, out)?,
+        None => trust.options(out)?,
+    };
+    let mut helo = helo.map(str::to_owned);
+    if let Some(account) = account {
+        helo = helo.or_else(|| account.helo.clone());
+        dialer.bind = dialer.bind.or(account.bind);
+        if let Some(time) = account.timeout {
+            dialer.connect_timeout = dialer.connect_timeout.min(time);
+            limits = limits.with_idle(net.timeout.min(time));
+        }
+    }
+    Ok(RelayTransport {
+        dialer,
+        verified_tls: ClientTls::new(&trust)?,
+        opportunistic_tls: ClientTls::new(&any)?,
+        helo: helo.unwrap_or_else(system),
+        limits,
+        trace: out.trace(),
+    })
 }

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use super::Args;
-use super::accounts::AccountConnector;
-use crate::cli::args::{LoginArgs, NetArgs, TlsArgs, TrustArgs};
+use super::accounts::{self, AccountConnector};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
-use crate::relay::deliver::RelayTransport;
-use crate::relay::route::{AccountServers, Protocol, RouteRule, RouteTarget, Routing};
-use crate::smtp::auth::Mechanism;
+use crate::net::tls::TlsMode;
+use crate::relay::route::{AccountServers, RouteRule, RouteTarget, Routing};
 use crate::tool::smtp_account::{Account, Accounts};
 
 /// The way of every message, as the command line and the account it names say.
@@ -23,10 +20,10 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, Arc<Account
         }
     };
     let helo = args.way.helo.as_deref();
-    let transport = transport(&args.net, &args.tls.trust, helo, account.as_ref(), out)?;
+    let transport = accounts::transport(&args.net, &args.tls.trust, helo, account.as_ref(), out)?;
     let mut rules = args.way.route.clone();
     let smarthosts = match (args.way.smarthost.as_slice(), &account) {
-        ([], Some(account)) => vec![of(account, &args.login, &args.tls, args.way.auth, out)?],
+        ([], Some(account)) => vec![accounts::of(account, &args.login, &args.tls, args.way.auth, out)?],
         ([], None) if args.login.user.is_some() => {
             return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
         }
@@ -74,61 +71,5 @@ fn named(url: &str, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
             RouteTarget::Server { host, port, protocol, tls: args.tls.mode(tls), login, mechanism }
         }
         other => other,
-    })
-}
-
-/// The server of an account; what the command line says about it wins.
-pub(super) fn of(
-    account: &Account,
-    login: &LoginArgs,
-    tls: &TlsArgs,
-    mechanism: Option<Mechanism>,
-    out: &Output,
-) -> Result<RouteTarget, Fault> {
-    if let Some(path) = &account.socket {
-        return Ok(RouteTarget::Unix(path.clone()));
-    }
-    if account.proxy_host.is_some() {
-        let detail = format!("account {}: proxy_host: the queue is delivered directly", account.name);
-        return Err(Fault::new(Kind::Config, detail));
-    }
-    let (host, port) = account.server()?;
-    let (login, mechanism) = account.login(&host, login, mechanism, out)?;
-    let protocol = if account.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-    Ok(RouteTarget::Server { host, port, protocol, tls: tls.mode(account.tls()), login, mechanism })
-}
-
-/// How connections are opened, to an account's server as the account says.
-pub(super) fn transport(
-    net: &NetArgs,
-    trust: &TrustArgs,
-    helo: Option<&str>,
-    account: Option<&Account>,
-    out: &Output,
-) -> Result<RelayTransport, Fault> {
-    let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
-    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut dialer = net.dialer("smtp", "", 0)?;
-    let mut limits = net.limits();
-    let trust = match account {
-        Some(account) => account.trust(trust, out)?,
-        None => trust.options(out)?,
-    };
-    let mut helo = helo.map(str::to_owned);
-    if let Some(account) = account {
-        helo = helo.or_else(|| account.helo.clone());
-        dialer.bind = dialer.bind.or(account.bind);
-        if let Some(time) = account.timeout {
-            dialer.connect_timeout = dialer.connect_timeout.min(time);
-            limits = limits.with_idle(net.timeout.min(time));
-        }
-    }
-    Ok(RelayTransport {
-        dialer,
-        verified_tls: ClientTls::new(&trust)?,
-        opportunistic_tls: ClientTls::new(&any)?,
-        helo: helo.unwrap_or_else(system),
-        limits,
-        trace: out.trace(),
     })
 }

@@ -142,6 +142,7 @@ impl super::ComposeArgs {
         self.from.is_some()
             || self.subject.is_some()
             || self.body.is_some()
+            || self.text.is_some()
             || self.html.is_some()
             || self.edit
             || !self.in_reply_to.is_empty()
@@ -256,8 +257,11 @@ fn author(account: Option<&Account>) -> Result<Mailbox, Fault> {
     }
 }
 
-/// The text body: `--body`, else stdin unless something else makes the message.
+/// The text body: `--text` or `--body`, else stdin unless something else makes the message.
 fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
+    if let Some(text) = &given.text {
+        return Ok(Some(format!("{text}\n").into_bytes()));
+    }
     match &given.body {
         Some(path) => read_body("--body", path).map(Some),
         None if given.template.is_some()
@@ -269,7 +273,7 @@ fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
             Ok(None)
         }
         None if std::io::stdin().is_terminal() || args.login.reads_stdin() => {
-            Err(Fault::new(Kind::Usage, "no body").with_hint("--body FILE, or the text on stdin"))
+            Err(Fault::new(Kind::Usage, "no body").with_hint("--text TEXT, --body FILE, or the text on stdin"))
         }
         None => read_body("--body", Path::new("-")).map(Some),
     }

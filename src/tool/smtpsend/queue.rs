@@ -29,7 +29,9 @@ impl Queue {
         };
         if let (QueueAccess::Drop(_), Some(name)) = (&access, args.way.account.as_ref().filter(|_| args.way.queue)) {
             let detail = format!("--account {name}: the machine's queue belongs to another user");
-            return Err(Fault::new(Kind::Usage, detail).with_hint("it goes by the machine's relay: leave out --account"));
+            return Err(
+                Fault::new(Kind::Usage, detail).with_hint("it goes by the machine's relay: leave out --account")
+            );
         }
         Ok(match access {
             QueueAccess::Direct(queue_dir) => {
@@ -60,7 +62,10 @@ impl Queue {
             }
             Queue::Drop(drop) => {
                 if let Some(route) = jobs.iter().find_map(|job| job.route.as_ref()) {
-                    out.warn(&format!("{}: not known to the machine's queue, which uses its own relay", route.as_str()));
+                    out.warn(&format!(
+                        "{}: not known to the machine's queue, which uses its own relay",
+                        route.as_str()
+                    ));
                 }
                 let submit = |job: &SendJob| drop_dir::submit(drop, &job.envelope, &job.message);
                 (jobs.iter().map(submit).collect::<Result<_, _>>()?, drop)
