@@ -81,6 +81,7 @@ mod readme;
 mod schema;
 mod schema_parts;
 mod scripted;
+mod scripts;
 mod secrets;
 mod sendmail;
 mod sendmail_ways;
