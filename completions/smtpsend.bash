@@ -23,7 +23,7 @@ _smtpsend() {
 
     case "${cmd}" in
         smtpsend)
-            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --edit --template --in-reply-to --each --concurrency --dot-ends --mend --merge --set --results --rate --local-domain --aliases --masquerade --admin-address --server --protocol --account --accounts --queue --system-queue --queue-on-failure --probe --quit-after --mx --mx-port --auth --ehlo --helo --notify --ret --envid --queue-dir --resolver --partial --save-to --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --text --html --attach --inline --edit --template --in-reply-to --each --concurrency --dot-ends --mend --merge --set --results --rate --local-domain --aliases --masquerade --admin-address --server --protocol --account --accounts --queue --system-queue --queue-on-failure --probe --quit-after --mx --mx-port --auth --ehlo --helo --notify --ret --envid --queue-dir --resolver --partial --save-to --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -62,6 +62,10 @@ _smtpsend() {
                     return 0
                     ;;
                 --body)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --text)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

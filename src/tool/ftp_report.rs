@@ -16,6 +16,7 @@ use crate::ftp::listing::format_rfc3339;
 use crate::ftp::mirror::{MirrorEvent, MirrorOutcome, MirrorReporter, MirroredFile};
 use crate::ftp::transfer::Transferred;
 use crate::millis::millis;
+use crate::net::stream::TlsInfo;
 use crate::tool::ftp_args::base64_unless_utf8;
 
 /// Which way files go.
@@ -59,8 +60,18 @@ pub(super) struct TransferRecord {
     hash: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reply: String,
+    /// TLS of the data connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsMembers>,
     #[serde(skip)]
     direction: MirrorDirection,
+}
+
+/// What TLS settled.
+#[derive(Serialize)]
+struct TlsMembers {
+    version: &'static str,
+    cipher: String,
 }
 
 impl TransferRecord {
@@ -98,6 +109,7 @@ impl TransferRecord {
             algorithm: algorithm.map(ChecksumAlgorithm::as_str),
             hash,
             reply: transferred.reply,
+            tls: transferred.tls.map(|TlsInfo { version, cipher, .. }| TlsMembers { version, cipher }),
             direction,
         }
     }

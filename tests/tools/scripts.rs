@@ -205,3 +205,25 @@ fn a_missing_folder_of_a_route_is_no_lock() {
     let attempt = &done.exits(66).records_of("attempt")[0];
     assert_eq!((&attempt["kind"], &attempt["outcome"]), (&"no_input".into(), &"deferred".into()), "{done}");
 }
+
+#[test]
+fn records_of_transfers_tell_what_tls_settled() {
+    let (served, here) = (temp_dir(), temp_dir());
+    std::fs::write(served.path().join("a"), "a").unwrap();
+    std::fs::write(here.path().join("b"), "b").unwrap();
+    let ftp = server("ftpserve").args(["--write", "--self-signed", "ftp.test"]).arg(served.path()).start();
+    let run = |name: &str, scheme: &str, args: &[&str]| {
+        let args = args.iter().map(|arg| arg.replace('U', &format!("{scheme}://{}/", ftp.addr)));
+        tool(name).args(args).args(["-q", "--insecure", "--json"]).dir(here.path()).run()
+    };
+    for (name, args) in [("ftpget", &["U".to_owned() + "a"]), ("ftpput", &["b".to_owned()])] {
+        let args: Vec<&str> = args.iter().map(String::as_str).chain((name == "ftpput").then_some("Ub")).collect();
+        let inside = run(name, "ftpes", &args);
+        let tls = &inside.exits(0).records_of("transfer")[0]["tls"];
+        assert_eq!(tls["version"], "TLSv1.3", "{inside}");
+        assert!(tls["cipher"].as_str().unwrap().starts_with("TLS13_"), "{inside}");
+        let args: Vec<&str> = args.into_iter().chain(["--no-resume"]).collect();
+        let plain = run(name, "ftp", &args);
+        assert!(plain.exits(0).records_of("transfer")[0].get("tls").is_none(), "{plain}");
+    }
+}

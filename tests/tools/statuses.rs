@@ -53,7 +53,7 @@ fn secrets_that_others_can_read_are_warned_of() {
     let write = |name: &str, text: &str| {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         path.display().to_string()
     };
     let password = write("password", "sesame\n");
