@@ -232,8 +232,8 @@ fn compare_follows_an_alias() {
         tool("dnsq").args(["--compare", "@127.0.0.21", "-p", &port.to_string(), "--tries", "1", name]).run()
     };
     let (first, second) = (
-        format!("127.0.0.21:{port}\tns.a.test.\t7\tNOERROR\tagrees\n"),
-        format!("127.0.0.22:{port}\tns.b.test.\t8\tNOERROR\tagrees\n"),
+        format!("www.a.test.\tA\t127.0.0.21:{port}\tns.a.test.\t7\tNOERROR\tagrees\n"),
+        format!("web.b.test.\tA\t127.0.0.22:{port}\tns.b.test.\t8\tNOERROR\tagrees\n"),
     );
     assert_eq!(compare("www.a.test").silent_success().text(), first + &second);
     assert_eq!(compare("end.a.test").silent_success().text().lines().count(), 1, "it ends in its own zone");

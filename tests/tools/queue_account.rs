@@ -85,7 +85,7 @@ fn what_is_queued_for_an_account_goes_by_its_server() {
         let heard = heard.lock().unwrap();
         let said =
             |line: &str| assert!(heard.iter().any(|it| it.starts_with(line)), "{args:?}: no {line} in {heard:?}");
-        ["EHLO me.work.test", LOGIN, "MAIL FROM:<me@work.test>", "RCPT TO:<b@b.test>"].map(said);
+        ["EHLO me.work.test", LOGIN, "MAIL FROM:<me@work.test>", "RCPT TO:<b@b.test>"].into_iter().for_each(said);
         assert!(other.mails().is_empty(), "the route for all others took it");
     }
 }
@@ -97,22 +97,22 @@ fn an_account_that_cannot_be_used_keeps_its_mail_until_it_is_repaired() {
     write_accounts(dir.path(), server.addr.port(), "sesame");
     let args = ["--account", "work", "--accounts", "accounts", "--from", "me@work.test", "--to", "b@b.test", "--queue"];
     run(dir.path(), "smtpsend", &args).silent_success();
-    let deferred = |says: &str| {
+    let deferred = |says: &str, status: i32| {
         let done = run(dir.path(), "mailq-run", &["--accounts", "accounts", "--flush", "--json"]);
         let attempt = &done.records_of("attempt")[0];
         assert_eq!(attempt["outcome"], "deferred", "{done}");
         assert!(attempt["reply"].as_str().unwrap().contains(says), "{done}");
-        done.exits(0);
+        done.exits(status).says(says);
     };
     let accounts = dir.path().join("accounts");
     std::fs::write(&accounts, "account other\nhost x\n").unwrap();
-    deferred("no account work");
+    deferred("no account work", 78);
     write_accounts(dir.path(), server.addr.port(), "wrong");
-    deferred("535");
+    deferred("535", 77);
     std::fs::set_permissions(&accounts, Permissions::from_mode(0o622)).unwrap();
-    deferred("others may change it");
+    deferred("others may change it", 78);
     std::fs::remove_file(&accounts).unwrap();
-    deferred("accounts: No such file");
+    deferred("accounts: No such file", 78);
     write_accounts(dir.path(), server.addr.port(), "sesame");
     let done = run(dir.path(), "mailq-run", &["--accounts", "accounts", "--flush", "--json"]);
     assert_eq!(done.exits(0).records_of("attempt")[0]["outcome"], "delivered", "{done}");
@@ -137,6 +137,7 @@ fn a_route_may_name_an_account() {
 #[test]
 fn the_queue_of_the_machine_takes_no_account_of_a_user() {
     let dir = temp_dir();
+    drop(relay(dir.path()));
     write_accounts(dir.path(), refusing().addr.port(), "sesame");
     std::fs::create_dir(dir.path().join("queue-drop")).unwrap();
     std::fs::set_permissions(dir.path().join("queue-drop"), Permissions::from_mode(0o1733)).unwrap();

@@ -194,6 +194,16 @@ fn a_drop_box_takes_what_ftpput_sends() {
     let names: Vec<_> = std::fs::read_dir(served.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(names, ["o1.xml"], "under its final name alone");
     tool("ftpput").args(["-q", "--in-place", "o1.xml", &format!("{url}o2.xml")]).dir(here.path()).run().exits(0);
+    // A name that is taken stays as it is, and nothing half stays behind.
+    std::fs::write(here.path().join("o1.xml"), "<another/>").unwrap();
+    tool("ftpput").args(["-q", "o1.xml", &url]).dir(here.path()).run().exits(69);
+    assert_eq!(std::fs::read_to_string(served.path().join("o1.xml")).unwrap(), "<order/>");
+    assert_eq!(std::fs::read_dir(served.path()).unwrap().count(), 2, "no part is left");
+    // What another session stored is nobody's to rename or to remove.
+    for args in [&["mv", "x"][..], &["rm"]] {
+        assert_ne!(tool("ftpdo").arg(format!("{url}o1.xml")).args(args).run().status, 0, "{args:?}");
+    }
+    assert!(served.path().join("o1.xml").exists());
 }
 
 #[test]

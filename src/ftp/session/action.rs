@@ -95,7 +95,8 @@ impl Rights {
     pub const ALL: Rights = Rights { list: true, read: true, store: true, replace: true, change: true };
     /// All but download.
     pub const UPLOAD_ONLY: Rights = Rights { list: true, read: false, store: true, replace: true, change: true };
-    /// New files go in; nothing is seen and nothing comes out.
+    /// New files go in; nothing is seen and nothing comes out. The file that a session has just stored may be given another new
+    /// name or be removed by it: clients upload under a temporary name.
     pub const DROP_BOX: Rights = Rights { list: false, read: false, store: true, replace: false, change: false };
 }
 
@@ -141,8 +142,8 @@ pub enum StoreOp {
     MakeDirectory(Vec<u8>),
     /// Remove an empty directory.
     RemoveDirectory(Vec<u8>),
-    /// Rename; what is at the new name is replaced as by rename(2).
-    Rename(Vec<u8>, Vec<u8>),
+    /// Rename; what is at the new name is replaced as by rename(2), or keeps it if the last is false.
+    Rename(Vec<u8>, Vec<u8>, bool),
     /// The lines of a listing: [`StoreAnswer::Lines`].
     List(ListingRequest),
     /// The digest of a file's bytes: [`StoreAnswer::Digest`].

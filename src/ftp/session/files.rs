@@ -73,6 +73,9 @@ impl FtpSession {
         rename_from: Option<Vec<u8>>,
     ) -> Result<bool, StoreRefusal> {
         let need = |right: bool| if right { Ok(()) } else { denied() };
+        let fresh = self.fresh.clone().filter(|_| rights.store);
+        // What this session has just stored as a new file is its own, in a drop box as well.
+        let may_change = |path: &[u8]| need(rights.change || fresh.as_deref() == Some(path));
         match command {
             FtpCommand::Pwd => {
                 let text = [quote(&self.cwd), b" is the current directory.".to_vec()].concat();
@@ -107,8 +110,8 @@ impl FtpSession {
                 self.ask(StoreOp::List(listing), AwaitedAnswer::Status(shown));
             }
             FtpCommand::Dele(path) => {
-                need(rights.change)?;
                 let path = resolve(&self.cwd, &path)?;
+                may_change(&path)?;
                 self.ask(StoreOp::Delete(path), AwaitedAnswer::Done("Deleted."));
             }
             FtpCommand::Mkd(path) => {
@@ -122,18 +125,19 @@ impl FtpSession {
                 self.ask(StoreOp::RemoveDirectory(path), AwaitedAnswer::Done("Directory removed."));
             }
             FtpCommand::Rnfr(path) => {
-                need(rights.change)?;
                 let path = resolve(&self.cwd, &path)?;
+                may_change(&path)?;
                 self.ask(StoreOp::Exists(path.clone()), AwaitedAnswer::RenameFrom(path));
             }
             FtpCommand::Rnto(path) => {
-                need(rights.change)?;
+                need(rights.change || rights.store)?;
                 let Some(from) = rename_from else {
                     self.reply(503, "RNFR first.");
                     return Ok(true);
                 };
                 let to = resolve_new(&self.cwd, &path)?;
-                self.ask(StoreOp::Rename(from, to), AwaitedAnswer::Done("Renamed."));
+                self.fresh = None;
+                self.ask(StoreOp::Rename(from, to, rights.change), AwaitedAnswer::Done("Renamed."));
             }
             FtpCommand::Site(argument) => self.site(&argument, rights)?,
             FtpCommand::Rest(offset) if self.ascii && offset != 0 => self.reply(554, "REST needs TYPE I."),
@@ -197,6 +201,10 @@ impl FtpSession {
             }
             Data::Passive => DataMode::Passive,
             Data::Active(target) => DataMode::Active(target),
+        };
+        self.fresh = match &task {
+            TransferTask::Receive { path, mode: UploadMode::Whole, replace: false } => Some(path.clone()),
+            _ => None,
         };
         let (label, path) = match &task {
             TransferTask::Send { path, .. } | TransferTask::Receive { path, .. } => {

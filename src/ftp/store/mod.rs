@@ -197,10 +197,13 @@ impl FtpStore {
             StoreOp::RemoveDirectory(path) => {
                 self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR))
             }
-            StoreOp::Rename(from, to) => {
+            StoreOp::Rename(from, to, replace) => {
                 self.check(&to)?;
                 let (to_parent, to_name) = self.root.parent(&to).map_err(refusal)?;
-                self.at_name(&from, |parent, name| renameat(parent, name, &to_parent, to_name))
+                self.at_name(&from, |parent, name| match replace {
+                    true => renameat(parent, name, &to_parent, to_name),
+                    false => upload::rename_new((parent, name), (&to_parent, to_name)),
+                })
             }
             StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
