@@ -74,7 +74,7 @@ fn secrets_that_others_can_read_are_warned_of() {
         ("ftpls", vec![&ftp, "--tls", "starttls", "--cert", &cert, "--key", &key]),
         ("smtpsend", [&mail[..], &["--user", "me", "--password-file", &password]].concat()),
         ("smtpsend", [&mail[..], &["--cert", &cert, "--key", &key]].concat()),
-        ("dnsq", vec![&dns, "a.test", "-k", &tsig]),
+        ("dnsq", vec![&dns, "a.test", "-k", &tsig, "--tries", "1", "--timeout", "0.3"]),
         ("ftpserve", vec!["--listen", "127.0.0.1:0", "--check-config", "--user-file", &users, "."]),
         (
             "dnsserve",

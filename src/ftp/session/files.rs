@@ -25,6 +25,7 @@ pub(super) enum AwaitedAnswer {
         path: Vec<u8>,
     },
     RenameFrom(Vec<u8>),
+    Renamed,
     MakeDirectory(Vec<u8>),
     /// ALLO with this size.
     Room(u64),
@@ -136,8 +137,7 @@ impl FtpSession {
                     return Ok(true);
                 };
                 let to = resolve_new(&self.cwd, &path)?;
-                self.fresh = None;
-                self.ask(StoreOp::Rename(from, to, rights.change), AwaitedAnswer::Done("Renamed."));
+                self.ask(StoreOp::Rename(from, to, rights.change), AwaitedAnswer::Renamed);
             }
             FtpCommand::Site(argument) => self.site(&argument, rights)?,
             FtpCommand::Rest(offset) if self.ascii && offset != 0 => self.reply(554, "REST needs TYPE I."),
@@ -412,6 +412,10 @@ impl FtpSession {
             (AwaitedAnswer::RenameFrom(path), _) => {
                 self.rename_from = Some(path);
                 self.reply(350, "RNTO, please.");
+            }
+            (AwaitedAnswer::Renamed, _) => {
+                self.fresh = None;
+                self.reply(250, "Renamed.");
             }
             (AwaitedAnswer::MakeDirectory(path), _) => self.reply(257, [quote(&path), b" created.".to_vec()].concat()),
             (AwaitedAnswer::Status(shown), StoreAnswer::Lines(found)) => {

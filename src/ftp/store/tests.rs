@@ -240,7 +240,7 @@ fn acts_on_names() {
     assert_eq!(tree.run(StoreOp::Rename(path("/docs"), path("/docs/x"), true)), Err(StoreRefusal::BadName));
     assert_eq!(tree.run(StoreOp::SetModified(path("/docs/r"), 1_000_000_000)), Ok(StoreAnswer::Done));
     assert_eq!(tree.run(StoreOp::SetMode(path("/docs/r"), 0o4604)), Ok(StoreAnswer::Done));
-    let Ok(StoreAnswer::Entry(entry)) = tree.run(StoreOp::Facts(path("/docs/r"), true)) else { panic!("no facts") };
+    let Ok(StoreAnswer::Entry(entry)) = tree.run(StoreOp::Facts(path("/docs/r"))) else { panic!("no facts") };
     assert_eq!((entry.size, entry.mode, entry.entry_type), (Some(11), Some(0o604), EntryType::File));
     assert_eq!(entry.modified.map(|modified| modified.seconds), Some(1_000_000_000));
     assert_eq!(entry.perm.as_deref(), Some("adfrw"));

@@ -22,8 +22,11 @@ pub(super) struct AccountConnector {
     /// For everything that names no account.
     pub(super) usual: Arc<RelayTransport>,
     settings: AccountSettings,
-    known: Mutex<HashMap<Arc<str>, (RouteTarget, Arc<RelayTransport>)>>,
+    known: Mutex<HashMap<Arc<str>, AccountWay>>,
 }
+
+/// The server of an account, and how connections to it are opened.
+type AccountWay = (RouteTarget, Arc<RelayTransport>);
 
 /// What the command line says that holds for every account.
 #[derive(Debug, Clone)]
@@ -64,7 +67,7 @@ impl AccountConnector {
 
 impl AccountSettings {
     /// Reads the accounts file, and runs the account's `passwordeval`.
-    fn find(&self, name: &str) -> Result<(RouteTarget, Arc<RelayTransport>), Fault> {
+    fn find(&self, name: &str) -> Result<AccountWay, Fault> {
         let path = self.accounts.clone().map_or_else(Accounts::must_be, Ok)?;
         let accounts = Accounts::read(&path, &self.out)?;
         let account = accounts.named(name)?;
