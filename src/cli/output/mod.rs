@@ -187,6 +187,8 @@ impl Output {
     /// The warning that something failed for now and is tried again after `wait`; `count` says which time of how many.
     pub fn warn_again(&self, what: &str, why: impl std::fmt::Display, wait: Duration, count: Option<(u32, u32)>) {
         let count = count.map_or(String::new(), |(attempt, most)| format!(" ({attempt}/{most})"));
+        let why = why.to_string();
+        let why = why.trim_end_matches('.');
         self.warn(&format!("{what}: {why}; trying again in {:.1} s{count}", wait.as_secs_f64()));
     }
 
