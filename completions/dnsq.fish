@@ -70,7 +70,7 @@ complete -c dnsq -l compare -d 'Ask every authoritative server of the name\'s zo
 complete -c dnsq -l probe -d 'Tell what the servers (tls://, https://, quic://) show of themselves: protocol, certificates and their end, trust; ask for `. NS` unless a name is given'
 complete -c dnsq -l ordered -d 'Print records in the order of the names'
 complete -c dnsq -l json -d 'Print JSON Lines: one object a record'
-complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c dnsq -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c dnsq -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c dnsq -l show-config -d 'Print the options in force, with the origin of each, and end'

@@ -29,7 +29,7 @@ complete -c dnsserve -l check-config -d 'Read everything as a start would, say w
 complete -c dnsserve -l i-know -d 'Let --run-as name root'
 complete -c dnsserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c dnsserve -l json -d 'Print JSON Lines: one object a record'
-complete -c dnsserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c dnsserve -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c dnsserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c dnsserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c dnsserve -l show-config -d 'Print the options in force, with the origin of each, and end'

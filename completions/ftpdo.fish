@@ -56,7 +56,7 @@ complete -c ftpdo -l insecure -d 'Take any certificate: anybody on the way can r
 complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpdo -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpdo -l json -d 'Print JSON Lines: one object a record'
-complete -c ftpdo -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpdo -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpdo -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpdo -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpdo -l show-config -d 'Print the options in force, with the origin of each, and end'

@@ -75,7 +75,7 @@ complete -c ftpget -l insecure -d 'Take any certificate: anybody on the way can 
 complete -c ftpget -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpget -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpget -l json -d 'Print JSON Lines: one object a record'
-complete -c ftpget -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpget -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpget -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpget -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpget -s 0 -l null -d 'End records with NUL and leave bytes unescaped'

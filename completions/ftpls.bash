@@ -37,6 +37,10 @@ _ftpls() {
                     COMPREPLY=($(compgen -W "none name size time" -- "${cur}"))
                     return 0
                     ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

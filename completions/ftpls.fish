@@ -3,6 +3,7 @@ complete -c ftpls -l sort -d 'In which order: as the server lists (at once, howe
 name\t'By path, byte by byte'
 size\t'Largest first'
 time\t'Latest first'"
+complete -c ftpls -l limit -d 'Print no more than the first N entries of each URL, in the order of --sort' -r
 complete -c ftpls -l name -d 'Only names that match this glob; with a / in it the path (repeatable: one must match)' -r
 complete -c ftpls -l exclude -d 'Leave out what matches this glob, directories with all that is in them (repeatable)' -r
 complete -c ftpls -l type -d 'Only files (f), directories (d), links (l) or others (o); `f,l` for several' -r
@@ -61,7 +62,7 @@ complete -c ftpls -l insecure -d 'Take any certificate: anybody on the way can r
 complete -c ftpls -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpls -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpls -l json -d 'Print JSON Lines: one object a record'
-complete -c ftpls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpls -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpls -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpls -l show-config -d 'Print the options in force, with the origin of each, and end'

@@ -68,7 +68,7 @@ complete -c ftpput -l insecure -d 'Take any certificate: anybody on the way can 
 complete -c ftpput -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpput -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpput -l json -d 'Print JSON Lines: one object a record'
-complete -c ftpput -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpput -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpput -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpput -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpput -l show-config -d 'Print the options in force, with the origin of each, and end'

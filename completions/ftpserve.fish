@@ -48,7 +48,7 @@ complete -c ftpserve -l check-config -d 'Read everything as a start would, say w
 complete -c ftpserve -l i-know -d 'Let --run-as name root'
 complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
-complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpserve -l show-config -d 'Print the options in force, with the origin of each, and end'

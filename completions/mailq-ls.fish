@@ -16,7 +16,7 @@ complete -c mailq-ls -s s -l summary -d 'Print how many recipients of which age 
 complete -c mailq-ls -l system-queue -d 'The queue of the machine, or what the calling user submitted to it if he may not open it'
 complete -c mailq-ls -l postfix -d 'Print the list as Postfix\'s mailq does'
 complete -c mailq-ls -l json -d 'Print JSON Lines: one object a record'
-complete -c mailq-ls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c mailq-ls -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c mailq-ls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailq-ls -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c mailq-ls -l show-config -d 'Print the options in force, with the origin of each, and end'

@@ -6,7 +6,7 @@ complete -c mailq-run -l reason -d 'Whose last outcome has this text' -r
 complete -c mailq-run -l older-than -d 'Queued at least so long ago' -r
 complete -c mailq-run -l newer-than -d 'Queued at most so long ago' -r
 complete -c mailq-run -l mx-port -d 'The port of mail exchangers' -r
-complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:; several of one domain are tried in turn' -r
+complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:; several of one domain are tried in turn; account:NAME is the server of an account' -r
 complete -c mailq-run -l smarthost -d 'Send everything that no --route names through this server; --user and its kin log in there; of several each is tried when those before it could not be reached or said "later"' -r
 complete -c mailq-run -l auth -d 'Log in at the --smarthost by this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …' -r
 complete -c mailq-run -l account -d 'Send everything that no --route names through the server of this account of smtpsend\'s accounts file' -r
@@ -54,7 +54,7 @@ complete -c mailq-run -s 4 -l ipv4 -d 'IPv4 only'
 complete -c mailq-run -s 6 -l ipv6 -d 'IPv6 only'
 complete -c mailq-run -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c mailq-run -l json -d 'Print JSON Lines: one object a record'
-complete -c mailq-run -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c mailq-run -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c mailq-run -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailq-run -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c mailq-run -l show-config -d 'Print the options in force, with the origin of each, and end'

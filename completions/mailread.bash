@@ -23,7 +23,7 @@ _mailread() {
 
     case "${cmd}" in
         mailread)
-            opts="-m -u -H -o -a -n -q -v -0 -h -V --mailbox --unread --from --to --subject --headers --raw --no-reflow --output-dir --part --all --me --add --remove --dry-run --json --report --quiet --verbose --null --color --config --show-config --help --version list show extract reply flag"
+            opts="-m -u -H -o -a -n -q -v -0 -h -V --mailbox --unread --from --to --subject --headers --raw --no-reflow --output-dir --part --type --name --flag --all --me --add --remove --dry-run --json --report --quiet --verbose --null --color --config --show-config --help --version list show extract reply flag"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -58,6 +58,18 @@ _mailread() {
                     return 0
                     ;;
                 --part)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --type)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flag)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -4,6 +4,9 @@ complete -c mailread -l to -d 'Only messages whose To or Cc holds TEXT' -r
 complete -c mailread -l subject -d 'Only messages whose Subject holds TEXT' -r
 complete -c mailread -s o -l output-dir -d 'extract: write the files into DIR (default: the working directory); `-` writes one part to stdout' -r -F
 complete -c mailread -l part -d 'extract: these parts (1, 2.1 …) instead of all attachments; may be repeated' -r
+complete -c mailread -l type -d 'extract: only parts of this type, in any case: application/pdf, image/*; may be repeated' -r
+complete -c mailread -l name -d 'extract: only parts that were sent under such a name, in any case: \'*.pdf\'; may be repeated' -r
+complete -c mailread -l flag -d 'extract: set these flags of each message whose parts were written: seen …' -r
 complete -c mailread -l me -d 'reply: an address of mine, which is not answered; `*` stands for anything; may be repeated' -r
 complete -c mailread -l add -d 'flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters' -r
 complete -c mailread -l remove -d 'flag: take these away' -r
@@ -19,7 +22,7 @@ complete -c mailread -l no-reflow -d 'show, reply: leave the line ends of format
 complete -c mailread -s a -l all -d 'reply: to everybody'
 complete -c mailread -s n -l dry-run -d 'extract, flag: say what would be done and do nothing'
 complete -c mailread -l json -d 'Print JSON Lines: one object a record'
-complete -c mailread -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c mailread -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c mailread -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailread -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c mailread -l show-config -d 'Print the options in force, with the origin of each, and end'

@@ -5,7 +5,8 @@ complete -c smtpsend -l bcc -d 'Recipients that nobody sees' -r
 complete -c smtpsend -l reply-to -d 'Where answers go' -r
 complete -c smtpsend -s s -l subject -d 'The subject' -r
 complete -c smtpsend -l header -d 'A further header field, \'Name: value\'' -r
-complete -c smtpsend -l body -d 'The text; `-` is stdin, which is also read when there is no --body, --html, --attach or --inline' -r -F
+complete -c smtpsend -l body -d 'The file with the text; `-` is stdin, which is also read when there is no --body, --text, --html, --attach or --inline' -r -F
+complete -c smtpsend -l text -d 'The text itself, on the command line, where other users can see it; a line end is added' -r
 complete -c smtpsend -l html -d 'The HTML body; a text is made from it unless --body gives one' -r -F
 complete -c smtpsend -l attach -d 'A file to attach: FILE[;type=TYPE][;name=NAME]; a name with a `;` stands in double quotes' -r
 complete -c smtpsend -l inline -d 'A file that the HTML shows as cid:NAME' -r
@@ -75,7 +76,7 @@ complete -c smtpsend -s t -d 'Take the recipients from the header; Bcc is remove
 complete -c smtpsend -s i -d 'A line with a lone dot does not end the message (it never does; for those used to sendmail)'
 complete -c smtpsend -l dot-ends -d 'A line with a lone dot ends the message'
 complete -c smtpsend -l mend -d 'Take a message of any form and make it legal: bare CRs, NULs, long lines, 8-bit text without MIME fields'
-complete -c smtpsend -l queue -d 'Put it into the outgoing queue, for mailq-run'
+complete -c smtpsend -l queue -d 'Put it into the outgoing queue, for mailq-run; with --account, for the server of that account'
 complete -c smtpsend -l system-queue -d 'The queue of the machine, or its drop directory for who may not open it; never one of this user'
 complete -c smtpsend -l queue-on-failure -d 'Put into the queue what a server does not take now'
 complete -c smtpsend -l probe -d 'Ask the server what it offers and whether it takes --from and the recipients, and send nothing'
@@ -87,7 +88,7 @@ complete -c smtpsend -s 4 -l ipv4 -d 'IPv4 only'
 complete -c smtpsend -s 6 -l ipv6 -d 'IPv6 only'
 complete -c smtpsend -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c smtpsend -l json -d 'Print JSON Lines: one object a record'
-complete -c smtpsend -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c smtpsend -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c smtpsend -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c smtpsend -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c smtpsend -l show-config -d 'Print the options in force, with the origin of each, and end'

@@ -45,7 +45,7 @@ complete -c smtpserve -l check-config -d 'Read everything as a start would, say 
 complete -c smtpserve -l i-know -d 'Let --run-as name root'
 complete -c smtpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c smtpserve -l json -d 'Print JSON Lines: one object a record'
-complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c smtpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c smtpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c smtpserve -l show-config -d 'Print the options in force, with the origin of each, and end'

@@ -28,6 +28,7 @@ pub mod ftp;
 pub mod hex;
 pub mod line;
 pub mod mail;
+pub mod millis;
 pub mod net;
 pub mod queue;
 pub mod relay;

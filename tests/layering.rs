@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the ground up. A module may name its own layer and those before it.
 const LAYERS: &[&[&str]] = &[
-    &["blob", "fault", "fnv", "foreign", "hex", "line", "retry", "scope", "secret", "serial", "steering"],
+    &["blob", "fault", "fnv", "foreign", "hex", "line", "millis", "retry", "scope", "secret", "serial", "steering"],
     &["net"],
     &["ftp", "smtp", "dns"],
     &["mail"],

@@ -130,7 +130,7 @@ fn dns_bulk_line(data: &[u8]) {
     let defaults = LineDefaults { types: Vec::new(), class: Class::IN };
     let (mut question, mut types) = (WireQuestion::default(), Vec::new());
     match bulk_question::parse(data, &defaults, &mut question, &mut types) {
-        ParsedLine::Name(length, class) => {
+        ParsedLine::Name(length, class, _) => {
             for rtype in &types {
                 question.set_type(length, *rtype, class.0);
                 let wire = question.as_wire();

@@ -9,6 +9,7 @@ use super::message::{Flags, Message, Question};
 use super::record::{self, Record};
 use super::wire::Cursor;
 use crate::hex;
+use crate::millis::millis;
 use crate::scope::host_of;
 
 /// One answer, as `--json` prints it.
@@ -65,7 +66,7 @@ pub fn answer(answer: &ExchangeAnswer, server: Option<(std::net::SocketAddr, &st
         server: server
             .map(|(address, name)| json!({ "address": host_of(address), "port": address.port(), "name": name })),
         transport: server.map(|_| answer.transport.name()),
-        elapsed_ms: (answer.elapsed.as_secs_f64() * 1e6).round() / 1e3,
+        elapsed_ms: millis(answer.elapsed),
         size_bytes: answer.wire.len(),
         sent: answer.sent,
         mismatches: answer.mismatches,

@@ -195,6 +195,8 @@ pub struct NewMessage {
     pub envelope: Envelope,
     /// Queued as held: waits for `mailq-edit release`.
     pub hold: bool,
+    /// The next hop of all its recipients, before every other rule.
+    pub route: Option<RouteOverride>,
     /// The message with CRLF line ends, not dot-stuffed.
     pub body: Blob,
 }
@@ -204,7 +206,7 @@ impl NewMessage {
     pub fn new(mut envelope: Envelope, body: Blob) -> NewMessage {
         let mut seen = HashSet::new();
         envelope.recipients.retain(|it| seen.insert((it.address.comparison_key(), it.notify, it.orcpt.clone())));
-        NewMessage { envelope, hold: false, body }
+        NewMessage { envelope, hold: false, route: None, body }
     }
 
     /// Refuses no recipients, and too many.

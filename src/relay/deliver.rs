@@ -390,9 +390,7 @@ async fn into_maildir(
     });
     let filed = opened
         .map_err(|error| Fault::local("the queued message", &error))
-        .and_then(|(header, reader)| maildir.deliver(head.as_bytes(), &mut header.as_slice().chain(reader)))
-        // A full disk or a missing right today is no reason to return the mail.
-        .map_err(|fault| Fault { kind: Kind::Locked, ..fault });
+        .and_then(|(header, reader)| maildir.deliver(head.as_bytes(), &mut header.as_slice().chain(reader)));
     let result = |address: &Address| match &filed {
         Ok(delivered) => RecipientResult {
             address: address.clone(),

@@ -44,6 +44,12 @@ pub trait MailDns: Send + Sync + fmt::Debug {
     fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>>;
 }
 
+/// The accounts that routes name: the server of each, with its login. Asked when a message is due, so that no secret is queued.
+pub trait AccountServers: Send + Sync + fmt::Debug {
+    /// The next hop of this account. [`Kind::Config`] for one that is unknown or cannot be used now.
+    fn server<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<RouteTarget, Fault>>;
+}
+
 /// How the next server is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -90,6 +96,8 @@ pub struct Hop {
     pub mechanism: Option<Mechanism>,
     /// True when the DNS led here, so that meeting our own name means a loop.
     pub by_mx: bool,
+    /// The account whose server this is: its certificates, names and times hold for the connection.
+    pub account: Option<Arc<str>>,
 }
 
 impl fmt::Display for Hop {
@@ -147,10 +155,13 @@ pub enum RouteTarget {
     Maildir(PathBuf),
     /// The mail exchangers of this domain (or the recipient's own, if empty), whatever other rules say.
     Mx(String),
+    /// The server of this account ([`AccountServers`]).
+    Account(Arc<str>),
 }
 
 impl RouteTarget {
-    /// Reads `HOST[:PORT]`, `smtp://`, `smtps://`, `submission://`, `lmtp://HOST:PORT`, `lmtp:/SOCKET`, `maildir:DIR`, `mx:` or `mx:DOMAIN`.
+    /// Reads `HOST[:PORT]`, `smtp://`, `smtps://`, `submission://`, `lmtp://HOST:PORT`, `lmtp:/SOCKET`, `maildir:DIR`, `mx:`,
+    /// `mx:DOMAIN` or `account:NAME`.
     ///
     /// # Errors
     /// [`Kind::Usage`] for other text.
@@ -161,6 +172,9 @@ impl RouteTarget {
         }
         if let Some(domain) = text.strip_prefix("mx:") {
             return Ok(RouteTarget::Mx(domain.to_owned()));
+        }
+        if let Some(name) = text.strip_prefix("account:") {
+            return if name.is_empty() { Err(bad("no account")) } else { Ok(RouteTarget::Account(name.into())) };
         }
         if let Some(path) = text.strip_prefix("lmtp+unix:").or_else(|| text.strip_prefix("lmtp:"))
             && (!path.starts_with("//") || path.starts_with("///"))
@@ -178,7 +192,7 @@ impl RouteTarget {
             "submission" => (Protocol::Smtp, TlsMode::Starttls, 587),
             "smtps" => (Protocol::Smtp, TlsMode::Implicit, 465),
             "lmtp" => (Protocol::Lmtp, TlsMode::Try, 24),
-            _ => return Err(bad("smtp://, smtps://, submission://, lmtp:, maildir: and mx: are known")),
+            _ => return Err(bad("smtp://, smtps://, submission://, lmtp:, maildir:, mx: and account: are known")),
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(bad("something stands behind the host"));
@@ -211,6 +225,11 @@ impl RouteOverride {
     /// As it is shown: without a password.
     pub fn shown(&self) -> String {
         without_password(&self.text)
+    }
+
+    /// To the server of this account.
+    pub fn account(name: &str) -> RouteOverride {
+        RouteOverride { text: format!("account:{name}").into(), target: Arc::new(RouteTarget::Account(name.into())) }
     }
 
     /// What it means.
@@ -270,6 +289,8 @@ pub struct Routing {
     pub own_names: Vec<String>,
     /// Our own addresses, likewise.
     pub own_addresses: Vec<IpAddr>,
+    /// The accounts that a rule or a queued message may name.
+    pub accounts: Option<Arc<dyn AccountServers>>,
 }
 
 impl Default for Routing {
@@ -280,6 +301,7 @@ impl Default for Routing {
             mx_tls: TlsMode::Try,
             own_names: Vec::new(),
             own_addresses: Vec::new(),
+            accounts: None,
         }
     }
 }
@@ -346,6 +368,25 @@ impl Routing {
         dns: &dyn MailDns,
         dice: &mut (dyn FnMut() -> u32 + Send),
     ) -> Result<Vec<Hop>, Fault> {
+        let RouteTarget::Account(name) = target else { return self.hops(target, domain, dns, dice).await };
+        let unknown = || Fault::new(Kind::Config, format!("account {name}: no accounts are known here"));
+        let server = match &self.accounts {
+            Some(accounts) => accounts.server(name).await,
+            None => Err(unknown()),
+        };
+        // A missing or broken account is the operator's to repair: the message waits (RFC 3463, X.3.5).
+        let server = server.map_err(|fault| fault.with_enhanced(Some(Enhanced::new(4, 3, 5))))?;
+        let hops = self.hops(&server, domain, dns, dice).await?;
+        Ok(hops.into_iter().map(|hop| Hop { account: Some(Arc::clone(name)), ..hop }).collect())
+    }
+
+    async fn hops(
+        &self,
+        target: &RouteTarget,
+        domain: &str,
+        dns: &dyn MailDns,
+        dice: &mut (dyn FnMut() -> u32 + Send),
+    ) -> Result<Vec<Hop>, Fault> {
         let local = |endpoint, protocol| Hop {
             name: "localhost".to_owned(),
             endpoint,
@@ -354,8 +395,12 @@ impl Routing {
             login: None,
             mechanism: None,
             by_mx: false,
+            account: None,
         };
         match target {
+            RouteTarget::Account(name) => {
+                Err(Fault::new(Kind::Config, format!("account {name} names another account")))
+            }
             RouteTarget::Maildir(path) => Ok(vec![local(HopEndpoint::Maildir(path.clone()), Protocol::Lmtp)]),
             RouteTarget::Unix(path) => Ok(vec![local(HopEndpoint::Unix(path.clone()), Protocol::Lmtp)]),
             RouteTarget::Mx(other) if other.is_empty() => self.by_mx(domain, dns, dice).await,
@@ -384,6 +429,7 @@ impl Routing {
                         login: login.clone(),
                         mechanism: *mechanism,
                         by_mx: false,
+                        account: None,
                     })
                     .collect())
             }
@@ -404,6 +450,7 @@ impl Routing {
             login: None,
             mechanism: None,
             by_mx: true,
+            account: None,
         };
         if domain.is_empty() {
             return Err(Fault::new(Kind::NoHost, "the address has no domain").with_enhanced(BAD_DOMAIN));

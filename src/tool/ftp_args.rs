@@ -4,6 +4,7 @@
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::cli::args::{LoginArgs, NetArgs, RetryArgs, TlsArgs};
 use crate::cli::output::Output;
@@ -138,6 +139,8 @@ pub(super) struct Servers<'a> {
     pace: Option<Arc<TransferPace>>,
     /// No login: nobody is asked for a password.
     nameless: bool,
+    /// The bytes of files that went over all of them.
+    pub(super) transferred: Arc<AtomicU64>,
 }
 
 struct KnownServer {
@@ -149,7 +152,16 @@ struct KnownServer {
 impl<'a> Servers<'a> {
     /// No connection yet.
     pub(super) fn new(out: &'a Output, args: &'a FtpClientArgs) -> Servers<'a> {
-        Servers { out, args, tls: None, known: Vec::new(), quoted: Vec::new(), pace: None, nameless: false }
+        Servers {
+            out,
+            args,
+            tls: None,
+            known: Vec::new(),
+            quoted: Vec::new(),
+            pace: None,
+            transferred: Arc::default(),
+            nameless: false,
+        }
     }
 
     /// Sends these commands after each login too.
@@ -274,6 +286,7 @@ impl<'a> Servers<'a> {
         options.active = ftp.active.then(|| ftp.port_range.unwrap_or(PortRange::ANY));
         options.trust_pasv = ftp.pasv_address == "trust";
         options.pace.clone_from(&self.pace);
+        options.transferred = Arc::clone(&self.transferred);
         options.before = [ftp.before.as_slice(), &self.quoted].concat();
         Ok(options)
     }

@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,6 +15,8 @@ use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::format_rfc3339;
 use crate::ftp::mirror::{MirrorEvent, MirrorOutcome, MirrorReporter, MirroredFile};
 use crate::ftp::transfer::Transferred;
+use crate::millis::millis;
+use crate::net::stream::TlsInfo;
 use crate::tool::ftp_args::base64_unless_utf8;
 
 /// Which way files go.
@@ -40,7 +43,7 @@ pub(super) struct TransferRecord {
     transferred_bytes: u64,
     resumed_from_bytes: u64,
     retries: u32,
-    elapsed_ms: u64,
+    elapsed_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_bytes_per_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,8 +60,19 @@ pub(super) struct TransferRecord {
     hash: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reply: String,
+    /// TLS of the data connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsMembers>,
     #[serde(skip)]
     direction: MirrorDirection,
+}
+
+/// What TLS settled.
+#[derive(Serialize)]
+struct TlsMembers {
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cipher: Option<String>,
 }
 
 impl TransferRecord {
@@ -87,7 +101,7 @@ impl TransferRecord {
             transferred_bytes: transferred.bytes,
             resumed_from_bytes: transferred.resumed_from,
             retries,
-            elapsed_ms: u64::try_from(transferred.elapsed.as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: millis(transferred.elapsed),
             rate_bytes_per_s: rate,
             modified: transferred.modified.map(format_rfc3339),
             mode: transferred.mode.map(|mode| format!("{mode:04o}")),
@@ -96,6 +110,7 @@ impl TransferRecord {
             algorithm: algorithm.map(ChecksumAlgorithm::as_str),
             hash,
             reply: transferred.reply,
+            tls: transferred.tls.map(|TlsInfo { version, cipher, .. }| TlsMembers { version, cipher }),
             direction,
         }
     }
@@ -210,8 +225,9 @@ pub(super) struct TransferSummary {
     skipped: u64,
     /// What failed.
     failed: u64,
-    /// Bytes that went over the wire.
-    transferred_bytes: u64,
+    /// Bytes that went over the wire, also those of files that failed.
+    #[serde(serialize_with = "count")]
+    transferred_bytes: Arc<AtomicU64>,
     /// True where nothing was changed: everything above is what would have been done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
@@ -224,7 +240,7 @@ pub(super) struct TransferSummary {
 
 impl TransferSummary {
     /// Nothing done yet.
-    pub(super) fn new(dry_run: bool) -> TransferSummary {
+    pub(super) fn new(dry_run: bool, transferred_bytes: Arc<AtomicU64>) -> TransferSummary {
         TransferSummary {
             files: 0,
             same: 0,
@@ -233,7 +249,7 @@ impl TransferSummary {
             moved: 0,
             skipped: 0,
             failed: 0,
-            transferred_bytes: 0,
+            transferred_bytes,
             dry_run,
             permanent: None,
             started: Instant::now(),
@@ -241,9 +257,8 @@ impl TransferSummary {
     }
 
     /// One more file.
-    pub(super) fn add(&mut self, bytes: u64) {
+    pub(super) fn add(&mut self) {
         self.files += 1;
-        self.transferred_bytes += bytes;
     }
 
     /// Prints and counts a failure of the `order`th thing on the command line.
@@ -273,7 +288,11 @@ impl TransferSummary {
 }
 
 fn elapsed_ms<S: Serializer>(started: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    serializer.serialize_f64(millis(started.elapsed()))
+}
+
+fn count<S: Serializer>(bytes: &Arc<AtomicU64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(bytes.load(Ordering::Relaxed))
 }
 
 impl OutputRecord for TransferSummary {
@@ -302,11 +321,11 @@ pub(super) fn reporter(
         // A record that cannot leave (a closed pipe) is noticed by the final flush.
         match event {
             MirrorEvent::Done(item) => {
-                summary.add(item.transferred.bytes);
+                summary.add();
                 drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Done, direction)));
             }
             MirrorEvent::Planned(item) => {
-                summary.add(0);
+                summary.add();
                 drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Planned, direction)));
             }
             MirrorEvent::Same(item) => {

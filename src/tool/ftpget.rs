@@ -146,7 +146,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     crate::cli::block_on(async move {
         let servers = Servers::new(out, &args.client).quoting(args.quote.before());
         let servers = servers.at_pace(args.transfer.pace());
-        let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run)));
+        let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run, Arc::clone(&servers.transferred))));
         let mut run = FtpgetRun { args: &args, out, servers, summary };
         let exit = match plan {
             FetchPlan::Direct(urls, path) => run.direct(urls, path.as_deref()).await?,
@@ -272,7 +272,7 @@ impl FtpgetRun<'_> {
             for url in urls {
                 match self.stream(&url, path).await {
                     Ok(got) => {
-                        lock(&self.summary).add(got.bytes);
+                        lock(&self.summary).add();
                         let local = path.map(Path::to_owned).unwrap_or_default();
                         self.out.emit(&TransferRecord::single(url.to_string(), local, got, MirrorDirection::Get))?;
                     }

@@ -129,7 +129,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     crate::cli::block_on(async move {
         let servers = Servers::new(out, &args.client).quoting(args.quote.before());
         let servers = servers.at_pace(args.transfer.pace());
-        let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run)));
+        let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run, Arc::clone(&servers.transferred))));
         let mut run = FtpputRun { args: &args, out, servers, summary };
         let StorePlan { url, stdin, orders, sources } = plan;
         if let Some((order, url, file)) = stdin
@@ -281,7 +281,7 @@ impl FtpputRun<'_> {
         bar.finish();
         self.servers.give_back(url, client);
         let done = result?;
-        lock(&self.summary).add(done.bytes);
+        lock(&self.summary).add();
         self.out.emit(&TransferRecord::single(url.to_string(), PathBuf::new(), done, MirrorDirection::Put))
     }
 }

@@ -1,5 +1,6 @@
 //! `mailq-run`: deliver what is due in the outgoing queue.
 
+mod accounts;
 mod pickup;
 mod plan;
 mod routing;
@@ -18,6 +19,7 @@ use crate::cli::output::{Output, OutputRecord, Severity, TextLine};
 use crate::cli::{signals, units};
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::millis::millis;
 use crate::net::counters::Counter;
 use crate::net::listen::Shutdown;
 use crate::queue::entry::RecipientState;
@@ -82,7 +84,7 @@ struct RoutingArgs {
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
     /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:;
-    /// several of one domain are tried in turn
+    /// several of one domain are tried in turn; account:NAME is the server of an account
     #[arg(long, value_name = "DOMAIN=URL", value_parser = RouteRule::parse)]
     route: Vec<RouteRule>,
     /// Send everything that no --route names through this server; --user and its kin log in there; of several each is tried
@@ -96,7 +98,7 @@ struct RoutingArgs {
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
     /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
-    #[arg(long, value_name = "FILE", requires = "account")]
+    #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Our name in EHLO and in reports (default: the host's)
     #[arg(long, value_name = "NAME")]
@@ -243,15 +245,18 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         if args.login.reads_stdin() && args.select.reads_stdin() {
             return Err(Fault::new(Kind::Usage, "stdin holds either ids or the password").into());
         }
-        let (routing, transport) = routing::routing(&args, out)?;
+        let (routing, connector) = routing::routing(&args, out)?;
         let resolver = match args.resolver.servers()? {
             servers if servers.is_empty() => Resolver::system()?,
             servers => Resolver::new(servers),
         };
         let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
-        let pickup =
-            Pickup { drop: drop_dir::beside(&queue_dir), queue_dir: queue_dir.clone(), host: transport.helo.clone() };
+        let pickup = Pickup {
+            drop: drop_dir::beside(&queue_dir),
+            queue_dir: queue_dir.clone(),
+            host: connector.usual.helo.clone(),
+        };
         // A pass over a queue that is not there finds nothing, but one that was named must be there; a watcher waits for it to
         // fill.
         let store = match args.watch || pickup.drop.is_dir() {
@@ -277,8 +282,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
         let metrics = args.metrics.bind(out)?;
         let options = RunnerOptions {
-            rules: rules(&args, &transport.helo),
-            connector: Arc::new(transport),
+            rules: rules(&args, &connector.usual.helo),
+            connector,
             routing,
             dns: Arc::new(resolver),
             concurrency: args.way.concurrency as usize,
@@ -338,9 +343,8 @@ fn tell(tried: &AttemptReport, out: &Output) {
         Disposition::Lost => Counter::Lost,
     }
     .add(1);
-    let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     // Parts of connecting, where this message needed a connection and the part took place.
-    let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| ms(time));
+    let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| millis(time));
     let record = DeliveryAttemptRecord {
         queue_id: tried.id.to_string(),
         sender: tried.sender.as_str(),
@@ -364,14 +368,14 @@ fn tell(tried: &AttemptReport, out: &Output) {
         reply: &tried.attempt.reply,
         next_try_at: if let Disposition::Deferred(due) = tried.disposition { Some(due.to_string()) } else { None },
         possible_duplicate: tried.possible_duplicate,
-        connect_ms: tried.connect.map(ms),
+        connect_ms: tried.connect.map(millis),
         greeting_ms: opened(tried.times.greeting),
         hello_ms: opened(tried.times.hello),
         tls_ms: tried.peer.tls.as_ref().and_then(|_| opened(tried.times.tls)),
         login_ms: opened(tried.times.login),
-        envelope_ms: ms(tried.times.envelope),
-        content_ms: ms(tried.times.content),
-        answer_ms: ms(tried.times.answer),
+        envelope_ms: millis(tried.times.envelope),
+        content_ms: millis(tried.times.content),
+        answer_ms: millis(tried.times.answer),
     };
     // A reader that has gone away ends the output, not the deliveries; the status tells at the end.
     let _ = out.emit(&record);

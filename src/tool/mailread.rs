@@ -9,6 +9,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
+use crate::ftp::glob::Glob;
 use crate::mail::address::Mailbox;
 use crate::mail::address_list::AddressList;
 use crate::mail::scan;
@@ -64,6 +65,15 @@ pub struct Args {
     /// extract: these parts (1, 2.1 …) instead of all attachments; may be repeated
     #[arg(long, value_name = "PART")]
     part: Vec<String>,
+    /// extract: only parts of this type, in any case: application/pdf, image/*; may be repeated
+    #[arg(long = "type", value_name = "TYPE", value_parser = extract::pattern, conflicts_with = "part")]
+    content_type: Vec<Glob>,
+    /// extract: only parts that were sent under such a name, in any case: '*.pdf'; may be repeated
+    #[arg(long, value_name = "PATTERN", value_parser = extract::pattern, conflicts_with = "part")]
+    name: Vec<Glob>,
+    /// extract: set these flags of each message whose parts were written: seen …
+    #[arg(long, value_name = "FLAGS")]
+    flag: Vec<String>,
     /// reply: to everybody
     #[arg(short = 'a', long)]
     all: bool,
@@ -133,6 +143,9 @@ impl Args {
             (self.raw, "--raw", MailreadAction::Show),
             (self.output_dir.is_some(), "--output-dir", MailreadAction::Extract),
             (!self.part.is_empty(), "--part", MailreadAction::Extract),
+            (!self.content_type.is_empty(), "--type", MailreadAction::Extract),
+            (!self.name.is_empty(), "--name", MailreadAction::Extract),
+            (!self.flag.is_empty(), "--flag", MailreadAction::Extract),
             (self.all, "--all", MailreadAction::Reply),
             (!self.me.is_empty(), "--me", MailreadAction::Reply),
             (!self.add.is_empty(), "--add", MailreadAction::Flag),
@@ -196,6 +209,9 @@ struct MessageLine {
     /// The file's name without flags, in a Maildir.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
+    /// The file, in a Maildir.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     flags: String,
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,6 +269,7 @@ impl MessageLine {
         MessageLine {
             number,
             id: folder.id(number),
+            path: folder.path(number).filter(|_| full),
             flags: folder.flags(number),
             unread: folder.is_unread(number),
             date: date.filter(|_| full).map(|date| date.timestamp().to_string()),

@@ -9,6 +9,7 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, 
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::millis::millis;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::envelope::{Envid, Notify, Ret};
 use crate::tool::smtp_account::Accounts;
@@ -103,9 +104,12 @@ struct ComposeArgs {
     /// A further header field, 'Name: value'
     #[arg(long, value_name = "FIELD")]
     header: Vec<String>,
-    /// The text; `-` is stdin, which is also read when there is no --body, --html, --attach or --inline
+    /// The file with the text; `-` is stdin, which is also read when there is no --body, --text, --html, --attach or --inline
     #[arg(long, value_name = "FILE|-")]
     body: Option<PathBuf>,
+    /// The text itself, on the command line, where other users can see it; a line end is added
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["body", "template", "edit"])]
+    text: Option<String>,
     /// The HTML body; a text is made from it unless --body gives one
     #[arg(long, value_name = "FILE|-")]
     html: Option<PathBuf>,
@@ -207,12 +211,12 @@ struct SendWayArgs {
     #[arg(long, value_name = "PROTOCOL", requires = "server", ignore_case = true)]
     protocol: Option<server::ServerProtocol>,
     /// The account of this name in the accounts file (default: the one whose `from` is the author)
-    #[arg(short = 'A', long, value_name = "NAME", conflicts_with_all = ["queue", "mx"])]
+    #[arg(short = 'A', long, value_name = "NAME", conflicts_with = "mx")]
     account: Option<String>,
     /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
-    /// Put it into the outgoing queue, for mailq-run
+    /// Put it into the outgoing queue, for mailq-run; with --account, for the server of that account
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
     /// The queue of the machine, or its drop directory for who may not open it; never one of this user
@@ -411,7 +415,7 @@ fn send(args: &Args, out: &Output, results: Option<Noted>, source: Messages<'_>)
     })?;
     let mut summary = run.summary.take();
     summary.skipped = results.map(|results| results.lock().unwrap_or_else(PoisonError::into_inner).skipped);
-    summary.elapsed_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
+    summary.elapsed_ms = millis(began.elapsed());
     out.emit(&summary)?;
     Ok(run.tally.take().exit())
 }
@@ -421,8 +425,8 @@ fn accounts(args: &Args, out: &Output) -> Result<Option<Accounts>, Fault> {
     let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     let path = match &args.way.accounts {
         Some(path) => path.clone(),
-        None if elsewhere => return Ok(None),
         None if args.way.account.is_some() => Accounts::must_be()?,
+        None if elsewhere => return Ok(None),
         None => match Accounts::usual() {
             Some(path) => path,
             None => return Ok(None),

@@ -540,7 +540,7 @@ fn lines_as_dig_reads_them() {
     let reverse = "10.2.0.192.in-addr.arpa.\twww.example.test.\n";
     let mx = "example.test.\t10 mail.example.test.\n";
     let expected = format!(
-        "{reverse}{reverse}11.2.0.192.in-addr.arpa.\n{mx}{mx}example.test.\t;refused\n\
+        "{reverse}{reverse}11.2.0.192.in-addr.arpa.\n{mx}{mx}example.test.\t;REFUSED\n\
          ; line 9: neither a type nor a class: FROB\n; line 10: this option is not for one line: +dnssec\n\
          ; line 11: servers are named on the command line: @192.0.2.1\n; line 12: not an IP address: 192.0.2\n"
     );

@@ -153,9 +153,32 @@ fn compare_says_who_disagrees() {
         let _second = start(addresses[1], zone(7, "192.0.2.1", two));
         let done = compare(&["www.c.test"]);
         let expected = format!(
-            "127.0.0.11:{port}\tns1.c.test.\t7\tNOERROR\tagrees\n127.0.0.12:{port}\tns2.c.test.\t7\tNOERROR\tagrees\n"
+            "www.c.test.\tA\t127.0.0.11:{port}\tns1.c.test.\t7\tNOERROR\tagrees\n\
+             www.c.test.\tA\t127.0.0.12:{port}\tns2.c.test.\t7\tNOERROR\tagrees\n"
         );
         assert_eq!(done.silent_success().text(), expected);
+        let from_file = |text: &str, words: &[&str]| {
+            let file = dir.path().join("names");
+            std::fs::write(&file, text).unwrap();
+            compare(&[&["-f", file.to_str().unwrap()], words].concat())
+        };
+        let several = from_file("# two names\nwww.c.test\nc.test SOA NS\n", &["--json"]);
+        let asked: Vec<String> = several
+            .exits(0)
+            .records_of("server")
+            .iter()
+            .map(|it| {
+                format!("{} {}", it["question"]["name"].as_str().unwrap(), it["question"]["qtype"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            asked.join(", "),
+            ["www.c.test. A", "c.test. SOA", "c.test. NS"].map(|it| [it; 2].join(", ")).join(", ")
+        );
+        assert_eq!(several.records_of("comparison").len(), 3);
+        from_file("", &[]).silent_success();
+        from_file("www.c.test\nwww.c.test FROB\n", &[]).exits(65).says("line 2: neither a type nor a class: FROB");
+        from_file("www.c.test\n", &["--ordered"]).exits(64);
         compare(&["nothere.c.test"]).silent_success().prints("\tNXDOMAIN\tagrees\n");
     }
     {
@@ -209,8 +232,8 @@ fn compare_follows_an_alias() {
         tool("dnsq").args(["--compare", "@127.0.0.21", "-p", &port.to_string(), "--tries", "1", name]).run()
     };
     let (first, second) = (
-        format!("127.0.0.21:{port}\tns.a.test.\t7\tNOERROR\tagrees\n"),
-        format!("127.0.0.22:{port}\tns.b.test.\t8\tNOERROR\tagrees\n"),
+        format!("www.a.test.\tA\t127.0.0.21:{port}\tns.a.test.\t7\tNOERROR\tagrees\n"),
+        format!("web.b.test.\tA\t127.0.0.22:{port}\tns.b.test.\t8\tNOERROR\tagrees\n"),
     );
     assert_eq!(compare("www.a.test").silent_success().text(), first + &second);
     assert_eq!(compare("end.a.test").silent_success().text().lines().count(), 1, "it ends in its own zone");

@@ -207,6 +207,13 @@ fn every_page_has_every_section() {
     });
 }
 
+/// The statuses that a tool's page lists; several may share a line.
+pub(crate) fn documented_statuses(name: &str) -> Vec<i32> {
+    let (_, text) = page(&format!("{name}.1"));
+    let section = section(&text, "EXIT STATUS").replace(|letter: char| !letter.is_ascii_digit(), " ");
+    section.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
 #[test]
 fn the_tables_of_the_common_page_are_those_of_the_code() {
     let (path, text) = page("applayer.7");

@@ -67,7 +67,7 @@ pub(crate) fn lines_of(root: &Path) -> Vec<String> {
 pub(crate) fn summary(done: &Done, member: &str) -> u64 {
     let record = done.records().pop().unwrap_or_else(|| panic!("no records\n{done}"));
     assert_eq!(record["type"], "summary", "{done}");
-    record[member].as_u64().unwrap_or_else(|| panic!("no {member}\n{done}"))
+    record[member].as_f64().map(|number| number as u64).unwrap_or_else(|| panic!("no {member}\n{done}"))
 }
 
 fn get(dir: &Path, args: &[&str]) -> Done {

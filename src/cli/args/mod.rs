@@ -39,9 +39,9 @@ pub struct OutputArgs {
     /// Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N
     #[arg(long, value_name = "FILE|fd:N")]
     pub report: Option<OsString>,
-    /// No progress, warnings or hints; errors stay
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
+    /// No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "verbose")]
+    pub quiet: u8,
     /// Show the dialogue with the peer on stderr, without secrets
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -307,7 +307,7 @@ mod tests {
     use crate::cli::args::OutputArgs;
 
     fn quiet() -> Output {
-        Output::new("test", &OutputArgs { quiet: true, ..OutputArgs::default() }).unwrap()
+        Output::new("test", &OutputArgs { quiet: 1, ..OutputArgs::default() }).unwrap()
     }
 
     #[tokio::test]

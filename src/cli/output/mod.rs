@@ -43,7 +43,8 @@ pub struct Output(Arc<OutputState>);
 struct OutputState {
     tool: &'static str,
     form: RecordForm,
-    quiet: bool,
+    /// How many `-q`.
+    quiet: u8,
     verbose: bool,
     reporting: bool,
     records: RecordSink,
@@ -174,25 +175,31 @@ impl Output {
         }
         let target = escape::terminal(target);
         let separator = if target.is_empty() { "" } else { ": " };
-        self.message(&format!("{target}{separator}{}", escape::terminal(&fault.detail)), fault.hint.as_deref());
+        self.message(
+            fault.kind,
+            &format!("{target}{separator}{}", escape::terminal(&fault.detail)),
+            fault.hint.as_deref(),
+        );
     }
 
     /// A warning on stderr; silent with `-q`.
     pub fn warn(&self, text: &str) {
         let text = escape::terminal(text);
-        self.say(Severity::Warning, "warning", &text, !self.0.quiet, &format!("{}: warning: {text}", self.0.tool));
+        self.say(Severity::Warning, "warning", &text, !self.quiet(), &format!("{}: warning: {text}", self.0.tool));
     }
 
     /// The warning that something failed for now and is tried again after `wait`; `count` says which time of how many.
     pub fn warn_again(&self, what: &str, why: impl std::fmt::Display, wait: Duration, count: Option<(u32, u32)>) {
         let count = count.map_or(String::new(), |(attempt, most)| format!(" ({attempt}/{most})"));
+        let why = why.to_string();
+        let why = why.trim_end_matches('.');
         self.warn(&format!("{what}: {why}; trying again in {:.1} s{count}", wait.as_secs_f64()));
     }
 
     /// What the user could do, on stderr; silent with `-q`.
     pub fn hint(&self, text: &str) {
         let text = escape::terminal(text);
-        self.say(Severity::Info, "hint", &text, !self.0.quiet, &format!("hint: {text}"));
+        self.say(Severity::Info, "hint", &text, !self.quiet(), &format!("hint: {text}"));
     }
 
     /// A remark of `-v`: what was chosen and from where.
@@ -247,7 +254,7 @@ impl Output {
 
     /// True when only errors are wanted on stderr.
     pub fn quiet(&self) -> bool {
-        self.0.quiet
+        self.0.quiet > 0
     }
 
     /// True with `-v`.
@@ -257,7 +264,7 @@ impl Output {
 
     /// A progress bar, where a terminal's stderr can show one.
     pub fn progress(&self, total: Option<u64>, label: &str) -> Bar {
-        let wanted = !self.0.quiet && !self.0.verbose && io::stderr().is_terminal();
+        let wanted = !self.quiet() && !self.0.verbose && io::stderr().is_terminal();
         if wanted { self.0.bars.start(&escape::terminal(label), total) } else { Bar::hidden() }
     }
 
@@ -353,9 +360,11 @@ impl Output {
         let detail = plain_words(&format!("{error:#}"));
         match fault {
             // A usage error is text on stderr only.
-            Some(fault) if fault.kind == Kind::Usage => self.message(&escape::terminal(&detail), fault.hint.as_deref()),
+            Some(fault) if fault.kind == Kind::Usage => {
+                self.message(fault.kind, &escape::terminal(&detail), fault.hint.as_deref())
+            }
             Some(fault) => self.error("", &Fault { detail, ..fault.clone() }),
-            None => self.message(&escape::terminal(&detail), None),
+            None => self.message(Kind::Internal, &escape::terminal(&detail), None),
         }
         exit::of_error(error)
     }
@@ -371,7 +380,7 @@ impl Output {
             }
             Err(BrokenOutput { pipe: true, .. }) => Exit::PIPE,
             Err(BrokenOutput { fault, .. }) => {
-                self.message(&fault.detail, None);
+                self.message(fault.kind, &fault.detail, None);
                 Exit::from(fault.kind)
             }
         };
@@ -385,8 +394,14 @@ impl Output {
         self.0.records.check().is_err_and(|broken| broken.pipe)
     }
 
-    fn message(&self, text: &str, hint: Option<&str>) {
-        self.say(Severity::Error, "error", text, true, &format!("{}: {text}", self.0.tool));
+    /// An error; `-q` has no words for the answer "no", `-qq` none for what another run may cure.
+    fn message(&self, kind: Kind, text: &str, hint: Option<&str>) {
+        let wanted = match self.0.quiet {
+            0 => true,
+            1 => kind != Kind::Negative,
+            _ => kind != Kind::Negative && !kind.temporary(),
+        };
+        self.say(Severity::Error, "error", text, wanted, &format!("{}: {text}", self.0.tool));
         if let Some(hint) = hint {
             self.hint(hint);
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::severity::Severity;
 use crate::cli::escape::{self, Escape, SafeJson};
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::millis::millis;
 use crate::net::session_id::SessionId;
 
 /// Something that is printed as one line of text or one JSON object.
@@ -183,15 +184,14 @@ impl OutputRecord for ErrorRecord<'_> {
 #[derive(Debug, Serialize)]
 pub struct SessionSpan {
     started_at: String,
-    elapsed_ms: u64,
+    elapsed_ms: f64,
 }
 
 impl SessionSpan {
     /// A session that ends now.
     pub fn ending_now(elapsed: Duration) -> SessionSpan {
-        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let started = jiff::Timestamp::now() - jiff::SignedDuration::from_millis(elapsed_ms.min(1 << 50).cast_signed());
-        SessionSpan { started_at: format!("{started:.3}"), elapsed_ms }
+        let started = jiff::Timestamp::now() - jiff::SignedDuration::try_from(elapsed).unwrap_or_default();
+        SessionSpan { started_at: format!("{started:.3}"), elapsed_ms: millis(elapsed) }
     }
 }
 

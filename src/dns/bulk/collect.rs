@@ -246,6 +246,11 @@ impl Collector {
         self.order.shares(self.ready.len())
     }
 
+    /// The name of a question as the input has it, where that is not what the question says.
+    pub fn note_input(&mut self, number: u64, input: &[u8]) {
+        self.writer.note_input(number, input);
+    }
+
     /// A line that holds no question.
     pub fn bad_line(&mut self, number: u64, line: u64, text: &[u8], why: &'static str) {
         // What can be shown of it: enough to find it, not a megabyte.
@@ -310,6 +315,7 @@ impl Collector {
             Some(waiting) => write(&self.writer, waiting),
             None => write(&self.writer, &mut self.ready),
         };
+        self.writer.forget_input(number);
         self.order.finish(number, &mut self.ready);
         value
     }
@@ -354,7 +360,7 @@ mod tests {
     }
 
     fn ready(collector: &mut Collector) -> String {
-        String::from_utf8(std::mem::take(&mut collector.ready)).unwrap().replace("\t;timed_out\n", " ")
+        String::from_utf8(std::mem::take(&mut collector.ready)).unwrap().replace("\t;TIMEOUT\n", " ")
     }
 
     #[test]

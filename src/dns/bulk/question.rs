@@ -108,8 +108,9 @@ pub struct LineDefaults {
 pub enum ParsedLine<'a> {
     /// No words, or a comment.
     Nothing,
-    /// A name, this long in wire form, to be asked for in this class.
-    Name(usize, Class),
+    /// A name, this long in wire form, to be asked for in this class; and how the line has it, unless that is the name's text in
+    /// lower case without the final dot.
+    Name(usize, Class, Option<&'a [u8]>),
     /// The word that makes no sense, and why.
     Bad(&'a [u8], &'static str),
 }
@@ -179,7 +180,10 @@ pub fn parse<'a>(
     }
     if reverse || types.contains(&Rtype::PTR) {
         match text(name).and_then(|text| text.parse().ok()) {
-            Some(address) => return ParsedLine::Name(question.set_wire(Name::reverse(address).as_wire()), class),
+            Some(address) => {
+                let length = question.set_wire(Name::reverse(address).as_wire());
+                return ParsedLine::Name(length, class, Some(name));
+            }
             None if reverse => return bad(types, name, "not an IP address"),
             None => {}
         }
@@ -190,7 +194,7 @@ pub fn parse<'a>(
         question.set_name(ascii.ok_or(why)?.as_bytes())
     });
     match length {
-        Ok(length) => ParsedLine::Name(length, class),
+        Ok(length) => ParsedLine::Name(length, class, Some(name).filter(|name| !is_plain(name))),
         Err(why) => bad(types, name, why),
     }
 }
@@ -218,6 +222,12 @@ impl<'a> Iterator for LineWords<'a> {
 enum TypeOrClass {
     Type(Rtype),
     Class(Class),
+}
+
+/// True for a name whose text is what anybody would write for it.
+fn is_plain(name: &[u8]) -> bool {
+    let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    name.iter().all(plain) && !name.ends_with(b".")
 }
 
 /// A type or a class; ANY is a type, as in dig.
@@ -325,7 +335,7 @@ mod tests {
                     assert!(types.is_empty());
                     format!("{why}: {}", word.escape_ascii())
                 }
-                ParsedLine::Name(length, class) => {
+                ParsedLine::Name(length, class, _) => {
                     question.set_type(length, Rtype::A, class.0);
                     let (name, _) = Name::read(question.as_wire(), 0, question.as_wire().len(), false).unwrap();
                     let types: Vec<String> = types.iter().map(ToString::to_string).collect();

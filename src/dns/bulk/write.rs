@@ -1,6 +1,8 @@
 //! Outcomes as records, one line a question: JSON written piece by piece from constant parts, or text. Nothing is
 //! allocated for the answers that bulk runs are made of.
 
+use std::collections::HashMap;
+
 use super::Micros;
 use super::api::{FinishedQuestion, QueryFailure, QuestionOutcome, ServerLabel};
 use super::text::{escape_tail, push_name, push_number, push_rdata};
@@ -50,6 +52,8 @@ pub struct RecordWriter {
     flags: Vec<String>,
     /// Names are written in lower case, since their case was mixed on the way.
     lower: bool,
+    /// The names of open questions that the input has in another form than the question, as JSON text.
+    inputs: HashMap<u64, Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -77,7 +81,21 @@ impl RecordWriter {
             let names = Flags(Flags::QR | bits << 4).names();
             serde_json::Value::from(names).to_string()
         });
-        RecordWriter { format, end, servers: servers.collect(), flags: flags.collect(), lower }
+        let inputs = HashMap::new();
+        RecordWriter { format, end, servers: servers.collect(), flags: flags.collect(), lower, inputs }
+    }
+
+    /// Keeps the name of an open question as the input has it, where records repeat it.
+    pub fn note_input(&mut self, number: u64, input: &[u8]) {
+        if self.format == RecordFormat::Json {
+            let json = serde_json::Value::from(String::from_utf8_lossy(input)).to_string();
+            self.inputs.insert(number, json.get(1..json.len() - 1).unwrap_or_default().as_bytes().to_vec());
+        }
+    }
+
+    /// The question of this number has its record.
+    pub fn forget_input(&mut self, number: u64) {
+        self.inputs.remove(&number);
     }
 
     /// Appends the record of one question.
@@ -110,7 +128,7 @@ impl RecordWriter {
 
     fn json_answer(&self, done: &FinishedQuestion<'_>, walked: &ResponseView<'_>, out: &mut Vec<u8>) -> Option<()> {
         out.extend_from_slice(b"{\"type\":\"answer\",\"v\":1,");
-        self.json_question(done.question, out)?;
+        self.json_question(done, out)?;
         out.extend_from_slice(b",\"status\":\"");
         push_rcode(walked.rcode, out);
         out.extend_from_slice(b"\",\"rcode\":");
@@ -149,7 +167,9 @@ impl RecordWriter {
         Some(())
     }
 
-    fn json_question(&self, question: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    /// The question, and the name as the input has it.
+    fn json_question(&self, done: &FinishedQuestion<'_>, out: &mut Vec<u8>) -> Option<()> {
+        let question = done.question;
         out.extend_from_slice(b"\"question\":{\"name\":\"");
         let begin = out.len();
         let after = push_name(question, 0, question.len(), out)?;
@@ -159,7 +179,17 @@ impl RecordWriter {
         push_type(question_type(question), out);
         out.extend_from_slice(b"\",\"qclass\":\"");
         push_class(u16_at(question, after + 2), out);
-        out.extend_from_slice(b"\"}");
+        out.extend_from_slice(b"\"},\"input\":\"");
+        match self.inputs.get(&done.number) {
+            Some(input) => out.extend_from_slice(input),
+            None => {
+                let begin = out.len();
+                push_name(question, 0, question.len(), out)?;
+                out.pop();
+                self.lower_tail(begin, out);
+            }
+        }
+        out.push(b'"');
         Some(())
     }
 
@@ -321,7 +351,7 @@ impl RecordWriter {
                 self.lower_tail(begin, out);
                 escape_tail(out, begin);
                 out.extend_from_slice(b"\",");
-                let _ = self.json_question(done.question, out);
+                let _ = self.json_question(done, out);
                 if let Some(walked) = walked {
                     push_ede(walked, out);
                 }
@@ -334,11 +364,11 @@ impl RecordWriter {
                 let _ = self.line_begin(done.question, status, out);
                 // A semicolon begins a comment in zone files: no data looks like this.
                 out.extend_from_slice(if status { b"" } else { b"\t;" });
-                out.extend_from_slice(kind.as_str().as_bytes());
+                out.extend_from_slice(word(failure).as_bytes());
                 out.push(self.end);
             }
             RecordFormat::Format(template) => {
-                let _ = self.format_line(done, None, None, kind.as_str().as_bytes(), template, out);
+                let _ = self.format_line(done, None, None, word(failure).as_bytes(), template, out);
             }
         }
         RecordStatus::Failed(kind)
@@ -399,6 +429,15 @@ pub fn kind_of(failure: QueryFailure) -> Kind {
         QueryFailure::Unreachable => Kind::Unreachable,
         QueryFailure::Disconnected => Kind::Disconnected,
         QueryFailure::Unfit(kind) => kind,
+    }
+}
+
+/// The failure in one word of text records, where NOERROR and NXDOMAIN stand: the servers' code, or the kind in upper case.
+fn word(failure: QueryFailure) -> String {
+    match failure {
+        QueryFailure::TimedOut => "TIMEOUT".to_owned(),
+        QueryFailure::Rcode(code) => Rcode(code).to_string(),
+        other => kind_of(other).as_str().to_ascii_uppercase(),
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::atoms::push_escaped;
 use super::rdata::key_tag;
-use super::table::{self, RdataField};
+use super::table::{self, RdataField, TypeRow};
 use super::text::{self, Style};
 use super::{Rtype, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
@@ -23,6 +23,47 @@ pub fn members(rtype: Rtype, wire: &[u8]) -> Option<Map<String, Value>> {
         map.insert("key_tag".to_owned(), key_tag(wire).into());
     }
     Some(map)
+}
+
+/// The JSON type of a member, in the words of JSON Schema; a list holds strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberType {
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// Text.
+    String,
+    /// A list of strings.
+    Strings,
+    /// Service parameters by their names (RFC 9460, section 14.3.2).
+    Object,
+}
+
+/// The members of a type's data with their JSON types, as [`members`] gives them; none for a type without a row. The schema of
+/// dnsq is generated from it.
+pub fn member_types(row: &TypeRow) -> Vec<(&'static str, MemberType)> {
+    let mut types = Vec::new();
+    for (name, kind) in row.fields {
+        let member = match kind {
+            RdataField::U8 | RdataField::Algorithm | RdataField::AlgorithmName | RdataField::SyncScheme => {
+                MemberType::Integer
+            }
+            RdataField::U16 | RdataField::CertType | RdataField::U32 | RdataField::Ttl => MemberType::Integer,
+            RdataField::Texts | RdataField::Types | RdataField::OldTypes | RdataField::Apl => MemberType::Strings,
+            RdataField::SvcParams => MemberType::Object,
+            RdataField::Loc => {
+                types.extend(special::LOC_MEMBERS.map(|name| (name, MemberType::Number)));
+                continue;
+            }
+            _ => MemberType::String,
+        };
+        types.push((*name, member));
+    }
+    if row.fields == table::KEY {
+        types.push(("key_tag", MemberType::Integer));
+    }
+    types
 }
 
 fn field(name: &str, kind: RdataField, cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {

@@ -13,6 +13,7 @@ mod summary;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,6 +81,8 @@ pub struct FtpClientOptions {
     pub before: Vec<String>,
     /// The speed limit of all data connections together.
     pub pace: Option<Arc<TransferPace>>,
+    /// Counts the bytes of files on all data connections, whatever becomes of the files.
+    pub transferred: Arc<AtomicU64>,
     /// What earlier connections to the same server found out.
     pub quirks: Arc<ServerQuirks>,
 }
@@ -104,6 +107,7 @@ impl FtpClientOptions {
             charset: None,
             before: Vec::new(),
             pace: None,
+            transferred: Arc::default(),
             quirks: Arc::default(),
         }
     }
@@ -353,6 +357,11 @@ impl FtpClient {
     /// The deadlines.
     pub fn limits(&self) -> Limits {
         self.control.limits
+    }
+
+    /// What counts the bytes of files.
+    pub(crate) fn transferred(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.options.transferred)
     }
 
     /// The speed limit.

@@ -372,7 +372,7 @@ impl ControlDriver<'_> {
             StoreOp::Delete(path) => Some(("DELE", path.clone(), None)),
             StoreOp::MakeDirectory(path) => Some(("MKD", path.clone(), None)),
             StoreOp::RemoveDirectory(path) => Some(("RMD", path.clone(), None)),
-            StoreOp::Rename(from, to) => Some(("RNTO", from.clone(), Some(to.clone()))),
+            StoreOp::Rename(from, to, _) => Some(("RNTO", from.clone(), Some(to.clone()))),
             _ => None,
         };
         let result = match op {

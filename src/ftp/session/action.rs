@@ -127,8 +127,8 @@ pub enum StoreOp {
     MakeDirectory(Vec<u8>),
     /// Remove an empty directory.
     RemoveDirectory(Vec<u8>),
-    /// Rename; what is at the new name is replaced as by rename(2).
-    Rename(Vec<u8>, Vec<u8>),
+    /// Rename; what is at the new name is replaced as by rename(2), or keeps it if the last is false.
+    Rename(Vec<u8>, Vec<u8>, bool),
     /// The lines of a listing: [`StoreAnswer::Lines`].
     List(ListingRequest),
     /// The digest of a file's bytes: [`StoreAnswer::Digest`].

@@ -25,6 +25,7 @@ pub(super) enum AwaitedAnswer {
         path: Vec<u8>,
     },
     RenameFrom(Vec<u8>),
+    Renamed,
     MakeDirectory(Vec<u8>),
     /// ALLO with this size.
     Room(u64),
@@ -79,6 +80,9 @@ impl FtpSession {
         rename_from: Option<Vec<u8>>,
     ) -> Result<bool, StoreRefusal> {
         let need = |right: bool| if right { Ok(()) } else { denied() };
+        let fresh = self.fresh.clone().filter(|_| rights.upload);
+        // What this session has just stored as a new file is its own, in a drop box as well.
+        let is_own = |path: &[u8]| fresh.as_deref() == Some(path);
         match command {
             FtpCommand::Pwd => {
                 let text = [quote(&self.cwd), b" is the current directory.".to_vec()].concat();
@@ -113,8 +117,8 @@ impl FtpSession {
                 self.ask(StoreOp::List(listing), AwaitedAnswer::Status(shown));
             }
             FtpCommand::Dele(path) => {
-                need(rights.delete)?;
                 let path = resolve(&self.cwd, &path)?;
+                need(rights.delete || is_own(&path))?;
                 self.ask(StoreOp::Delete(path), AwaitedAnswer::Done("Deleted."));
             }
             FtpCommand::Mkd(path) => {
@@ -128,18 +132,18 @@ impl FtpSession {
                 self.ask(StoreOp::RemoveDirectory(path), AwaitedAnswer::Done("Directory removed."));
             }
             FtpCommand::Rnfr(path) => {
-                need(rights.rename)?;
                 let path = resolve(&self.cwd, &path)?;
+                need(rights.rename || is_own(&path))?;
                 self.ask(StoreOp::Exists(path.clone()), AwaitedAnswer::RenameFrom(path));
             }
             FtpCommand::Rnto(path) => {
-                need(rights.rename)?;
+                need(rights.rename || rights.upload)?;
                 let Some(from) = rename_from else {
                     self.reply(503, "RNFR first.");
                     return Ok(true);
                 };
                 let to = resolve_new(&self.cwd, &path)?;
-                self.ask(StoreOp::Rename(from, to), AwaitedAnswer::Done("Renamed."));
+                self.ask(StoreOp::Rename(from, to, rights.rename && rights.overwrite), AwaitedAnswer::Renamed);
             }
             FtpCommand::Site(argument) => self.site(&argument, rights)?,
             FtpCommand::Rest(offset) if self.ascii && offset != 0 => self.reply(554, "REST needs TYPE I."),
@@ -197,6 +201,10 @@ impl FtpSession {
             }
             Data::Passive => DataMode::Passive,
             Data::Active(target) => DataMode::Active(target),
+        };
+        self.fresh = match &task {
+            TransferTask::Receive { path, mode: UploadMode::Whole, replace: false } => Some(path.clone()),
+            _ => None,
         };
         let (label, path) = match &task {
             TransferTask::Send { path, .. } | TransferTask::Receive { path, .. } => {
@@ -361,6 +369,10 @@ impl FtpSession {
             (AwaitedAnswer::RenameFrom(path), _) => {
                 self.rename_from = Some(path);
                 self.reply(350, "RNTO, please.");
+            }
+            (AwaitedAnswer::Renamed, _) => {
+                self.fresh = None;
+                self.reply(250, "Renamed.");
             }
             (AwaitedAnswer::MakeDirectory(path), _) => self.reply(257, [quote(&path), b" created.".to_vec()].concat()),
             (AwaitedAnswer::Status(shown), StoreAnswer::Lines(found)) => {

@@ -72,6 +72,8 @@ pub struct FtpSession {
     /// REST's offset, RANG's range.
     range: (u64, Option<u64>),
     rename_from: Option<Vec<u8>>,
+    /// The new file that the last transfer stored.
+    fresh: Option<Vec<u8>>,
     /// The size that ALLO said the next upload will have.
     announced: Option<u64>,
     data: Data,
@@ -141,6 +143,7 @@ impl FtpSession {
             ascii: true,
             range: (0, None),
             rename_from: None,
+            fresh: None,
             announced: None,
             data: Data::None,
             only_epsv: false,
@@ -283,7 +286,10 @@ impl FtpSession {
                         self.reply(226, [b"Transfer complete; unique file name: ", name.as_slice()].concat());
                     }
                     (Ok(_), None) => self.reply(226, label),
-                    (Err(failure), _) => self.actions.push_back(SessionAction::Reply(failure.reply())),
+                    (Err(failure), _) => {
+                        self.fresh = None;
+                        self.actions.push_back(SessionAction::Reply(failure.reply()));
+                    }
                 }
             }
             // An event that nobody waits for changes nothing.

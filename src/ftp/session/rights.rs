@@ -48,7 +48,8 @@ impl Rights {
         rename: true,
         mkdir: true,
     };
-    /// New files go in; nothing is seen and nothing comes out.
+    /// New files go in; nothing is seen and nothing comes out. The file that a session has just stored may be given another new
+    /// name or be removed by it: clients upload under a temporary name.
     pub const DROP_BOX: Rights = Rights { upload: true, ..Rights::NONE };
 
     /// The words of single rights, for messages.

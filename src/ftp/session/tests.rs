@@ -146,7 +146,7 @@ impl Player {
                 None => Ok(StoreAnswer::Done),
                 Some(_) => Err(StoreRefusal::Exists),
             },
-            StoreOp::Rename(from, to) => {
+            StoreOp::Rename(from, to, _) => {
                 let size = self.tree.remove(&from).ok_or(StoreRefusal::NotFound)?;
                 self.tree.insert(to, size);
                 Ok(StoreAnswer::Done)
@@ -430,7 +430,7 @@ impl Watcher {
             SessionAction::Store(op) => {
                 assert!(self.granted, "without a login: {op:?}");
                 match &op {
-                    StoreOp::Rename(from, to) => [from, to].into_iter().for_each(|path| inside(path)),
+                    StoreOp::Rename(from, to, _) => [from, to].into_iter().for_each(|path| inside(path)),
                     StoreOp::List(listing) => inside(&listing.path),
                     StoreOp::Directory(path)
                     | StoreOp::Room(path, _)

@@ -298,11 +298,14 @@ impl FtpStore {
             StoreOp::RemoveDirectory(path) => {
                 self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR))
             }
-            StoreOp::Rename(from, to) => {
+            StoreOp::Rename(from, to, replace) => {
                 self.check(&to)?;
                 let (to_parent, to_name) = self.parent(&to)?;
                 let size = self.counted(&to_parent, to_name);
-                let moved = self.at_name(&from, |parent, name| renameat(parent, name, &to_parent, to_name));
+                let moved = self.at_name(&from, |parent, name| match replace {
+                    true => renameat(parent, name, &to_parent, to_name),
+                    false => upload::rename_new((parent, name), (&to_parent, to_name)),
+                });
                 moved.inspect(|_| self.give(size))
             }
             StoreOp::List(listing) => {

@@ -323,9 +323,9 @@ fn acts_on_names() {
     assert_eq!(tree.run(StoreOp::Delete(path("/docs/new"))), Err(StoreRefusal::NotFile));
     assert_eq!(tree.run(StoreOp::RemoveDirectory(path("/docs/new"))), Ok(StoreAnswer::Done));
     assert_eq!(tree.run(StoreOp::RemoveDirectory(path("/"))), Err(StoreRefusal::Denied));
-    assert_eq!(tree.run(StoreOp::Rename(path("/readme.txt"), path("/docs/r"))), Ok(StoreAnswer::Done));
+    assert_eq!(tree.run(StoreOp::Rename(path("/readme.txt"), path("/docs/r"), true)), Ok(StoreAnswer::Done));
     assert_eq!(tree.run(StoreOp::Exists(path("/readme.txt"))), Err(StoreRefusal::NotFound));
-    assert_eq!(tree.run(StoreOp::Rename(path("/docs"), path("/docs/x"))), Err(StoreRefusal::BadName));
+    assert_eq!(tree.run(StoreOp::Rename(path("/docs"), path("/docs/x"), true)), Err(StoreRefusal::BadName));
     let facts = StoreOp::SetFacts { path: path("/docs/r"), modified: Some(1_000_000_000), mode: Some(0o4604) };
     assert_eq!(tree.run(facts), Ok(StoreAnswer::Done));
     let Ok(StoreAnswer::Entry(entry)) = tree.run(StoreOp::Facts(path("/docs/r"))) else { panic!("no facts") };

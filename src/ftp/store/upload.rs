@@ -359,17 +359,22 @@ fn link(file: &File, parent: &OwnedFd, name: &[u8], replace: bool) -> Result<(),
 fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Result<(), StoreRefusal> {
     let result = match replace {
         true => renameat(parent, temporary, parent, name),
-        false => match renameat_with(parent, temporary, parent, name, RenameFlags::NOREPLACE) {
-            // No such flag here: a link fails where a name is taken, too.
-            Err(Errno::INVAL | Errno::NOSYS) => linkat(parent, temporary, parent, name, AtFlags::empty())
-                .and_then(|()| unlinkat(parent, temporary, AtFlags::empty())),
-            result => result,
-        },
+        false => rename_new((parent, temporary), (parent, name)),
     };
     result.map_err(|error| {
         let _ = unlinkat(parent, temporary, AtFlags::empty());
         from_errno(error)
     })
+}
+
+/// Renames to a name that nothing has.
+pub(super) fn rename_new(from: (&OwnedFd, &[u8]), to: (&OwnedFd, &[u8])) -> Result<(), Errno> {
+    match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
+        // No such flag here: a link fails where a name is taken, too.
+        Err(Errno::INVAL | Errno::NOSYS) => linkat(from.0, from.1, to.0, to.1, AtFlags::empty())
+            .and_then(|()| unlinkat(from.0, from.1, AtFlags::empty())),
+        result => result,
+    }
 }
 
 fn temporary_name() -> Result<Vec<u8>, StoreRefusal> {

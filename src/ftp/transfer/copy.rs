@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -41,6 +42,8 @@ pub(super) struct Flow {
     pub(super) pace: Option<Arc<TransferPace>>,
     /// Told of the bytes.
     pub(super) progress: ByteProgress,
+    /// Counts the bytes.
+    pub(super) transferred: Arc<AtomicU64>,
     /// Sees the bytes.
     pub(super) tap: Option<Tap>,
 }
@@ -107,6 +110,7 @@ impl Watch {
 
     fn count(&mut self, bytes: u64) -> Result<(), Fault> {
         (self.flow.progress)(bytes);
+        self.flow.transferred.fetch_add(bytes, Ordering::Relaxed);
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {
             return Err(Fault::new(Kind::TimedOut, "the whole run's time is over"));

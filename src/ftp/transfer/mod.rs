@@ -28,6 +28,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::FtpClient;
 use crate::ftp::command::FtpCommand;
+use crate::net::stream::TlsInfo;
 
 /// How it is known that a transfer is complete; the strongest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +85,8 @@ pub struct Transferred {
     pub elapsed: Duration,
     /// The final reply's text; empty when nothing was left to be transferred.
     pub reply: String,
+    /// What TLS settled on the data connection.
+    pub tls: Option<TlsInfo>,
 }
 
 /// Ends the transfer of `command` after its bytes went wrong: the server's own explanation is worth more than ours, if it

@@ -354,7 +354,8 @@ async fn receive(
     let BegunFile { command, stream, opening, size, mut modified, offset, .. } = begun;
     let expected = size.or_else(|| announced(&opening)).map(|size| size.saturating_sub(offset));
     let (limits, pace, progress) = (client.limits(), client.pace(), get.progress.clone());
-    let flow = Flow { limits, pace, progress, tap };
+    let flow = Flow { limits, pace, progress, transferred: client.transferred(), tap };
+    let tls = stream.tls_info();
     let received = match stream {
         // What is looked at has to pass through us.
         Stream::Plain(tcp) if !get.ascii && flow.tap.is_none() => receive_plain(tcp, file, expected, most, &flow).await,
@@ -395,6 +396,7 @@ async fn receive(
         proof,
         changed,
         reply,
+        tls,
         ..Transferred::default()
     })
 }

@@ -19,7 +19,7 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::part::{PartTag, part_name};
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::FtpReply;
-use crate::net::stream::{Stream, reset_when_dropped};
+use crate::net::stream::{Stream, TlsInfo, reset_when_dropped};
 
 /// Up to this size a file is sent by the event loop.
 const SMALL: u64 = 64 * 1024;
@@ -141,7 +141,7 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
         offset = 0;
         sent = transfer(client, put, source, (&command, 0), tap.clone()).await;
     }
-    let (bytes, reply) = match (sent, &temporary) {
+    let (bytes, reply, tls) = match (sent, &temporary) {
         (Ok(sent), _) => sent,
         (Err(fault), None) => return Err(fault),
         (Err(fault), Some(temporary)) => {
@@ -198,6 +198,7 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
             proof,
             checksum,
             reply: line_of(&reply),
+            tls,
             ..Transferred::default()
         },
     })
@@ -232,7 +233,7 @@ async fn transfer(
     source: &OpenFile<'_>,
     (command, offset): (&FtpCommand, u64),
     tap: Option<Tap>,
-) -> Result<(u64, FtpReply), Fault> {
+) -> Result<(u64, FtpReply, Option<TlsInfo>), Fault> {
     let begun = match client.begin(&[], command, offset).await {
         // A missing parent directory: servers say 550 or 553.
         Err(fault) if matches!(fault.reply_code(), Some(550 | 553)) && client.usable() => {
@@ -248,7 +249,9 @@ async fn transfer(
         return Err(client.abandon(fault.with_hint("--no-resume starts again")));
     }
     (put.progress)(offset);
-    let flow = Flow { limits: client.limits(), pace: client.pace(), progress: put.progress.clone(), tap };
+    let (limits, pace, progress) = (client.limits(), client.pace(), put.progress.clone());
+    let flow = Flow { limits, pace, progress, transferred: client.transferred(), tap };
+    let tls = begun.stream.tls_info();
     let sent = match begun.stream {
         Stream::Plain(tcp) if !put.ascii => send_plain(tcp, source, &flow).await,
         stream => send_stream(stream, source, put.ascii, &flow).await,
@@ -257,7 +260,7 @@ async fn transfer(
         Ok((bytes, open)) => {
             let reply = client.finish(command).await;
             drop(open);
-            Ok((bytes, reply?))
+            Ok((bytes, reply?, tls))
         }
         Err(fault) => Err(super::explain(client, command, fault).await),
     }

@@ -54,6 +54,8 @@ pub(super) struct Destination {
     finished: AtomicBool,
     /// When its servers are to be looked up again.
     until: tokio::time::Instant,
+    /// Its servers, looked up when the first message without a next hop of its own is to be sent.
+    hops: tokio::sync::OnceCell<Vec<Hop>>,
     /// When the next message may begin, where there is a rate.
     next_begin: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
@@ -96,6 +98,7 @@ impl Destination {
             state: Mutex::new(DestinationState { window: FIRST_WINDOW, ..DestinationState::default() }),
             finished: AtomicBool::new(false),
             until: tokio::time::Instant::now() + ROUTE_FOR,
+            hops: tokio::sync::OnceCell::new(),
             next_begin: tokio::sync::Mutex::default(),
         }
     }
@@ -145,16 +148,9 @@ impl Destination {
     }
 
     async fn serve_due(self: &Arc<Self>, run: &Arc<ActiveRun>, due_until: Option<Time>) {
-        let hops = match run.route(&self.domain).await {
-            Ok(hops) => hops,
-            Err(fault) => {
-                self.state().verdict = Some(fault);
-                Vec::new()
-            }
-        };
         let mut workers = JoinSet::new();
         self.state().workers = 1;
-        workers.spawn(Arc::clone(self).work(Arc::clone(run), hops.clone(), due_until));
+        workers.spawn(Arc::clone(self).work(Arc::clone(run), due_until));
         loop {
             let more = {
                 let waiting = self.ready().len();
@@ -167,7 +163,7 @@ impl Destination {
                 more
             };
             if more {
-                workers.spawn(Arc::clone(self).work(Arc::clone(run), hops.clone(), due_until));
+                workers.spawn(Arc::clone(self).work(Arc::clone(run), due_until));
                 continue;
             }
             tokio::select! {
@@ -175,6 +171,18 @@ impl Destination {
                 () = self.grow.notified() => {}
             }
         }
+    }
+
+    /// Its servers; a failed look-up is the verdict about all that has no next hop of its own.
+    async fn hops(&self, run: &ActiveRun) -> Vec<Hop> {
+        let look_up = async || match run.route(&self.domain).await {
+            Ok(hops) => hops,
+            Err(fault) => {
+                self.state().verdict = Some(fault);
+                Vec::new()
+            }
+        };
+        self.hops.get_or_init(look_up).await.clone()
     }
 
     /// The next batch: one that is ready, or the first of a new claim. None: nothing is due. Before the last one is taken, the
@@ -253,8 +261,9 @@ impl Destination {
     }
 
     /// One worker: a connection, and one message after the other.
-    async fn work(self: Arc<Self>, run: Arc<ActiveRun>, hops: Vec<Hop>, due_until: Option<Time>) {
-        let mut route = RouteConnection::new(hops);
+    async fn work(self: Arc<Self>, run: Arc<ActiveRun>, due_until: Option<Time>) {
+        let mut route = RouteConnection::new(Vec::new());
+        let mut has_route = false;
         let leases: Arc<Mutex<Vec<Lease>>> = Arc::default();
         let commit = ask_for(&run, &leases);
         let mut proven = false;
@@ -274,13 +283,16 @@ impl Destination {
                     None => break,
                 },
             };
+            if let Some(route) = batch.envelope.recipients.first().and_then(|recipient| recipient.route.clone()) {
+                self.by_own_route(&run, batch, &route, &commit, &leases).await;
+                continue;
+            }
+            if !std::mem::replace(&mut has_route, true) {
+                route = RouteConnection::new(self.hops(&run).await);
+            }
             let verdict = self.state().verdict.clone();
             if let Some(fault) = verdict {
                 run.record(&batch, &undelivered(&batch.to_send(), &fault));
-                continue;
-            }
-            if let Some(route) = batch.envelope.recipients.first().and_then(|recipient| recipient.route.clone()) {
-                self.by_own_route(&run, batch, &route, &commit, &leases).await;
                 continue;
             }
             upcoming = self.peek(&run);

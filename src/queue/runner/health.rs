@@ -184,6 +184,7 @@ mod tests {
             login: Some(Login::new(user, "secret")),
             mechanism: None,
             by_mx,
+            account: None,
         }
     }
 

@@ -393,8 +393,10 @@ impl ActiveRun {
     }
 
     fn note_lookup(&self, target: &RouteTarget, failed: Option<&Fault>) {
-        if let RouteTarget::Server { host, .. } = target {
-            self.health.looked_up(host, failed);
+        match target {
+            RouteTarget::Server { host, .. } => self.health.looked_up(host, failed),
+            RouteTarget::Account(name) => self.health.looked_up(&format!("account:{name}"), failed),
+            RouteTarget::Unix(_) | RouteTarget::Maildir(_) | RouteTarget::Mx(_) => {}
         }
     }
 

@@ -79,8 +79,8 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
     let state = if message.hold { RecipientState::Held } else { RecipientState::Queued };
     let mut insert = db.prepare_cached(
         "INSERT INTO recipient (message, n, state, domain, lane, due, attempts, owner, generation, flags, address, notify,
-           orcpt)
-         VALUES (?,?,?,?,?,?,0,0,0,0,?,?,?)",
+           orcpt, route)
+         VALUES (?,?,?,?,?,?,0,0,0,0,?,?,?,?)",
     )?;
     let shard = shard(&envelope.sender);
     for (n, recipient) in (0_i64..).zip(&envelope.recipients) {
@@ -93,7 +93,8 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
             at.0,
             recipient.address,
             recipient.notify,
-            recipient.orcpt
+            recipient.orcpt,
+            message.route
         ])?;
     }
     Ok(id)

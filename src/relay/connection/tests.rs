@@ -138,6 +138,7 @@ fn world_of(servers: &[Option<Says>], names: &[&str]) -> (World, RouteConnection
         login: None,
         mechanism: None,
         by_mx: true,
+        account: None,
     };
     let route = RouteConnection::new((0..servers.len()).map(hop).collect());
     (World { servers: servers.to_vec(), ..World::default() }, route)

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::idn::unicode;
 use super::resume::{Resume, drop_fragment};
+use super::words::QueryPlan;
 use super::{Args, servers, words};
 use crate::cli::exit::Exit;
 use crate::cli::input;
@@ -22,17 +23,24 @@ use crate::dns::bulk::driver;
 use crate::dns::bulk::driver::input::{Input, NameSource};
 use crate::dns::bulk::driver::settings::{BulkProgress, BulkSettings, BulkSummary, MAX_THREADS, RunObserver};
 use crate::dns::bulk::engine::ResolverStats;
+use crate::dns::bulk::question::{self, ParsedLine, WireQuestion};
 use crate::dns::bulk::write::RecordFormat;
 use crate::dns::client::Endpoint;
 use crate::dns::edns::EdnsOption;
+use crate::dns::message::Question;
+use crate::dns::name::NameRef;
 use crate::dns::present::Show;
+use crate::dns::record::Rtype;
 use crate::fault::{Fault, Kind};
+use crate::millis::millis;
 use crate::scope::host_of;
 
 /// EDNS options have at most so many bytes, all together.
 const MAX_OPTIONS_BYTES: usize = 512;
 /// Queries are padded to a multiple of at most this.
 const MAX_PADDING: u16 = 1024;
+/// The longest list of names that is read at once.
+const MAX_LISTED_BYTES: usize = 16 * 1024 * 1024;
 /// A list of servers is not longer.
 const MAX_SERVERS: usize = 2000;
 
@@ -82,6 +90,32 @@ impl BulkArgs {
     pub(super) fn is_wanted(&self) -> bool {
         !self.file.is_empty()
     }
+}
+
+/// The questions of `-f` for a run that asks one after the other: all of them are read before the first is asked.
+pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
+    let (mut plan, defaults) = words::bulk_plan(args)?;
+    for path in &args.bulk.file {
+        let bytes = input::open(path)?.read_all("-f", MAX_LISTED_BYTES)?;
+        let (mut wire, mut types) = (WireQuestion::default(), Vec::new());
+        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+            let bad = |why: &str| Fault::new(Kind::BadData, format!("{}: line {number}: {why}", path.display()));
+            let class = match question::parse(line, &defaults, &mut wire, &mut types) {
+                ParsedLine::Nothing => continue,
+                ParsedLine::Name(length, class, _) => {
+                    wire.set_type(length, Rtype::A, class.0);
+                    class
+                }
+                ParsedLine::Bad(word, why) => {
+                    return Err(bad(&format!("{why}: {}", String::from_utf8_lossy(word).escape_debug())));
+                }
+            };
+            let (name, _) = NameRef::read(wire.as_wire(), 0).map_err(|error| bad(error.0))?;
+            let name = name.to_name();
+            plan.questions.extend(types.iter().map(|rtype| Question { name: name.clone(), rtype: *rtype, class }));
+        }
+    }
+    Ok(plan)
 }
 
 /// Runs `dnsq -f`.
@@ -319,7 +353,7 @@ struct BulkSummaryRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     wildcards: Option<u64>,
     retries: u64,
-    elapsed_ms: u64,
+    elapsed_ms: f64,
     rate: f64,
     complete: bool,
     servers: Vec<ServerRecord>,
@@ -349,7 +383,7 @@ impl BulkSummaryRecord {
             failed_by_kind: counts.failed.iter().map(|(kind, count)| (kind.as_str(), *count)).collect(),
             wildcards: settings.wildcards.map(|_| counts.wildcards),
             retries: counts.retries,
-            elapsed_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: millis(summary.elapsed),
             rate: (asked as f64 / summary.elapsed.as_secs_f64().max(1e-6)).round(),
             complete: summary.stopped.is_none(),
             servers: servers.map(|((endpoint, name), stats)| ServerRecord::new(endpoint, name, stats)).collect(),

@@ -21,6 +21,7 @@ use crate::dns::record::{Record, Rtype};
 use crate::dns::resolve::{MAX_CNAMES, follow};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::millis::millis;
 use crate::net::dial::Family;
 use crate::scope::host_of;
 use crate::serial::Serial;
@@ -32,8 +33,10 @@ const MAX_SERVERS: usize = 64;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Comparison")]
 pub(super) struct CompareArgs {
-    /// Ask every authoritative server of the name's zone, and say who disagrees about its serial and the answer
-    #[arg(long, conflicts_with_all = ["file", "json_rfc8427", "format", "short", "race"])]
+    /// Ask every authoritative server of the name's zone, and say who disagrees about its serial and the answer; with -f for each
+    /// name of the file
+    #[arg(long, conflicts_with_all = ["json_rfc8427", "format", "short", "race", "servers", "rate",
+        "concurrency", "max_time_per_name", "ordered", "wildcards", "threads", "resume"])]
     pub(super) compare: bool,
 }
 
@@ -251,7 +254,7 @@ fn report(
             Ok((said, message)) => {
                 let agrees = Some(said) == reference.as_ref();
                 disagree += usize::from(!agrees);
-                runner.out.emit(&Compared::of(reply, said, message, reference.as_ref()))?;
+                runner.out.emit(&Compared::of(question, reply, said, message, reference.as_ref()))?;
             }
             Err(fault) => {
                 if fault.temporary() {
@@ -259,7 +262,7 @@ fn report(
                 } else {
                     lame += 1;
                 }
-                runner.out.error(&server, fault);
+                runner.out.error(&format!("{} {}: {server}", question.name, question.rtype), fault);
             }
         }
     }
@@ -285,6 +288,7 @@ fn report(
 /// What one server said.
 #[derive(Debug, Serialize)]
 struct Compared {
+    question: Value,
     server: Value,
     serial: u32,
     status: String,
@@ -294,11 +298,17 @@ struct Compared {
     differs: Vec<&'static str>,
     elapsed_ms: f64,
     #[serde(skip)]
-    place: (String, String),
+    shown: [String; 4],
 }
 
 impl Compared {
-    fn of(reply: &ServerReply, said: &Said, message: &Message, reference: Option<&Said>) -> Compared {
+    fn of(
+        question: &Question,
+        reply: &ServerReply,
+        said: &Said,
+        message: &Message,
+        reference: Option<&Said>,
+    ) -> Compared {
         let mut differs = Vec::new();
         if let Some(reference) = reference {
             let differences = [
@@ -310,6 +320,7 @@ impl Compared {
         }
         let address = reply.server.address;
         Compared {
+            question: json::question(question),
             server: json!({
                 "address": host_of(address),
                 "port": address.port(),
@@ -320,8 +331,13 @@ impl Compared {
             answers: message.answer.iter().map(json::record).collect(),
             agrees: differs.is_empty(),
             differs,
-            elapsed_ms: (reply.elapsed.as_secs_f64() * 1e6).round() / 1e3,
-            place: (address.to_string(), reply.server.name.to_string()),
+            elapsed_ms: millis(reply.elapsed),
+            shown: [
+                question.name.to_string(),
+                question.rtype.to_string(),
+                address.to_string(),
+                reply.server.name.to_string(),
+            ],
         }
     }
 }
@@ -330,7 +346,8 @@ impl OutputRecord for Compared {
     const TYPE: &'static str = "server";
 
     fn text(&self, line: &mut TextLine) {
-        line.field(&self.place.0).field(&self.place.1).field(self.serial.to_string()).field(&self.status);
+        self.shown.iter().for_each(|field| _ = line.field(field));
+        line.field(self.serial.to_string()).field(&self.status);
         if self.agrees {
             line.field("agrees");
         } else {

@@ -190,10 +190,11 @@ impl Args {
 crate::cli::tool!("dnsq", Args, prints Args::prints, run run);
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
-    if args.bulk.is_wanted() {
+    let from_files = args.bulk.is_wanted();
+    if from_files && !args.compare.compare {
         return bulk::run(args, out);
     }
-    let plan = words::plan(&mut args)?;
+    let plan = if from_files { bulk::plan(&mut args)? } else { words::plan(&mut args)? };
     if let Some(address) = plan.address {
         out.hint(&format!("-x {address} asks for the name of this address"));
     }

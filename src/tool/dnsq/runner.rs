@@ -28,12 +28,14 @@ pub(super) struct QuestionRunner<'a> {
 }
 
 impl QuestionRunner<'_> {
-    /// Says what failed. That there is no data is an answer.
+    /// Says what failed. That there is no data is an answer; where only data are printed, it is said on stderr.
     pub(super) fn complain(&self, question: &Question, verdict: &QuestionResult) {
-        if let Err(fault) = verdict
-            && fault.kind != Kind::Negative
-        {
-            self.out.error(&format!("{} {}", question.name, question.rtype), fault);
+        let Err(fault) = verdict else { return };
+        let what = format!("{} {}", question.name, question.rtype);
+        match fault.kind {
+            Kind::Negative if self.args.short || self.format.is_some() => self.out.tell(&what, fault),
+            Kind::Negative => {}
+            _ => self.out.error(&what, fault),
         }
     }
 

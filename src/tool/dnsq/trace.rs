@@ -20,6 +20,7 @@ use crate::dns::trace::drive::{self, Manner, TraceStep};
 use crate::dns::trace::{DelegationTrace, Finding, Host, TraceEnd, hints};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::millis::millis;
 use crate::net::dial::Family;
 
 /// The flags of tracing.
@@ -146,7 +147,7 @@ impl StepRecord {
             zone: ask.zone.to_string(),
             question: json::question(&ask.question),
             server,
-            elapsed_ms: (step.elapsed.as_secs_f64() * 1e6).round() / 1e3,
+            elapsed_ms: millis(step.elapsed),
             found: step.found.name(),
             transport: step.answer.map(|answer| answer.transport.name()),
             status: message.map(|message| message.rcode().to_string()),

@@ -16,6 +16,7 @@ use crate::dns::record::{Record, Rtype};
 use crate::dns::transfer::{ZoneChange, ZoneTransfer, ZoneTransferSummary};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::millis::millis;
 use crate::serial::Serial;
 
 /// Text is handed on in pieces of about this size.
@@ -194,7 +195,7 @@ impl TransferEnd {
             messages: summary.messages,
             size_bytes: summary.size_bytes,
             incremental: summary.incremental,
-            elapsed_ms: (start.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+            elapsed_ms: millis(start.elapsed()),
             shown,
         }
     }

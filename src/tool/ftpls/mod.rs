@@ -59,6 +59,9 @@ pub struct Args {
     /// The other way round
     #[arg(long)]
     reverse: bool,
+    /// Print no more than the first N entries of each URL, in the order of --sort
+    #[arg(long, value_name = "N", conflicts_with = "du")]
+    limit: Option<u64>,
     /// As ls(1) takes them; done anyway: all entries, one a line
     #[arg(short = 'a', short_alias = '1', hide = true, action = clap::ArgAction::Count)]
     as_ls: u8,
@@ -111,7 +114,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         _ => {}
     }
     let pick = args.pick.pick()?;
-    let printer = || Printer::new(out, args.long, args.sort, args.reverse);
+    let printer = || Printer::new(out, &args);
     if let Some(file) = &args.parse {
         return Ok(saved::list(file, args.now, args.client.charset(), &pick, printer(), out)?);
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::Args;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
 use crate::ftp::listing::{ListingEntry, Modified};
@@ -35,6 +36,7 @@ pub(super) struct Printer<'a> {
     long: bool,
     order: Order,
     reverse: bool,
+    limit: u64,
     printed: u64,
     kept: Sorter<Collected>,
 }
@@ -84,8 +86,9 @@ impl Spooled for Collected {
 
 impl<'a> Printer<'a> {
     /// Nothing printed yet.
-    pub(super) fn new(out: &'a Output, long: bool, order: Order, reverse: bool) -> Printer<'a> {
-        Printer { out, long, order, reverse, printed: 0, kept: Sorter::default() }
+    pub(super) fn new(out: &'a Output, args: &Args) -> Printer<'a> {
+        let Args { long, sort: order, reverse, limit, .. } = *args;
+        Printer { out, long, order, reverse, limit: limit.unwrap_or(u64::MAX), printed: 0, kept: Sorter::default() }
     }
 
     /// How many entries were printed or wait to be.
@@ -103,7 +106,7 @@ impl<'a> Printer<'a> {
     ) -> Result<(), Fault> {
         self.printed += 1;
         if !self.sorts() {
-            return self.print(&entry, &path, base, raw);
+            return if self.printed > self.limit { Ok(()) } else { self.print(&entry, &path, base, raw) };
         }
         // Largest and latest first, what is not known last.
         let first = match self.order {
@@ -126,7 +129,8 @@ impl<'a> Printer<'a> {
 
     /// Prints what waited.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        for one in std::mem::take(&mut self.kept).finish()?.read() {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        for one in std::mem::take(&mut self.kept).finish()?.read().take(limit) {
             let one = one?;
             self.print(&one.entry, &one.path, &one.base, &one.raw)?;
         }

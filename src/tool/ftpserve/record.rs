@@ -110,8 +110,11 @@ pub(super) struct ServedTransferRecord<'a> {
     pub(super) path: PathMembers,
     pub(super) size_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resumed_from_bytes: Option<u64>,
+    /// The same, under the name of the first records.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumed_from: Option<u64>,
-    pub(super) elapsed_ms: u64,
+    pub(super) elapsed_ms: f64,
     pub(super) code: u16,
     pub(super) complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ use crate::cli::users::{User, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
 use crate::ftp::session::{Rights, StoreRefusal, is_anonymous};
 use crate::ftp::store::{FtpStore, StoreShare, TreeQuota};
+use crate::millis::millis;
 use crate::net::BoxFuture;
 use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
@@ -183,6 +184,7 @@ fn xferlog_line(who: &FtpPeer<'_>, finished: &FinishedTransfer<'_>) -> Option<St
 }
 
 fn transfer<'a>(client: ClientMembers<'a>, finished: &FinishedTransfer<'a>) -> ServedTransferRecord<'a> {
+    let resumed_from = (finished.from > 0).then_some(finished.from);
     ServedTransferRecord {
         client: ClientMembers { tls: finished.tls, ..client },
         direction: match finished.direction {
@@ -192,8 +194,9 @@ fn transfer<'a>(client: ClientMembers<'a>, finished: &FinishedTransfer<'a>) -> S
         },
         path: PathMembers::new(finished.path),
         size_bytes: finished.bytes,
-        resumed_from: (finished.from > 0).then_some(finished.from),
-        elapsed_ms: u64::try_from(finished.elapsed.as_millis()).unwrap_or(u64::MAX),
+        resumed_from_bytes: resumed_from,
+        resumed_from,
+        elapsed_ms: millis(finished.elapsed),
         code: finished.code,
         complete: finished.failure.is_none(),
         detail: finished.failure.clone(),

@@ -112,6 +112,12 @@ impl OpenMailbox {
         self.item(number).ok().map(|item| item.base().to_string_lossy().into_owned())
     }
 
+    /// The path of the message's file, in a Maildir.
+    pub(super) fn path(&self, number: usize) -> Option<String> {
+        let OpenMailbox::Maildir(maildir, _) = self else { return None };
+        self.item(number).ok().map(|item| maildir.item_path(item).to_string_lossy().into_owned())
+    }
+
     pub(super) fn size_bytes(&self, number: usize) -> u64 {
         match self {
             OpenMailbox::Maildir(maildir, _) => {

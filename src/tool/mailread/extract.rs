@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Args;
 use super::boxes::OpenMailbox;
+use super::{Args, flag};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
+use crate::ftp::glob::Glob;
 use crate::mail::read::{ReadPart, Reading, safe_file_name};
+use crate::mail::scan;
 use crate::mail::transfer::Decoded;
 
 /// Most names tried beside one that is taken.
@@ -21,6 +23,8 @@ const MAX_TRIES: usize = 10_000;
 #[derive(Debug, Serialize)]
 struct Extracted {
     number: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
     part: String,
     content_type: String,
     /// The name it was sent with.
@@ -44,10 +48,21 @@ impl OutputRecord for Extracted {
 }
 
 pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
+    let add = flag::letters(&args.flag)?;
+    if !add.is_empty() {
+        flag::maildir(folder)?;
+    }
     let mut tally = Tally::default();
     let mut found = 0;
     for &number in chosen {
-        match message(folder, number, args, out) {
+        let extracted = message(folder, number, args, out).and_then(|count| {
+            if count > 0 && !add.is_empty() && !args.dry_run {
+                let item = folder.item(number)?;
+                flag::maildir(folder)?.set_flags(item, &flag::together(&item.flags(), &add, ""))?;
+            }
+            Ok(count)
+        });
+        match extracted {
             Ok(count) => found += count,
             Err(fault) => {
                 out.error(&format!("message {number}"), &fault);
@@ -58,10 +73,26 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
     Ok(if found == 0 && tally.failed() == 0 { Exit::NEGATIVE } else { tally.exit() })
 }
 
+/// A pattern of `--type` and `--name`.
+pub(super) fn pattern(text: &str) -> Result<Glob, String> {
+    Glob::new(&text.to_lowercase()).map_err(|fault| fault.detail)
+}
+
+/// Whether the type and the name fit what was asked for.
+fn is_wanted(part: &ReadPart, args: &Args) -> bool {
+    let fits = |patterns: &[Glob], text: &str| {
+        patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text.to_lowercase().as_bytes()))
+    };
+    fits(&args.content_type, &part.content_type) && fits(&args.name, part.name.as_deref().unwrap_or_default())
+}
+
 fn message(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<usize, Fault> {
-    let reading = Reading::parse(folder.message(number)?)?;
+    let raw = folder.message(number)?;
+    let [id] = scan::pick(scan::header_of(&raw)?, ["message-id"]);
+    let message_id = id.and_then(|id| scan::identifiers(id).into_iter().next());
+    let reading = Reading::parse(raw)?;
     let wanted: Vec<&ReadPart> = if args.part.is_empty() {
-        reading.parts.iter().filter(|part| part.is_attachment).collect()
+        reading.parts.iter().filter(|part| part.is_attachment && is_wanted(part, args)).collect()
     } else {
         let find = |path: &String| {
             let found = reading.parts.iter().find(|part| part.path == *path);
@@ -79,12 +110,16 @@ fn message(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Re
         return Ok(1);
     }
     let folder = args.output_dir.as_deref().unwrap_or(Path::new("."));
+    if !wanted.is_empty() && !args.dry_run {
+        std::fs::create_dir_all(folder).map_err(|error| Fault::creating(folder.display(), &error))?;
+    }
     for part in &wanted {
         let name = part.name.as_deref().and_then(safe_file_name).unwrap_or_else(|| unnamed(number, part));
         let content = content(&reading, number, part, out);
         let path = if args.dry_run { folder.join(&name) } else { write(folder, &name, &content.bytes)? };
         out.emit(&Extracted {
             number,
+            message_id: message_id.clone(),
             part: part.path.clone(),
             content_type: part.content_type.clone(),
             name: part.name.clone(),

@@ -7,7 +7,7 @@ use super::boxes::OpenMailbox;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::mail::maildir::reader::MaildirFolder;
+use crate::mail::maildir::reader::{MaildirFolder, ReadableMaildir};
 
 /// One message whose flags were looked at.
 #[derive(Debug, Serialize)]
@@ -32,9 +32,7 @@ impl OutputRecord for Flagged {
 
 pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
     let (add, remove) = (letters(&args.add)?, letters(&args.remove)?);
-    let OpenMailbox::Maildir(maildir, _) = folder else {
-        return Err(Fault::new(Kind::Unsupported, "only a Maildir has flags").into());
-    };
+    let maildir = maildir(folder)?;
     let mut tally = Tally::default();
     for &number in chosen {
         let item = folder.item(number)?;
@@ -46,11 +44,7 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
             tally.success();
             continue;
         }
-        let mut flags: Vec<char> =
-            item.flags().chars().chain(add.chars()).filter(|letter| !remove.contains(*letter)).collect();
-        flags.sort_unstable();
-        flags.dedup();
-        let flags: String = flags.into_iter().collect();
+        let flags = together(&item.flags(), &add, &remove);
         let changed = flags != item.flags() || item.place == MaildirFolder::New;
         let result = if args.dry_run { Ok(item.clone()) } else { maildir.set_flags(item, &flags) };
         match result {
@@ -68,8 +62,24 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
     Ok(tally.exit())
 }
 
+/// The Maildir, which alone has flags.
+pub(super) fn maildir(folder: &OpenMailbox) -> Result<&ReadableMaildir, Fault> {
+    match folder {
+        OpenMailbox::Maildir(maildir, _) => Ok(maildir),
+        _ => Err(Fault::new(Kind::Unsupported, "only a Maildir has flags")),
+    }
+}
+
+/// The flags of a message with some more, and without others.
+pub(super) fn together(own: &str, add: &str, remove: &str) -> String {
+    let mut flags: Vec<char> = own.chars().chain(add.chars()).filter(|letter| !remove.contains(*letter)).collect();
+    flags.sort_unstable();
+    flags.dedup();
+    flags.into_iter().collect()
+}
+
 /// Words or Maildir letters to letters.
-fn letters(given: &[String]) -> Result<String, Fault> {
+pub(super) fn letters(given: &[String]) -> Result<String, Fault> {
     let mut out = String::new();
     for word in given.iter().flat_map(|text| text.split(',')).filter(|word| !word.is_empty()) {
         match word.to_ascii_lowercase().as_str() {

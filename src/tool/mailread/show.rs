@@ -66,6 +66,7 @@ fn show(
     out.emit(&MessageRecord {
         number,
         id: folder.id(number),
+        path: folder.path(number),
         flags: folder.flags(number),
         unread: folder.is_unread(number),
         date: date.map(|date| date.timestamp().to_string()),
@@ -97,6 +98,8 @@ struct MessageRecord {
     number: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     flags: String,
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -47,7 +47,6 @@ pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("--oauth2-bearer", "--auth oauthbearer, with the token from --password-file"),
     ("--header-* --h-* --h --add-header --ah", "--header 'Name: value', or --subject, --from, --to"),
     ("--data --upload-file -T", "the message on stdin: < FILE"),
-    ("--text", "--body FILE, or the text on stdin"),
     ("--body-attach --attach-body", "--body FILE or --html FILE"),
     (
         "--attach-type --attach-name --attachment --attach-inline",

@@ -20,6 +20,7 @@ use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
 use crate::mail::mbox;
 use crate::mail::message::{MailMessage, Segment};
+use crate::relay::route::RouteOverride;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::envelope::{Envelope, Recipient};
@@ -37,6 +38,8 @@ pub(super) struct SendJob {
     pub(super) malformed: Vec<Fault>,
     /// The row it was made for.
     pub(super) row: Option<RowId>,
+    /// Its next hop, should it be queued.
+    pub(super) route: Option<RouteOverride>,
 }
 
 /// A message and the account it goes with.
@@ -64,6 +67,12 @@ pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Re
     let (mut job, account) = take(args, accounts, &input::open(Path::new("-"))?, "message", out)?;
     job.source = None;
     Ok((job, account))
+}
+
+/// The next hop of what is queued: the account's, unless the command line names another.
+fn route(args: &Args, account: Option<&Account>) -> Option<RouteOverride> {
+    let elsewhere = args.way.server.is_some() || args.way.mx;
+    account.filter(|_| !elsewhere).map(|account| RouteOverride::account(&account.name))
 }
 
 /// The account that was named, or that fits the author.
@@ -133,6 +142,7 @@ impl super::ComposeArgs {
         self.from.is_some()
             || self.subject.is_some()
             || self.body.is_some()
+            || self.text.is_some()
             || self.html.is_some()
             || self.edit
             || !self.in_reply_to.is_empty()
@@ -234,6 +244,7 @@ pub(super) fn finish(
         source: None,
         malformed: Vec::new(),
         row: None,
+        route: route(args, account.as_ref()),
     };
     Ok((job, account))
 }
@@ -246,8 +257,11 @@ fn author(account: Option<&Account>) -> Result<Mailbox, Fault> {
     }
 }
 
-/// The text body: `--body`, else stdin unless something else makes the message.
+/// The text body: `--text` or `--body`, else stdin unless something else makes the message.
 fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
+    if let Some(text) = &given.text {
+        return Ok(Some(format!("{text}\n").into_bytes()));
+    }
     match &given.body {
         Some(path) => read_body("--body", path).map(Some),
         None if given.template.is_some()
@@ -259,7 +273,7 @@ fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
             Ok(None)
         }
         None if std::io::stdin().is_terminal() || args.login.reads_stdin() => {
-            Err(Fault::new(Kind::Usage, "no body").with_hint("--body FILE, or the text on stdin"))
+            Err(Fault::new(Kind::Usage, "no body").with_hint("--text TEXT, --body FILE, or the text on stdin"))
         }
         None => read_body("--body", Path::new("-")).map(Some),
     }
@@ -399,7 +413,8 @@ pub(super) fn take(
     let letters = complete.header_utf8();
     let message = if rewrites { rewritten(&complete, label, out)? } else { complete.into_message() };
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
-    Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), malformed, row: None }, account))
+    let (source, route) = (Some(label.to_owned()), route(args, account.as_ref()));
+    Ok((SendJob { envelope, message, message_id, source, malformed, row: None, route }, account))
 }
 
 /// The message with a body that may travel.

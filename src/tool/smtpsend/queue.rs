@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::report::{SendSummary, SentRecipientRecord};
 use super::{Args, SendJob};
 use crate::cli::output::Output;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
+use crate::queue::entry::NewMessage;
 use crate::queue::queue_dir::{self, QueueAccess};
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
@@ -26,6 +27,12 @@ impl Queue {
             true => queue_dir::of_system(explicit)?,
             false => QueueAccess::Direct(queue_dir::find(explicit)?),
         };
+        if let (QueueAccess::Drop(_), Some(name)) = (&access, args.way.account.as_ref().filter(|_| args.way.queue)) {
+            let detail = format!("--account {name}: the machine's queue belongs to another user");
+            return Err(
+                Fault::new(Kind::Usage, detail).with_hint("it goes by the machine's relay: leave out --account")
+            );
+        }
         Ok(match access {
             QueueAccess::Direct(queue_dir) => {
                 let store = Box::new(queue_open::open(&queue_dir, Process::OneShot, out)?);
@@ -45,12 +52,21 @@ impl Queue {
     ) -> Result<(), Fault> {
         let (ids, place): (Vec<String>, &Path) = match self {
             Queue::Open { store, queue_dir } => {
-                let message = |job: &SendJob| submit::message(&**store, &job.envelope, b"", &job.message);
+                let message = |job: &SendJob| -> Result<NewMessage, Fault> {
+                    let message = submit::message(&**store, &job.envelope, b"", &job.message)?;
+                    Ok(NewMessage { route: job.route.clone(), ..message })
+                };
                 let messages = jobs.iter().map(message).collect::<Result<Vec<_>, _>>()?;
                 let ids = store.enqueue(messages).await?;
                 (ids.iter().map(ToString::to_string).collect(), queue_dir)
             }
             Queue::Drop(drop) => {
+                if let Some(route) = jobs.iter().find_map(|job| job.route.as_ref()) {
+                    out.warn(&format!(
+                        "{}: not known to the machine's queue, which uses its own relay",
+                        route.as_str()
+                    ));
+                }
                 let submit = |job: &SendJob| drop_dir::submit(drop, &job.envelope, &job.message);
                 (jobs.iter().map(submit).collect::<Result<_, _>>()?, drop)
             }

@@ -8,6 +8,7 @@ use super::SendJob;
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
+use crate::millis::millis;
 use crate::relay::deliver::{HopResult, NextHopFacts};
 use crate::smtp::client::Times;
 use crate::smtp::data::Content;
@@ -147,16 +148,15 @@ pub(super) struct TimesMs {
 
 impl TimesMs {
     pub(super) fn new(connect: Duration, times: Times) -> TimesMs {
-        let ms = |time: Duration| (time.as_secs_f64() * 1_000_000.0).round() / 1000.0;
         TimesMs {
-            connect: ms(connect),
-            greeting: ms(times.greeting),
-            hello: ms(times.hello),
-            tls: ms(times.tls),
-            login: ms(times.login),
-            envelope: ms(times.envelope),
-            content: ms(times.content),
-            answer: ms(times.answer),
+            connect: millis(connect),
+            greeting: millis(times.greeting),
+            hello: millis(times.hello),
+            tls: millis(times.tls),
+            login: millis(times.login),
+            envelope: millis(times.envelope),
+            content: millis(times.content),
+            answer: millis(times.answer),
         }
     }
 }

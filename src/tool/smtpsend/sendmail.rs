@@ -58,6 +58,7 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
     let mut recipients = Vec::new();
     let mut dots = true;
     let (mut now, mut session, mut domain) = (false, false, Some(host));
+    let (mut elsewhere, mut queue, mut account) = (false, false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let text = argument.to_str().ok_or_else(|| usage(&argument.to_string_lossy(), "not UTF-8"))?;
@@ -71,10 +72,15 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
                 now = true;
                 continue;
             }
+            if name == "queue" {
+                queue = true;
+                continue;
+            }
             // What is ours means the same here; sendmail has no long flags.
             let takes_value = takes_value(name).ok_or_else(|| usage(text, "is not known"))?;
             domain = domain.filter(|_| name != "local-domain");
-            now |= ["server", "account", "mx"].contains(&name);
+            elsewhere |= ["server", "account", "mx"].contains(&name);
+            account |= name == "account";
             own.push(argument.clone());
             if takes_value && value.is_none() {
                 own.push(rest.next().cloned().ok_or_else(|| usage(text, "needs a value"))?);
@@ -145,6 +151,8 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
             _ => return Err(usage(text, "is not known")),
         }
     }
+    // Who names a server wants it now, unless it is to be kept for that account.
+    now |= elsewhere && !queue;
     let has_aliases = own.iter().any(|word| word.to_string_lossy().starts_with("--aliases"));
     let aliases = (!has_aliases && Path::new(ALIASES).exists()).then_some(["--aliases", ALIASES]);
     let fixed = ["smtpsend", "--system-queue", "--mend"].into_iter().chain((!now).then_some("--queue"));
@@ -163,8 +171,8 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
     if dots {
         own.push("--dot-ends".into());
     }
-    // What is sent at once has the account's sender where From is one of this host: smarthosts know no other.
-    let sender = sender.or_else(|| (!now).then(|| format!("{}@{host}", user()).into()));
+    // An account's server knows no sender but the account's, where From is one of this host.
+    let sender = sender.or_else(|| (!now && !account).then(|| format!("{}@{host}", user()).into()));
     own.extend(sender.into_iter().flat_map(|sender| ["-f".into(), sender]));
     own.push("--".into());
     own.extend(recipients);
@@ -239,6 +247,7 @@ mod tests {
             ("sendmail -bd", "64"),
             ("sendmail --send-now -t -i", "send -t --"),
             ("sendmail --account work -i a@b.test", "send --account work -- a@b.test"),
+            ("sendmail --account work --queue -i a@b.test", "send --account work -- a@b.test"),
             ("sendmail --server=smtp://h -i -f a@b.test x", "send --server=smtp://h -f a@b.test -- x"),
             (
                 "sendmail --aliases /a --masquerade=x.test --admin-address z@x.test -i root",

@@ -90,6 +90,8 @@ pub(super) struct QuestionReader<'a> {
     question: WireQuestion,
     /// The length of its name, and its class.
     name: (usize, Class),
+    /// The name as the line has it, where that is not what the question says.
+    as_written: Option<Vec<u8>>,
     /// The types of the present line, and which of them comes next.
     line_types: Vec<Rtype>,
     next_type: usize,
@@ -113,6 +115,7 @@ impl<'a> QuestionReader<'a> {
             number: 0,
             question: WireQuestion::default(),
             name: (0, Class::IN),
+            as_written: None,
             line_types: Vec::new(),
             next_type: 0,
             ended: false,
@@ -134,6 +137,9 @@ impl<'a> QuestionReader<'a> {
         while !self.ended && collector.has_room(self.number) {
             if let Some(rtype) = self.line_types.get(self.next_type).copied() {
                 self.question.set_type(self.name.0, rtype, self.name.1.0);
+                if let Some(input) = &self.as_written {
+                    collector.note_input(self.number, input);
+                }
                 if let Some(failure) = self.hopeless {
                     collector.unasked(self.number, self.question.as_wire(), failure);
                 } else if !engine.ask(now, self.number, self.question.as_wire()) {
@@ -162,7 +168,10 @@ impl<'a> QuestionReader<'a> {
         let Some((number, line)) = self.block.next_line().filter(|_| self.has_block) else { return false };
         match question::parse(line, self.defaults, &mut self.question, &mut self.line_types) {
             ParsedLine::Nothing => self.line_types.clear(),
-            ParsedLine::Name(length, class) => self.name = (length, class),
+            ParsedLine::Name(length, class, input) => {
+                self.name = (length, class);
+                self.as_written = input.map(<[u8]>::to_vec);
+            }
             ParsedLine::Bad(word, why) => {
                 collector.bad_line(self.number, number, word, why);
                 self.number += 1;

@@ -126,8 +126,8 @@ fn failures_are_records_too() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((value["kind"].as_str(), value["code"].as_u64()), (Some("peer_temporary"), Some(2)));
     assert_eq!((value["target"].as_str(), value["sent"].as_u64()), (Some("a\\.b.test."), Some(5)));
-    assert_eq!(line(RecordFormat::Text, QueryFailure::TimedOut).0, "a\\.b.test.\tA\ttimed_out\n");
-    assert_eq!(line(RecordFormat::Short, QueryFailure::Rcode(5)).0, "a\\.b.test.\t;refused\n");
+    assert_eq!(line(RecordFormat::Text, QueryFailure::TimedOut).0, "a\\.b.test.\tA\tTIMEOUT\n");
+    assert_eq!(line(RecordFormat::Short, QueryFailure::Rcode(5)).0, "a\\.b.test.\t;REFUSED\n");
     let writer = RecordWriter::new(RecordFormat::Json, b'\n', false, &servers());
     let mut out = Vec::new();
     writer.bad_line(7, "a..\"b", "empty label in name", &mut out);

@@ -65,16 +65,17 @@ pub(crate) fn write_loc(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(),
     Ok(())
 }
 
+/// The members of a location: degrees and metres.
+pub(crate) const LOC_MEMBERS: [&str; 6] =
+    ["latitude", "longitude", "altitude_m", "size_m", "horizontal_precision_m", "vertical_precision_m"];
+
 /// As numbers: degrees and metres.
 pub(crate) fn json_loc(cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
     let loc = read(cursor)?;
-    let mut put = |name: &str, value: f64| map.insert(name.to_owned(), value.into());
-    put("latitude", loc.latitude as f64 / 3_600_000.0);
-    put("longitude", loc.longitude as f64 / 3_600_000.0);
-    put("altitude_m", loc.altitude as f64 / 100.0);
-    put("size_m", loc.size as f64 / 100.0);
-    put("horizontal_precision_m", loc.horizontal as f64 / 100.0);
-    put("vertical_precision_m", loc.vertical as f64 / 100.0);
+    let degrees = |angle: i64| angle as f64 / 3_600_000.0;
+    let metres = [loc.size, loc.horizontal, loc.vertical].map(|centimetres| centimetres as f64 / 100.0);
+    let values = [degrees(loc.latitude), degrees(loc.longitude), loc.altitude as f64 / 100.0].into_iter().chain(metres);
+    map.extend(LOC_MEMBERS.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value.into())));
     Ok(())
 }
 

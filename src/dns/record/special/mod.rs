@@ -7,7 +7,7 @@ mod types;
 pub(crate) use address::{
     parse_apl, parse_gateway, parse_hip, parse_relay, skip_to_names, write_apl, write_gateway, write_hip, write_relay,
 };
-pub(crate) use loc::{json_loc, parse_loc, write_loc};
+pub(crate) use loc::{LOC_MEMBERS, json_loc, parse_loc, write_loc};
 pub(crate) use types::{parse_old_types, parse_types, types_contain, write_old_types, write_types};
 
 use std::fmt::Write;
