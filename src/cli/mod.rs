@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod clock;
+pub mod colour;
 pub mod escape;
 pub mod exit;
 pub mod foreign;

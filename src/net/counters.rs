@@ -43,6 +43,8 @@ counters! {
     QueriesFailed "queries_total" ["status=\"servfail\""] "dnsserve" "Queries that were answered",
     QueriesRefused "queries_total" ["status=\"refused\""] "dnsserve" "Queries that were answered",
     QueriesOther "queries_total" ["status=\"other\""] "dnsserve" "Queries that were answered",
+    DeliveriesBegun "deliveries_begun_total" [""] "mailq-run" "Messages that were taken to the next server",
+    DeliveriesEnded "deliveries_ended_total" [""] "mailq-run" "Messages that the next server answered or did not take",
     BytesReceived "received_bytes_total" [""] "ftpserve smtpserve dnsserve" "Bytes of files, messages and queries received",
     BytesSent "sent_bytes_total" [""] "ftpserve smtpserve dnsserve" "Bytes of files, replies and answers sent",
     RecordsDropped "records_dropped_total" [""] "ftpserve smtpserve dnsserve" "Records and lines that were dropped",

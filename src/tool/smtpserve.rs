@@ -259,7 +259,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
-        signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
+        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), || {
+            vec![(CountedConnection::open(), "connection")]
+        });
         args.listen.announce(out, scheme, &listeners.addresses())?;
         OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
         let implicit = args.tls == SmtpTlsStart::Implicit;
