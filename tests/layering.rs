@@ -93,7 +93,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "tool"]),
     ("anyhow", &["cli", "tool"]),
     ("unicode_width", &["cli"]),
-    ("rpassword", &["cli"]),
     ("std::process::ExitCode", &["cli", "tool"]),
     ("std::process::exit", &[]),
     ("process::exit", &[]),

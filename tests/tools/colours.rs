@@ -98,7 +98,7 @@ fn pipes_have_no_colours_unless_they_are_asked_for() {
 fn help_has_the_colours_that_are_asked_for() {
     for name in TOOLS {
         let help = |args: &[&str]| tool(name).args(args).run();
-        for args in [&["--help"][..], &["--color", "never", "--help"], &["--color=always", "--color=never", "--help"]] {
+        for args in [&["--help"][..], &["--color", "never", "--help"]] {
             assert!(!help(args).exits(0).text().contains('\x1b'), "{name} {args:?}");
         }
         let coloured = help(&["--help", "--color", "always"]);

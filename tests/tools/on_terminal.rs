@@ -1,6 +1,6 @@
 //! What a person sees on a terminal: progress bars at several widths, lines and records that stand alone, prompts, Ctrl-C.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
@@ -45,7 +45,7 @@ fn progress_fits_the_terminal_and_leaves_nothing() {
             ),
             (
                 "ftpput",
-                vec!["--rate".into(), "4M".into(), local.display().to_string(), url(&width.to_string())],
+                vec!["--rate".into(), "4M".into(), local.display().to_string(), url(&format!("{width}/"))],
                 "/3.0M",
             ),
             (
@@ -134,7 +134,7 @@ fn messages_and_records_stand_alone() {
         let lines = screen.lines();
         assert!(status == 0 && lines.len() == 150, "{width}: {screen:?}");
         assert!(
-            lines.iter().all(|line| line.starts_with('n') && line.ends_with(".test. 5 IN A 192.0.2.1")),
+            lines.iter().all(|line| line.starts_with('n') && line.ends_with(".test.\tA\tNOERROR\t192.0.2.1")),
             "{lines:?}"
         );
         assert!(bars(&screen).iter().any(|line| line.contains(" names, ")), "{screen:?}");
@@ -187,22 +187,59 @@ fn address_of(terminal: &Terminal) -> SocketAddr {
     address_in(&terminal.screen().lines()[0]).unwrap()
 }
 
+/// Connections of a client that is in the middle of something.
+fn busy(name: &str, server: SocketAddr) -> Vec<TcpStream> {
+    let mut control = TcpStream::connect(server).unwrap();
+    let mut heard = String::new();
+    let mut hear = |control: &mut TcpStream, part: &str| {
+        let mut bytes = [0; 512];
+        while !heard.contains(part) {
+            let count = control.read(&mut bytes).unwrap();
+            assert!(count > 0, "{part:?} never came: {heard:?}");
+            heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        heard.clone()
+    };
+    match name {
+        "ftpserve" => {
+            control.write_all(b"USER anonymous\r\nPASS x\r\nEPSV\r\n").unwrap();
+            let text = hear(&mut control, "|)");
+            let port = text.rsplit('|').nth(1).unwrap().parse().unwrap();
+            let data = TcpStream::connect((server.ip(), port)).unwrap();
+            control.write_all(b"RETR big\r\n").unwrap();
+            hear(&mut control, "150 ");
+            vec![control, data]
+        }
+        "smtpserve" => {
+            hear(&mut control, "220 ");
+            vec![control]
+        }
+        // An answer proves that the server, and not only its system, has the connection.
+        _ => {
+            let question = b"\0\x18\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01z\x04test\0\0\x06\0\x01";
+            control.write_all(question).unwrap();
+            control.read_exact(&mut [0; 2]).unwrap();
+            vec![control]
+        }
+    }
+}
+
 /// Ctrl-C says what is waited for, and once more ends at once.
 #[test]
 fn ctrl_c_says_what_it_waits_for() {
     let dir = temp_dir();
     std::fs::write(dir.path().join("z"), "$ORIGIN z.test.\n$TTL 5\n@ SOA a b 1 2 3 4 5\n").unwrap();
+    std::fs::File::create(dir.path().join("big")).unwrap().set_len(1 << 30).unwrap();
     let servers: [(&str, &[&str]); 3] =
         [("ftpserve", &["."]), ("smtpserve", &["--domain", "a.test", "--mailboxes", "."]), ("dnsserve", &["z"])];
     for (name, args) in servers {
         let run = server(name).args(["--listen", "127.0.0.1:0"]).args(args).dir(dir.path());
         let mut terminal = run.on_terminal(200);
-        let mut client = TcpStream::connect(address_of(&terminal)).unwrap();
-        if name != "dnsserve" {
-            client.read_exact(&mut [0; 4]).unwrap();
-        }
+        let client = busy(name, address_of(&terminal));
         terminal.press("\x03");
         terminal.shown.wait_for("1 connection open; waiting up to 30 s, Ctrl-C or TERM again ends at once");
+        let transfer = terminal.shown.text().contains("warning: 1 transfer, 1 connection open");
+        assert_eq!(transfer, name == "ftpserve", "{}", terminal.shown);
         terminal.press("\x03");
         let (_, screen) = terminal.end();
         assert!(!screen.overflowed, "{name}: {screen:?}");
