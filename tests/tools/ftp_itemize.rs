@@ -87,7 +87,13 @@ fn a_fetched_tree_is_told_line_by_line() {
             .dir(dir.path())
             .run()
     };
-    let expected = ["directory\tu/v", "directory\tu/v/dir", "directory\tu/v/dir/deep", "new\tu/v/dir/deep/new name\t1"];
+    let expected = [
+        "directory\tu/v",
+        "directory\tu/v/dir",
+        "directory\tu/v/dir/deep",
+        "new\tu/v/dir/deep/new name\t1",
+        &format!("skipped\t{link}\ta symbolic link"),
+    ];
     assert_eq!(sorted(run(&["-n"]).exits(0).text()), expected);
     let done = run(&["--json"]);
     let made: Vec<_> = done.exits(0).records_of("directory");
@@ -151,7 +157,8 @@ fn single_files_are_told_too() {
     write(&dir.path().join("c"), "1", 5);
     assert_eq!(get(&["-o", "c", "-n"]).exits(0).text(), "changed\t./c\t3\tsize,time\n");
     get(&["-o", "-"]).exits(64).says("--itemize");
-    tool("ftpget").args(["--itemize", "-i", "-", "--base", &url("")]).stdin("a\n").dir(temp_dir()).run();
+    let listed = tool("ftpget").args(["--itemize", "-i", "-", "--base", &url("")]).stdin("a\n").dir(dir.path()).run();
+    assert!(listed.exits(0).text().starts_with("changed\t./a\t3\t"), "{listed}");
 }
 
 /// Every way in which clients upload: the commands, with a transfer each `*`, and the path of the only `arrived`.
