@@ -3,6 +3,7 @@
 pub mod account;
 pub mod args;
 pub mod clock;
+pub mod colour;
 pub mod escape;
 pub mod exit;
 pub mod foreign;

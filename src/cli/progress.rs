@@ -1,85 +1,145 @@
-//! Progress bars: only on a terminal's stderr, cleared before any message.
+//! The progress bar: one line at the bottom of a terminal's stderr, which fits the terminal and is cleared before anything else is
+//! printed there.
 
-use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+mod line;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-/// How often a bar is drawn at most.
+pub use line::{Figures, Measure};
+
+/// How often the bar is drawn. A run that ends earlier shows none.
 const REDRAW: Duration = Duration::from_millis(100);
+/// The rate is measured over so many redraws.
+const RATE_SAMPLES: usize = 50;
+/// The width of a terminal that does not tell its own.
+const USUAL_WIDTH: usize = 80;
 
-/// All bars of the process; created with the first one, so that a run without bars pays nothing.
-#[derive(Debug, Default)]
-pub struct Bars {
-    shown: OnceLock<MultiProgress>,
-    lock: Mutex<()>,
+/// True while a bar is on the screen.
+static SHOWN: Mutex<bool> = Mutex::new(false);
+/// True while there is a bar: there is one line, and one bar, for all transfers of a process.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Runs `print` while no bar is on the screen.
+pub fn above<T>(print: impl FnOnce() -> T) -> T {
+    let mut shown = screen();
+    clear(&mut shown);
+    print()
 }
 
-impl Bars {
-    /// A new bar over `total` bytes, or a spinner where the total is unknown.
-    pub fn start(&self, label: &str, total: Option<u64>) -> Bar {
-        let bars = self.shown.get_or_init(MultiProgress::new);
-        let bar = bars.add(match total {
-            Some(total) => ProgressBar::new(total),
-            None => ProgressBar::no_length(),
-        });
-        let template = match total {
-            Some(_) => "{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-            None => "{msg} {spinner} {bytes} {bytes_per_sec} {elapsed}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_message(label.to_owned());
-        bar.enable_steady_tick(REDRAW);
-        Bar(Some(bar))
-    }
+/// True where a bar can be shown: stderr is a terminal that can clear a line.
+pub fn is_possible() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
 
-    /// Runs `print` while no bar is on the screen.
-    pub fn hidden_while<T>(&self, print: impl FnOnce() -> T) -> T {
-        let _one_at_a_time = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match self.shown.get() {
-            Some(bars) => bars.suspend(print),
-            None => print(),
-        }
+fn screen() -> MutexGuard<'static, bool> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn clear(shown: &mut bool) {
+    if std::mem::take(shown) {
+        // A terminal that is gone shows nothing.
+        let _ = io::stderr().write_all(b"\r\x1b[K");
     }
 }
 
-/// One bar, or nothing where none is wanted. Dropping it clears it.
+/// A progress bar, or nothing where none is wanted. The last handle clears the bar.
 #[derive(Debug, Clone, Default)]
-pub struct Bar(Option<ProgressBar>);
+pub struct Bar(Option<Arc<BarState>>);
+
+#[derive(Debug)]
+struct BarState {
+    figures: Mutex<Figures>,
+    started: Instant,
+}
 
 impl Bar {
-    /// A progress that nobody sees.
+    /// A bar that is drawn from now on; a hidden one while there is another.
+    pub fn start(label: &str, measure: Measure) -> Bar {
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Bar::hidden();
+        }
+        let figures = Mutex::new(Figures::new(label, measure));
+        let state = Arc::new(BarState { figures, started: Instant::now() });
+        let drawn = Arc::downgrade(&state);
+        match std::thread::Builder::new().name("progress".to_owned()).spawn(move || draw_regularly(&drawn)) {
+            Ok(_) => Bar(Some(state)),
+            // Progress is not worth a failure.
+            Err(_) => Bar::hidden(),
+        }
+    }
+
+    /// A bar that nobody sees.
     pub fn hidden() -> Bar {
         Bar(None)
     }
 
-    /// `bytes` more are done.
-    pub fn add(&self, bytes: u64) {
-        if let Some(bar) = &self.0 {
-            bar.inc(bytes);
-        }
+    /// True where somebody sees it.
+    pub fn is_shown(&self) -> bool {
+        self.0.is_some()
     }
 
-    /// So many bytes are done in all.
-    pub fn set(&self, bytes: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_position(bytes);
-        }
-    }
-
-    /// Says something else beside the bar.
-    pub fn say(&self, text: impl Into<String>) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(text.into());
+    /// Changes what the bar shows.
+    pub fn update(&self, change: impl FnOnce(&mut Figures)) {
+        if let Some(state) = &self.0 {
+            change(&mut state.figures());
         }
     }
 
     /// Removes the bar.
     pub fn finish(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
+        if let Some(state) = &self.0 {
+            state.figures().over = true;
+            clear(&mut screen());
         }
+    }
+}
+
+impl BarState {
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for BarState {
+    fn drop(&mut self) {
+        clear(&mut screen());
+        TAKEN.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Draws the bar until it is finished or nobody has it any more.
+fn draw_regularly(bar: &Weak<BarState>) {
+    let mut passed: VecDeque<(Instant, u64)> = VecDeque::new();
+    loop {
+        std::thread::sleep(REDRAW);
+        let Some(state) = bar.upgrade() else { return };
+        let figures = state.figures().clone();
+        let now = Instant::now();
+        passed.push_back((now, figures.fresh));
+        if passed.len() > RATE_SAMPLES {
+            passed.pop_front();
+        }
+        let (since, before) = passed.front().copied().filter(|_| passed.len() > 1).unwrap_or((state.started, 0));
+        let time = now.saturating_duration_since(since).as_secs_f64().max(0.001);
+        let rate = figures.fresh.saturating_sub(before) as f64 / time;
+        let line = figures.line(rate, state.started.elapsed(), width());
+        let mut shown = screen();
+        // Whoever finished the bar waits for the screen, or had it before.
+        if state.figures().over {
+            return;
+        }
+        *shown = true;
+        let _ = io::stderr().write_all(format!("\r{line}\x1b[K").as_bytes());
+    }
+}
+
+fn width() -> usize {
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => USUAL_WIDTH,
     }
 }

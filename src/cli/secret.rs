@@ -1,11 +1,14 @@
 //! Where passwords come from: a file, a command, the terminal. Never from an argument.
 
-use std::fs::Metadata;
-use std::io::{BufRead, BufReader};
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::cli::escape;
 use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
@@ -25,7 +28,7 @@ pub fn from_file(out: &Output, path: &Path) -> Result<Secret, Fault> {
         return first_line(BufReader::with_capacity(1, input::stdin()?), "stdin");
     }
     let failed = |error: std::io::Error| Fault::local(path.display(), &error);
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     look_at(out, path, &file.metadata().map_err(failed)?)?;
     first_line(BufReader::new(file), &path.to_string_lossy())
 }
@@ -56,7 +59,42 @@ pub fn from_command(command: &str) -> Result<Secret, Fault> {
 ///
 /// The I/O fault of the terminal.
 pub fn from_terminal(prompt: &str) -> Result<Secret, Fault> {
-    rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| Fault::local("terminal", &error))
+    let ask = || {
+        let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        // Echo is off before the question is asked: an answer that comes at once is not shown.
+        let _silent = SilentTerminal::begin(terminal.try_clone()?)?;
+        terminal.write_all(escape::terminal(prompt).as_bytes())?;
+        let mut line = String::new();
+        match BufReader::new(terminal.take(MAX_SECRET)).read_line(&mut line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned())),
+        }
+    };
+    ask().map_err(|error: io::Error| Fault::local("terminal", &error))
+}
+
+/// A terminal that shows nothing of what is typed but the end of the line, until this is dropped.
+struct SilentTerminal {
+    terminal: File,
+    before: Termios,
+}
+
+impl SilentTerminal {
+    fn begin(terminal: File) -> io::Result<SilentTerminal> {
+        let before = tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(&terminal, OptionalActions::Now, &silent)?;
+        Ok(SilentTerminal { terminal, before })
+    }
+}
+
+impl Drop for SilentTerminal {
+    fn drop(&mut self) {
+        // A terminal that is gone has nothing to be put back.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
 }
 
 /// Looks at a file of passwords, keys or logins: one that others can change is refused, one that they can read is warned of.

@@ -80,8 +80,13 @@ pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Dura
     Ok(())
 }
 
-/// Says what a drain waits for, if it takes its time: `open` counts it.
-pub fn tell_of_drain(out: &Output, shutdown: &Shutdown, drain: Duration, open: fn() -> Vec<(u64, &'static str)>) {
+/// Says what a drain waits for, if it takes its time: `open` counts it. `None` is a drain without an end of its own.
+pub fn tell_of_drain(
+    out: &Output,
+    shutdown: &Shutdown,
+    drain: Option<Duration>,
+    open: impl Fn() -> Vec<(u64, &'static str)> + Send + 'static,
+) {
     let (out, shutdown) = (out.clone(), shutdown.clone());
     tokio::spawn(async move {
         shutdown.draining().await;
@@ -89,11 +94,15 @@ pub fn tell_of_drain(out: &Output, shutdown: &Shutdown, drain: Duration, open: f
         let open: Vec<String> = open()
             .into_iter()
             .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
+            .map(|(count, what)| match what.strip_suffix('y').filter(|_| count != 1) {
+                Some(stem) => format!("{count} {stem}ies"),
+                None => format!("{count} {what}{}", if count == 1 { "" } else { "s" }),
+            })
             .collect();
         if !open.is_empty() {
             let open = open.join(", ");
-            out.warn(&format!("{open} open; waiting up to {} s, Ctrl-C or TERM again ends", drain.as_secs()));
+            let wait = drain.map_or(String::new(), |drain| format!("waiting up to {} s, ", drain.as_secs()));
+            out.warn(&format!("{open} open; {wait}Ctrl-C or TERM again ends at once"));
         }
     });
 }

@@ -43,6 +43,8 @@ counters! {
     QueriesFailed "queries_total" ["status=\"servfail\""] "dnsserve" "Queries that were answered",
     QueriesRefused "queries_total" ["status=\"refused\""] "dnsserve" "Queries that were answered",
     QueriesOther "queries_total" ["status=\"other\""] "dnsserve" "Queries that were answered",
+    DeliveriesBegun "deliveries_begun_total" [""] "mailq-run" "Messages that were taken to the next server",
+    DeliveriesEnded "deliveries_ended_total" [""] "mailq-run" "Messages that the next server answered or did not take",
     BytesReceived "received_bytes_total" [""] "ftpserve smtpserve dnsserve" "Bytes of files, messages and queries received",
     Delivered "attempts_total" ["result=\"delivered\""] "mailq-run" "Attempts to deliver, one per recipient",
     Deferred "attempts_total" ["result=\"deferred\""] "mailq-run" "Attempts to deliver, one per recipient",

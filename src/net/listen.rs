@@ -1,7 +1,7 @@
 //! Listening sockets: binding, the limit on clients, and the drain at the end.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,21 +245,24 @@ pub async fn outlast(what: &str, error: &std::io::Error) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Parses a `--listen` address: `HOST:PORT`, `[V6]:PORT`, `:PORT` or `PORT` (all interfaces).
+/// Parses a `--listen` address: `HOST:PORT`, `[V6]:PORT`, or `PORT` of 127.0.0.1. Every interface has to be named.
 ///
 /// # Errors
 /// [`Kind::Usage`] for another form.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
-    let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let local = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
     let bad =
         || Fault::new(Kind::Usage, format!("{:?} is no address to listen on (ADDRESS:PORT)", without_password(text)));
     if let Some(address) = literal::with_port(text)? {
         return Ok(address);
     }
     if let Some(port) = text.strip_prefix("localhost:") {
-        return port.parse().map(|port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)).map_err(|_| bad());
+        return port.parse().map(local).map_err(|_| bad());
     }
-    text.strip_prefix(':').unwrap_or(text).parse().map(|port| SocketAddr::new(any, port)).map_err(|_| bad())
+    if text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()) {
+        return Err(bad().with_hint("[::]:PORT is every interface, a port alone is one of 127.0.0.1"));
+    }
+    text.parse().map(local).map_err(|_| bad())
 }
 
 fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<std::net::TcpListener, Fault> {
@@ -377,13 +380,14 @@ mod tests {
         for (text, expected) in [
             ("127.0.0.1:21", "127.0.0.1:21"),
             ("[::1]:25", "[::1]:25"),
-            (":53", "[::]:53"),
-            ("53", "[::]:53"),
+            ("[::]:53", "[::]:53"),
+            ("0.0.0.0:53", "0.0.0.0:53"),
+            ("53", "127.0.0.1:53"),
             ("localhost:0", "127.0.0.1:0"),
         ] {
             assert_eq!(parse_listen(text).unwrap().to_string(), expected);
         }
-        for bad in ["", "host:1", "1.2.3.4", "65536", "[::1]", "::1:5x"] {
+        for bad in ["", "host:1", "1.2.3.4", "65536", ":53", ":x", "[::1]", "::1:5x"] {
             assert_eq!(parse_listen(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }
     }

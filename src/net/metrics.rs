@@ -1,7 +1,7 @@
 //! The counters over HTTP/1.1, for Prometheus: `GET /metrics` and nothing else, for a few clients at once, each in little time.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,15 +22,12 @@ const CLIENT_LIMIT: Duration = Duration::from_secs(5);
 /// How long to pause when the system refuses a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address for `--metrics`: a bare port is one of loopback.
+/// The address for `--metrics`, as [`listen::parse_listen`] has it.
 ///
 /// # Errors
 /// [`Kind::Usage`] for what is no address, and for all interfaces at once: whoever reads the counters learns of every client's
 /// doings, so the address is to be chosen.
 pub fn parse_address(text: &str) -> Result<SocketAddr, Fault> {
-    if let Ok(port) = text.parse() {
-        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    }
     let address = listen::parse_listen(text)?;
     if address.ip().is_unspecified() {
         let why = format!("--metrics {}: the counters are not for every interface", without_password(text));

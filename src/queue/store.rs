@@ -105,6 +105,8 @@ pub struct Filter {
     pub created_until: Option<Time>,
     /// Accepted at this time or after.
     pub created_from: Option<Time>,
+    /// Due at this time or before.
+    pub due_until: Option<Time>,
 }
 
 impl Filter {

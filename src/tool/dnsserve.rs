@@ -156,7 +156,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         let open = || vec![(CountedConnection::open(), "connection")];
-        signals::tell_of_drain(out, &shutdown, args.listen.drain, open);
+        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), open);
         urls.announce(out)?;
         let gauges = move || -> BoxFuture<'static, _> {
             let count = i64::try_from(served.now().iter().count()).unwrap_or(i64::MAX);

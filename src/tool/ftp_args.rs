@@ -67,6 +67,9 @@ pub(super) struct TransferArgs {
     /// once more
     #[arg(long, conflicts_with = "ascii")]
     pub(super) verify: bool,
+    /// Print one line per file or directory that is new, changed, deleted or skipped; with -n, what would be
+    #[arg(long)]
+    pub(super) itemize: bool,
 }
 
 fn rate(text: &str) -> Result<NonZeroU64, String> {

@@ -1,7 +1,6 @@
 //! What ftpget and ftpput say about transfers: one record a file, and a summary.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,19 +13,10 @@ use crate::fault::Fault;
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::format_rfc3339;
 use crate::ftp::mirror::{MirrorEvent, MirrorOutcome, MirrorReporter, MirroredFile};
-use crate::ftp::transfer::Transferred;
 use crate::millis::millis;
 use crate::net::stream::TlsInfo;
 use crate::tool::ftp_args::base64_unless_utf8;
-
-/// Which way files go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MirrorDirection {
-    /// To us.
-    Get,
-    /// To the server.
-    Put,
-}
+use crate::tool::ftp_itemize::{DirectoryRecord, ItemLine, MirrorDirection, tell};
 
 /// One file.
 #[derive(Serialize)]
@@ -52,6 +42,9 @@ pub(super) struct TransferRecord {
     mode: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     changed: bool,
+    /// A file of that name was there before; absent where nobody has looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<bool>,
     #[serde(skip_serializing_if = "str::is_empty")]
     verified_by: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,19 +69,9 @@ struct TlsMembers {
 }
 
 impl TransferRecord {
-    /// One file that no tree was walked for: stdin, stdout, a device.
-    pub(super) fn single(
-        url: String,
-        local: PathBuf,
-        transferred: Transferred,
-        direction: MirrorDirection,
-    ) -> TransferRecord {
-        let file = MirroredFile { url, local, retries: 0, transferred };
-        TransferRecord::new(file, MirrorOutcome::Done, direction)
-    }
-
-    fn new(file: MirroredFile, outcome: MirrorOutcome, direction: MirrorDirection) -> TransferRecord {
-        let MirroredFile { url, local, retries, transferred } = file;
+    /// One file.
+    pub(super) fn new(file: MirroredFile, outcome: MirrorOutcome, direction: MirrorDirection) -> TransferRecord {
+        let MirroredFile { url, local, retries, transferred, replaces } = file;
         let seconds = transferred.elapsed.as_secs_f64();
         let rate = (transferred.bytes > 0 && seconds > 0.0).then(|| (transferred.bytes as f64 / seconds) as u64);
         let (algorithm, hash) = transferred.checksum.unzip();
@@ -106,6 +89,7 @@ impl TransferRecord {
             modified: transferred.modified.map(format_rfc3339),
             mode: transferred.mode.map(|mode| format!("{mode:04o}")),
             changed: transferred.changed,
+            replaces: replaces.map(|there| there.is_some()),
             verified_by: transferred.proof.as_str(),
             algorithm: algorithm.map(ChecksumAlgorithm::as_str),
             hash,
@@ -311,49 +295,53 @@ pub(super) fn lock(shared: &SharedSummary) -> MutexGuard<'_, TransferSummary> {
 pub(super) fn reporter(
     out: &Output,
     shared: &SharedSummary,
-    direction: MirrorDirection,
+    (direction, itemize): (MirrorDirection, bool),
     orders: Vec<usize>,
 ) -> MirrorReporter {
     let (out, shared) = (out.clone(), shared.clone());
     Arc::new(move |root, event| {
         let mut summary = lock(&shared);
         let order = orders.get(root).copied().unwrap_or(root);
-        // A record that cannot leave (a closed pipe) is noticed by the final flush.
+        let line = if itemize { ItemLine::of(&event, direction) } else { None };
         match event {
             MirrorEvent::Done(item) => {
                 summary.add();
-                drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Done, direction)));
+                tell(&out, itemize, line, &TransferRecord::new(item, MirrorOutcome::Done, direction));
             }
             MirrorEvent::Planned(item) => {
                 summary.add();
-                drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Planned, direction)));
+                tell(&out, itemize, line, &TransferRecord::new(item, MirrorOutcome::Planned, direction));
             }
             MirrorEvent::Same(item) => {
                 summary.same += 1;
-                drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Same, direction)));
+                tell(&out, itemize, line, &TransferRecord::new(item, MirrorOutcome::Same, direction));
             }
             MirrorEvent::Linked { url, local, leads_to, outcome } => {
                 summary.links += u64::from(outcome != MirrorOutcome::Same);
                 let (local, leads_to) = (local.display().to_string(), String::from_utf8_lossy(&leads_to).into_owned());
-                drop(out.emit(&LinkRecord { url, local, leads_to, status: outcome.as_str() }));
+                tell(&out, itemize, line, &LinkRecord { url, local, leads_to, status: outcome.as_str() });
+            }
+            MirrorEvent::Made { target, outcome } => {
+                tell(&out, itemize, line, &DirectoryRecord { target, status: outcome.as_str() });
             }
             MirrorEvent::Deleted { target, outcome } => {
                 summary.deleted += 1;
-                drop(out.emit(&DeletedRecord(ChangeRecord { target, to: None, status: outcome.as_str() })));
+                let record = ChangeRecord { target, to: None, status: outcome.as_str() };
+                tell(&out, itemize, line, &DeletedRecord(record));
             }
             MirrorEvent::Moved { from, to, outcome } => {
                 summary.moved += 1;
                 let record = ChangeRecord { target: from, to: Some(to), status: outcome.as_str() };
-                drop(out.emit(&MovedRecord(record)));
+                tell(&out, itemize, line, &MovedRecord(record));
             }
             MirrorEvent::Skipped { target, why } => {
                 summary.skipped += 1;
                 out.warn(&format!("{target}: skipped: {why}"));
-                drop(out.emit(&SkippedRecord { target, why }));
+                tell(&out, itemize, line, &SkippedRecord { target, why });
             }
             MirrorEvent::LeftOut { target, why } => {
                 summary.skipped += 1;
-                drop(out.emit(&SkippedRecord { target, why }));
+                tell(&out, itemize, line, &SkippedRecord { target, why });
             }
             MirrorEvent::Again { target, fault, wait } => {
                 out.warn_again(&target, &fault, wait, None);

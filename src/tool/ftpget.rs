@@ -4,21 +4,29 @@ mod plan;
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::cli::args::OutputArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
+use crate::cli::progress::{Bar, Measure};
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::ListMethod;
-use crate::ftp::mirror::{self, AfterFetch, FetchRoot, Links, MirrorEvent, MirrorReporter, MirrorSettings, Wanted};
+use crate::ftp::mirror::{
+    self, AfterFetch, FetchRoot, Links, MirrorEvent, MirrorReporter, MirrorSettings, MirroredFile, Wanted,
+};
 use crate::ftp::path::{FtpUrl, RemotePath};
-use crate::ftp::transfer::{ByteProgress, Checks, Get, Range, Transferred, fetch_range, fetch_to, refusal_of_named};
+use crate::ftp::transfer::{
+    Checks, Get, Range, TransferProgress, TransferStep, Transferred, fetch_range, fetch_to, refusal_of_named,
+};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
-use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
+use crate::tool::ftp_itemize::MirrorDirection;
+use crate::tool::ftp_progress::{label_of, shown_in};
+use crate::tool::ftp_report::{SharedSummary, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 use crate::tool::ftp_words;
 use plan::{FetchGroup, FetchPlan};
@@ -106,7 +114,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, prints |args| args.output.json || args.dry_run, run run);
+crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, prints |args| args.output.json || args.dry_run || args.transfer.itemize, run run);
 
 impl Args {
     /// A shorter file of the final name is the beginning of the remote one.
@@ -136,6 +144,9 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let usage = |detail: &str| Fault::new(Kind::Usage, detail);
         if args.recursive {
             return Err(usage("a tree cannot go to stdout").into());
+        }
+        if args.transfer.itemize {
+            return Err(usage("--itemize: stdout takes the file").into());
         }
         if args.delete_source || args.move_source.is_some() {
             return Err(usage("what goes to stdout is not here: its source stays").into());
@@ -178,23 +189,20 @@ impl FtpgetRun<'_> {
     async fn group(&mut self, group: FetchGroup) {
         let FetchGroup { url, label, orders, roots } = group;
         let first = orders.first().copied().unwrap_or_default();
-        if let Err(fault) = self.fetch(&url, &label, orders, roots).await {
+        if let Err(fault) = self.fetch(&url, orders, roots).await {
             lock(&self.summary).fail(self.out, first, &label, &fault);
         }
     }
 
-    async fn fetch(
-        &mut self,
-        url: &FtpUrl,
-        label: &str,
-        orders: Vec<usize>,
-        roots: Vec<FetchRoot>,
-    ) -> Result<(), Fault> {
+    async fn fetch(&mut self, url: &FtpUrl, orders: Vec<usize>, roots: Vec<FetchRoot>) -> Result<(), Fault> {
         let client = self.servers.take_patiently(url).await?;
-        let bar = self.out.progress(None, label);
-        let shown = bar.clone();
-        let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
-        let report = reporter(self.out, &self.summary, MirrorDirection::Get, orders);
+        let bar = match self.args.dry_run {
+            true => Bar::hidden(),
+            false => self.out.progress(&label_of(url), Measure::Bytes),
+        };
+        let progress = shown_in(&bar);
+        let form = (MirrorDirection::Get, self.args.transfer.itemize);
+        let report = reporter(self.out, &self.summary, form, orders);
         let settings = self.settings(url, progress, report)?;
         let wanted = Wanted {
             roots,
@@ -227,7 +235,7 @@ impl FtpgetRun<'_> {
     fn settings(
         &mut self,
         url: &FtpUrl,
-        progress: ByteProgress,
+        progress: TransferProgress,
         report: MirrorReporter,
     ) -> Result<MirrorSettings, Fault> {
         let args = self.args;
@@ -246,6 +254,7 @@ impl FtpgetRun<'_> {
             no_clobber: args.no_clobber,
             delete: args.delete.rule(),
             dry_run: args.dry_run,
+            itemize: args.transfer.itemize,
             now: unix_seconds(),
             progress,
             report,
@@ -272,9 +281,8 @@ impl FtpgetRun<'_> {
             for url in urls {
                 match self.stream(&url, path).await {
                     Ok(got) => {
-                        lock(&self.summary).add();
                         let local = path.map(Path::to_owned).unwrap_or_default();
-                        self.out.emit(&TransferRecord::single(url.to_string(), local, got, MirrorDirection::Get))?;
+                        self.done(order, MirroredFile::done(url.to_string(), local, got));
                     }
                     // The reader of our stdout has gone: nobody wants the rest.
                     Err(fault) if fault.kind == Kind::Cancelled && path.is_none() => return Ok(Some(Exit::PIPE)),
@@ -285,11 +293,17 @@ impl FtpgetRun<'_> {
         Ok(None)
     }
 
+    fn done(&self, order: usize, file: MirroredFile) {
+        let form = (MirrorDirection::Get, self.args.transfer.itemize);
+        reporter(self.out, &self.summary, form, Vec::new())(order, MirrorEvent::Done(file));
+    }
+
     /// What a glob stands for, in order: a dry run finds it.
     async fn expand(&mut self, url: &FtpUrl, glob: FetchRoot, order: usize) -> Result<Vec<FtpUrl>, Fault> {
         let client = self.servers.take_patiently(url).await?;
         let found = Arc::new(Mutex::new(Vec::new()));
-        let others = reporter(self.out, &self.summary, MirrorDirection::Get, vec![order]);
+        let form = (MirrorDirection::Get, self.args.transfer.itemize);
+        let others = reporter(self.out, &self.summary, form, vec![order]);
         let list = found.clone();
         let report: MirrorReporter = Arc::new(move |root, event| match event {
             MirrorEvent::Planned(item) => list.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(item.url),
@@ -308,8 +322,10 @@ impl FtpgetRun<'_> {
 
     async fn stream(&mut self, url: &FtpUrl, path: Option<&Path>) -> Result<Transferred, Fault> {
         let mut client = self.servers.take_patiently(url).await?;
-        let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
-        let shown = bar.clone();
+        let on_screen = path.is_none() && std::io::stdout().is_terminal();
+        let bar = if on_screen { Bar::hidden() } else { self.out.progress(&label_of(url), Measure::Bytes) };
+        let progress = shown_in(&bar);
+        progress(TransferStep::Found(None));
         let get = Get {
             path: &url.path,
             url: url.to_string(),
@@ -320,7 +336,7 @@ impl FtpgetRun<'_> {
             again: false,
             adopt: false,
             checks: self.checks(),
-            progress: Arc::new(move |bytes| shown.add(bytes)),
+            progress,
         };
         let file = match path {
             None => stdout_file()?,

@@ -9,15 +9,21 @@ use crate::cli::args::OutputArgs;
 use crate::cli::exit::Exit;
 use crate::cli::input;
 use crate::cli::output::Output;
+use crate::cli::progress::{Bar, Measure};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
-use crate::ftp::mirror::{self, FileMode, Links, MirrorSettings, PutRequest, PutSource};
+use crate::ftp::listing::ListingEntry;
+use crate::ftp::mirror::{
+    self, FileFacts, FileMode, Links, MirrorEvent, MirrorReporter, MirrorSettings, MirroredFile, PutRequest, PutSource,
+};
 use crate::ftp::part::PartTag;
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
+use crate::ftp::transfer::{self, Checks, Put, ReplaceMode, TransferStep, store};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs, url_text};
-use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
+use crate::tool::ftp_itemize::MirrorDirection;
+use crate::tool::ftp_progress::{label_of, shown_in};
+use crate::tool::ftp_report::{SharedSummary, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 use crate::tool::ftp_words;
 
@@ -79,7 +85,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpput", Args, words &[ftp_words::PUT, ftp_words::ALL], prints |args| args.output.json || args.dry_run, run run);
+crate::cli::tool!("ftpput", Args, words &[ftp_words::PUT, ftp_words::ALL], prints |args| args.output.json || args.dry_run || args.transfer.itemize, run run);
 
 fn parse_links(text: &str) -> Result<Links, String> {
     match text {
@@ -218,16 +224,19 @@ struct FtpputRun<'a> {
 }
 
 impl FtpputRun<'_> {
+    fn reporter(&self, orders: Vec<usize>) -> MirrorReporter {
+        reporter(self.out, &self.summary, (MirrorDirection::Put, self.args.transfer.itemize), orders)
+    }
+
     /// Files and trees.
     async fn files(&mut self, url: &FtpUrl, orders: Vec<usize>, sources: Vec<PutSource>) -> Result<(), Fault> {
         let args = self.args;
         let label = match sources.as_slice() {
             [PutSource::File { local, .. } | PutSource::Tree { local, .. }] => local.display().to_string(),
-            _ => url.to_string(),
+            _ => label_of(url),
         };
         let client = self.servers.take_patiently(url).await?;
-        let bar = self.out.progress(None, &label);
-        let shown = bar.clone();
+        let bar = if args.dry_run { Bar::hidden() } else { self.out.progress(&label, Measure::Bytes) };
         let settings = MirrorSettings {
             url: url.clone(),
             options: self.servers.options(url)?,
@@ -244,9 +253,10 @@ impl FtpputRun<'_> {
             no_clobber: args.no_clobber,
             delete: args.delete.rule(),
             dry_run: args.dry_run,
+            itemize: args.transfer.itemize,
             now: unix_seconds(),
-            progress: Arc::new(move |bytes| shown.add(bytes)),
-            report: reporter(self.out, &self.summary, MirrorDirection::Put, orders),
+            progress: shown_in(&bar),
+            report: self.reporter(orders),
         };
         let offered = PutRequest { sources, replace: args.replace_mode(), mode: args.modes() };
         let result = mirror::put(&settings, client, offered).await;
@@ -258,17 +268,26 @@ impl FtpputRun<'_> {
     async fn stdin(&mut self, url: &FtpUrl, file: &File) -> Result<(), Fault> {
         let args = self.args;
         let mut client = self.servers.take_patiently(url).await?;
-        if args.no_clobber && client.stat(&url.path).await?.is_some() {
+        let there = match args.no_clobber || args.transfer.itemize {
+            true => Some(client.stat(&url.path).await?),
+            false => None,
+        };
+        if args.no_clobber && there.as_ref().is_some_and(Option::is_some) {
             return Err(Fault::new(Kind::CannotCreate, "is there already"));
         }
+        let facts = |entry: ListingEntry| {
+            let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
+            FileFacts { size: entry.size, modified }
+        };
+        let replaces = there.map(|there| there.map(facts));
         if args.dry_run {
-            let planned = mirror::MirrorEvent::Planned(mirror::MirroredFile::planned(url.to_string()));
-            reporter(self.out, &self.summary, MirrorDirection::Put, Vec::new())(0, planned);
+            let planned = MirroredFile::planned(url.to_string());
+            self.reporter(Vec::new())(0, MirrorEvent::Planned(MirroredFile { replaces, ..planned }));
             return Ok(());
         }
-        let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
-        let shown = bar.clone();
-        let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
+        let bar = self.out.progress(&label_of(url), Measure::Bytes);
+        let progress = shown_in(&bar);
+        progress(TransferStep::Found(None));
         let mode = match args.modes() {
             FileMode::Set(mode) => Some(mode),
             FileMode::Server | FileMode::Keep => None,
@@ -280,8 +299,8 @@ impl FtpputRun<'_> {
         let result = store(&mut client, &put, &transfer::OpenFile { file, size: None, modified: None }).await;
         bar.finish();
         self.servers.give_back(url, client);
-        let done = result?;
-        lock(&self.summary).add();
-        self.out.emit(&TransferRecord::single(url.to_string(), PathBuf::new(), done, MirrorDirection::Put))
+        let done = MirroredFile::done(url.to_string(), PathBuf::new(), result?);
+        self.reporter(Vec::new())(0, MirrorEvent::Done(MirroredFile { replaces, ..done }));
+        self.out.check()
     }
 }

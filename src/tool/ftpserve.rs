@@ -268,7 +268,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         let admission = args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
-        signals::tell_of_drain(out, &shutdown, args.listen.drain, || {
+        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), || {
             vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
         });
         urls.announce(out)?;

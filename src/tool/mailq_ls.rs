@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::cli::args::{OutputArgs, QueueArgs};
+use crate::cli::colour;
 use crate::cli::exit::Exit;
 use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord, TextLine};
@@ -116,6 +117,7 @@ impl QueueSelectArgs {
             reason: self.reason.clone(),
             created_until: self.older_than.map(before),
             created_from: self.newer_than.map(before),
+            due_until: None,
         })
     }
 
@@ -218,8 +220,13 @@ impl OutputRecord for QueuedRecipientRecord<'_> {
     fn text(&self, line: &mut TextLine) {
         let size = self.size_bytes.to_string();
         let sender = if self.sender.is_empty() { "<>" } else { self.sender };
+        let colour = match self.state {
+            "held" => colour::BAD,
+            "active" => colour::GOOD,
+            _ => "",
+        };
         line.field(&self.queue_id)
-            .field(self.state)
+            .field_in(colour, self.state)
             .field(size)
             .field(&self.queued_at)
             .field(sender)

@@ -14,15 +14,17 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::cli::args::{LogArgs, LoginArgs, MetricsArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
+use crate::cli::colour;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, Severity, TextLine};
+use crate::cli::progress::{Bar, Measure};
 use crate::cli::{signals, units};
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::millis::millis;
 use crate::net::counters::Counter;
 use crate::net::listen::Shutdown;
-use crate::queue::entry::RecipientState;
+use crate::queue::entry::{RecipientState, Time};
 use crate::queue::runner::settle::{AttemptReport, Disposition, SettlementRules};
 use crate::queue::runner::{self, RunEvent, RunSummary, RunnerOptions};
 use crate::queue::schedule::Schedule;
@@ -193,7 +195,12 @@ impl OutputRecord for DeliveryAttemptRecord<'_> {
     const FOR_PEOPLE: bool = true;
 
     fn text(&self, line: &mut TextLine) {
-        line.field(self.outcome).field(&self.queue_id).field(self.address);
+        let colour = match self.outcome {
+            "delivered" => colour::GOOD,
+            "deferred" => colour::CAUTION,
+            _ => colour::BAD,
+        };
+        line.field_in(colour, self.outcome).field(&self.queue_id).field(self.address);
         line.field(self.host.or(self.ip.as_deref()).unwrap_or("-")).field(self.reply);
         if let Some(next) = &self.next_try_at {
             line.field(format!("next try {next}"));
@@ -220,7 +227,7 @@ impl OutputRecord for RunSummaryRecord {
     const FOR_PEOPLE: bool = true;
 
     fn text(&self, line: &mut TextLine) {
-        line.field("summary");
+        line.field_in(colour::HEADING, "summary");
         for (count, word) in [
             (self.delivered, "delivered"),
             (self.deferred, "deferred"),
@@ -294,16 +301,29 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             clock: Arc::new(now),
         };
         let shutdown = Shutdown::on_signals(Duration::from_secs(u64::from(u32::MAX)))?;
+        signals::tell_of_drain(out, &shutdown, None, || {
+            let (begun, ended) = (Counter::DeliveriesBegun.now(), Counter::DeliveriesEnded.now());
+            vec![(begun.saturating_sub(ended), "delivery")]
+        });
         if args.watch {
             signals::outlive_habits(out, None, Duration::ZERO)?;
             // Deliveries wait for no reader of the records.
             out.queue_all()?;
             cli::args::tell_ready(out);
         }
+        let bar = if args.watch { Bar::hidden() } else { out.progress("recipients", Measure::Items) };
+        if bar.is_shown() {
+            let due_until = Some(if args.flush || !options.wanted.is_empty() { Time(i64::MAX) } else { now() });
+            let due = store.count(Filter { due_until, ..options.wanted.clone() }).await?.queued;
+            bar.update(|figures| figures.total = due);
+        }
         let watcher = {
-            let out = out.clone();
+            let (out, bar) = (out.clone(), bar.clone());
             move |event: RunEvent<'_>| match event {
-                RunEvent::Attempt(tried) => tell(tried, &out),
+                RunEvent::Attempt(tried) => {
+                    bar.update(|figures| (figures.done, figures.fresh) = (figures.done + 1, figures.fresh + 1));
+                    tell(tried, &out);
+                }
                 RunEvent::Trouble(fault) => out.error("", fault),
             }
         };
@@ -313,6 +333,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let picking_up = args.watch.then(|| tokio::spawn(pickup.clone().watch(Arc::clone(&store), out.clone())));
         let summary =
             runner::run(Arc::clone(&store) as Arc<dyn QueueStore>, options, &shutdown, Arc::new(watcher)).await;
+        bar.finish();
         if let Some(task) = picking_up {
             task.abort();
         }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::cli::args::OutputArgs;
+use crate::cli::colour;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
@@ -293,7 +294,8 @@ impl OutputRecord for MessageLine {
 
     fn text(&self, line: &mut TextLine) {
         let marks = format!("{}{}", if self.unread { "N" } else { "-" }, self.flags);
-        line.field(self.number.to_string()).field(marks).field(&self.shown_date).field(&self.shown_from);
+        let colour = if self.unread { colour::HEADING } else { "" };
+        line.field(self.number.to_string()).field_in(colour, marks).field(&self.shown_date).field(&self.shown_from);
         line.field(&self.subject);
     }
 }

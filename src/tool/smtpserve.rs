@@ -271,7 +271,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
-        signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
+        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), || {
+            vec![(CountedConnection::open(), "connection")]
+        });
         urls.announce(out)?;
         MetricsArgs::serve(out, metrics, shown, queue_open::gauges(waiting))?;
         if let Some(owners) = owners.clone() {

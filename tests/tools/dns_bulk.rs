@@ -456,7 +456,7 @@ fn progress_is_shown_on_a_terminal() {
         .unwrap();
     let text = String::from_utf8_lossy(&shown.stdout);
     assert!(shown.status.success(), "{text}");
-    for part in ["names, ", "/s, ", " % lost, ", " in flight", "0s"] {
+    for part in ["names, ", "/s, ", " % lost, ", " in flight", "% 0:0"] {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
     assert_eq!(std::fs::read_to_string(dir.path().join("out")).unwrap().lines().count(), 200);

@@ -188,7 +188,7 @@ impl Run {
         self
     }
 
-    fn command(&self, home: &Path) -> Command {
+    pub(crate) fn command(&self, home: &Path) -> Command {
         let mut command = match self.limits.is_empty() {
             true => Command::new(binary(&self.name)),
             false => {
@@ -438,7 +438,13 @@ fn excerpt(text: &str) -> String {
 
 /// Output of a process that still runs.
 #[derive(Clone, Default)]
-pub(crate) struct Captured(Arc<(Mutex<Vec<u8>>, Condvar)>);
+pub(crate) struct Captured(Arc<(Mutex<CapturedBytes>, Condvar)>);
+
+#[derive(Default)]
+struct CapturedBytes {
+    bytes: Vec<u8>,
+    ended: bool,
+}
 
 impl Captured {
     pub(crate) fn of(mut stream: impl Read + Send + 'static) -> Captured {
@@ -449,12 +455,14 @@ impl Captured {
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
                 kept.push(&buffer[..count]);
             }
+            kept.0.0.lock().unwrap().ended = true;
+            kept.0.1.notify_all();
         });
         captured
     }
 
     fn push(&self, bytes: &[u8]) {
-        self.0.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.0.lock().unwrap().bytes.extend_from_slice(bytes);
         self.0.1.notify_all();
     }
 
@@ -463,14 +471,24 @@ impl Captured {
     pub(crate) fn wait_for(&self, part: &str) {
         let holds = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(part);
         // A failure may not take the lock with it: what came is shown once more.
-        let wait = |bytes| self.0.1.wait_timeout_while(bytes, LIMIT, |bytes| !holds(bytes)).unwrap().0.clone();
+        let wait = |state: std::sync::MutexGuard<'_, CapturedBytes>| {
+            self.0.1.wait_timeout_while(state, LIMIT, |state| !holds(&state.bytes)).unwrap().0.bytes.clone()
+        };
         let bytes = wait(self.0.0.lock().unwrap());
         assert!(holds(&bytes), "{part:?} never came:\n{}", String::from_utf8_lossy(&bytes));
     }
 
+    /// All that ever comes: waits until the stream has ended.
+    pub(crate) fn to_its_end(&self) -> String {
+        let state = self.0.0.lock().unwrap();
+        let (state, limit) = self.0.1.wait_timeout_while(state, LIMIT, |state| !state.ended).unwrap();
+        assert!(!limit.timed_out(), "the stream did not end");
+        String::from_utf8_lossy(&state.bytes).into_owned()
+    }
+
     /// What has come so far.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.0.0.lock().unwrap().bytes).into_owned()
     }
 }
 

@@ -329,3 +329,20 @@ fn one_address_gets_only_so_many_connections() {
     std::io::BufReader::new(second).read_line(&mut line).unwrap();
     assert!(line.starts_with("421 4.7.0 "), "{line}");
 }
+
+/// Without --json each message has a line on stdout: id, size, sender, recipients, user and address.
+#[test]
+fn each_message_is_a_line_of_text() {
+    let directory = mailboxes(&["bob", "eve"]);
+    let start = server("smtpserve").args(["--domain", "bob.test", "--mailboxes"]).arg(directory.path());
+    let server = start.arg("--queue-dir").arg(directory.path().join("queue")).start();
+    let mut talk = greeted(&server);
+    assert!(send(&mut talk, &["bob@bob.test", "eve@bob.test"], "Subject: x\r\n\r\nx\r\n").starts_with("250"));
+    server.stdout.wait_for("127.0.0.1\n");
+    let text = server.stdout.text();
+    let line = text.lines().find(|line| line.contains("\tmessage\t")).unwrap();
+    let fields: Vec<&str> = line.split('\t').skip(2).collect();
+    let [word, id, size, rest @ ..] = &fields[..] else { panic!("{line:?}") };
+    assert!(*word == "message" && !id.is_empty() && size.parse::<u64>().unwrap() >= 15, "{line:?}");
+    assert_eq!(rest, ["<alice@alice.test>", "bob@bob.test,eve@bob.test", "-", "127.0.0.1"]);
+}

@@ -60,11 +60,25 @@ pub struct OutputArgs {
     pub show_config: bool,
 }
 
-impl OutputArgs {
+impl Colour {
+    /// What arguments say that ask for help and so are not parsed to their end; the last word counts.
+    pub fn named_in(arguments: &[OsString]) -> Colour {
+        let words: Vec<&str> =
+            arguments.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--").collect();
+        let value = |(at, word): (usize, &&str)| {
+            match word.strip_prefix("--color")? {
+                "" => words.get(at + 1).copied(),
+                rest => rest.strip_prefix('='),
+            }
+            .and_then(|value| <Colour as clap::ValueEnum>::from_str(value, false).ok())
+        };
+        words.iter().enumerate().filter_map(value).last().unwrap_or_default()
+    }
+
     /// Whether colours are wanted on a stdout that is a `terminal` or not.
-    pub fn colour(&self, terminal: bool) -> bool {
+    pub fn is_wanted(self, terminal: bool) -> bool {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        match self.color {
+        match self {
             Colour::Always => true,
             Colour::Never => false,
             Colour::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),

@@ -1,6 +1,6 @@
 //! Arguments of servers, and of the tools around the queue.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -31,9 +31,9 @@ const OWN_DESCRIPTORS: u64 = 32;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ListenArgs {
-    /// Listen on ADDRESS:PORT (port 0: any free one); may be repeated
+    /// Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated
     ///
-    /// [::] serves IPv4 too, unless an IPv4 address with the same port is named beside it.
+    /// [::]:PORT is every interface. It serves IPv4 too, unless an IPv4 address with the same port is named beside it.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// Serve at most N connections at once; more are refused
@@ -78,7 +78,7 @@ pub struct ServeArgs {
     /// Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password
     #[arg(long, value_name = "FILE")]
     pub user_file: Option<PathBuf>,
-    /// Read a password from stdin, print its hash for the user file, and end
+    /// Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and end
     #[arg(long)]
     pub hash_password: bool,
 }
@@ -212,9 +212,19 @@ pub fn tell_ready(out: &Output) {
 ///
 /// The fault of stdin, or of the hashing.
 pub fn print_password_hash(out: &Output) -> anyhow::Result<Exit> {
-    let mut line = String::new();
-    BufReader::new(input::stdin()?).read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
-    out.emit(&PasswordHash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
+    let stdin = input::stdin()?;
+    let hash = if stdin.is_terminal() {
+        let password = secret::from_terminal("password to hash: ")?;
+        if password != secret::from_terminal("the same again: ")? {
+            return Err(Fault::new(Kind::BadData, "the two passwords differ").into());
+        }
+        users::hash_password(password.expose())?
+    } else {
+        let mut line = String::new();
+        BufReader::new(stdin).read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
+        users::hash_password(line.trim_end_matches(['\r', '\n']))?
+    };
+    out.emit(&PasswordHash { hash })?;
     Ok(Exit::OK)
 }
 

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +56,11 @@ impl AppendedFile {
             Fault::creating(format!("{what} {shown}"), &error)
         })?;
         Ok(AppendedFile { path: Some(path.to_owned()), ..AppendedFile::from(file) })
+    }
+
+    /// True for a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.file.is_terminal()
     }
 
     /// Opens the file anew if another one, or none, has its name now. Without success the old one stays.

@@ -25,7 +25,7 @@ use crate::cli::args::{LogArgs, OutputArgs};
 use crate::cli::clock;
 use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
-use crate::cli::progress::{Bar, Bars};
+use crate::cli::progress::{self, Bar, Measure};
 use crate::fault::{Fault, Kind, plain_words};
 use crate::net::session_id::SessionId;
 use crate::net::trace::{ProtocolTrace, TraceDirection};
@@ -53,7 +53,6 @@ struct OutputState {
     log: Log,
     /// [`Output::queue_all`] was called.
     serving: AtomicBool,
-    bars: Bars,
 }
 
 impl Output {
@@ -83,7 +82,7 @@ impl Output {
         let json = args.json || reporting;
         Ok(Output(Arc::new(OutputState {
             tool,
-            form: RecordForm { json, nul: args.nul, colour: args.colour(terminal), escape },
+            form: RecordForm { json, nul: args.nul, colour: !args.nul && args.color.is_wanted(terminal), escape },
             quiet: args.quiet,
             verbose: args.verbose > 0,
             reporting,
@@ -91,7 +90,6 @@ impl Output {
             stamped: log.is_some(),
             log: log.map_or(Ok(Log::default()), |args| Log::open(tool, args))?,
             serving: AtomicBool::new(false),
-            bars: Bars::default(),
         })))
     }
 
@@ -104,15 +102,15 @@ impl Output {
         let state = &*self.0;
         let at = state.stamped.then(clock::stamp);
         if let Some(at) = at.as_ref().filter(|_| !state.log.is_off()) {
-            let text = RecordForm { json: false, escape: Escape::Terminal, ..state.form }.text(record);
+            let text = RecordForm { json: false, colour: false, escape: Escape::Terminal, ..state.form }.text(record);
             if !text.is_empty() {
                 let word = if R::BARE { format!("{}\t", R::TYPE) } else { String::new() };
                 let text = String::from_utf8_lossy(&text);
                 state.log.line(at, record.session(), record.severity(), &format!("{word}{text}"));
             }
         }
-        let terminal = state.form.escape == Escape::Terminal;
-        let elsewhere = !state.form.json && (!R::BARE && state.log.takes_text() || R::FOR_PEOPLE && !terminal);
+        let for_people = state.quiet == 0 && (state.verbose || state.form.escape == Escape::Terminal);
+        let elsewhere = !state.form.json && (!R::BARE && state.log.takes_text() || R::FOR_PEOPLE && !for_people);
         let bytes = if elsewhere { Vec::new() } else { state.form.render(record, at.as_deref())? };
         if bytes.is_empty() {
             return Ok(());
@@ -262,10 +260,11 @@ impl Output {
         self.0.verbose
     }
 
-    /// A progress bar, where a terminal's stderr can show one.
-    pub fn progress(&self, total: Option<u64>, label: &str) -> Bar {
-        let wanted = !self.quiet() && !self.0.verbose && io::stderr().is_terminal();
-        if wanted { self.0.bars.start(&escape::terminal(label), total) } else { Bar::hidden() }
+    /// A progress bar, where a terminal's stderr can show one and no JSON goes to the same terminal.
+    pub fn progress(&self, label: &str, measure: Measure) -> Bar {
+        let json_beside = self.0.form.json && !self.0.reporting && io::stdout().is_terminal();
+        let wanted = !self.quiet() && !self.0.verbose && !json_beside && progress::is_possible();
+        if wanted { Bar::start(label, measure) } else { Bar::hidden() }
     }
 
     /// What comes before a run that prints: what nobody would see is not begun.
@@ -419,7 +418,7 @@ impl Output {
 
     fn stderr(&self, severity: Severity, line: &str) {
         let line = format!("{}{line}", stderr::prefix(severity));
-        self.0.bars.hidden_while(|| stderr::print(&line));
+        stderr::print(&line);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::severity::Severity;
+use crate::cli::colour;
 use crate::cli::escape::{self, Escape, SafeJson};
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::millis::millis;
@@ -68,8 +69,36 @@ impl TextLine {
         self
     }
 
-    /// True when colours are wanted.
-    pub fn colour(&self) -> bool {
+    /// Appends a field as [`TextLine::field`] does, in a colour where colours are wanted.
+    pub fn field_in(&mut self, colour: &str, bytes: impl AsRef<[u8]>) -> &mut TextLine {
+        if !self.bytes.is_empty() {
+            self.bytes.push(b'\t');
+        }
+        self.painted(colour, |line| {
+            line.escaped(bytes);
+        })
+    }
+
+    /// Appends layout as [`TextLine::text`] does, in a colour where colours are wanted.
+    pub fn text_in(&mut self, colour: &str, layout: &str) -> &mut TextLine {
+        self.painted(colour, |line| {
+            line.text(layout);
+        })
+    }
+
+    fn painted(&mut self, colour: &str, write: impl FnOnce(&mut TextLine)) -> &mut TextLine {
+        let start = self.bytes.len();
+        write(self);
+        if self.colour && !colour.is_empty() && self.bytes.len() > start {
+            let (begin, end) = colour::around(colour);
+            self.bytes.splice(start..start, begin.into_bytes());
+            self.text(end);
+        }
+        self
+    }
+
+    /// True where colours are wanted.
+    pub fn has_colour(&self) -> bool {
         self.colour
     }
 }
@@ -242,6 +271,17 @@ pub(super) mod tests {
             String::from_utf8(JSON.render(&ErrorRecord::new(None, "bob@b.test", &fault), None).unwrap()).unwrap();
         let expected = r#"{"type":"error","v":1,"kind":"no_user","temporary":false,"exit":67,"code":550,"enhanced":"5.1.1","detail":"who?","target":"bob@b.test"}"#;
         assert_eq!(error, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let line = |colour: bool| {
+            let mut line = TextLine { bytes: Vec::new(), escape: Escape::Terminal, colour };
+            line.field_in("31", "a\x1b[0m").field("b").field_in("", "c").text_in("1", "\nd").text_in("1", "");
+            String::from_utf8(line.bytes).unwrap()
+        };
+        assert_eq!(line(false), "a\\x1b[0m\tb\tc\nd");
+        assert_eq!(line(true), "\x1b[31ma\\x1b[0m\x1b[0m\tb\tc\x1b[1m\nd\x1b[0m");
     }
 
     #[test]

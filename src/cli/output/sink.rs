@@ -1,7 +1,7 @@
 //! Where records go. A one-off tool writes by itself and goes as fast as its reader; a server queues.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 
 use super::append::AppendedFile;
 use super::queue::{self, AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
+use crate::cli::progress;
 use crate::fault::{Fault, Kind};
 use crate::net::sys;
 
@@ -31,6 +32,8 @@ struct DirectSink {
 struct Batch {
     /// The report; without one, records go to stdout.
     report: Option<AppendedFile>,
+    /// Records go to a terminal, where a progress bar may be.
+    to_terminal: bool,
     bytes: Vec<u8>,
     last_write: Option<Instant>,
     flusher_runs: bool,
@@ -68,7 +71,9 @@ pub(super) fn check_stdout() -> Result<(), Fault> {
 impl RecordSink {
     /// A direct sink into the report, or to stdout.
     pub(super) fn new(report: Option<AppendedFile>) -> RecordSink {
-        let batch = Batch { report, bytes: Vec::new(), last_write: None, flusher_runs: false, broken: None };
+        let to_terminal = report.as_ref().map_or_else(|| io::stdout().is_terminal(), AppendedFile::is_terminal);
+        let batch =
+            Batch { report, to_terminal, bytes: Vec::new(), last_write: None, flusher_runs: false, broken: None };
         let direct = DirectSink { batch: Mutex::new(batch), buffered: Condvar::new() };
         RecordSink { direct: Arc::new(direct), queued: OnceLock::new() }
     }
@@ -94,6 +99,7 @@ impl RecordSink {
     pub(super) fn redirect(&self, file: File) {
         let mut batch = self.direct.batch();
         batch.flush();
+        batch.to_terminal = file.is_terminal();
         batch.report = Some(file.into());
     }
 
@@ -222,17 +228,21 @@ impl Batch {
         if bytes.is_empty() || self.broken.is_some() {
             return;
         }
-        let result = match &mut self.report {
+        if self.report.is_none()
+            && let Err(fault) = check_stdout()
+        {
+            self.broken = Some(BrokenOutput { pipe: false, fault });
+            return;
+        }
+        let report = &mut self.report;
+        let mut write = || match report {
             Some(report) => report.write_all(bytes),
             None => {
-                if let Err(fault) = check_stdout() {
-                    self.broken = Some(BrokenOutput { pipe: false, fault });
-                    return;
-                }
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes).and_then(|()| stdout.flush())
             }
         };
+        let result = if self.to_terminal { progress::above(write) } else { write() };
         self.broken = result.err().map(BrokenOutput::from);
     }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::queue::{self, Notices, WriteQueue};
 use super::severity::Severity;
-use crate::cli::{clock, escape};
+use crate::cli::{clock, escape, progress};
 use crate::fault::Fault;
 
 /// The stderr of a server.
@@ -25,7 +25,7 @@ pub(super) fn print(line: &str) {
     whole.push(b'\n');
     match SERVING.get() {
         Some(serving) => serving.queue.push(&whole),
-        None => drop(io::stderr().lock().write_all(&whole)),
+        None => drop(progress::above(|| io::stderr().lock().write_all(&whole))),
     }
 }
 

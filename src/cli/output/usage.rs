@@ -8,7 +8,7 @@ use clap::error::{ContextValue, ErrorKind};
 
 use super::sink::check_stdout;
 use super::stderr;
-use crate::cli::args;
+use crate::cli::args::{self, Colour};
 use crate::cli::escape;
 use crate::cli::exit::Exit;
 use crate::cli::foreign::{self, ForeignWords};
@@ -24,9 +24,9 @@ pub fn print_parse_result(
     foreign: &[ForeignWords],
 ) -> Exit {
     if !error.use_stderr() {
-        let shown =
-            if io::stdout().is_terminal() { error.render().ansi().to_string() } else { error.render().to_string() };
-        return print_data(tool, &shown);
+        let text = error.render();
+        let colour = Colour::named_in(arguments).is_wanted(io::stdout().is_terminal());
+        return print_data(tool, &if colour { text.ansi().to_string() } else { text.to_string() });
     }
     if error.kind() == ErrorKind::InvalidUtf8
         && let Some((name, value)) = args::not_utf8(command, arguments)

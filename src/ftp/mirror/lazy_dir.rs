@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::fault::{Fault, Kind};
@@ -18,6 +19,8 @@ const MAX_OPEN: usize = 32;
 pub(super) struct LazyDir {
     path: PathBuf,
     dir: DirHandle,
+    /// [`LazyDir::missing`] has named it.
+    named: AtomicBool,
     /// Shared by all that is below one root.
     open: Arc<Open>,
 }
@@ -48,14 +51,15 @@ impl Open {
 impl LazyDir {
     /// A root that the user named.
     pub(super) fn root(path: PathBuf) -> Arc<LazyDir> {
-        Arc::new(LazyDir { path, dir: DirHandle::Root(OnceLock::new()), open: Arc::default() })
+        let dir = DirHandle::Root(OnceLock::new());
+        Arc::new(LazyDir { path, dir, named: false.into(), open: Arc::default() })
     }
 
     /// The directory `name` below this one. The name is checked already.
     pub(super) fn below(self: &Arc<LazyDir>, name: &[u8]) -> Arc<LazyDir> {
         let path = self.path.join(OsStr::from_bytes(name));
         let dir = DirHandle::Below { parent: self.clone(), name: name.to_vec(), dir: Mutex::default() };
-        Arc::new(LazyDir { path, dir, open: self.open.clone() })
+        Arc::new(LazyDir { path, dir, named: false.into(), open: self.open.clone() })
     }
 
     /// Where it is, for messages.
@@ -97,6 +101,19 @@ impl LazyDir {
             Err(fault) if fault.kind == Kind::NoInput => Ok(None),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// The directories on the way here that are not there, this one last; each is named once.
+    pub(super) fn missing(&self) -> Vec<PathBuf> {
+        if !matches!(self.find(), Ok(None)) || self.named.swap(true, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut missing = match &self.dir {
+            DirHandle::Below { parent, .. } => parent.missing(),
+            DirHandle::Root(_) => Vec::new(),
+        };
+        missing.push(self.path.clone());
+        missing
     }
 
     fn held(&self) -> Option<Arc<LocalDir>> {
@@ -147,6 +164,8 @@ mod tests {
         let root = LazyDir::root(temp.path().join("in"));
         let deep = root.below(b"a").below(b"b");
         assert!(deep.find().unwrap().is_none() && !temp.path().join("in").exists());
+        assert_eq!(deep.missing(), ["in", "in/a", "in/a/b"].map(|path| temp.path().join(path)));
+        assert_eq!(deep.missing(), Vec::<PathBuf>::new(), "each is named once");
         deep.create().unwrap();
         assert!(temp.path().join("in/a/b").is_dir() && root.find().unwrap().is_some());
         std::os::unix::fs::symlink(temp.path(), temp.path().join("in/out")).unwrap();

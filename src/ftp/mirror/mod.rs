@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClientOptions, ListMethod};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{ByteProgress, Checks, Transferred};
+use crate::ftp::transfer::{Checks, TransferProgress, Transferred};
 
 pub use compare::Compare;
 pub use get::{AfterFetch, FetchRoot, Wanted, get};
@@ -55,6 +55,13 @@ pub enum MirrorEvent {
         /// Where it leads.
         leads_to: Vec<u8>,
         /// What became of it.
+        outcome: MirrorOutcome,
+    },
+    /// A directory was made on the receiving side; told only where [`MirrorSettings::itemize`] says so.
+    Made {
+        /// A URL or a local path.
+        target: String,
+        /// [`MirrorOutcome::Planned`] in a dry run.
         outcome: MirrorOutcome,
     },
     /// Deleted on the receiving side because the sending side does not have it, or at the source because it was fetched.
@@ -138,6 +145,8 @@ pub struct MirroredFile {
     pub retries: u32,
     /// What is told of its transfer.
     pub transferred: Transferred,
+    /// The file that it replaces, if there was one; unknown where nobody has looked.
+    pub replaces: Option<Option<FileFacts>>,
 }
 
 impl MirroredFile {
@@ -149,7 +158,17 @@ impl MirroredFile {
     /// A file of which nothing was transferred.
     fn untouched(url: String, local: PathBuf, facts: FileFacts) -> MirroredFile {
         let transferred = Transferred { size: facts.size, modified: facts.modified, ..Transferred::default() };
-        MirroredFile { url, local, retries: 0, transferred }
+        MirroredFile { url, local, retries: 0, transferred, replaces: None }
+    }
+
+    /// A file of which more is known than what it replaces: from a pipe, or into one.
+    pub fn done(url: String, local: PathBuf, transferred: Transferred) -> MirroredFile {
+        MirroredFile { url, local, retries: 0, transferred, replaces: None }
+    }
+
+    /// The same where it is known what it replaces.
+    fn replacing(self, there: Option<FileFacts>) -> MirroredFile {
+        MirroredFile { replaces: Some(there), ..self }
     }
 }
 
@@ -274,10 +293,12 @@ pub struct MirrorSettings {
     pub delete: Option<Delete>,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// It is asked and told what each file replaces and which directories are made.
+    pub itemize: bool,
     /// The present, seconds since 1970: what ages are counted from.
     pub now: i64,
     /// Told of bytes.
-    pub progress: ByteProgress,
+    pub progress: TransferProgress,
     /// Told of events.
     pub report: MirrorReporter,
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
+use super::progress::TransferAttempt;
 use super::tap::Tap;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::{Limits, RateDeadline};
@@ -30,9 +31,6 @@ const FEW: usize = 256 * 1024;
 /// So long what is on its way is left to gather then: being woken for each segment costs both sides more than the bytes do.
 const GATHER: Duration = Duration::from_micros(20);
 
-/// Told of bytes as they pass.
-pub type ByteProgress = Arc<dyn Fn(u64) + Send + Sync>;
-
 /// What governs the flow of one transfer.
 #[derive(Clone)]
 pub(super) struct Flow {
@@ -41,7 +39,7 @@ pub(super) struct Flow {
     /// The speed limit.
     pub(super) pace: Option<Arc<TransferPace>>,
     /// Told of the bytes.
-    pub(super) progress: ByteProgress,
+    pub(super) attempt: Arc<TransferAttempt>,
     /// Counts the bytes.
     pub(super) transferred: Arc<AtomicU64>,
     /// Sees the bytes.
@@ -109,7 +107,7 @@ impl Watch {
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), Fault> {
-        (self.flow.progress)(bytes);
+        self.flow.attempt.pass(bytes);
         self.flow.transferred.fetch_add(bytes, Ordering::Relaxed);
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {

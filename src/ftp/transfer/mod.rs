@@ -3,6 +3,7 @@
 mod copy;
 mod local;
 mod part_file;
+mod progress;
 mod range;
 mod receive;
 mod resume;
@@ -11,9 +12,9 @@ mod stored;
 mod tap;
 mod verify;
 
-pub use copy::ByteProgress;
 pub use local::LocalDir;
 pub use part_file::{FinalState, PartFile};
+pub use progress::{TransferProgress, TransferStep};
 pub use range::Range;
 pub use receive::{Get, fetch_ahead, fetch_part, fetch_range, fetch_to, refusal_of_named};
 pub use resume::{SourceClaim, is_worth_resuming, source_tag};

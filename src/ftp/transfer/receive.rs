@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 
-use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
+use super::copy::{self, BUFFER, Flow, Watch};
 use super::local::LocalDir;
 use super::part_file::PartFile;
+use super::progress::{TransferAttempt, TransferProgress};
 use super::range::Range;
 use super::tap::{LocalChecksums, Tap};
 use super::verify::{self, Checks};
@@ -50,7 +51,7 @@ pub struct Get<'a> {
     /// What is compared besides the size.
     pub checks: Checks,
     /// Told of the bytes.
-    pub progress: ByteProgress,
+    pub progress: TransferProgress,
 }
 
 /// How the download of a file begins whose size is known, for [`FtpClient::send_ahead`]; `None` where a part may have to be
@@ -144,15 +145,13 @@ async fn fetch_into(
         *part = open_left(get, dir, name, facts, shorter)?;
     }
     let offset = part.as_ref().map_or(0, PartFile::found);
-    (get.progress)(offset);
     let mut got = match part {
-        Some(_) if Some(offset) == facts.0 => Transferred {
-            size: facts.0,
-            modified: facts.1,
-            resumed_from: offset,
-            proof: Proof::Size,
-            ..Transferred::default()
-        },
+        Some(_) if Some(offset) == facts.0 => {
+            let size = facts.0.filter(|_| get.size.is_none());
+            TransferAttempt::begin(&get.progress, get.path, size, offset).complete();
+            let (size, modified) = facts;
+            Transferred { size, modified, resumed_from: offset, proof: Proof::Size, ..Transferred::default() }
+        }
         _ => {
             let begun = begin(client, get, facts, offset).await?;
             match place(get, dir, name, &begun, part) {
@@ -353,8 +352,12 @@ async fn receive(
 ) -> Result<Transferred, FetchError> {
     let BegunFile { command, stream, opening, size, mut modified, offset, .. } = begun;
     let expected = size.or_else(|| announced(&opening)).map(|size| size.saturating_sub(offset));
-    let (limits, pace, progress) = (client.limits(), client.pace(), get.progress.clone());
-    let flow = Flow { limits, pace, progress, transferred: client.transferred(), tap };
+    // A piece of a file is told as a file of its own.
+    let from = if most == u64::MAX { offset } else { 0 };
+    let whole = expected.map(|rest| rest.min(most).saturating_add(from));
+    let attempt = TransferAttempt::begin(&get.progress, get.path, whole.filter(|_| get.size.is_none()), from);
+    let (limits, pace, transferred) = (client.limits(), client.pace(), client.transferred());
+    let flow = Flow { limits, pace, attempt: attempt.clone(), transferred, tap };
     let tls = stream.tls_info();
     let received = match stream {
         // What is looked at has to pass through us.
@@ -388,6 +391,7 @@ async fn receive(
             return Err(Fault::new(Kind::Incomplete, fault).into());
         }
     };
+    attempt.complete();
     Ok(Transferred {
         size: Some(total),
         bytes: received.bytes,

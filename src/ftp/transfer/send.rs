@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
+use super::copy::{self, BUFFER, Flow, Watch};
+use super::progress::{TransferAttempt, TransferProgress};
 use super::receive::line_of;
 use super::resume::{self, WORTH_RESUMING};
 use super::stored::{PendingUpload, UploadStep};
@@ -67,7 +68,7 @@ pub struct Put<'a> {
     /// What is compared besides the size.
     pub checks: Checks,
     /// Told of the bytes.
-    pub progress: ByteProgress,
+    pub progress: TransferProgress,
 }
 
 /// Stores one file. Complete means: 226 came, and the size agrees where the server tells it.
@@ -248,9 +249,9 @@ async fn transfer(
         let fault = Fault::new(Kind::Unsupported, "the server cannot resume an upload");
         return Err(client.abandon(fault.with_hint("--no-resume starts again")));
     }
-    (put.progress)(offset);
-    let (limits, pace, progress) = (client.limits(), client.pace(), put.progress.clone());
-    let flow = Flow { limits, pace, progress, transferred: client.transferred(), tap };
+    let attempt = TransferAttempt::begin(&put.progress, put.path, None, offset);
+    let (limits, pace, transferred) = (client.limits(), client.pace(), client.transferred());
+    let flow = Flow { limits, pace, attempt: attempt.clone(), transferred, tap };
     let tls = begun.stream.tls_info();
     let sent = match begun.stream {
         Stream::Plain(tcp) if !put.ascii => send_plain(tcp, source, &flow).await,
@@ -260,7 +261,9 @@ async fn transfer(
         Ok((bytes, open)) => {
             let reply = client.finish(command).await;
             drop(open);
-            Ok((bytes, reply?, tls))
+            let reply = reply?;
+            attempt.complete();
+            Ok((bytes, reply, tls))
         }
         Err(fault) => Err(super::explain(client, command, fault).await),
     }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::fault::Fault;
+use crate::net::counters::Counter;
 use crate::queue::entry::Time;
 use crate::queue::runner::ActiveRun;
 use crate::queue::store::{Claim, Claimed, DeliveryBatch, Lease};
@@ -441,7 +442,9 @@ async fn bring(
         None => None,
     };
     let permit = run.permits.acquire().await;
+    Counter::DeliveriesBegun.add(1);
     let delivery = route.deliver(&*run.options.connector, &run.health, envelope, content, options).await;
+    Counter::DeliveriesEnded.add(1);
     drop((permit, probe));
     delivery
 }

@@ -40,6 +40,10 @@ impl FilterClause {
             let name = self.bind(time.0);
             self.and(&format!("m.created >= {name}"));
         }
+        if let Some(time) = filter.due_until {
+            let name = self.bind(time.0);
+            self.and(&format!("r.due <= {name}"));
+        }
     }
 
     /// The values, for the statement that holds the text.

@@ -15,7 +15,7 @@ use super::{Args, servers, words};
 use crate::cli::exit::Exit;
 use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord};
-use crate::cli::progress::Bar;
+use crate::cli::progress::{Bar, Measure};
 use crate::cli::units;
 use crate::dns::bulk::api::{BulkOptions, Wildcards};
 use crate::dns::bulk::collect::{BulkCounts, MAX_REPORTED, ReportedFailure};
@@ -184,7 +184,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         out.note(&format!("{} questions are done already", settings.skip));
     }
     let input = Input::new(sources(&args.bulk.file)?)?;
-    let progress = out.progress(input.total_bytes(), "names");
+    let progress = out.progress("names", Measure::Share);
     let idn = args.idn && !out.json();
     let mut observer = OutputObserver { out, idn, progress, resume };
     let summary = driver::run(&settings, input, &mut observer)?;
@@ -337,8 +337,11 @@ impl RunObserver for OutputObserver<'_> {
         let done = progress.counts.done();
         let rate = done as f64 / progress.elapsed.as_secs_f64().max(0.001);
         let loss = if sent == 0 { 0.0 } else { 100.0 * vain as f64 / sent as f64 };
-        self.progress.set(progress.bytes.0);
-        self.progress.say(format!("{done} names, {rate:.0}/s, {loss:.1} % lost, {} in flight", progress.in_flight));
+        let (read, all) = progress.bytes;
+        self.progress.update(|figures| {
+            (figures.done, figures.fresh, figures.total) = (read, read, all.unwrap_or(0));
+            figures.label = format!("{done} names, {rate:.0}/s, {loss:.1} % lost, {} in flight", progress.in_flight);
+        });
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::servers::NamedServer;
+use crate::cli::colour;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::ExchangeAnswer;
 use crate::dns::json::AnswerJson;
@@ -54,14 +55,40 @@ pub(super) fn full(answer: &ExchangeAnswer, show: &Show, server: Option<&NamedSe
 
 /// An answer as text, or one datum of it. Every byte of a peer's is escaped already, as zone files want it.
 #[derive(Debug, Serialize)]
-pub(super) struct AnswerText(pub(super) String);
+pub(super) struct AnswerText {
+    pub(super) text: String,
+    /// It is dig's whole text: the lines that begin with `;;` are ours.
+    pub(super) whole: bool,
+}
 
 impl OutputRecord for AnswerText {
     const TYPE: &'static str = "answer";
 
     fn text(&self, line: &mut TextLine) {
-        line.text(&self.0);
+        if !self.whole || !line.has_colour() {
+            line.text(&self.text);
+            return;
+        }
+        for (number, shown) in self.text.split('\n').enumerate() {
+            line.text(if number > 0 { "\n" } else { "" });
+            if shown.starts_with(";; ") && shown.ends_with(" SECTION:") {
+                line.text_in(colour::HEADING, shown);
+            } else if let Some((before, status, after)) = status_in(shown) {
+                let colour = if status == "NOERROR" { colour::GOOD } else { colour::BAD };
+                line.text(before).text_in(colour, status).text(after);
+            } else {
+                line.text(shown);
+            }
+        }
     }
+}
+
+/// The status in the line of the header, and what stands around it.
+fn status_in(line: &str) -> Option<(&str, &str, &str)> {
+    let begin = line.strip_prefix(";; ->>HEADER<<-")?.find("status: ")? + ";; ->>HEADER<<-status: ".len();
+    let (before, rest) = line.split_at_checked(begin)?;
+    let (status, after) = rest.split_at_checked(rest.find(',')?)?;
+    Some((before, status, after))
 }
 
 /// The answer in our members.

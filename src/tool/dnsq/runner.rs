@@ -63,7 +63,8 @@ impl QuestionRunner<'_> {
             }
             None => full(answer, &self.plan.show, server),
         };
-        lines.into_iter().try_for_each(|line| self.out.emit(&AnswerText(shown(line))))
+        let whole = self.format.is_none() && !self.args.short;
+        lines.into_iter().try_for_each(|line| self.out.emit(&AnswerText { text: shown(line), whole }))
     }
 }
 

@@ -8,9 +8,10 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::Args;
+use crate::cli::colour::{NameColours, NameType};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
-use crate::ftp::listing::{ListingEntry, Modified};
+use crate::ftp::listing::{EntryType, ListingEntry, Modified};
 use crate::ftp::mirror::{FieldReader, FieldWriter, Sorter, Spooled};
 use crate::ftp::path::url_encoded;
 use crate::tool::ftp_args::{base64_unless_utf8, letter, time_text};
@@ -239,15 +240,23 @@ impl OutputRecord for EntryRecord<'_> {
 
     fn text(&self, line: &mut TextLine) {
         let entry = self.entry;
+        let kind = match entry.entry_type {
+            EntryType::Directory => NameType::Directory,
+            EntryType::Symlink => NameType::Link,
+            EntryType::File if entry.mode.is_some_and(|mode| mode & 0o111 != 0) => NameType::Executable,
+            EntryType::File | EntryType::Other => NameType::File,
+        };
+        let colour = if line.has_colour() { NameColours::of_env().of(&entry.name, kind) } else { None };
+        let colour = colour.unwrap_or_default();
         if !self.long {
-            line.field(self.path);
+            line.field_in(colour, self.path);
             return;
         }
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         line.field(letter(entry.entry_type)).field(or_dash(entry.mode.map(|mode| format!("{mode:04o}"))));
         line.field(entry.owner.as_deref().unwrap_or(b"-")).field(entry.group.as_deref().unwrap_or(b"-"));
         line.field(or_dash(entry.size.map(|size| size.to_string())));
-        line.field(or_dash(entry.modified.as_ref().map(time_text))).field(self.path);
+        line.field(or_dash(entry.modified.as_ref().map(time_text))).field_in(colour, self.path);
         if let Some(target) = &entry.link_target {
             line.text(" -> ").escaped(target);
         }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
+use crate::cli::colour;
 use crate::cli::output::{OutputRecord, SessionSpan, Severity, TextLine};
 use crate::ftp::server::FtpPeer;
 use crate::net::session_id::SessionId;
@@ -88,7 +89,8 @@ impl OutputRecord for LoginRecord<'_> {
     const TYPE: &'static str = "login";
 
     fn text(&self, line: &mut TextLine) {
-        line.field(if self.accepted { "login" } else { "login refused" });
+        let (colour, word) = if self.accepted { ("", "login") } else { (colour::BAD, "login refused") };
+        line.field_in(colour, word);
         line.field(self.client.user).field(&self.client.ip);
     }
 
@@ -158,7 +160,7 @@ impl OutputRecord for ArrivedRecord<'_> {
     const TYPE: &'static str = "arrived";
 
     fn text(&self, line: &mut TextLine) {
-        line.field("arrived").field(&self.file.file).field(self.size_bytes.to_string());
+        line.field_in(colour::GOOD, "arrived").field(&self.file.file).field(self.size_bytes.to_string());
         line.field(self.client.user).field(&self.client.ip);
     }
 
@@ -228,7 +230,7 @@ impl OutputRecord for RefusedChangeRecord<'_> {
     const TYPE: &'static str = "refused";
 
     fn text(&self, line: &mut TextLine) {
-        line.field("refused");
+        line.field_in(colour::BAD, "refused");
         self.change.text(line);
         line.field(self.code.to_string()).field(&self.detail);
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::boxes::OpenMailbox;
 use super::{Args, Person, delivered, extract, people, select, unparsed};
+use crate::cli::colour;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
@@ -184,16 +185,21 @@ impl OutputRecord for MessageRecord {
     const TYPE: &'static str = "message";
 
     fn text(&self, line: &mut TextLine) {
-        line.text(self.title.as_deref().unwrap_or_default());
+        line.text_in(colour::HEADING, self.title.as_deref().unwrap_or_default());
         const USUAL: &[&str] = &["date", "from", "reply-to", "to", "cc", "subject"];
         for header in &self.headers {
             if self.all_headers || USUAL.contains(&header.name.to_ascii_lowercase().as_str()) {
                 let value = printable(&header.value).replace('\n', " ");
-                line.text(&format!("{}: {value}\n", printable(&header.name)));
+                line.text_in(colour::FIELD, &format!("{}:", printable(&header.name))).text(&format!(" {value}\n"));
             }
         }
         line.text("\n");
-        line.text(printable(&self.text).trim_end_matches('\n'));
+        let text = printable(&self.text);
+        for (number, shown) in text.trim_end_matches('\n').split('\n').enumerate() {
+            line.text(if number > 0 { "\n" } else { "" });
+            // What the message quotes (RFC 3676, section 4.5).
+            line.text_in(if shown.starts_with('>') { colour::CAUTION } else { "" }, shown);
+        }
         let mut listed = self.parts.iter().filter(|part| part.listed).peekable();
         if listed.peek().is_some() {
             line.text("\n");

@@ -15,6 +15,7 @@ use super::together::together;
 use super::{Args, SendJob, save};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
+use crate::cli::progress::Measure;
 use crate::fault::{Fault, Kind};
 use crate::smtp::address::Address;
 use crate::smtp::client::{BeforeCommit, SendOptions};
@@ -136,9 +137,12 @@ impl SendRun<'_> {
         let (args, out) = (self.args, self.out);
         self.summary.borrow_mut().messages += 1;
         let size = job.message.size_bytes();
-        let bar = (size >= PROGRESS_BYTES).then(|| Arc::new(out.progress(Some(size), "sending")));
-        let progress =
-            bar.clone().map(|bar| -> Arc<dyn Fn(u64) + Send + Sync> { Arc::new(move |bytes| bar.add(bytes)) });
+        let bar = (size >= PROGRESS_BYTES).then(|| out.progress("sending", Measure::Bytes));
+        let progress = bar.clone().map(|bar| -> Arc<dyn Fn(u64) + Send + Sync> {
+            Arc::new(move |bytes| {
+                bar.update(|figures| (figures.done, figures.fresh) = (figures.done + bytes, figures.fresh + bytes));
+            })
+        });
         let next = follows.map(|job| (&job.envelope, &job.message as &dyn Content));
         let before_commit = self.mark(job);
         let options = SendOptions { partial: args.partial, progress, next, before_commit, ..SendOptions::default() };
@@ -147,6 +151,9 @@ impl SendRun<'_> {
         let mut attempt = 0;
         let mut kept = false;
         loop {
+            if let Some(bar) = &bar {
+                bar.update(|figures| (figures.done, figures.total) = (0, size));
+            }
             let settled = path.send(&waiting, &options).await;
             let temporary = |settled: &SettledRecipient| settled.result.fault.as_ref().is_none_or(Fault::temporary);
             let again = |settled: &SettledRecipient| match settled.result.outcome {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::cli::colour;
 use crate::cli::output::{Output, OutputRecord, SessionSpan, Severity, TextLine};
 use crate::net::counters::CountedConnection;
 use crate::net::session_id::SessionId;
@@ -129,7 +130,7 @@ impl OutputRecord for MessageTaken<'_> {
 
     fn text(&self, line: &mut TextLine) {
         let id = self.queue_id.as_deref().unwrap_or(self.id);
-        line.field("message").field(id).field(self.size_bytes.to_string());
+        line.field_in(colour::GOOD, "message").field(id).field(self.size_bytes.to_string());
         line.field(format!("<{}>", self.sender)).field(self.recipients.join(","));
         self.client.text(line);
     }
@@ -154,7 +155,8 @@ impl OutputRecord for LoginTried<'_> {
     const TYPE: &'static str = "login";
 
     fn text(&self, line: &mut TextLine) {
-        line.field(if self.accepted { "login" } else { "login refused" });
+        let (colour, word) = if self.accepted { ("", "login") } else { (colour::BAD, "login refused") };
+        line.field_in(colour, word);
         self.client.text(line);
     }
 
@@ -172,7 +174,7 @@ impl OutputRecord for Refused<'_> {
 
     fn text(&self, line: &mut TextLine) {
         let whom = self.recipient.map(str::to_owned).or(self.sender.map(|sender| format!("<{sender}>")));
-        line.field("refused").field(self.what).field(whom.unwrap_or_else(|| "-".to_owned()));
+        line.field_in(colour::BAD, "refused").field(self.what).field(whom.unwrap_or_else(|| "-".to_owned()));
         self.client.text(line);
         line.field(&self.reply);
     }

@@ -15,13 +15,14 @@ use super::compare::ReceiverFacts;
 use super::lazy_dir::{LazyDir, LazyDirs};
 use super::pool::{self, PoolWork};
 use super::spool::SpoolWriter;
-use super::{Compare, FileFacts, MirrorEvent, MirrorSettings, MirroredFile};
+use super::{Compare, FileFacts, MirrorEvent, MirrorOutcome, MirrorSettings, MirroredFile};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient};
 use crate::ftp::glob::Glob;
 use crate::ftp::path::RemotePath;
 use crate::ftp::transfer::{
-    Checks, FinalState, Get, LocalDir, PartFile, Proof, Range, fetch_ahead, fetch_part, fetch_range, refusal_of_named,
+    Checks, FinalState, Get, LocalDir, PartFile, Proof, Range, TransferStep, fetch_ahead, fetch_part, fetch_range,
+    refusal_of_named,
 };
 use delete::ListedDirectory;
 use source::Fetched;
@@ -155,6 +156,9 @@ async fn fetch(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -> 
             }
         };
         let job = work.job(number, root, &mut places);
+        if let DownloadJob::File(file) = &job {
+            work.tell(TransferStep::Found(file.facts.size));
+        }
         match sendable {
             Ok(()) => jobs.push(job),
             Err(fault) => work.failed(job, fault),
@@ -224,6 +228,8 @@ struct FileDownload {
     place: Arc<LazyDir>,
     name: Vec<u8>,
     facts: FileFacts,
+    /// The file that has its name here.
+    there: Option<FileFacts>,
     /// Its permission bits, where a listing told them.
     mode: Option<u32>,
     ascii: bool,
@@ -329,6 +335,7 @@ impl Downloader {
                 place: places.get(dir, inside),
                 name,
                 facts: FileFacts { size: None, modified: None },
+                there: None,
                 mode: None,
                 ascii,
                 compare: Some(compare),
@@ -338,6 +345,10 @@ impl Downloader {
 
     fn url(&self, path: &RemotePath, directory: bool) -> String {
         self.settings.url.with_path(path.clone(), directory).to_string()
+    }
+
+    fn tell(&self, step: TransferStep) {
+        (self.settings.progress)(step);
     }
 
     fn report(&self, root: usize, event: MirrorEvent) {
@@ -352,6 +363,26 @@ impl Downloader {
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A local directory, made with those above it if it is not there.
+    fn create(&self, root: usize, place: &LazyDir) -> Result<Arc<LocalDir>, Fault> {
+        let missing = self.missing(place);
+        let dir = place.create()?;
+        self.made(root, missing, MirrorOutcome::Done);
+        Ok(dir)
+    }
+
+    /// The directories that have to be made for a place to be there, as far as that is wanted to be known.
+    fn missing(&self, place: &LazyDir) -> Vec<PathBuf> {
+        if self.settings.itemize { place.missing() } else { Vec::new() }
+    }
+
+    /// Tells of directories that were made, or would be.
+    fn made(&self, root: usize, directories: Vec<PathBuf>, outcome: MirrorOutcome) {
+        for path in directories {
+            self.report(root, MirrorEvent::Made { target: path.display().to_string(), outcome });
+        }
     }
 
     /// Makes everything durable: one sync serves a whole file system.
@@ -376,10 +407,12 @@ impl Downloader {
         let local = file.place.path_of(&file.name);
         if self.settings.dry_run {
             self.fetched(file, file.facts, true);
-            self.report(file.root, MirrorEvent::Planned(MirroredFile::untouched(url, local, file.facts)));
+            self.made(file.root, self.missing(&file.place), MirrorOutcome::Planned);
+            let planned = MirroredFile::untouched(url, local, file.facts).replacing(file.there);
+            self.report(file.root, MirrorEvent::Planned(planned));
             return Ok(());
         }
-        let dir = file.place.create()?;
+        let dir = self.create(file.root, &file.place)?;
         let get = Get {
             path: &file.path,
             url: url.clone(),
@@ -409,7 +442,8 @@ impl Downloader {
         part.commit(FinalState { modified, mode, sync: self.single, replace: !self.settings.no_clobber })?;
         let facts = FileFacts { size: got.size, modified: got.modified };
         self.arrived(file, &dir, facts, got.proof != Proof::Reply);
-        self.report(file.root, MirrorEvent::Done(MirroredFile { url, local, retries, transferred: got }));
+        let done = MirroredFile { url, local, retries, transferred: got, replaces: Some(file.there) };
+        self.report(file.root, MirrorEvent::Done(done));
         Ok(())
     }
 
@@ -450,13 +484,18 @@ impl Downloader {
             if size.is_none() && modified.is_none() && client.stat(&file.path).await?.is_none() {
                 return Err(Fault::new(Kind::NoInput, "no such file"));
             }
+            if let Some(size) = size.filter(|_| file.facts.size.is_none()) {
+                self.tell(TransferStep::Sized(size));
+            }
             file.facts = FileFacts { size, modified };
         }
+        file.there = local.map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
         let (Some((size, time)), Some(dir)) = (local, dir) else { return Ok(false) };
         let here = ReceiverFacts { facts: FileFacts { size: Some(size), modified: Some(time) }, keeps_times: true };
         if compare.same(file.facts, here, file.ascii) {
             let facts = FileFacts { size: Some(size), modified: file.facts.modified };
             let item = MirroredFile::untouched(self.url(&file.path, false), file.place.path_of(&file.name), facts);
+            self.tell(TransferStep::Spared(file.facts.size));
             self.arrived(file, &dir, file.facts, compare == Compare::SizeAndTime);
             self.report(file.root, MirrorEvent::Same(item));
             return Ok(true);

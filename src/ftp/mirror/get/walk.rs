@@ -20,7 +20,7 @@ use crate::ftp::mirror::{
 };
 use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name, local_name};
-use crate::ftp::transfer::LocalDir;
+use crate::ftp::transfer::{LocalDir, TransferStep};
 
 /// Why a link is neither made again nor followed to a directory.
 const UNTOLD: &str = "a symbolic link: the server does not tell where it leads";
@@ -156,7 +156,9 @@ impl Downloader {
         let eager =
             !self.only_looks() && !self.settings.dry_run && !self.settings.select.selects() && directory.glob.is_none();
         if eager {
-            self.touch(&directory.place.create()?);
+            self.touch(&self.create(directory.root, &directory.place)?);
+        } else if self.settings.dry_run && !self.settings.select.selects() && directory.glob.is_none() {
+            self.made(directory.root, self.missing(&directory.place), MirrorOutcome::Planned);
         }
         if let Some(local) = found.local {
             let mut ledger = self.ledger();
@@ -466,6 +468,7 @@ impl Downloader {
                 path,
                 name: local_name(&name).into_owned(),
                 facts,
+                there,
                 mode,
             };
             let same = there.zip(here.as_ref()).filter(|(there, _)| {
@@ -476,7 +479,10 @@ impl Downloader {
                     self.same(&file, there, dir, events);
                     self.count(directory.root, 1);
                 }
-                None => jobs.push(DownloadJob::File(file)),
+                None => {
+                    self.tell(TransferStep::Found(file.facts.size));
+                    jobs.push(DownloadJob::File(file));
+                }
             }
         }
         Ok(())
@@ -555,7 +561,7 @@ impl Downloader {
         if self.settings.dry_run {
             return Ok(MirrorOutcome::Planned);
         }
-        let dir = directory.place.create()?;
+        let dir = self.create(directory.root, &directory.place)?;
         local::replace_by_link(&dir, name, leads_to)?;
         Ok(MirrorOutcome::Done)
     }

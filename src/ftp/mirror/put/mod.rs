@@ -23,7 +23,7 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::part::{PartTag, part_name};
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::FtpReply;
-use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, SourceClaim, upload, upload_ahead};
+use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, SourceClaim, TransferStep, upload, upload_ahead};
 use clock::ServerClock;
 use delete::Extraneous;
 use tree::LocalDirectory;
@@ -125,6 +125,7 @@ async fn store(settings: &MirrorSettings, client: FtpClient, offered: PutRequest
             PutSource::File { local, remote, ascii, compare } => {
                 let job = FileUpload::new(root, local, remote, ascii);
                 let job = FileUpload { compare: Some(compare), follow: true, ..job };
+                work.tell(TransferStep::Found(std::fs::metadata(&job.local).ok().map(|meta| meta.len())));
                 match settings.options.sendable(&job.remote) {
                     Ok(()) => jobs.push(UploadJob::File(job)),
                     Err(fault) => work.failed(UploadJob::File(job), fault),
@@ -172,6 +173,8 @@ struct FileUpload {
     ascii: bool,
     /// When it is the same already; `None`: that is decided.
     compare: Option<Compare>,
+    /// What has its name at the server; unknown where nobody has asked.
+    there: Option<Option<FileFacts>>,
     /// The user named it: a symbolic link leads where it leads.
     follow: bool,
     /// How large it was when it was seen last.
@@ -193,6 +196,7 @@ impl FileUpload {
             remote,
             ascii,
             compare: None,
+            there: None,
             follow: false,
             size: u64::MAX,
             seen: None,
@@ -311,6 +315,10 @@ impl Uploader {
         self.settings.url.with_path(path.clone(), directory).to_string()
     }
 
+    fn tell(&self, step: TransferStep) {
+        (self.settings.progress)(step);
+    }
+
     fn report(&self, root: usize, event: MirrorEvent) {
         if !self.only_looks() || matches!(event, MirrorEvent::Again { .. }) {
             (self.settings.report)(root, event);
@@ -345,21 +353,25 @@ impl Uploader {
         let facts = FileFacts { size: Some(size), modified: Some(modified) };
         let url = self.url(&job.remote, false);
         if let Some(compare) = job.compare
-            && (compare != Compare::Never || self.settings.no_clobber)
+            && (compare != Compare::Never || self.settings.no_clobber || self.settings.itemize)
         {
             let (size, modified) = client.size_and_time(&job.remote).await?;
             if self.settings.no_clobber && (size.is_some() || client.stat(&job.remote).await?.is_some()) {
                 return Err(Fault::new(Kind::CannotCreate, "is there already"));
             }
-            let there = (facts, FileFacts { size, modified });
+            let replaced = FileFacts { size, modified };
+            job.there = Some(Some(replaced).filter(|facts| facts.size.is_some() || facts.modified.is_some()));
+            let there = (facts, replaced);
             let there = self.receiver(client, &job.remote, there, job.ascii).await?;
             if compare.same(facts, there, job.ascii) {
+                self.tell(TransferStep::Spared(facts.size));
                 self.report(job.root, MirrorEvent::Same(MirroredFile::untouched(url, job.local.clone(), facts)));
                 return Ok(());
             }
         }
         if self.settings.dry_run {
-            self.report(job.root, MirrorEvent::Planned(MirroredFile::untouched(url, job.local.clone(), facts)));
+            let planned = MirroredFile::untouched(url, job.local.clone(), facts);
+            self.report(job.root, MirrorEvent::Planned(MirroredFile { replaces: job.there, ..planned }));
             return Ok(());
         }
         let source = transfer::OpenFile { file: &file, size: Some(size), modified: Some(modified) };
@@ -412,6 +424,7 @@ impl Uploader {
     fn done(&self, job: &FileUpload, retries: u32) {
         let Some(stored) = &job.stored else { return };
         let (url, local) = (self.url(&job.remote, false), job.local.clone());
-        self.report(job.root, MirrorEvent::Done(MirroredFile { url, local, retries, transferred: stored.done() }));
+        let done = MirroredFile { url, local, retries, transferred: stored.done(), replaces: job.there };
+        self.report(job.root, MirrorEvent::Done(done));
     }
 }

@@ -12,10 +12,13 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::listing::{ListingEntry, ListingLine, says_missing};
 use crate::ftp::mirror::sorted::Sorter;
 use crate::ftp::mirror::spool::{FieldReader, FieldWriter, Spool, SpoolReader, Spooled};
-use crate::ftp::mirror::{Compare, FileFacts, MAX_ODD, MAX_TREE, MirrorEvent, MirroredFile, more_odd_lines};
+use crate::ftp::mirror::{
+    Compare, FileFacts, MAX_ODD, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, more_odd_lines,
+};
 use crate::ftp::part::{unfinished, whole_of};
 use crate::ftp::path::check_name;
 use crate::ftp::reply::ReplyClass;
+use crate::ftp::transfer::TransferStep;
 
 /// A directory that is to be read, made and compared.
 pub(super) struct DirectoryUpload {
@@ -209,15 +212,16 @@ impl Uploader {
                 }
             },
         };
-        if !settings.dry_run && !self.only_looks() && (contents.files > 0 || !settings.select.selects()) {
+        let has_place = contents.files > 0 || !settings.select.selects();
+        if !settings.dry_run && !self.only_looks() && has_place {
             self.make(client, std::slice::from_ref(directory)).await?;
         }
-        let asks = settings.compare != Compare::Never || settings.no_clobber;
-        let lists = (asks && contents.files > 0) || settings.delete.is_some();
+        let plans = settings.itemize && settings.dry_run && has_place;
+        let lists = (self.compares() && contents.files > 0) || settings.delete.is_some() || plans;
         let (there, whole) = match directory.made.get() {
             _ if !lists => Default::default(),
             Some(Made::Fresh) => Default::default(),
-            made => self.list(client, directory, made).await?,
+            made => self.list(client, directory, made, plans).await?,
         };
         let names = contents.names.clone();
         let (directory, there, empty) = (directory.clone(), there.finish()?, names.is_empty());
@@ -226,12 +230,18 @@ impl Uploader {
         Ok(())
     }
 
-    /// What is in a remote directory.
+    /// True when it matters which files are at the server.
+    fn compares(&self) -> bool {
+        self.settings.compare != Compare::Never || self.settings.no_clobber || self.settings.itemize
+    }
+
+    /// What is in a remote directory; one that is not there is told as `planned`.
     async fn list(
         &self,
         client: &mut FtpClient,
         directory: &LocalDirectory,
         made: Option<&Made>,
+        planned: bool,
     ) -> Result<(Sorter<RemoteName>, Option<WholeListing>), Fault> {
         let (mut there, mut events) = (Sorter::default(), Vec::new());
         let (mut count, mut odd) = (0u64, 0);
@@ -258,6 +268,10 @@ impl Uploader {
             Ok(listed) => listed,
             // What is not made yet is empty.
             Err(fault) if fault.kind == Kind::NoInput && client.usable() && made.is_none() => {
+                if planned {
+                    let made = MirrorEvent::Made { target: target(), outcome: MirrorOutcome::Planned };
+                    self.report(directory.root, made);
+                }
                 return Ok(Default::default());
             }
             // It is not there because it could not be made: that is the reason.
@@ -317,6 +331,10 @@ impl Uploader {
             return Err(reply.fault("MKD", Kind::Refused));
         }
         for (directory, reply) in wanted.iter().zip(&replies) {
+            if reply.ok() && self.settings.itemize {
+                let (target, outcome) = (self.url(&directory.remote, true), MirrorOutcome::Done);
+                self.report(directory.root, MirrorEvent::Made { target, outcome });
+            }
             // Another connection may have been faster.
             drop(directory.made.set(match reply.ok() {
                 true => Made::Fresh,
@@ -370,6 +388,12 @@ impl Uploader {
         Ok(())
     }
 
+    /// A file that has to be stored, and what it replaces.
+    fn job(&self, file: FileUpload, there: Option<FileFacts>) -> UploadJob {
+        self.tell(TransferStep::Found(Some(file.size)));
+        UploadJob::File(FileUpload { there: self.compares().then_some(there), ..file })
+    }
+
     /// What of some files has to be stored.
     async fn decide(
         &self,
@@ -383,7 +407,7 @@ impl Uploader {
         let mut candidates = Vec::new();
         for (file, here, there) in files {
             match there {
-                None => jobs.push(UploadJob::File(file)),
+                None => jobs.push(self.job(file, None)),
                 Some(_) if settings.no_clobber => {
                     let target = self.url(&file.remote, false);
                     events.push(MirrorEvent::LeftOut { target, why: "is there already" });
@@ -410,7 +434,7 @@ impl Uploader {
                 let url = self.url(&file.remote, false);
                 events.push(MirrorEvent::Same(MirroredFile::untouched(url, file.local, same)));
             } else {
-                jobs.push(UploadJob::File(file));
+                jobs.push(self.job(file, Some(facts)));
             }
         }
         Ok(())
