@@ -65,7 +65,7 @@ fn no_has_no_words_with_q() {
         &["mailread", "extract", "-m", "box", "--from", "nobody"],
         &["mailread", "extract", "-m", "box", "all"],
         &["mailread", "flag", "-m", "box", "--from", "nobody", "--add", "seen"],
-        &["mailread", "recipients", "-m", "box", "--from", "nobody"],
+        &["mailread", "reply", "-m", "box", "--from", "nobody"],
         &["mailq-ls", "--sender", "nobody@a.test"],
         &["mailq-run", "--sender", "nobody@a.test"],
         &["mailq-run", "-n", "--sender", "nobody@a.test"],
@@ -127,7 +127,7 @@ fn what_is_temporary_has_no_words_with_qq() {
         three_times(name, args, dir.path(), 66, [true, true, true]);
     }
     let refuses = ftp_peer(|_, verb, _| matches!(verb, "DELE" | "RMD").then(|| "550 no\r\n".to_owned()));
-    three_times("ftpdo", &[&refuses.url("x"), "rm"], dir.path(), 66, [true, true, true]);
+    three_times("ftpdo", &[&refuses.url("x"), "rm"], dir.path(), 69, [true, true, true]);
 }
 
 /// Each tool takes the flag twice, and says so in the same words.
