@@ -7,6 +7,7 @@ _ftpls() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    [[ "${prev}" == = && ${COMP_CWORD} -gt 1 ]] && prev="${COMP_WORDS[COMP_CWORD-2]}"
     cmd=""
     opts=""
 
@@ -46,7 +47,7 @@ _ftpls() {
                     return 0
                     ;;
                 --type)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "f d l o" -- "${cur}"))
                     return 0
                     ;;
                 --min-size)
@@ -74,7 +75,7 @@ _ftpls() {
                     return 0
                     ;;
                 --way)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto mlsd list stat" -- "${cur}"))
                     return 0
                     ;;
                 --parse)
@@ -130,7 +131,7 @@ _ftpls() {
                     return 0
                     ;;
                 --tls)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "none try starttls implicit" -- "${cur}"))
                     return 0
                     ;;
                 --ca-cert)

@@ -195,7 +195,7 @@ impl Users {
             let name = user.name.clone();
             dearest = dearest.max((hash.work(), name.clone()));
             if by_name.insert(name, (hash, user)).is_some() {
-                return Err(format!("line {}: this user stands twice", number + 1));
+                return Err(format!("line {}: duplicate user", number + 1));
             }
         }
         Ok(Users { by_name, dearest: dearest.1, memory: HashMemory::new(blocks) })
@@ -228,7 +228,7 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     let mut flag = None;
     for word in fields.next().unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let known = UserFlag::parse(word);
-        flag = Some(known.ok_or_else(|| format!("{word:?} is no flag (read, write, upload, drop)"))?);
+        flag = Some(known.ok_or_else(|| format!("{word:?} is not a flag; use read, write, upload or drop"))?);
     }
     match fields.next() {
         Some(_) => Err("more than four fields (NAME:HASH:HOME:FLAGS)".to_owned()),
@@ -318,9 +318,9 @@ mod tests {
             (with("argon2id", "scrypt"), "line 1: no Argon2 hash"),
             (with("v=19", "v=18"), "line 1: no Argon2 hash"),
             (format!(":{hash}"), "line 1: no user name"),
-            (format!("a:{hash}\na:{hash}"), "line 2: this user stands twice"),
-            (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is no flag"),
-            (format!("a:{hash}\njoe:{hash}::read,Write"), "line 2: \"Write\" is no flag"),
+            (format!("a:{hash}\na:{hash}"), "line 2: duplicate user"),
+            (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is not a flag"),
+            (format!("a:{hash}\njoe:{hash}::read,Write"), "line 2: \"Write\" is not a flag"),
             (format!("joe:{hash}:home:read:write"), "line 1: more than four fields"),
             (format!("jo\te:{hash}"), "line 1: a control character"),
             (with("m=19456", "m=262145"), "line 1: the hash costs too much: m=262145, at most 262144"),

@@ -46,7 +46,7 @@ impl FromStr for Network {
             None => most,
             Some(prefix) => (prefix.parse().ok())
                 .filter(|bits| *bits <= most && digits(prefix))
-                .ok_or_else(|| format!("the prefix length of {text} is no number from 0 to {most}"))?,
+                .ok_or_else(|| format!("the prefix length of {text} is not a number from 0 to {most}"))?,
         };
         let address = written.to_canonical();
         // The 96 bits before a mapped address count in its prefix length.

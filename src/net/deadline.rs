@@ -79,7 +79,7 @@ impl Limits {
 }
 
 fn whole_run_over(what: &str) -> Fault {
-    Fault::new(Kind::TimedOut, format!("{what}: the whole run's time is over"))
+    Fault::new(Kind::TimedOut, format!("{what}: --max-time is over"))
 }
 
 fn silence(idle: Duration) -> String {
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!((fault.kind, fault.detail.as_str()), (Kind::TimedOut, "greeting: no answer within 0.005 s"));
         let over = Limits { until: Some(Instant::now()), ..Limits::default() };
         let fault = over.io("greeting", std::future::pending::<io::Result<()>>()).await.unwrap_err();
-        assert_eq!(fault.detail, "greeting: the whole run's time is over");
+        assert_eq!(fault.detail, "greeting: --max-time is over");
     }
 
     fn limits(idle: u64, rate: u64) -> Limits {
@@ -227,7 +227,7 @@ mod tests {
     async fn waiting_for_a_socket_ends() {
         let mut deadline = RateDeadline::new(Limits { until: Some(Instant::now()), ..limits(60, 100) });
         let fault = deadline.io("reply", std::future::pending()).await.unwrap_err();
-        assert_eq!(fault.detail, "reply: the whole run's time is over");
+        assert_eq!(fault.detail, "reply: --max-time is over");
         let mut deadline = RateDeadline::new(Limits { idle: Duration::from_millis(5), ..limits(0, 100) });
         let fault = deadline.io("reply", std::future::pending()).await.unwrap_err();
         assert_eq!(fault.detail, "reply: no answer within 0.005 s");

@@ -258,7 +258,7 @@ impl ServerTls {
         let usable = |(chain, key)| CertifiedKey::from_der(chain, key, &provider()).map(Arc::new);
         let served = pairs.into_iter().map(usable).collect::<Result<_, _>>();
         let served =
-            served.map_err(|error| Fault::new(Kind::Config, format!("certificate and key do not serve: {error}")))?;
+            served.map_err(|error| Fault::new(Kind::Config, format!("certificate and key are unusable: {error}")))?;
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;

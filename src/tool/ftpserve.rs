@@ -35,47 +35,47 @@ const MAX_CLIENT_DESCRIPTORS: u64 = 7;
 
 /// Serve a directory by FTP
 ///
-/// Without more words: on loopback, for anonymous, to look and to download. Nothing outside DIR is ever reached.
+/// The default: on loopback, for anonymous, list and download only. Nothing outside DIR is reachable.
 #[derive(Debug, Parser)]
 #[command(name = "ftpserve", version)]
 pub struct Args {
-    /// The directory to be served
+    /// Directory to serve
     #[arg(value_name = "DIR", required_unless_present = "hash_password")]
     dir: Option<PathBuf>,
     /// Let clients upload, delete, rename and make directories
     #[arg(long)]
     write: bool,
-    /// As --write, but nothing can be downloaded
+    /// As --write, without downloads
     #[arg(long, conflicts_with = "write")]
     upload_only: bool,
-    /// New files go in; nothing is listed, downloaded or overwritten
+    /// Accept new files only; nothing is listed, downloaded or overwritten
     #[arg(long, conflicts_with_all = ["write", "upload_only"])]
     drop_box: bool,
-    /// With --user-file: let anonymous look and download, too
+    /// With --user-file: let anonymous list and download too
     #[arg(long, requires = "user_file")]
     anonymous: bool,
-    /// When TLS starts, if there is a certificate: if the client asks (AUTH TLS), always (AUTH TLS), or before the first byte
+    /// When TLS starts, with a certificate: on the client's request (AUTH TLS), always (AUTH TLS), or before the first byte
     #[arg(long, value_name = "MODE", default_value = "try")]
     tls: TlsStart,
-    /// Take passwords without TLS from other hosts, too
+    /// Accept passwords without TLS from other hosts
     #[arg(long)]
     auth_in_clear: bool,
     /// A data connection inside TLS must resume the session of its control connection
     #[arg(long)]
     require_tls_reuse: bool,
-    /// Take an upload inside TLS that ends without a close notice as complete
+    /// Accept an upload that ends without a TLS close notice as complete
     #[arg(long)]
     lenient_tls_end: bool,
     /// Ports for passive data connections
     #[arg(long, value_name = "FIRST-LAST", value_parser = port_range)]
     pasv_ports: Option<RangeInclusive<u16>>,
-    /// The address that PASV shows (behind NAT)
+    /// Address in replies to PASV (behind NAT)
     #[arg(long, value_name = "ADDR")]
     pasv_address: Option<Ipv4Addr>,
     /// Refuse active mode (PORT, EPRT)
     #[arg(long)]
     no_active: bool,
-    /// The largest file that may be uploaded
+    /// Largest file that may be uploaded
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_file_size: Option<u64>,
     /// Refuse uploads when the file system has less free space than this
@@ -84,22 +84,22 @@ pub struct Args {
     /// Report an upload as complete only when it is on the disk
     #[arg(long)]
     fsync: bool,
-    /// Keep what came of an upload that broke off, if its name was free
+    /// Keep the received part of an interrupted upload, if its name was free
     #[arg(long)]
     keep_partial: bool,
-    /// Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off
+    /// Let APPE, and REST with STOR, write into any file; the default is only into an interrupted upload of the same user
     #[arg(long)]
     append: bool,
-    /// End connections on which nothing was said for this time
+    /// End connections that are silent for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     idle: Duration,
-    /// Break off transfers that stand still for this time
+    /// End transfers that stall for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
     timeout: Duration,
     /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
     #[arg(long, value_name = "FILE")]
     xferlog: Option<PathBuf>,
-    /// What the greeting says
+    /// Text of the greeting
     #[arg(long, value_name = "TEXT", default_value = "FTP server ready.")]
     greeting: String,
     #[command(flatten)]
@@ -119,15 +119,15 @@ pub struct Args {
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TlsStart {
-    /// If the client asks for it.
+    /// On the client's request.
     Try,
-    /// By AUTH TLS, before anything else.
+    /// By AUTH TLS, before any other command.
     Starttls,
     /// Before the first byte.
     Implicit,
 }
 
-crate::cli::tool!("ftpserve", Args, activated run);
+crate::cli::tool!("ftpserve", Args, guide crate::tool::guides::FTPSERVE, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {

@@ -468,7 +468,7 @@ fn assert_exposition(text: &str) {
     for line in text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, words) = help.split_once(' ').unwrap();
-            assert!(!words.is_empty() && families.insert(name), "{name} stands twice");
+            assert!(!words.is_empty() && families.insert(name), "{name} occurs twice");
             family = name;
         } else if let Some(typed) = line.strip_prefix("# TYPE ") {
             let (name, is) = typed.split_once(' ').unwrap();

@@ -145,13 +145,13 @@ fn a_line_that_is_not_understood_is_refused_with_its_number() {
     let dear = hash.replace("m=19456", "m=4000000");
     assert_ne!(dear, hash);
     for (text, why) in [
-        (format!("# all\njoe:{hash}::readonly\n"), "line 2: \"readonly\" is no flag"),
+        (format!("# all\njoe:{hash}::readonly\n"), "line 2: \"readonly\" is not a flag"),
         (format!("joe:{hash}:home:read,\twrite\n"), "line 1: a control character"),
         (format!("joe:{hash}::READ\n"), "line 1: \"READ\" is no flag"),
         (format!("joe:{hash}::read:write\n"), "line 1: more than four fields"),
         (format!("joe:{hash}\nann:{dear}\n"), "line 2: the hash costs too much: m=4000000"),
         ("joe:secret\n".to_owned(), "line 1: no Argon2 hash"),
-        (format!("joe:{hash}\njoe:{hash}::read\n"), "line 2: this user stands twice"),
+        (format!("joe:{hash}\njoe:{hash}::read\n"), "line 2: duplicate user"),
     ] {
         std::fs::write(dir.path().join("users"), text).unwrap();
         let run = |tool_name: &str, args: &[&str]| {

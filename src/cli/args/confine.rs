@@ -12,13 +12,13 @@ use crate::net::sandbox::{Sandbox, SandboxState};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ConfineArgs {
-    /// Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)
+    /// When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)
     #[arg(long, value_name = "USER[:GROUP]")]
     pub run_as: Option<String>,
-    /// Let --run-as name root
+    /// Allow --run-as to name root
     #[arg(long, requires = "run_as")]
     pub i_know: bool,
-    /// Open any file that the user may open, not only what was named
+    /// Do not restrict the server to the named files and directories
     #[arg(long)]
     pub no_sandbox: bool,
 }
@@ -37,7 +37,7 @@ impl ConfineArgs {
         match (named, privilege::is_root()) {
             (None, false) => {}
             (Some(user), false) if user.is_current() => {}
-            (Some(user), false) => return usage(format!("--run-as {user}: only root can become somebody else")),
+            (Some(user), false) => return usage(format!("--run-as {user}: only root can become another user")),
             (Some(user), true) if user.is_root() && !self.i_know => {
                 return usage("--run-as root: who breaks in has the whole machine; --i-know takes that".to_owned());
             }
@@ -45,11 +45,11 @@ impl ConfineArgs {
             (None, true) => match owner(served) {
                 Some(user) => become_user(out, appended, &user)?,
                 None => {
-                    let why = served.first().map_or("nothing says who is to serve".to_owned(), |path| {
-                        format!("{} belongs to root", path.display())
-                    });
+                    let why = served
+                        .first()
+                        .map_or("no user to serve as".to_owned(), |path| format!("{} belongs to root", path.display()));
                     let fault = Fault::new(Kind::Usage, format!("started as root, and {why}"));
-                    return Err(fault.with_hint("--run-as USER names who is to serve"));
+                    return Err(fault.with_hint("--run-as USER names the user that serves"));
                 }
             },
         }
@@ -113,7 +113,7 @@ fn become_user(out: &Output, appended: &[&Path], user: &UnixIdentity) -> Result<
         user.own(file)?;
     }
     privilege::become_user(user)?;
-    out.note(&format!("serves as {user}"));
+    out.note(&format!("serving as {user}"));
     Ok(())
 }
 

@@ -134,7 +134,7 @@ pub(super) fn open_report(target: &OsStr) -> Result<AppendedFile, Fault> {
             let failed = |error| Fault::creating(format!("report {}", without_url_password(text)), &error);
             opened.map(AppendedFile::from).map_err(failed)
         }
-        Some(_) => Err(Fault::new(Kind::Usage, format!("--report {text}: no descriptor number"))),
+        Some(_) => Err(Fault::new(Kind::Usage, format!("--report {text}: not a descriptor number"))),
         None => AppendedFile::open("report", Path::new(target)),
     }
 }

@@ -109,7 +109,7 @@ impl Watch {
         (self.flow.progress)(bytes);
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {
-            return Err(Fault::new(Kind::TimedOut, "the whole run's time is over"));
+            return Err(Fault::new(Kind::TimedOut, "--max-time is over"));
         }
         self.deadline.waited("data connection", now.saturating_duration_since(self.began), bytes)
     }
@@ -256,7 +256,7 @@ fn socket_fault(errno: Errno) -> Fault {
 /// The local end of a download failed: disk full, mostly.
 pub(super) fn local_fault(error: io::Error) -> Fault {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Fault::new(Kind::Cancelled, "the reader of the output has gone");
+        return Fault::new(Kind::Cancelled, "the reader of the output is gone");
     }
     let fault = Fault::local("output", &error);
     match fault.kind {

@@ -276,7 +276,10 @@ pub async fn fetch_range(
     let Some((offset, most)) = range.within(size) else {
         return Err(match size {
             Some(size) => Fault::new(Kind::NoInput, format!("the file has {size} bytes: none of them is in the range")),
-            None => Fault::new(Kind::Unsupported, "the server tells no size: only the first bytes can be counted"),
+            None => Fault::new(
+                Kind::Unsupported,
+                "the server does not report the size: only the first bytes can be counted",
+            ),
         });
     };
     let begun = begin(client, get, (size, modified), offset).await?;

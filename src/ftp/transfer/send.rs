@@ -134,7 +134,7 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
         && matches!(fault.reply_code(), Some(500..=504 | 550 | 551 | 553 | 554))
         && client.usable()
     {
-        client.note(&format!("the part begins again: {fault}"));
+        client.note(&format!("the part starts over: {fault}"));
         client.call(&FtpCommand::Dele(temporary.argument())).await?;
         let mut file = source.file;
         std::io::Seek::rewind(&mut file).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;

@@ -32,7 +32,7 @@ const MAX_SERVERS: usize = 64;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Comparison")]
 pub(super) struct CompareArgs {
-    /// Ask every authoritative server of the name's zone, and say who disagrees about its serial and the answer
+    /// Query every authoritative server of the name's zone, and report those that disagree on the serial or the answer
     #[arg(long, conflicts_with_all = ["file", "json_rfc8427", "format", "short", "race"])]
     pub(super) compare: bool,
 }

@@ -24,8 +24,8 @@ use crate::scope::with_port;
 pub(super) struct EncryptionArgs {
     #[command(flatten)]
     pub(super) trust: TrustArgs,
-    /// Take servers with this public key only (SHA-256 of the SubjectPublicKeyInfo in base64), whoever issued the
-    /// certificate; with --ca-cert or --tls-name it is checked as well; may be repeated
+    /// Accept only servers with this public key (SHA-256 of the SubjectPublicKeyInfo in base64), from any issuer; with
+    /// --ca-cert or --tls-name the certificate is checked too; may be repeated
     #[arg(long, value_name = "sha256//BASE64", value_parser = pin, conflicts_with = "insecure")]
     pub(super) pin: Vec<[u8; 32]>,
     /// The transport for servers that were not named by URL (`+tcp`, `+tls`, `+https`, `+quic`).

@@ -22,7 +22,7 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
     let smarthosts = match (args.way.smarthost.as_slice(), &account) {
         ([], Some(account)) => vec![of(account, args, out)?],
         ([], None) if args.login.user.is_some() => {
-            return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
+            return Err(Fault::new(Kind::Usage, "--user needs a --smarthost"));
         }
         ([_, _, ..], _) if args.login.reads_stdin() => {
             return Err(Fault::new(Kind::Usage, "stdin holds the password of one --smarthost"));
@@ -47,7 +47,7 @@ fn usual(args: &Args, out: &Output) -> Result<Option<Account>, Fault> {
     let Some(path) = Accounts::usual().filter(|_| !is_said) else { return Ok(None) };
     let account = Accounts::read(&path, out)?.by_author(None).cloned();
     if let Some(account) = &account {
-        out.note(&format!("the way is that of account {} in {}", account.name, path.display()));
+        out.note(&format!("routing by account {} in {}", account.name, path.display()));
     }
     Ok(account)
 }

@@ -107,7 +107,7 @@ impl ServerAddress {
             _ => return Err(bad("this scheme is not known")),
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("something stands behind the host"));
+            return Err(bad("unexpected text after the host"));
         }
         let decode = |text: &str| -> Result<String, Fault> {
             let decoded = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| bad("not UTF-8"))?;
@@ -137,7 +137,7 @@ impl ServerAddress {
         if text.contains("://") || text.starts_with("lmtp+unix:") {
             return Err(Fault::new(
                 Kind::Usage,
-                format!("--server {}: the scheme says what is spoken there", without_password(text)),
+                format!("--server {}: the scheme already names the protocol", without_password(text)),
             )
             .with_hint("either a scheme or --protocol"));
         }

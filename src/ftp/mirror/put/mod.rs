@@ -349,7 +349,7 @@ impl Uploader {
         {
             let (size, modified) = client.size_and_time(&job.remote).await?;
             if self.settings.no_clobber && (size.is_some() || client.stat(&job.remote).await?.is_some()) {
-                return Err(Fault::new(Kind::CannotCreate, "is there already"));
+                return Err(Fault::new(Kind::CannotCreate, "already exists"));
             }
             let there = (facts, FileFacts { size, modified });
             let there = self.receiver(client, &job.remote, there, job.ascii).await?;
