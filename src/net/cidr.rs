@@ -39,7 +39,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Network, String> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-        let written: IpAddr = bare.parse().map_err(|_| format!("{address:?} is no IP address"))?;
+        let written: IpAddr = bare.parse().map_err(|_| format!("{address:?} is not an IP address"))?;
         let most = if written.is_ipv4() { 32 } else { 128 };
         let digits = |prefix: &str| prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix: u32 = match prefix {

@@ -175,7 +175,7 @@ impl<'a> Servers<'a> {
         let client = FtpClient::open(url, &server.options).await?;
         let secret = server.options.login.as_ref().is_some_and(|login| !login.user.eq_ignore_ascii_case("anonymous"));
         if secret && !client.is_tls() && !client.is_loopback() {
-            out.warn("the password went over the network in clear text; ftpes:// or ftps:// protect it");
+            out.warn("the password was sent unencrypted; ftpes:// or ftps:// protects it");
         }
         Ok(client)
     }

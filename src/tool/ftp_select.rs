@@ -134,13 +134,10 @@ impl Args for FilterRules {
             arg.value_parser(NonEmptyStringValueParser::new())
         };
         command
-            .arg(rule(INCLUDE, "Take only what matches a GLOB (repeatable; the first rule that matches decides)"))
-            .arg(rule(EXCLUDE, "Leave out what matches a GLOB, directories with all that is in them (repeatable)"))
-            .arg(rule(
-                INCLUDE_REGEX,
-                "The same by a regular expression, which matches anywhere in the path (repeatable)",
-            ))
-            .arg(rule(EXCLUDE_REGEX, "Leave out by a regular expression (repeatable)"))
+            .arg(rule(INCLUDE, "Include only names that match GLOB (repeatable; the first matching rule decides)"))
+            .arg(rule(EXCLUDE, "Exclude names that match GLOB, and directories with their contents (repeatable)"))
+            .arg(rule(INCLUDE_REGEX, "Include paths in which a regular expression matches anywhere (repeatable)"))
+            .arg(rule(EXCLUDE_REGEX, "Exclude paths in which a regular expression matches anywhere (repeatable)"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

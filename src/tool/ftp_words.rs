@@ -66,6 +66,12 @@ pub(super) const ALL: ForeignWords = &[
     ("--inet4-only --prefer-family", "-4 or -6"),
     ("--inet6-only", "-6"),
     ("--doh-url --dns-interface --dns-ipv4-addr --dns-ipv6-addr --dns-timeout", "nothing: the system resolves names"),
+    (
+        "--no-buffer --no-keepalive --tcp-nodelay --tcp-fastopen --happy-eyeballs-timeout-ms --no-alpn --no-npn --no-sessionid \
+         --false-start --engine --random-file --egd-file --krb --delegation --tlsuser --tlspassword --tlsauthtype --proto* \
+         --next --raw --xattr --libcurl --metalink --hsts --alt-svc --no-cache --no-cookies --no-hsts --no-dns-cache",
+        "nothing: there is no such setting",
+    ),
     ("--background -b -bb", "nothing: & runs the command in the background"),
     (
         "--data --data-ascii --data-binary --data-raw --data-urlencode --post-data --post-file --form --form-string --header \
@@ -95,6 +101,11 @@ pub(super) const GET: ForeignWords = &[
     ("--script --just-print", "-n (--dry-run)"),
     ("--append", "-c (--continue)"),
     ("--delete-after", "-o /dev/null"),
+    ("--crlf", "-B (--ascii)"),
+    ("--content-disposition --trust-server-names --restrict-file-names", "nothing: the name in the URL is the file's"),
+    ("--ignore-case --regex-type", "(?i) in the regular expression"),
+    ("--no-empty-dirs --scan-all-first --depth-first --only-missing-dirs", "nothing: the whole tree is transferred"),
+    ("--remove-on-error --unlink", "--no-resume; a file appears when it is complete"),
     ("-H --span-hosts --page-requisites --convert-links --adjust-extension --domains", "nothing: no HTML is read"),
     (
         "--no-parent --no-directories --no-host-directories --cut-dirs --force-directories --protocol-directories",
@@ -136,6 +147,9 @@ pub(super) const PUT: ForeignWords = &[
     ("--accept -I --include-glob", "--include GLOB"),
     ("--reject -X --exclude-glob", "--exclude GLOB"),
     ("-o -O --output --output-document --remote-name", "the name at the end of the URL"),
+    ("--head --list-only -l", "ftpls(1)"),
+    ("--range --output-dir --remote-name-all -J --remote-time", "ftpget(1)"),
+    ("--no-umask --allow-suid --no-perms", "--mode OCTAL or --keep-mode"),
 ];
 
 /// In `ftpls`.
@@ -156,11 +170,12 @@ pub(super) const LS: ForeignWords = &[
 /// In `ftpdo`.
 pub(super) const DO: ForeignWords = &[
     ("-e --execute", "the commands on stdin, one per line, or one after the URL"),
-    ("-Q --quote -X", "ftpdo URL quote CMD"),
+    ("-Q --quote -X", "ftpdo URL raw CMD"),
     ("--ftp-create-dirs --mkdirs", "ftpdo URL mkdir -p DIR"),
     ("--upload-file -T", "ftpdo URL put FILE, or ftpput(1)"),
     ("-O --remote-name --output", "ftpdo URL get FILE, or ftpget(1)"),
     ("--list-only --head -I", "ftpdo URL ls, or ftpls(1)"),
+    ("--continue-at -C --range --create-dirs --remote-time --parallel -Z -J --no-clobber", "ftpget(1)"),
 ];
 
 /// Verbs of lftp, ncftp and ftp(1) that are none of `ftpdo`'s.

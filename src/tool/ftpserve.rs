@@ -179,7 +179,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         && !addresses.iter().all(|address| address.ip().is_loopback())
     {
         let fault = Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
-            .with_hint("--auth-in-clear takes them in clear text");
+            .with_hint("--auth-in-clear accepts them unencrypted");
         return Err(fault.into());
     }
     let mut reloader = Reloader::new(out);

@@ -27,12 +27,12 @@ use crate::tool::queue_open;
 #[derive(Debug, clap::Parser)]
 #[command(name = "mailq-edit", version, about = "Hold, release, retry, redirect, remove or show queued mail")]
 pub struct Args {
-    /// What to do
+    /// Action
     #[arg(value_enum)]
     verb: EditVerb,
     #[command(flatten)]
     select: QueueSelectArgs,
-    /// With `readdress`: new address; with `reroute`: next server, or `default` for the configured routing
+    /// New address (`readdress`) or next server (`reroute`, `default` for the configured routing)
     #[arg(long, value_name = "ADDRESS|URL")]
     to: Option<String>,
     /// With `show`: print the message exactly as it is queued
@@ -50,7 +50,7 @@ pub struct Args {
     /// With `bounce`: report mail with an empty sender to ADDRESS
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse_lenient)]
     bounce_to: Option<Address>,
-    /// Print the changes; make none
+    /// Print the changes without making them
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]

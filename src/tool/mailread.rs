@@ -29,7 +29,7 @@ use boxes::OpenMailbox;
 #[derive(Debug, clap::Parser)]
 #[command(name = "mailread", version, about = "Read mail: list, show, extract, reply, flag", max_term_width = 100)]
 pub struct Args {
-    /// What to do
+    /// Action
     #[arg(value_enum)]
     action: MailreadAction,
     /// Messages: numbers of the list, ranges (2-5, 7-), `last`, `all`, or Message-IDs
@@ -77,7 +77,7 @@ pub struct Args {
     /// flag: remove these flags
     #[arg(long, value_name = "FLAGS", value_parser = words::offered(flag::NAMES), hide_possible_values = true)]
     remove: Vec<String>,
-    /// extract, flag: print the changes; make none
+    /// extract, flag: print the changes without making them
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]

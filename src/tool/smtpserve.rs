@@ -168,7 +168,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     }
     if users.is_some() && tls.is_none() && !args.auth_in_clear {
         return Err(Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
-            .with_hint("--auth-in-clear takes them in clear text")
+            .with_hint("--auth-in-clear accepts them unencrypted")
             .into());
     }
     let relays = users.is_some() || !args.relay_from.is_empty();
@@ -203,7 +203,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         mailboxes.places().into_iter().for_each(|place| sandbox.write(place));
     }
     if let Some(directory) = &queue_dir {
-        out.note(&format!("the queue lies in {}", directory.display()));
+        out.note(&format!("queue directory: {}", directory.display()));
         queue_dir::make(directory)?;
         sandbox.write(directory);
     }

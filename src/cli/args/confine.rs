@@ -66,7 +66,7 @@ impl ConfineArgs {
         }
         appended.iter().for_each(|file| sandbox.add(file));
         match sandbox.close()? {
-            SandboxState::Closed => out.note("files: Landlock keeps to what was named"),
+            SandboxState::Closed => out.note("files: Landlock restricts access to the named ones"),
             SandboxState::Missing => {
                 out.note("files: no sandbox: this kernel has no Landlock, or one from before Linux 5.19")
             }

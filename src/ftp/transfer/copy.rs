@@ -248,7 +248,7 @@ fn prepare(socket: &TcpStream, watch: &Watch) -> Result<(), Fault> {
 
 fn socket_fault(errno: Errno) -> Fault {
     match errno {
-        Errno::AGAIN => Fault::new(Kind::TimedOut, "data connection: nothing moves any more"),
+        Errno::AGAIN => Fault::new(Kind::TimedOut, "data connection: stalled"),
         errno => Fault::network("data connection", &errno.into()),
     }
 }

@@ -120,7 +120,7 @@ pub async fn fetch_part(
                 fault
             }
             Some(part) if fault.temporary() && part.can_be_continued() => {
-                fault.with_hint("what arrived is kept: the same command again continues it")
+                fault.with_hint("the received part is kept; the same command continues it")
             }
             _ => fault,
         }),

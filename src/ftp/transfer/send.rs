@@ -245,7 +245,7 @@ async fn transfer(
     };
     if begun.restarted {
         let fault = Fault::new(Kind::Unsupported, "the server cannot resume an upload");
-        return Err(client.abandon(fault.with_hint("--no-resume starts again")));
+        return Err(client.abandon(fault.with_hint("--no-resume starts over")));
     }
     (put.progress)(offset);
     let flow = Flow { limits: client.limits(), pace: client.pace(), progress: put.progress.clone(), tap };

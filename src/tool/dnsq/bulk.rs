@@ -98,7 +98,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     if plan.show != Show::all(true) {
         let fault = Fault::new(Kind::Usage, "with -f each question has one line, whatever dig prints");
-        return Err(fault.with_hint("--short and --format choose what it says").into());
+        return Err(fault.with_hint("--short and --format choose its text").into());
     }
     let servers: Vec<_> = servers::servers(&args, &plan.servers, out)?
         .into_iter()
@@ -142,7 +142,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         out.records_to(file)?;
     }
     if settings.skip > 0 {
-        out.note(&format!("{} questions are done already", settings.skip));
+        out.note(&format!("{} questions were answered before", settings.skip));
     }
     let input = Input::new(sources(&args.bulk.file)?)?;
     let progress = out.progress(input.total_bytes(), "names");

@@ -15,7 +15,7 @@ pub(in crate::tool) const WORDS: ForeignWords = &[
     ("+dns64prefix", "dnsq ipv4only.arpa AAAA"),
     (
         "+coflag +co +dscp +fuzztime +fastopen +tls-ocsp-stapling +showallmessages +showbadvers +showtruncated",
-        "nothing",
+        "nothing: there is no such setting",
     ),
     ("+generic", "+unknownformat"),
     ("+header +opt +opttext +optpresent", "+comments"),

@@ -101,7 +101,7 @@ pub(super) fn query(args: &Args, question: &Question) -> Result<Query, Fault> {
 pub(super) fn key(args: &Args, out: &Output) -> Result<Option<TsigKey>, Fault> {
     let parsed = match (&args.tsig, &args.key_file) {
         (Some(text), _) => {
-            out.warn("the key is visible in the list of processes: -k FILE is not");
+            out.warn("the key is visible in the process list; -k FILE hides it");
             TsigKey::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
         }
         (None, Some(path)) => dns_key::read(path, out),

@@ -65,7 +65,7 @@ pub struct Args {
     /// Continue the script after a failed command
     #[arg(short = 'k', long)]
     keep_going: bool,
-    /// Print the changes; make none
+    /// Print the changes without making them
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Take `*`, `?`, `[` and `{` in the paths of the command line literally

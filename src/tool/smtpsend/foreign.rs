@@ -104,6 +104,12 @@ pub(in crate::tool) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("--resolve --connect-to --dns-servers", "--server ADDRESS with --tls-name NAME, or --resolver ADDRESS"),
     ("--retry-max-time --retry-all-errors --retry-connrefused", "--retry N with --max-time TIME"),
     ("--pinnedpubkey", "--ca-cert FILE"),
+    (
+        "--no-buffer --no-keepalive --tcp-nodelay --tcp-fastopen --happy-eyeballs-timeout-ms --no-alpn --no-npn --no-sessionid \
+         --false-start --engine --random-file --egd-file --krb --tlsuser --tlspassword --tlsauthtype --proto* \
+         --next --raw --xattr --libcurl --metalink --hsts --alt-svc --no-cache --no-cookies --no-hsts --no-dns-cache",
+        "nothing: there is no such setting",
+    ),
     ("--tlsv1* --ciphers --tls13-ciphers -1 -2", "nothing: TLS 1.2 and 1.3 are spoken, with safe ciphers"),
     ("--limit-rate --speed-limit --speed-time", "--min-rate RATE with --timeout TIME"),
     ("--write-out -w --dump-header --include", "--json or --report FILE for records, -v for the dialogue"),

@@ -244,7 +244,7 @@ impl<'a> ServerConnection<'a> {
     ) -> Result<ServerConnection<'a>, Fault> {
         let tls = args.tls.tls.unwrap_or(server.tls);
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
-            out.warn("--tls none: the password travels in clear text");
+            out.warn("--tls none: the password is sent unencrypted");
         }
         let mut options = account.trust(&args.tls.trust, out)?;
         // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate
