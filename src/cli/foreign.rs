@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::cli::words;
 use crate::fault::{Fault, Kind};
 
 /// Words that are not ours, and what stands for them here: any of the words on the left, which spaces separate, is answered with
@@ -26,6 +27,22 @@ pub fn word_here(error: &clap::Error, arguments: &[OsString], tables: &[ForeignW
     let letters = given.len() == 2 && given.starts_with('-');
     let wholes = arguments.iter().filter_map(|word| word.to_str()).filter(|word| letters && word.starts_with(given));
     wholes.chain([given]).find_map(|word| word_of(word, tables))
+}
+
+/// The end of a message about an unknown word: what stands here for it, else the nearest of our `words`, else nothing.
+pub fn meant(given: &str, tables: &[ForeignWords], words: impl IntoIterator<Item = &'static str>) -> String {
+    match word_of(given, tables) {
+        Some(ours) => format!("; {}", answer(ours)),
+        None => words::meant(given, words),
+    }
+}
+
+/// What stands here for a foreign word, as it is told.
+pub fn answer(ours: &str) -> String {
+    match ours.strip_prefix("nothing: ") {
+        Some(why) => format!("no option here: {why}"),
+        None => format!("here it is {ours}"),
+    }
 }
 
 /// What stands here for a word of another tool.

@@ -53,10 +53,7 @@ pub fn print_parse_result(
     stderr::print(&format!("{tool}: {}", escape::terminal(what.join(" "))));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
     let hint = match (foreign::word_here(error, arguments, foreign), suggested(error), tip) {
-        (Some(ours), ..) => match ours.strip_prefix("nothing: ") {
-            Some(why) => format!("no option here: {why}"),
-            None => format!("here it is {ours}"),
-        },
+        (Some(ours), ..) => foreign::answer(ours),
         (None, Some(nearest), _) => format!("did you mean {nearest}?"),
         (None, None, Some(tip)) => escape::terminal(tip),
         (None, None, None) => format!("{tool} --help lists the arguments"),

@@ -1,9 +1,8 @@
 //! dig's `+options` (and kdig's for encryption); the manual page lists those that are taken.
 
 use super::{Args, foreign, servers};
-use crate::cli::foreign::word_of;
+use crate::cli::foreign::meant;
 use crate::cli::units;
-use crate::cli::words::meant;
 use crate::dns::exchange::MAX_TRIES;
 use crate::dns::message::{self, Flags};
 use crate::dns::present::Show;
@@ -110,9 +109,8 @@ pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(
         "ednsnegotiation" | "showsearch" if !on => {}
         _ if servers::dig_option(name, value, on, &mut args.encryption)? => {}
         _ => {
-            let meant = meant(&format!("+{name}"), NAMES.split(' '));
-            let ours = word_of(&format!("+{name}"), &[foreign::WORDS]);
-            let hint = ours.unwrap_or("dnsq(1) lists dig's options that are taken");
+            let meant = meant(&format!("+{name}"), &[foreign::WORDS], NAMES.split(' '));
+            let hint = "dnsq(1) lists dig's options that are taken";
             return Err(usage(format!("+{option}: unknown or unsupported dig option{meant}")).with_hint(hint));
         }
     }

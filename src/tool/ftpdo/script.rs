@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::error::ErrorKind;
 
-use crate::cli::foreign::word_of;
-use crate::cli::{clock, words};
+use crate::cli::clock;
+use crate::cli::foreign::meant;
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::glob::Glob;
@@ -188,8 +188,8 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
         let name = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
         match error.kind() {
             ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => {
-                let fault = usage(format!("unknown verb {name:?}{}", words::meant(&name, VERBS)));
-                fault.with_hint(word_of(&name, &[ftp_words::VERBS]).unwrap_or(VERBS_HINT))
+                let fault = usage(format!("unknown verb {name:?}{}", meant(&name, &[ftp_words::VERBS], VERBS)));
+                fault.with_hint(VERBS_HINT)
             }
             ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
                 usage(format!("{name} needs more arguments"))
