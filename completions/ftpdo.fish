@@ -51,7 +51,7 @@ complete -c ftpdo -s r -l recursive -d 'rm: remove directories with their conten
 complete -c ftpdo -s f -l force -d 'rm: a missing file is no error'
 complete -c ftpdo -s c -l no-create -d 'touch: do not create files'
 complete -c ftpdo -s k -l keep-going -d 'Continue the script after a failed command'
-complete -c ftpdo -s n -l dry-run -d 'Print the changes; make none'
+complete -c ftpdo -s n -l dry-run -d 'Print the changes without making them'
 complete -c ftpdo -l no-glob -d 'Take `*`, `?`, `[` and `{` in the paths of the command line literally'
 complete -c ftpdo -s l -l long -d 'ls: print all columns'
 complete -c ftpdo -s A -l active -d 'Let the server open the data connections (EPRT, PORT); not through a proxy'

@@ -9,10 +9,10 @@ complete -c ftpget -l range -d 'Fetch only these bytes of one file, counted from
 complete -c ftpget -l sha256 -d 'Fetch one file with this SHA-256; any other content is discarded, with status 65' -r
 complete -c ftpget -s j -l jobs -d 'Number of connections (default: by round-trip time and number of files)' -r
 complete -c ftpget -l move-source -d 'Move each file on the server into DIR after it is verified and synced here' -r
-complete -c ftpget -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
-complete -c ftpget -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
-complete -c ftpget -l include-regex -d 'The same by a regular expression, which matches anywhere in the path (repeatable)' -r
-complete -c ftpget -l exclude-regex -d 'Leave out by a regular expression (repeatable)' -r
+complete -c ftpget -l include -d 'Include only names that match GLOB (repeatable; the first matching rule decides)' -r
+complete -c ftpget -l exclude -d 'Exclude names that match GLOB, and directories with their contents (repeatable)' -r
+complete -c ftpget -l include-regex -d 'Include paths in which a regular expression matches anywhere (repeatable)' -r
+complete -c ftpget -l exclude-regex -d 'Exclude paths in which a regular expression matches anywhere (repeatable)' -r
 complete -c ftpget -l max-size -d 'Skip larger files' -r
 complete -c ftpget -l min-size -d 'Skip smaller files' -r
 complete -c ftpget -l min-age -d 'Skip files modified within this time: they may still be written' -r
@@ -55,7 +55,7 @@ complete -c ftpget -l config -d 'Read options from FILE, one per line, instead o
 complete -c ftpget -s g -l no-glob -l globoff -d 'Take `* ? [ {` in URLs literally'
 complete -c ftpget -s r -l recursive -d 'Fetch whole trees; skip files whose size and time are the same'
 complete -c ftpget -s n -l dry-run -d 'Print the files that would be fetched, deleted or moved; change nothing'
-complete -c ftpget -s c -l continue -d 'Continue a shorter local file that another tool left (parts of ftpget are always continued)'
+complete -c ftpget -s c -l continue -d 'Continue a shorter local file that another tool left; parts of ftpget are always continued'
 complete -c ftpget -s O -l remote-name -d 'What happens anyway (curl\'s -O): a file keeps its name'
 complete -c ftpget -l no-resume -d 'Start over instead of continuing the part of an earlier run'
 complete -c ftpget -l no-clobber -l only-missing -d 'Never replace an existing file; with -r and globs it is skipped, else it is an error'

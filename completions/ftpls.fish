@@ -1,6 +1,6 @@
 complete -c ftpls -l max-depth -d 'List at most N levels; 1 is the directory itself' -r
-complete -c ftpls -l sort -d 'Order: the server\'s (printed as it arrives), by name, largest first or latest first' -r -f -a "none\t'As the server lists them, at once'
-name\t'By path, byte by byte'
+complete -c ftpls -l sort -d 'Order: the server\'s (printed as it arrives), by name, largest first or latest first' -r -f -a "none\t'The server\'s order, printed as it arrives'
+name\t'By path, in byte order'
 size\t'Largest first'
 time\t'Latest first'"
 complete -c ftpls -l name -d 'Only names that match this glob; with a / in it the path (repeatable: one must match)' -r

@@ -2,10 +2,10 @@ complete -c ftpput -l links -d 'Symbolic links in trees: skip (with a warning), 
 follow\t''"
 complete -c ftpput -l mode -l chmod -d 'Set these permission bits on every file (SITE CHMOD)' -r
 complete -c ftpput -s j -l jobs -d 'Number of connections (default: by round-trip time and number of files)' -r
-complete -c ftpput -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
-complete -c ftpput -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
-complete -c ftpput -l include-regex -d 'The same by a regular expression, which matches anywhere in the path (repeatable)' -r
-complete -c ftpput -l exclude-regex -d 'Leave out by a regular expression (repeatable)' -r
+complete -c ftpput -l include -d 'Include only names that match GLOB (repeatable; the first matching rule decides)' -r
+complete -c ftpput -l exclude -d 'Exclude names that match GLOB, and directories with their contents (repeatable)' -r
+complete -c ftpput -l include-regex -d 'Include paths in which a regular expression matches anywhere (repeatable)' -r
+complete -c ftpput -l exclude-regex -d 'Exclude paths in which a regular expression matches anywhere (repeatable)' -r
 complete -c ftpput -l max-size -d 'Skip larger files' -r
 complete -c ftpput -l min-size -d 'Skip smaller files' -r
 complete -c ftpput -l min-age -d 'Skip files modified within this time: they may still be written' -r

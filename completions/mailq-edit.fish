@@ -7,7 +7,7 @@ held\t''"
 complete -c mailq-edit -l reason -d 'Only with this text in the last outcome' -r
 complete -c mailq-edit -l older-than -d 'Only queued at least this long ago' -r
 complete -c mailq-edit -l newer-than -d 'Only queued at most this long ago' -r
-complete -c mailq-edit -l to -d 'With `readdress`: new address; with `reroute`: next server, or `default` for the configured routing' -r
+complete -c mailq-edit -l to -d 'New address (`readdress`) or next server (`reroute`, `default` for the configured routing)' -r
 complete -c mailq-edit -l helo -d 'With `bounce`: host name in the report (default: the name of this host)' -r
 complete -c mailq-edit -l bounce-to -d 'With `bounce`: report mail with an empty sender to ADDRESS' -r
 complete -c mailq-edit -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
@@ -19,7 +19,7 @@ complete -c mailq-edit -l config -d 'Read options from FILE, one per line, inste
 complete -c mailq-edit -l message -d 'With `show`: print the message exactly as it is queued'
 complete -c mailq-edit -l header -d 'With `show`: print the message\'s header'
 complete -c mailq-edit -l body -d 'With `show`: print the message\'s body'
-complete -c mailq-edit -s n -l dry-run -d 'Print the changes; make none'
+complete -c mailq-edit -s n -l dry-run -d 'Print the changes without making them'
 complete -c mailq-edit -l json -d 'Print JSON Lines: one object per record'
 complete -c mailq-edit -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c mailq-edit -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

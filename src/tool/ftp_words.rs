@@ -157,7 +157,7 @@ pub(super) const LS: ForeignWords = &[
     ("--list-only", "done anyway: names alone are the default"),
     ("-o -O --output --output-dir --output-document --remote-name", "> FILE"),
     ("-I --head --spider", "--stat"),
-    ("-i -s --size --block-size", "-l, which has the size in bytes"),
+    ("-i --size --block-size", "-l, which has the size in bytes"),
     ("-1a -1l", "-l or nothing: one entry per line is the default"),
     ("--group-directories-first --no-group --human-readable -G", "-l; sizes are in bytes"),
     ("-X --sort-by", "--sort ORDER"),

@@ -39,7 +39,7 @@ pub struct Args {
     /// The lines of -i are literal paths below this URL
     #[arg(long, value_name = "URL", requires = "input")]
     base: Option<OsString>,
-    /// Write to a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout (default: ./NAME)
+    /// Target: a file, a directory with a trailing `/`, or `-` for stdout; the default is ./NAME, and a directory for several files
     #[arg(short = 'o', long = "output", value_name = "FILE|DIR|-")]
     target: Option<PathBuf>,
     /// Take `* ? [ {` in URLs literally

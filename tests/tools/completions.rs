@@ -162,7 +162,7 @@ fn bash_completes_values() {
         ("smtpsend --auth scram-sha-2", "scram-sha-256"),
         ("smtpsend --notify n", "never"),
         ("smtpsend --ret h", "hdrs"),
-        ("smtpsend --protocol lm", "lmtp lmtp+unix"),
+        ("smtpsend --protocol lm", "lmtp"),
         ("mailq-ls --state h", "held"),
         ("mailq-edit rer", "reroute"),
         ("mailread ext", "extract"),
