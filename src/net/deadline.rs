@@ -161,7 +161,7 @@ impl RateDeadline {
     fn passed(&self, what: &str) -> Fault {
         match self.limits.min_rate {
             Some(rate) if self.left < self.limits.idle => {
-                Fault::new(Kind::TimedOut, format!("{what}: slower than {rate} bytes a second for too long"))
+                Fault::new(Kind::TimedOut, format!("{what}: slower than {rate} bytes per second for too long"))
             }
             _ => Fault::new(Kind::TimedOut, format!("{what}: {}", silence(self.limits.idle))),
         }
@@ -200,7 +200,7 @@ mod tests {
         }
         assert_eq!(deadline.left, Duration::from_millis(60_000 - 99 * 500));
         let fault = deadline.waited("x", Duration::from_secs(11), 50).unwrap_err();
-        assert_eq!(fault.detail, "x: slower than 100 bytes a second for too long");
+        assert_eq!(fault.detail, "x: slower than 100 bytes per second for too long");
         deadline.renew();
         assert_eq!(deadline.left, Duration::from_secs(60));
     }

@@ -39,13 +39,11 @@ use servers::EncryptionArgs;
 
 /// What `--help` says beyond the list of options.
 const LONG_HELP: &str = "\
-A server is an address or a name, with :PORT or #PORT, or a URL: udp:// tcp:// tls:// https://
-quic://. The default is the servers in /etc/resolv.conf. dnsq(1) lists dig's +options that are
-supported.
+A server is an address or a name, with :PORT or #PORT, or a URL: udp:// tcp:// tls:// https:// quic://. The default is the \
+servers in /etc/resolv.conf. dnsq(1) lists dig's +options that are supported.
 
-Exit status of one question: 0 with data, 1 without data (the name or the type does not exist), 75 no
-answer in time or SERVFAIL, 69 refused, 76 malformed answer, 77 bogus or not trusted. Of several
-questions: 0 if every one was answered.";
+Exit status of one question: 0 with data, 1 without data (the name or the type does not exist), 75 no answer in time or \
+SERVFAIL, 69 refused, 76 malformed answer, 77 bogus or not trusted. Of several questions: 0 if every one was answered.";
 
 /// Arguments of `dnsq`.
 #[derive(Debug, clap::Parser)]
