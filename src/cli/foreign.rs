@@ -15,14 +15,18 @@ pub type ForeignWords = &'static [(&'static str, &'static str)];
 /// stands for it here.
 pub type ForeignMeaning = (fn(&str, &str) -> bool, &'static str);
 
-/// What stands here for the option or the value that clap does not know: for the whole word, else for the letter of it.
+/// What stands here for the option or the verb that clap does not know: for the whole word, else for the letter of it.
 pub fn word_here(error: &clap::Error, arguments: &[OsString], tables: &[ForeignWords]) -> Option<&'static str> {
-    let context = match error.kind() {
-        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
-        ErrorKind::InvalidValue => ContextKind::InvalidValue,
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let given = match error.kind() {
+        ErrorKind::UnknownArgument => text(ContextKind::InvalidArg)?,
+        // A verb; the value of an option is no word of another tool.
+        ErrorKind::InvalidValue if !text(ContextKind::InvalidArg)?.starts_with('-') => text(ContextKind::InvalidValue)?,
         _ => return None,
     };
-    let ContextValue::String(given) = error.get(context)? else { return None };
     let given = given.split('=').next().unwrap_or_default();
     let letters = given.len() == 2 && given.starts_with('-');
     let wholes = arguments.iter().filter_map(|word| word.to_str()).filter(|word| letters && word.starts_with(given));

@@ -99,6 +99,8 @@ fn a_mistyped_word_is_answered_with_the_nearest() {
     std::fs::write(mailbox.path().join("cur/1:2,"), "Subject: x\n\nx\n").unwrap();
     let done = tool("mailread").args(["flag", "1", "--add", "flaged", "-m"]).arg(mailbox.path()).run();
     done.exits(64).says("did you mean flagged?");
+    let done = tool("mailread").args(["list", "--color", "print"]).run();
+    assert!(!done.exits(64).stderr.contains("here it is"), "a verb of mail(1) is not a colour\n{done}");
     // What is near to nothing is not guessed.
     let done = tool("ftpls").args(["--tls", "zebra", "ftp://h/"]).run();
     done.exits(64);
