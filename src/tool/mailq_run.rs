@@ -36,7 +36,7 @@ use pickup::Pickup;
 
 /// Deliver what is due in the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
-#[command(name = "mailq-run", version, about = "Deliver what is due in the outgoing mail queue")]
+#[command(name = "mailq-run", version, about = "Deliver due messages of the outgoing mail queue")]
 pub struct Args {
     /// Keep running; deliver as soon as a message is queued or due
     #[arg(long)]

@@ -130,7 +130,7 @@ struct ComposeArgs {
 
 /// Many messages from one template.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "One message a row")]
+#[command(next_help_heading = "One message per row")]
 struct MergeArgs {
     /// Compose one message per row of this file; {{fields}} in the template and the options are replaced by the row's values
     #[arg(long, value_name = "JSONL|CSV", conflicts_with_all = ["each", "probe", "edit"])]
