@@ -1,6 +1,6 @@
 complete -c ftpget -s i -l input -d 'Also fetch the URLs in FILE or on stdin, one per line; with --base they are paths; with -0 each ends with NUL' -r -F
 complete -c ftpget -l base -d 'The lines of -i are literal paths below this URL' -r
-complete -c ftpget -s o -l output -d 'Write to a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout (default: ./NAME)' -r -F
+complete -c ftpget -s o -l output -d 'Target: a file, a directory with a trailing `/`, or `-` for stdout; the default is ./NAME, and a directory for several files' -r -F
 complete -c ftpget -s C -l continue-at -d 'As -c (curl\'s `-C -`)' -r -f -a "-\t''"
 complete -c ftpget -l links -d 'Symbolic links: skip (with a warning), follow (fetch their targets), keep (create links)' -r -f -a "skip\t''
 follow\t''

@@ -147,7 +147,7 @@ fn a_line_that_is_not_understood_is_refused_with_its_number() {
     for (text, why) in [
         (format!("# all\njoe:{hash}::readonly\n"), "line 2: \"readonly\" is not a flag"),
         (format!("joe:{hash}:home:read,\twrite\n"), "line 1: a control character"),
-        (format!("joe:{hash}::READ\n"), "line 1: \"READ\" is no flag"),
+        (format!("joe:{hash}::READ\n"), "line 1: \"READ\" is not a flag"),
         (format!("joe:{hash}::read:write\n"), "line 1: more than four fields"),
         (format!("joe:{hash}\nann:{dear}\n"), "line 2: the hash costs too much: m=4000000"),
         ("joe:secret\n".to_owned(), "line 1: no Argon2 hash"),

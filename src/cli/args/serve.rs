@@ -257,10 +257,10 @@ fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
 #[command(next_help_heading = "Queue")]
 pub struct QueueArgs {
     // The variable is read where it is used: clap takes an empty one for a missing value, and it is unset.
-    /// The queue's directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below
+    /// Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below
     /// $XDG_STATE_HOME)
     ///
-    /// An empty $APPLAYER_QUEUE is as good as none.
+    /// An empty $APPLAYER_QUEUE counts as unset.
     #[arg(long, value_name = "DIR")]
     pub queue_dir: Option<PathBuf>,
 }
@@ -269,7 +269,7 @@ pub struct QueueArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Name resolution")]
 pub struct ResolverArgs {
-    /// Ask this name server, ADDRESS[:PORT] (default: the system's); may be repeated
+    /// Query this name server, ADDRESS[:PORT] (default: the system's); may be repeated
     #[arg(long, value_name = "ADDR")]
     pub resolver: Vec<String>,
 }
