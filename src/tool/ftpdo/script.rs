@@ -485,10 +485,10 @@ mod tests {
     #[test]
     fn what_is_no_script() {
         for (script, says) in [
-            ("mkdir a\nexplode", "line 2: no verb \"explode\""),
+            ("mkdir a\nexplode", "line 2: unknown verb \"explode\""),
             ("mv a", "line 1: mv needs more"),
             ("rm", "line 1: rm needs a path"),
-            ("chmod 9 x", "no mode"),
+            ("chmod 9 x", "not a mode"),
             ("chmod 644", "chmod needs a path"),
             ("rm ''", "empty path"),
             ("rm --what x", "line 1: rm: unexpected argument"),
