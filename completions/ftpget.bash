@@ -7,6 +7,7 @@ _ftpget() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    [[ "${prev}" == = && ${COMP_CWORD} -gt 1 ]] && prev="${COMP_WORDS[COMP_CWORD-2]}"
     cmd=""
     opts=""
 
@@ -58,7 +59,7 @@ _ftpget() {
                     return 0
                     ;;
                 --links)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "skip follow keep" -- "${cur}"))
                     return 0
                     ;;
                 --range)
@@ -170,7 +171,7 @@ _ftpget() {
                     return 0
                     ;;
                 --tls)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "none try starttls implicit" -- "${cur}"))
                     return 0
                     ;;
                 --ca-cert)

@@ -7,6 +7,7 @@ _ftpls() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    [[ "${prev}" == = && ${COMP_CWORD} -gt 1 ]] && prev="${COMP_WORDS[COMP_CWORD-2]}"
     cmd=""
     opts=""
 
@@ -50,7 +51,7 @@ _ftpls() {
                     return 0
                     ;;
                 --type)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "f d l o" -- "${cur}"))
                     return 0
                     ;;
                 --min-size)
@@ -78,7 +79,7 @@ _ftpls() {
                     return 0
                     ;;
                 --way)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "auto mlsd list stat" -- "${cur}"))
                     return 0
                     ;;
                 --parse)
@@ -134,7 +135,7 @@ _ftpls() {
                     return 0
                     ;;
                 --tls)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "none try starttls implicit" -- "${cur}"))
                     return 0
                     ;;
                 --ca-cert)

@@ -7,6 +7,7 @@ _ftpput() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    [[ "${prev}" == = && ${COMP_CWORD} -gt 1 ]] && prev="${COMP_WORDS[COMP_CWORD-2]}"
     cmd=""
     opts=""
 
@@ -30,7 +31,7 @@ _ftpput() {
             fi
             case "${prev}" in
                 --links)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "skip follow" -- "${cur}"))
                     return 0
                     ;;
                 --mode)
@@ -138,7 +139,7 @@ _ftpput() {
                     return 0
                     ;;
                 --tls)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "none try starttls implicit" -- "${cur}"))
                     return 0
                     ;;
                 --ca-cert)

@@ -1,3 +1,6 @@
+_applayer_queue_ids() {
+    mailq-ls -q 2>/dev/null | cut -f 1 | sort -u
+}
 _mailq__ls() {
     local i cur prev opts cmd
     COMPREPLY=()
@@ -7,6 +10,7 @@ _mailq__ls() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    [[ "${prev}" == = && ${COMP_CWORD} -gt 1 ]] && prev="${COMP_WORDS[COMP_CWORD-2]}"
     cmd=""
     opts=""
 
@@ -42,7 +46,7 @@ _mailq__ls() {
                     return 0
                     ;;
                 --state)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "queued active held" -- "${cur}"))
                     return 0
                     ;;
                 --reason)
@@ -77,6 +81,7 @@ _mailq__ls() {
                     COMPREPLY=()
                     ;;
             esac
+            opts+=" $(_applayer_queue_ids)"
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;

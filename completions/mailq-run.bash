@@ -1,3 +1,10 @@
+_applayer_accounts() {
+    cat "${XDG_CONFIG_HOME:-$HOME/.config}/applayer/accounts" /etc/applayer/accounts 2>/dev/null |
+        sed -n 's/^[[:blank:]]*account[[:blank:]]\{1,\}\([^:[:blank:]]\{1,\}\).*/\1/p'
+}
+_applayer_queue_ids() {
+    mailq-ls -q 2>/dev/null | cut -f 1 | sort -u
+}
 _mailq__run() {
     local i cur prev opts cmd
     COMPREPLY=()
@@ -7,6 +14,7 @@ _mailq__run() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    [[ "${prev}" == = && ${COMP_CWORD} -gt 1 ]] && prev="${COMP_WORDS[COMP_CWORD-2]}"
     cmd=""
     opts=""
 
@@ -42,7 +50,7 @@ _mailq__run() {
                     return 0
                     ;;
                 --state)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "queued active held" -- "${cur}"))
                     return 0
                     ;;
                 --reason)
@@ -70,11 +78,11 @@ _mailq__run() {
                     return 0
                     ;;
                 --auth)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "scram-sha-256 scram-sha-1 plain login cram-md5 external oauthbearer xoauth2" -- "${cur}"))
                     return 0
                     ;;
                 --account)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(_applayer_accounts)" -- "${cur}"))
                     return 0
                     ;;
                 --accounts)
@@ -150,7 +158,7 @@ _mailq__run() {
                     return 0
                     ;;
                 --tls)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "none try starttls implicit" -- "${cur}"))
                     return 0
                     ;;
                 --ca-cert)
@@ -194,7 +202,7 @@ _mailq__run() {
                     return 0
                     ;;
                 --syslog)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "user mail daemon auth syslog lpr news uucp cron authpriv ftp local0 local1 local2 local3 local4 local5 local6 local7" -- "${cur}"))
                     return 0
                     ;;
                 --metrics)
@@ -217,6 +225,7 @@ _mailq__run() {
                     COMPREPLY=()
                     ;;
             esac
+            opts+=" $(_applayer_queue_ids)"
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;

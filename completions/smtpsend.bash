@@ -1,3 +1,7 @@
+_applayer_accounts() {
+    cat "${XDG_CONFIG_HOME:-$HOME/.config}/applayer/accounts" /etc/applayer/accounts 2>/dev/null |
+        sed -n 's/^[[:blank:]]*account[[:blank:]]\{1,\}\([^:[:blank:]]\{1,\}\).*/\1/p'
+}
 _smtpsend() {
     local i cur prev opts cmd
     COMPREPLY=()
@@ -7,6 +11,7 @@ _smtpsend() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    [[ "${prev}" == = && ${COMP_CWORD} -gt 1 ]] && prev="${COMP_WORDS[COMP_CWORD-2]}"
     cmd=""
     opts=""
 
@@ -146,7 +151,7 @@ _smtpsend() {
                     return 0
                     ;;
                 --account)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(_applayer_accounts)" -- "${cur}"))
                     return 0
                     ;;
                 -A)
@@ -170,7 +175,7 @@ _smtpsend() {
                     return 0
                     ;;
                 --auth)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "scram-sha-256 scram-sha-1 plain login cram-md5 external oauthbearer xoauth2" -- "${cur}"))
                     return 0
                     ;;
                 --helo)
@@ -182,11 +187,11 @@ _smtpsend() {
                     return 0
                     ;;
                 --notify)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "never success failure delay" -- "${cur}"))
                     return 0
                     ;;
                 --ret)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "full hdrs" -- "${cur}"))
                     return 0
                     ;;
                 --envid)
@@ -238,7 +243,7 @@ _smtpsend() {
                     return 0
                     ;;
                 --tls)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "none try starttls implicit" -- "${cur}"))
                     return 0
                     ;;
                 --ca-cert)

@@ -118,7 +118,7 @@ impl Kind {
             Kind::Negative => ("negative", 1, "it worked, and the answer is no"),
             Kind::Usage => ("usage", 64, "the command line cannot be carried out as written"),
             Kind::BadData => ("bad_data", 65, "input is malformed"),
-            Kind::NoInput => ("no_input", 66, "the file to be read is not there"),
+            Kind::NoInput => ("no_input", 66, "the input file does not exist"),
             Kind::NoUser => ("no_user", 67, "no such mailbox or user, for good"),
             Kind::NoHost => ("no_host", 68, "no such host, for good"),
             Kind::Refused => ("refused", 69, "the peer refuses for good"),

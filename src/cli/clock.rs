@@ -52,7 +52,7 @@ pub fn moment(text: &str) -> Result<i64, String> {
     }
     let local = text.parse::<jiff::civil::DateTime>().ok().and_then(|time| time.to_zoned(zone()).ok());
     local.map(|time| time.timestamp().as_second()).ok_or_else(|| {
-        format!("{text:?} is no time (2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago)")
+        format!("{text:?} is not a time; use 2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago")
     })
 }
 

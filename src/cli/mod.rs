@@ -7,6 +7,7 @@ pub mod colour;
 pub mod escape;
 pub mod exit;
 pub mod foreign;
+pub mod help;
 pub mod input;
 pub mod login_gate;
 pub mod netrc;
@@ -20,6 +21,7 @@ pub mod signals;
 pub mod tls_report;
 pub mod units;
 pub mod users;
+pub mod words;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 use crate::cli::args::{LogArgs, OutputArgs};
 use crate::cli::exit::Exit;
 use crate::cli::foreign::{ForeignMeaning, ForeignWords};
+use crate::cli::help::HelpGuide;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 
@@ -41,6 +44,9 @@ const RUNTIME_PIPES: usize = 3;
 pub trait Tool: clap::Parser {
     /// The tool's name as it stands before every message.
     const NAME: &'static str;
+
+    /// The parts of the help that the arguments do not tell.
+    const GUIDE: HelpGuide;
 
     /// Words of other tools and what stands for them here.
     const FOREIGN_WORDS: &'static [ForeignWords] = &[];
@@ -64,9 +70,10 @@ pub trait Tool: clap::Parser {
 
 /// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)? $(, logged in $log:ident)?) => {
+    ($name:literal, $args:ty, guide $guide:expr $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)? $(, logged in $log:ident)?) => {
         impl crate::cli::Tool for $args {
             const NAME: &'static str = $name;
+            const GUIDE: crate::cli::help::HelpGuide = $guide;
             $(const FOREIGN_WORDS: &'static [crate::cli::foreign::ForeignWords] = $words;)?
             $(const FOREIGN_MEANINGS: &'static [crate::cli::foreign::ForeignMeaning] = $meanings;)?
 
@@ -90,17 +97,17 @@ macro_rules! tool {
             <$args as clap::CommandFactory>::command()
         }
     };
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?
+    ($name:literal, $args:ty, guide $guide:expr $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?
         $(, logged in $log:ident)?, run $run:path) => {
-        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)? $(, prints $prints)? $(, logged in $log)?);
+        crate::cli::tool!($name, $args, guide $guide $(, words $words)? $(, meanings $meanings)? $(, prints $prints)? $(, logged in $log)?);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
             crate::cli::main::<$args>($run)
         }
     };
-    ($name:literal, $args:ty, activated $run:path) => {
-        crate::cli::tool!($name, $args, logged in log);
+    ($name:literal, $args:ty, guide $guide:expr, activated $run:path) => {
+        crate::cli::tool!($name, $args, guide $guide, logged in log);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -139,7 +146,7 @@ pub fn main_from<A: Tool>(
     if options_file::is_to_be_shown(&arguments) {
         return output::print_data(A::NAME, &options.show(A::command(), &arguments)).into();
     }
-    let args = match A::try_parse_from(&arguments) {
+    let args = match parse::<A>(&arguments) {
         Ok(args) => args,
         Err(error) => {
             return output::print_parse_result(A::NAME, &error, (A::command, &arguments), A::FOREIGN_WORDS).into();
@@ -157,6 +164,14 @@ pub fn main_from<A: Tool>(
         Err(_) => Exit::from(Kind::Internal),
     };
     out.finish(exit).into()
+}
+
+/// The arguments of a command line, with the help of the tool's guide.
+fn parse<A: Tool>(arguments: &[std::ffi::OsString]) -> Result<A, clap::Error> {
+    let whole = arguments.iter().any(|word| word == "--help");
+    let mut command = help::guided(A::command(), &A::GUIDE, whole);
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// Threads for what may wait: each transfer of ftpserve has one, made when it is needed; --max-clients is what limits them.
@@ -221,6 +236,7 @@ mod tests {
 
     impl Tool for Args {
         const NAME: &'static str = "test";
+        const GUIDE: HelpGuide = HelpGuide { options: "json", examples: &[], needs_arguments: false };
 
         fn output(&self) -> &OutputArgs {
             &self.output

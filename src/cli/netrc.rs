@@ -47,7 +47,7 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
     }
     if let Some(line) = odd {
         // Not the word: it may be a part of a password.
-        out.warn(&format!("{shown}: line {line}: words that are not known are passed over"));
+        out.warn(&format!("{shown}: line {line}: unknown words are ignored"));
     }
     Ok(found)
 }

@@ -276,7 +276,7 @@ fn words(command: &Command, arg: &Arg, value: Option<Vec<u8>>) -> Result<Vec<OsS
         return match value.as_deref() {
             None | Some(b"true" | b"yes" | b"on") => Ok(vec![long.into()]),
             Some(b"false" | b"no" | b"off") => Ok(Vec::new()),
-            Some(_) => Err(format!("{long} takes no value but yes and no")),
+            Some(_) => Err(format!("{long} takes only the values yes and no")),
         };
     }
     let value = match value {

@@ -107,7 +107,7 @@ pub fn look_at(out: &Output, path: &Path, file: &Metadata) -> Result<(), Fault> 
     only_ours(path, file)?;
     let (mode, owner) = (file.mode(), file.uid());
     if file.is_file() && (mode & 0o004 != 0 || (mode & 0o040 != 0 && owner != 0)) {
-        out.warn(&format!("{}: others may read it; chmod 600 hides what it holds", shown(path)));
+        out.warn(&format!("{}: others can read it; chmod 600 protects it", shown(path)));
     }
     Ok(())
 }
@@ -124,10 +124,10 @@ pub fn only_ours(path: &Path, file: &Metadata) -> Result<(), Fault> {
     let (mode, owner, own) = (file.mode(), file.uid(), rustix::process::geteuid().as_raw());
     let fault = |why| Fault::new(Kind::Config, format!("{}: {why}", shown(path)));
     if owner != 0 && owner != own {
-        return Err(fault("belongs to another user, who may change it").with_hint("chown makes it yours"));
+        return Err(fault("belongs to another user, who may change it").with_hint("chown changes its owner"));
     }
     if mode & 0o022 != 0 {
-        return Err(fault("others may change it").with_hint("chmod 600 keeps it to its owner"));
+        return Err(fault("others may change it").with_hint("chmod 600 restricts it to its owner"));
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Dura
                             let done = spawn_blocking(move || reloader.reload());
                             activation::notify_reload(async { drop(done.await) }).await;
                         }
-                        None => out.note("HUP: the log and the report are opened again"),
+                        None => out.note("HUP: log and report reopened"),
                     }
                 }
                 Some(()) = count.recv() => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What is wrong with the text.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: f64 = 100.0 * 366.0 * 86_400.0;
-    let bad = || format!("{text:?} is no duration (30, 1.5s, 500ms, 10m, 2h, 1d)");
+    let bad = || format!("{text:?} is not a duration; use 30, 1.5s, 500ms, 10m, 2h or 1d");
     let mut seconds = 0.0;
     let mut rest = text;
     while !rest.is_empty() {
@@ -38,7 +38,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// What is wrong with the text.
 pub fn size(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no size (4096, 64K, 4M, 1G)");
+    let bad = || format!("{text:?} is not a size; use 4096, 64K, 4M or 1G");
     let (number, unit, after) = split(text).ok_or_else(bad)?;
     let power = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -62,7 +62,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 ///
 /// What is wrong with the text.
 pub fn interval(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no rate (100/1h, 5/s)");
+    let bad = || format!("{text:?} is not a rate; use 100/1h or 5/s");
     let (count, time) = text.split_once('/').ok_or_else(bad)?;
     let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?;
     let time = match time.chars().next().ok_or_else(bad)? {

@@ -113,7 +113,7 @@ impl Users {
             let name = user.name.clone();
             dearest = dearest.max((hash.work(), name.clone()));
             if by_name.insert(name, (hash, user)).is_some() {
-                return Err(format!("line {}: this user stands twice", number + 1));
+                return Err(format!("line {}: duplicate user", number + 1));
             }
         }
         Ok(Users { by_name, dearest: dearest.1, memory: HashMemory::new(blocks) })
@@ -237,7 +237,7 @@ mod tests {
             (with("argon2id", "scrypt"), "line 1: no hash of a password"),
             (with("v=19", "v=18"), "line 1: no hash of a password"),
             (format!(":{hash}"), "line 1: no user name"),
-            (format!("a:{hash}\na:{hash}"), "line 2: this user stands twice"),
+            (format!("a:{hash}\na:{hash}"), "line 2: duplicate user"),
             (format!("joe:{hash}::readonly"), "line 1: \"readonly\" is not a right"),
             (format!("a:{hash}\njoe:{hash}::read,Write"), "line 2: \"Write\" is not a right"),
             (format!("joe:{hash}:home:read:write"), "line 1: \"read:write\" is not a right"),

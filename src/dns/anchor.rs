@@ -138,7 +138,7 @@ fn records(text: &str) -> Result<Vec<Anchor>, String> {
         let (record, line) = (entry.record, entry.line.saturating_sub(1));
         let rtype = record.rtype;
         let anchor = Anchor::of(record.name, rtype, record.rdata);
-        list.push(anchor.ok_or_else(|| format!("line {line}: a {rtype} record is no trust anchor"))?);
+        list.push(anchor.ok_or_else(|| format!("line {line}: a {rtype} record is not a trust anchor"))?);
         if list.len() > MAX_ANCHORS {
             return Ok(list);
         }
@@ -240,7 +240,7 @@ fn xml(text: &str) -> Result<Vec<Anchor>, String> {
         let rdata = parse::rdata(Rtype::DS, &mut RdataWords::new(&words, None)).map_err(|why| format!("XML: {why}"))?;
         let time = |name: &str| {
             let parse = |text: &str| {
-                let time: jiff::Timestamp = text.parse().map_err(|_| format!("XML: {name} is no time"))?;
+                let time: jiff::Timestamp = text.parse().map_err(|_| format!("XML: {name} is not a time"))?;
                 Ok::<u64, String>(u64::try_from(time.as_second()).unwrap_or_default())
             };
             digest.attribute(name).map(parse).transpose()
@@ -338,7 +338,7 @@ mod tests {
             ("", "no trust anchor in it"),
             ("; nothing\n", "no trust anchor in it"),
             (". IN DS 1 8 2 zz\n", "line 1:"),
-            ("\n. IN A 192.0.2.1\n", "line 2: a A record is no trust anchor"),
+            ("\n. IN A 192.0.2.1\n", "line 2: a A record is not a trust anchor"),
             ("trust-anchors { . static-ds 1 8; };", ".:"),
             ("trust-anchors { . static-ds 1 8 2 \"00; };", "quote without an end"),
             ("trust-anchors { /* ", "comment without an end"),

@@ -218,7 +218,7 @@ fn check_extra(name: &str) -> Result<(), Fault> {
     }
     let lower = name.to_ascii_lowercase();
     if OWN.contains(&lower.as_str()) || lower.starts_with("content-") {
-        return Err(Fault::new(Kind::Usage, format!("{name}: this field is not free to be set here")));
+        return Err(Fault::new(Kind::Usage, format!("{name}: this field cannot be set here")));
     }
     Ok(())
 }

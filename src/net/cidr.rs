@@ -39,14 +39,14 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Network, String> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-        let written: IpAddr = bare.parse().map_err(|_| format!("{address:?} is no IP address"))?;
+        let written: IpAddr = bare.parse().map_err(|_| format!("{address:?} is not an IP address"))?;
         let most = if written.is_ipv4() { 32 } else { 128 };
         let digits = |prefix: &str| prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix: u32 = match prefix {
             None => most,
             Some(prefix) => (prefix.parse().ok())
                 .filter(|bits| *bits <= most && digits(prefix))
-                .ok_or_else(|| format!("the prefix length of {text} is no number from 0 to {most}"))?,
+                .ok_or_else(|| format!("the prefix length of {text} is not a number from 0 to {most}"))?,
         };
         let address = written.to_canonical();
         // The 96 bits before a mapped address count in its prefix length.

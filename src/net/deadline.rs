@@ -79,7 +79,7 @@ impl Limits {
 }
 
 fn whole_run_over(what: &str) -> Fault {
-    Fault::new(Kind::TimedOut, format!("{what}: the whole run's time is over"))
+    Fault::new(Kind::TimedOut, format!("{what}: --max-time is over"))
 }
 
 fn silence(idle: Duration) -> String {
@@ -161,7 +161,7 @@ impl RateDeadline {
     fn passed(&self, what: &str) -> Fault {
         match self.limits.min_rate {
             Some(rate) if self.left < self.limits.idle => {
-                Fault::new(Kind::TimedOut, format!("{what}: slower than {rate} bytes a second for too long"))
+                Fault::new(Kind::TimedOut, format!("{what}: slower than {rate} bytes per second for too long"))
             }
             _ => Fault::new(Kind::TimedOut, format!("{what}: {}", silence(self.limits.idle))),
         }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!((fault.kind, fault.detail.as_str()), (Kind::TimedOut, "greeting: no answer within 0.005 s"));
         let over = Limits { until: Some(Instant::now()), ..Limits::default() };
         let fault = over.io("greeting", std::future::pending::<io::Result<()>>()).await.unwrap_err();
-        assert_eq!(fault.detail, "greeting: the whole run's time is over");
+        assert_eq!(fault.detail, "greeting: --max-time is over");
     }
 
     fn limits(idle: u64, rate: u64) -> Limits {
@@ -200,7 +200,7 @@ mod tests {
         }
         assert_eq!(deadline.left, Duration::from_millis(60_000 - 99 * 500));
         let fault = deadline.waited("x", Duration::from_secs(11), 50).unwrap_err();
-        assert_eq!(fault.detail, "x: slower than 100 bytes a second for too long");
+        assert_eq!(fault.detail, "x: slower than 100 bytes per second for too long");
         deadline.renew();
         assert_eq!(deadline.left, Duration::from_secs(60));
     }
@@ -227,7 +227,7 @@ mod tests {
     async fn waiting_for_a_socket_ends() {
         let mut deadline = RateDeadline::new(Limits { until: Some(Instant::now()), ..limits(60, 100) });
         let fault = deadline.io("reply", std::future::pending()).await.unwrap_err();
-        assert_eq!(fault.detail, "reply: the whole run's time is over");
+        assert_eq!(fault.detail, "reply: --max-time is over");
         let mut deadline = RateDeadline::new(Limits { idle: Duration::from_millis(5), ..limits(0, 100) });
         let fault = deadline.io("reply", std::future::pending()).await.unwrap_err();
         assert_eq!(fault.detail, "reply: no answer within 0.005 s");

@@ -251,8 +251,9 @@ pub async fn outlast(what: &str, error: &std::io::Error) -> Result<(), Fault> {
 /// [`Kind::Usage`] for another form.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     let local = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-    let bad =
-        || Fault::new(Kind::Usage, format!("{:?} is no address to listen on (ADDRESS:PORT)", without_password(text)));
+    let bad = || {
+        Fault::new(Kind::Usage, format!("{:?} is not an address to listen on (ADDRESS:PORT)", without_password(text)))
+    };
     if let Some(address) = literal::with_port(text)? {
         return Ok(address);
     }

@@ -57,8 +57,8 @@ impl UnixIdentity {
         match found {
             Ok(user) => Ok(UnixIdentity { name: Some(user.name), uid: user.uid, gid: group.unwrap_or(user.gid) }),
             Err(uid) => {
-                let gid =
-                    group.ok_or_else(|| unknown("user").with_hint("a number of nobody's needs a group: UID:GID"))?;
+                let gid = group
+                    .ok_or_else(|| unknown("user").with_hint("a number without a user name needs a group: UID:GID"))?;
                 Ok(UnixIdentity { name: None, uid, gid })
             }
         }

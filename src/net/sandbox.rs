@@ -109,7 +109,7 @@ impl Sandbox {
             .and_then(|rules| rules.add_rules(path_beneath_rules(self.add, AccessFs::WriteFile | AccessFs::MakeReg)))
             .and_then(|rules| rules.restrict_self());
         closed.map(|_| SandboxState::Closed).map_err(|error| {
-            Fault::new(Kind::Config, format!("Landlock: {error}")).with_hint("--no-sandbox does without")
+            Fault::new(Kind::Config, format!("Landlock: {error}")).with_hint("--no-sandbox starts without it")
         })
     }
 }

@@ -131,7 +131,7 @@ fn passed_count(listen_pid: Option<&str>, listen_fds: Option<&str>, own_pid: u32
     match (listen_pid.and_then(|pid| pid.parse::<u32>().ok()), listen_fds) {
         (Some(pid), Some(count)) if pid == own_pid => (count.parse().ok())
             .filter(|count| (0..=MAX_PASSED).contains(count))
-            .ok_or_else(|| format!("{count:?} is no number from 0 to {MAX_PASSED}")),
+            .ok_or_else(|| format!("{count:?} is not a number from 0 to {MAX_PASSED}")),
         _ => Ok(0),
     }
 }

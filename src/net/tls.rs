@@ -295,7 +295,7 @@ impl ServerTls {
         let usable = |(chain, key)| CertifiedKey::from_der(chain, key, &provider()).map(Arc::new);
         let served = pairs.into_iter().map(usable).collect::<Result<_, _>>();
         let served = served.map_err(|error| {
-            Fault::new(Kind::Config, format!("certificate and key do not serve: {}", pair_words(&error)))
+            Fault::new(Kind::Config, format!("certificate and key are unusable: {}", pair_words(&error)))
         })?;
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()

@@ -306,7 +306,7 @@ fn open(folder: &OwnedFd, name: &str, owner: u32) -> Result<DropFile, Errno> {
         FileType::Symlink => Some("it is a symbolic link"),
         FileType::Fifo => Some("it is a FIFO"),
         FileType::Directory => Some("it is a directory"),
-        _ => Some("it is no file"),
+        _ => Some("not a regular file"),
     };
     // Looked at first: opening a device or a FIFO may do something.
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -382,7 +382,7 @@ pub async fn take_up(drop: &Path, queue: &Path, host: &str, store: &dyn QueueSto
             Err(Errno::NOENT) => continue,
             Err(_) if user == WAKE => continue,
             Err(Errno::NOTDIR | Errno::LOOP) => {
-                done.said.push(apart.set(&parent, Path::new(""), &user, "it is no folder of a user"));
+                done.said.push(apart.set(&parent, Path::new(""), &user, "not a user's folder"));
                 continue;
             }
             Err(error) => {

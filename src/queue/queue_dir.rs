@@ -41,8 +41,8 @@ pub fn of_system(explicit: Option<&Path>) -> Result<QueueAccess, Fault> {
         return Ok(QueueAccess::Drop(drop));
     }
     let detail = match dir.exists() {
-        true => format!("{}: this user may not write there, and {} is not there", dir.display(), drop.display()),
-        false => format!("there is no queue of the machine: neither {} nor {}", dir.display(), drop.display()),
+        true => format!("{}: not writable for this user, and {} does not exist", dir.display(), drop.display()),
+        false => format!("no system queue: neither {} nor {} exists", dir.display(), drop.display()),
     };
     Err(Fault::new(Kind::Config, detail)
         .with_hint("`make install-sendmail` sets both up; or name a queue: --queue-dir, APPLAYER_QUEUE"))
@@ -185,7 +185,7 @@ pub(super) fn check_local(dir: &Path) -> Result<(), Fault> {
     if let Some(file) = absolute.ancestors().find(|folder| folder.exists()).filter(|found| !found.is_dir()) {
         return Err(Fault::new(
             Kind::Config,
-            format!("{}: the queue is a directory, {} is none", dir.display(), file.display()),
+            format!("{}: the queue must be a directory, {} is not", dir.display(), file.display()),
         ));
     }
     for folder in absolute.ancestors() {

@@ -166,7 +166,7 @@ impl RouteTarget {
     /// # Errors
     /// [`Kind::Usage`] for other text.
     pub fn parse(text: &str) -> Result<RouteTarget, Fault> {
-        let bad = |why: &str| Fault::new(Kind::Usage, format!("{:?} is no next hop: {why}", without_password(text)));
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("{:?} is not a next hop: {why}", without_password(text)));
         if let Some(path) = text.strip_prefix("maildir:") {
             return if path.is_empty() { Err(bad("no folder")) } else { Ok(RouteTarget::Maildir(path.into())) };
         }
@@ -195,7 +195,7 @@ impl RouteTarget {
             _ => return Err(bad("smtp://, smtps://, submission://, lmtp:, maildir:, mx: and account: are known")),
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("something stands behind the host"));
+            return Err(bad("unexpected text after the host"));
         }
         let decode = |text: &str| -> Result<String, Fault> {
             let decoded = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| bad("not UTF-8"))?;
@@ -263,7 +263,7 @@ impl RouteRule {
     /// [`Kind::Usage`] for other text.
     pub fn parse(text: &str) -> Result<RouteRule, Fault> {
         let (pattern, target) = text.split_once('=').filter(|(pattern, _)| !pattern.is_empty()).ok_or_else(|| {
-            Fault::new(Kind::Usage, format!("{:?} is no route: write DOMAIN=URL", without_password(text)))
+            Fault::new(Kind::Usage, format!("{:?} is not a route; use DOMAIN=URL", without_password(text)))
         })?;
         Ok(RouteRule { pattern: canonical_domain(pattern), target: RouteTarget::parse(target)? })
     }

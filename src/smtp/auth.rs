@@ -331,7 +331,10 @@ impl<'a> ClientLogin<'a> {
             (Some(theirs), Some(ours)) if theirs == *ours => Ok(Vec::new()),
             _ => {
                 self.impostor = true;
-                Err(Fault::new(Kind::AuthFailed, "the server does not know the password: it is not who it says"))
+                Err(Fault::new(
+                    Kind::AuthFailed,
+                    "the server's proof of the password is wrong: it is not the server that knows it",
+                ))
             }
         }
     }

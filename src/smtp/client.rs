@@ -352,7 +352,7 @@ impl SmtpClient {
         match self.next_reply()? {
             None if !self.reader.has_pending() => arrived,
             Some(reply) if reply.code == 421 => Err(reply.fault("server")),
-            _ => Err(Fault::new(Kind::Protocol, "a reply that nobody asked for")),
+            _ => Err(Fault::new(Kind::Protocol, "an unexpected reply")),
         }
     }
 

@@ -181,7 +181,7 @@ impl SmtpCommand {
         if let SmtpCommand::Ehlo(name) | SmtpCommand::Helo(name) | SmtpCommand::Lhlo(name) = self
             && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()))
         {
-            return Err(Fault::new(Kind::BadData, format!("{name:?} is no name to introduce ourselves by")));
+            return Err(Fault::new(Kind::BadData, format!("{name:?} is not a valid EHLO name")));
         }
         out.extend_from_slice(line.as_bytes());
         out.extend_from_slice(b"\r\n");

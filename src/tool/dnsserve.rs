@@ -37,41 +37,41 @@ use crate::tool::dns_key;
 #[derive(Debug, clap::Parser)]
 #[command(name = "dnsserve", version, about = "Serve DNS zones from zone files")]
 pub struct Args {
-    /// Zone files; the zone's name is what its SOA record stands at (- reads stdin)
+    /// Zone files; a zone is named by the owner of its SOA record (- reads stdin)
     #[arg(value_name = "ZONEFILE")]
     files: Vec<PathBuf>,
-    /// A zone file whose relative names belong to NAME; may be repeated
+    /// Zone file whose relative names end in NAME; may be repeated
     #[arg(long, value_name = "NAME=FILE")]
     zone: Vec<String>,
-    /// Hand questions for other names to this server; may be repeated
+    /// Forward queries for other names to this server; may be repeated
     #[arg(long, value_name = "ADDR")]
     forward: Vec<String>,
-    /// Forward the questions of this network (ADDRESS or ADDRESS/PREFIX) instead of those of this host and its networks; may be
+    /// Forward queries from this network (ADDRESS or ADDRESS/PREFIX) instead of those from this host and its networks; may be
     /// repeated
     #[arg(long, value_name = "NET", requires = "forward")]
     allow_forward: Vec<String>,
-    /// Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may
+    /// Allow zone transfers to this network (ADDRESS or ADDRESS/PREFIX); the default is to no one
     #[arg(long, value_name = "NET")]
     allow_transfer: Vec<String>,
-    /// Let whoever signs with the key in FILE (TSIG, in BIND's form) transfer zones, and sign the answers; may be repeated
+    /// Allow zone transfers to clients that sign with the key in FILE (TSIG, in BIND's form), and sign the answers; may be repeated
     #[arg(short = 'k', long, value_name = "FILE")]
     key_file: Vec<PathBuf>,
-    /// Read and check the zone files, say what they hold and what is wrong or odd in them, and end
+    /// Check the zone files, print a summary, errors and warnings, and exit
     #[arg(long)]
     check: bool,
-    /// Serve no zone, and end --check with 65, if one of the zones has an error or a warning
+    /// Serve no zone, and exit --check with 65, if a zone has an error or a warning
     #[arg(long)]
     strict: bool,
-    /// Read at most this much for a zone, with all files that it includes
+    /// Read at most SIZE bytes per zone, included files counted
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "1G")]
     max_zone_size: u64,
-    /// Take at most N records a zone
+    /// Accept at most N records per zone
     #[arg(long, value_name = "N", default_value_t = ZoneLimits::default().records)]
     max_records: u64,
-    /// Let $GENERATE make at most N records a zone
+    /// Let $GENERATE create at most N records per zone
     #[arg(long, value_name = "N", default_value_t = ZoneLimits::default().generated)]
     max_generate: u64,
-    /// Refuse $INCLUDE, for zone files of strangers
+    /// Refuse $INCLUDE, for zone files from untrusted sources
     #[arg(long)]
     no_include: bool,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("dnsserve", Args, activated run);
+crate::cli::tool!("dnsserve", Args, guide crate::tool::guides::DNSSERVE, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.check {

@@ -21,34 +21,34 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "FTP")]
 pub(super) struct FtpArgs {
-    /// Let the server open data connections (EPRT, PORT); not through a proxy
+    /// Let the server open the data connections (EPRT, PORT); not through a proxy
     #[arg(short = 'A', long)]
     pub(super) active: bool,
-    /// Listen for them on a port of this range
+    /// Ports to listen on for active data connections
     #[arg(long, value_name = "FIRST-LAST", requires = "active")]
     pub(super) port_range: Option<PortRange>,
-    /// Where passive data connections go: the host of the control connection, or what the server says
+    /// Address of passive data connections: that of the control connection (control), or the server's reply (trust)
     #[arg(long, value_name = "WHICH", value_parser = ["control", "trust"], default_value = "control")]
     pub(super) pasv_address: String,
-    /// Ask for data connections with PASV, never with EPSV (IPv4)
+    /// Request data connections with PASV, never with EPSV (IPv4)
     #[arg(long)]
     pub(super) disable_epsv: bool,
-    /// With --active: name the port with PORT, never with EPRT (IPv4)
+    /// With --active: use PORT, never EPRT (IPv4)
     #[arg(long)]
     pub(super) disable_eprt: bool,
-    /// One command at a time, for servers that cannot do with several in one packet (found out by itself, too)
+    /// Send one command at a time, for servers that fail on several in one packet (also detected automatically)
     #[arg(long)]
     pub(super) lock_step: bool,
-    /// The account that a server asks for after the password (ACCT)
+    /// Account that a server requests after the password (ACCT)
     #[arg(long, value_name = "NAME", visible_alias = "ftp-account")]
     pub(super) account: Option<String>,
-    /// Inside TLS: files and listings in clear text (PROT C)
+    /// With TLS: send files and listings unencrypted (PROT C)
     #[arg(long, visible_alias = "ftp-ssl-control")]
     pub(super) data_clear: bool,
-    /// Inside TLS: end it on the control connection after the login, for firewalls that read along (CCC)
+    /// With TLS: end it on the control connection after the login, for firewalls that inspect it (CCC)
     #[arg(long, visible_alias = "ftp-ssl-ccc")]
     pub(super) ccc: bool,
-    /// Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8
+    /// Charset of the server's names (koi8-r, shift_jis ...); local names are UTF-8
     #[arg(long, value_name = "NAME", value_parser = WireCharset::named, visible_alias = "remote-encoding")]
     pub(super) charset: Option<WireCharset>,
     /// Send this command after the login (repeatable; a leading `*`: it may fail)
@@ -60,11 +60,11 @@ pub(super) struct FtpArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Transfers")]
 pub(super) struct TransferArgs {
-    /// No more than so many bytes a second, all connections together
+    /// Transfer at most RATE bytes per second, all connections together
     #[arg(long, value_name = "RATE", value_parser = rate, visible_alias = "limit-rate")]
     rate: Option<NonZeroU64>,
-    /// Compare what was transferred with the server's checksum (HASH, XSHA256 ...) where it computes one, else size and time
-    /// once more
+    /// Compare each file with the server's checksum (HASH, XSHA256 ...), or with its size and time if the server computes
+    /// none
     #[arg(long, conflicts_with = "ascii")]
     pub(super) verify: bool,
     /// Print one line per file or directory that is new, changed, deleted or skipped; with -n, what would be
@@ -73,7 +73,7 @@ pub(super) struct TransferArgs {
 }
 
 fn rate(text: &str) -> Result<NonZeroU64, String> {
-    NonZeroU64::new(crate::cli::units::size(text)?).ok_or_else(|| "nothing would move".to_owned())
+    NonZeroU64::new(crate::cli::units::size(text)?).ok_or_else(|| "the rate must be above 0".to_owned())
 }
 
 impl TransferArgs {
@@ -87,7 +87,7 @@ impl TransferArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "FTP")]
 pub(super) struct QuoteArgs {
-    /// Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)
+    /// Send this command at the end, if nothing failed (repeatable; a leading `*`: it may fail)
     #[arg(long, short_alias = 'Y', value_name = "CMD")]
     after: Vec<String>,
     /// As --before; with a leading `-` as --after (curl's -Q)
@@ -197,7 +197,7 @@ impl<'a> Servers<'a> {
         let client = FtpClient::open(url, &server.options).await?;
         let secret = server.options.login.as_ref().is_some_and(|login| !login.user.eq_ignore_ascii_case("anonymous"));
         if secret && !client.is_tls() && !client.is_loopback() {
-            out.warn("the password went over the network in clear text; ftpes:// or ftps:// protect it");
+            out.warn("the password was sent unencrypted; ftpes:// or ftps:// protects it");
         }
         Ok(client)
     }
@@ -244,7 +244,7 @@ impl<'a> Servers<'a> {
                 self.known.len() - 1
             }
         };
-        self.known.get_mut(at).ok_or_else(|| Fault::new(Kind::Internal, "a server got lost"))
+        self.known.get_mut(at).ok_or_else(|| Fault::new(Kind::Internal, "internal: a server is missing from the table"))
     }
 
     fn make_options(&mut self, url: &FtpUrl) -> Result<FtpClientOptions, Fault> {
@@ -277,12 +277,10 @@ impl<'a> Servers<'a> {
             out.warn("--pin: without TLS no certificate is checked; ftpes:// and ftps:// use TLS");
         }
         if options.tls != TlsMode::None && ftp.data_clear {
-            out.warn("files and listings go over the network in clear text, and can be changed on the way");
+            out.warn("files and listings are sent unencrypted and can be modified in transit");
         }
         if options.tls != TlsMode::None && ftp.ccc {
-            out.warn(
-                "commands and names go over the network in clear text after the login, and can be changed on the way",
-            );
+            out.warn("commands and names are sent unencrypted after the login and can be modified in transit");
         }
         options.limits = net.limits();
         options.trace = out.trace();

@@ -1,6 +1,6 @@
 //! Which entries of a listing are meant: `find`'s questions, asked of it. ftpls prints them, retention removes them.
 
-use crate::cli::{clock, units};
+use crate::cli::{clock, units, words};
 use crate::fault::Fault;
 use crate::ftp::glob::Glob;
 use crate::ftp::listing::{EntryType, ListingEntry, Modified};
@@ -12,11 +12,12 @@ pub(super) struct PickArgs {
     /// Only names that match this glob; with a / in it the path (repeatable: one must match)
     #[arg(long, value_name = "GLOB")]
     name: Vec<String>,
-    /// Leave out what matches this glob, directories with all that is in them (repeatable)
+    /// Exclude names that match this glob, and directories with their contents (repeatable)
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Only files (f), directories (d), links (l) or others (o); `f,l` for several
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = parse_type)]
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    #[arg(value_parser = words::listed(["f", "d", "l", "o"], parse_type), hide_possible_values = true)]
     types: Vec<EntryType>,
     /// Only entries of this size or larger
     #[arg(long, alias = "larger", value_name = "SIZE", value_parser = units::size)]
@@ -32,13 +33,13 @@ pub(super) struct PickArgs {
     older: Option<i64>,
 }
 
-fn parse_type(text: &str) -> Result<EntryType, String> {
+fn parse_type(text: &str) -> Result<EntryType, ()> {
     match text {
         "f" | "file" => Ok(EntryType::File),
         "d" | "directory" => Ok(EntryType::Directory),
         "l" | "symlink" => Ok(EntryType::Symlink),
         "o" | "other" => Ok(EntryType::Other),
-        _ => Err("f, d, l or o".to_owned()),
+        _ => Err(()),
     }
 }
 

@@ -18,16 +18,16 @@ const MAX_DELETE: u64 = 1000;
 pub(super) struct SelectArgs {
     #[command(flatten)]
     rules: FilterRules,
-    /// Leave larger files out
+    /// Skip larger files
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
-    /// Leave smaller files out
+    /// Skip smaller files
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     min_size: Option<u64>,
-    /// Leave files out that were modified within this time: they may still be written
+    /// Skip files modified within this time: they may still be written
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     min_age: Option<Duration>,
-    /// Leave files out that were modified longer ago
+    /// Skip files modified longer ago
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     max_age: Option<Duration>,
     /// Transfer a file only if it is newer than the other side's, whatever the sizes (single files too)
@@ -36,7 +36,7 @@ pub(super) struct SelectArgs {
     /// Files of the same size are the same, whatever their times (single files too)
     #[arg(long, alias = "ignore-time")]
     size_only: bool,
-    /// Transfer what is the same on both sides too
+    /// Transfer unchanged files too
     #[arg(long, conflicts_with_all = ["newer", "size_only"])]
     always: bool,
 }
@@ -77,16 +77,16 @@ impl SelectArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Deleting (with -r)")]
 pub(super) struct DeleteArgs {
-    /// Delete what the source does not have, after all transfers and only if every listing was complete
+    /// Delete files that the source does not have, after all transfers and only if every listing was complete
     #[arg(long, requires = "recursive")]
     delete: bool,
-    /// Delete before the transfers, as far as every listing is complete then
+    /// Delete before the transfers; only if every listing is complete by then
     #[arg(long, requires = "delete")]
     delete_first: bool,
     /// Delete nothing if more than N files and directories would go
     #[arg(long, value_name = "N", default_value_t = MAX_DELETE)]
     max_delete: u64,
-    /// Delete also where the source is an empty directory
+    /// Delete even if the source is an empty directory
     #[arg(long, requires = "delete")]
     allow_empty: bool,
 }
@@ -134,13 +134,10 @@ impl Args for FilterRules {
             arg.value_parser(NonEmptyStringValueParser::new())
         };
         command
-            .arg(rule(INCLUDE, "Take only what matches a GLOB (repeatable; the first rule that matches decides)"))
-            .arg(rule(EXCLUDE, "Leave out what matches a GLOB, directories with all that is in them (repeatable)"))
-            .arg(rule(
-                INCLUDE_REGEX,
-                "The same by a regular expression, which matches anywhere in the path (repeatable)",
-            ))
-            .arg(rule(EXCLUDE_REGEX, "Leave out by a regular expression (repeatable)"))
+            .arg(rule(INCLUDE, "Include only names that match GLOB (repeatable; the first matching rule decides)"))
+            .arg(rule(EXCLUDE, "Exclude names that match GLOB, and directories with their contents (repeatable)"))
+            .arg(rule(INCLUDE_REGEX, "Include paths in which a regular expression matches anywhere (repeatable)"))
+            .arg(rule(EXCLUDE_REGEX, "Exclude paths in which a regular expression matches anywhere (repeatable)"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -47,7 +47,7 @@ impl Usage {
     pub(super) async fn of(client: &mut FtpClient, path: &RemotePath) -> Result<Usage, Fault> {
         let mut usage = Usage::default();
         match client.stat(path).await? {
-            None => return Err(Fault::new(Kind::NoInput, "nothing there")),
+            None => return Err(Fault::new(Kind::NoInput, "no such file or directory")),
             Some(entry) if !entry.is_dir() => {
                 usage.count(&entry);
                 return Ok(usage);

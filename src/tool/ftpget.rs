@@ -12,6 +12,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::progress::{Bar, Measure};
+use crate::cli::words;
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::ListMethod;
@@ -37,28 +38,28 @@ use plan::{FetchGroup, FetchPlan};
 // -0 is about the input of -i too, so it goes with --json.
 #[command(mut_arg("nul", |arg| arg.conflicts_with(clap::builder::Resettable::Reset)))]
 pub struct Args {
-    /// What to fetch: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); globs `* ? [a-z] {a,b}` in the path
+    /// URLs to fetch: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); globs `* ? [a-z] {a,b}` in the path
     #[arg(required_unless_present = "input", value_name = "URL")]
     urls: Vec<OsString>,
-    /// Fetch what FILE or stdin names too: a URL a line, or with --base a path a line; with -0 each ends in NUL
+    /// Also fetch the URLs in FILE or on stdin, one per line; with --base they are paths; with -0 each ends with NUL
     #[arg(short = 'i', long, value_name = "FILE|-")]
     input: Option<PathBuf>,
-    /// The lines of -i are paths below this URL, taken as they are
+    /// The lines of -i are literal paths below this URL
     #[arg(long, value_name = "URL", requires = "input")]
     base: Option<OsString>,
-    /// Where to: a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout; by default ./NAME
+    /// Target: a file, a directory with a trailing `/`, or `-` for stdout; the default is ./NAME, and a directory for several files
     #[arg(short = 'o', long = "output", value_name = "FILE|DIR|-")]
     target: Option<PathBuf>,
-    /// Take `* ? [ {` in URLs as they are
+    /// Take `* ? [ {` in URLs literally
     #[arg(short = 'g', long = "no-glob", visible_alias = "globoff")]
     no_glob: bool,
-    /// Fetch whole trees; files that have the same size and time already are left alone
+    /// Fetch whole trees; skip files whose size and time are the same
     #[arg(short = 'r', long, short_alias = 'R')]
     recursive: bool,
-    /// Only say what would be fetched, deleted, moved
+    /// Print the files that would be fetched, deleted or moved; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Append what is missing to a shorter file of the final name (parts of our own are always continued)
+    /// Continue a shorter local file that another tool left; parts of ftpget are always continued
     #[arg(short = 'c', long = "continue", short_alias = 'z', conflicts_with = "no_resume")]
     adopt: bool,
     /// As -c (curl's `-C -`)
@@ -68,14 +69,14 @@ pub struct Args {
     /// What happens anyway (curl's -O): a file keeps its name
     #[arg(short = 'O', long = "remote-name", hide = true, conflicts_with = "target")]
     remote_name: bool,
-    /// Begin again instead of continuing what an earlier run left
+    /// Start over instead of continuing the part of an earlier run
     #[arg(long, short_alias = 'Z')]
     no_resume: bool,
-    /// Never replace a file that is there; with -r and globs such files are left out, else that is an error
+    /// Never replace an existing file; with -r and globs it is skipped, else it is an error
     #[arg(long, visible_alias = "only-missing")]
     no_clobber: bool,
-    /// What to do about symbolic links: skip (and say so), follow (fetch what they lead to), keep (make links)
-    #[arg(long, value_name = "HOW", value_parser = parse_links, default_value = "skip")]
+    /// Symbolic links: skip (with a warning), follow (fetch their targets), keep (create links)
+    #[arg(long, value_name = "HOW", value_parser = words::one_of(LINKS), hide_possible_values = true, default_value = "skip")]
     links: Links,
     /// Transfer text: line ends become LF; the same as `;type=a` in every URL
     #[arg(short = 'B', long, visible_alias = "use-ascii")]
@@ -84,20 +85,20 @@ pub struct Args {
     #[arg(long, value_name = "FIRST-LAST", allow_hyphen_values = true)]
     #[arg(conflicts_with_all = ["recursive", "input", "adopt", "continue_at", "ascii", "verify", "sha256", "delete_source", "move_source"])]
     range: Option<Range>,
-    /// Fetch one file that must have this SHA-256; else it does not appear, and the status is 65
+    /// Fetch one file with this SHA-256; any other content is discarded, with status 65
     #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
     #[arg(conflicts_with_all = ["recursive", "input", "newer", "size_only"])]
     sha256: Option<String>,
-    /// Give each file the permissions that it has at the server, without set-user-ID, set-group-ID and the sticky bit
+    /// Copy the permissions of each file, without set-user-ID, set-group-ID and the sticky bit
     #[arg(long, conflicts_with = "range")]
     keep_mode: bool,
-    /// Connections; chosen by the round trip and the work if not given
+    /// Number of connections (default: by round-trip time and number of files)
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Delete each file at the server when it is here, verified and synced
+    /// Delete each file on the server after it is verified and synced here
     #[arg(long, alias = "Remove-source-files", conflicts_with = "delete")]
     delete_source: bool,
-    /// Move each file at the server into DIR when it is here, verified and synced
+    /// Move each file on the server into DIR after it is verified and synced here
     #[arg(long, value_name = "DIR", conflicts_with_all = ["delete_source", "delete"])]
     move_source: Option<String>,
     #[command(flatten)]
@@ -114,7 +115,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, prints |args| args.output.json || args.dry_run || args.transfer.itemize, run run);
+crate::cli::tool!("ftpget", Args, guide crate::tool::guides::FTPGET, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, prints |args| args.output.json || args.dry_run || args.transfer.itemize, run run);
 
 impl Args {
     /// A shorter file of the final name is the beginning of the remote one.
@@ -123,14 +124,7 @@ impl Args {
     }
 }
 
-fn parse_links(text: &str) -> Result<Links, String> {
-    match text {
-        "skip" => Ok(Links::Skip),
-        "follow" => Ok(Links::Follow),
-        "keep" => Ok(Links::Keep),
-        _ => Err("skip, follow or keep".to_owned()),
-    }
-}
+const LINKS: &[(&str, Links)] = &[("skip", Links::Skip), ("follow", Links::Follow), ("keep", Links::Keep)];
 
 fn parse_sha256(text: &str) -> Result<String, String> {
     let hex = text.len() == ChecksumAlgorithm::Sha256.digits() && text.bytes().all(|byte| byte.is_ascii_hexdigit());

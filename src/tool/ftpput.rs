@@ -10,6 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::input;
 use crate::cli::output::Output;
 use crate::cli::progress::{Bar, Measure};
+use crate::cli::words;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::listing::ListingEntry;
@@ -32,43 +33,43 @@ use crate::tool::ftp_words;
 #[command(name = "ftpput", version, about = "Store files and trees by FTP")]
 #[command(override_usage = "ftpput [OPTIONS] SRC... URL")]
 pub struct Args {
-    /// What to store (`-` is stdin), and as the last argument where: a URL that ends in `/` keeps the name
+    /// Files to store (`-` is stdin), and the URL as the last argument; a URL that ends with `/` keeps the name
     #[arg(required = true, value_name = "SRC... URL")]
     sources: Vec<PathBuf>,
-    /// Store the contents of directories below the URL; files that have the same size and time there are left alone
+    /// Store the contents of directories below the URL; skip files whose size and time are the same
     #[arg(short = 'r', long, short_alias = 'R')]
     recursive: bool,
-    /// Only say what would be stored and deleted
+    /// Print the files that would be stored or deleted; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Write under the final name at once, without a temporary one
+    /// Write under the final name from the start, without a temporary name
     #[arg(long, conflicts_with_all = ["replace", "append"])]
     in_place: bool,
-    /// Delete the old file before the complete upload gets its name, for servers that do not rename over a file
+    /// Delete the old file before the complete upload is renamed, for servers that do not rename over a file
     #[arg(long, conflicts_with = "append")]
     replace: bool,
     /// Add to the end of the remote file
     #[arg(short = 'a', long, conflicts_with_all = ["recursive", "no_clobber"])]
     append: bool,
-    /// Begin again instead of continuing what an earlier run left
+    /// Start over instead of continuing the part of an earlier run
     #[arg(long, short_alias = 'Z')]
     no_resume: bool,
-    /// Never replace a file that is there; with -r such files are left out, else that is an error
+    /// Never replace an existing file; with -r it is skipped, else it is an error
     #[arg(long, visible_alias = "only-missing")]
     no_clobber: bool,
-    /// What to do about symbolic links in trees: skip (and say so), follow (store what they lead to)
-    #[arg(long, value_name = "HOW", value_parser = parse_links, default_value = "skip")]
+    /// Symbolic links in trees: skip (with a warning), follow (store their targets)
+    #[arg(long, value_name = "HOW", value_parser = words::one_of(LINKS), hide_possible_values = true, default_value = "skip")]
     links: Links,
-    /// Give every file these permission bits (SITE CHMOD)
+    /// Set these permission bits on every file (SITE CHMOD)
     #[arg(long, value_name = "OCTAL", value_parser = parse_mode, visible_alias = "chmod", conflicts_with = "keep_mode")]
     mode: Option<u32>,
-    /// Give every file the permission bits that it has here (SITE CHMOD)
+    /// Copy the permission bits of every file (SITE CHMOD)
     #[arg(long)]
     keep_mode: bool,
     /// Transfer text: line ends become CRLF; the same as `;type=a` in the URL
     #[arg(short = 'B', long, visible_alias = "use-ascii")]
     ascii: bool,
-    /// Connections; chosen by the round trip and the work if not given
+    /// Number of connections (default: by round-trip time and number of files)
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]
@@ -85,16 +86,9 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpput", Args, words &[ftp_words::PUT, ftp_words::ALL], prints |args| args.output.json || args.dry_run || args.transfer.itemize, run run);
+crate::cli::tool!("ftpput", Args, guide crate::tool::guides::FTPPUT, words &[ftp_words::PUT, ftp_words::ALL], prints |args| args.output.json || args.dry_run || args.transfer.itemize, run run);
 
-fn parse_links(text: &str) -> Result<Links, String> {
-    match text {
-        "skip" => Ok(Links::Skip),
-        "follow" => Ok(Links::Follow),
-        "keep" => Err("FTP cannot make symbolic links: skip or follow".to_owned()),
-        _ => Err("skip or follow".to_owned()),
-    }
-}
+const LINKS: &[(&str, Links)] = &[("skip", Links::Skip), ("follow", Links::Follow)];
 
 fn parse_mode(text: &str) -> Result<u32, String> {
     let octal = (1..=5).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
@@ -273,7 +267,7 @@ impl FtpputRun<'_> {
             false => None,
         };
         if args.no_clobber && there.as_ref().is_some_and(Option::is_some) {
-            return Err(Fault::new(Kind::CannotCreate, "is there already"));
+            return Err(Fault::new(Kind::CannotCreate, "already exists"));
         }
         let facts = |entry: ListingEntry| {
             let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);

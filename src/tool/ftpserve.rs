@@ -45,47 +45,47 @@ const MAX_CLIENT_DESCRIPTORS: u64 = 7;
 
 /// Serve a directory by FTP
 ///
-/// Without more words: on loopback, for anonymous, to look and to download. Nothing outside DIR is ever reached.
+/// The default: on loopback, for anonymous, list and download only. Nothing outside DIR is reachable.
 #[derive(Debug, Parser)]
 #[command(name = "ftpserve", version)]
 pub struct Args {
-    /// The directory to be served
+    /// Directory to serve
     #[arg(value_name = "DIR", required_unless_present = "hash_password")]
     dir: Option<PathBuf>,
     /// Let clients upload, delete, rename and make directories
     #[arg(long)]
     write: bool,
-    /// As --write, but nothing can be downloaded
+    /// As --write, without downloads
     #[arg(long, conflicts_with = "write")]
     upload_only: bool,
-    /// New files go in; nothing is listed, downloaded or overwritten
+    /// Accept new files only; nothing is listed, downloaded or overwritten
     #[arg(long, conflicts_with_all = ["write", "upload_only"])]
     drop_box: bool,
-    /// With --user-file: let anonymous look and download, too
+    /// With --user-file: let anonymous list and download too
     #[arg(long, requires = "user_file")]
     anonymous: bool,
-    /// When TLS starts, if there is a certificate: if the client asks (AUTH TLS), always (AUTH TLS), or before the first byte
+    /// When TLS starts, with a certificate: on the client's request (AUTH TLS), always (AUTH TLS), or before the first byte
     #[arg(long, value_name = "MODE", default_value = "try")]
     tls: TlsStart,
-    /// Take passwords without TLS from other hosts, too
+    /// Accept passwords without TLS from other hosts
     #[arg(long)]
     auth_in_clear: bool,
     /// Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)
     #[arg(long)]
     no_require_tls_reuse: bool,
-    /// Take an upload inside TLS that ends without a close notice as complete
+    /// Accept an upload that ends without a TLS close notice as complete
     #[arg(long)]
     lenient_tls_end: bool,
     /// Ports for passive data connections
     #[arg(long, value_name = "FIRST-LAST", value_parser = port_range)]
     pasv_ports: Option<RangeInclusive<u16>>,
-    /// The address that PASV shows (behind NAT)
+    /// Address in replies to PASV (behind NAT)
     #[arg(long, value_name = "ADDR")]
     pasv_address: Option<Ipv4Addr>,
     /// Refuse active mode (PORT, EPRT)
     #[arg(long)]
     no_active: bool,
-    /// The largest file that may be uploaded
+    /// Largest file that may be uploaded
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_file_size: Option<u64>,
     /// Refuse uploads when the file system has less free space than this
@@ -94,37 +94,37 @@ pub struct Args {
     /// Report an upload as complete only when it is on the disk
     #[arg(long)]
     fsync: bool,
-    /// Keep what came of an upload that broke off, if its name was free
+    /// Keep the received part of an interrupted upload, if its name was free
     #[arg(long)]
     keep_partial: bool,
-    /// Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off
+    /// Let APPE, and REST with STOR, write into any file; the default is only into an interrupted upload of the same user
     #[arg(long)]
     append: bool,
-    /// End connections on which nothing was said for this time
+    /// End connections that are silent for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     idle: Duration,
-    /// Break off transfers that stand still for this time
+    /// End transfers that stall for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
     timeout: Duration,
     /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
     #[arg(long, value_name = "FILE")]
     xferlog: Option<PathBuf>,
-    /// Leave names that match GLOB (* and ?) out of listings; repeatable
+    /// Leave names that match GLOB (* and ?) out of listings; may be repeated
     #[arg(long, value_name = "GLOB")]
     hide: Vec<String>,
-    /// Refuse names that match GLOB, whatever is to be done with them, and directories that lead there; repeatable
+    /// Refuse every command on names that match GLOB, and links that lead to such names; may be repeated
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
-    /// Bytes per second of each login, each way; up= and down= of the user file go before
+    /// Limit each login to RATE bytes per second in each direction; up= and down= of the user file override it
     #[arg(long, value_name = "RATE", value_parser = units::size)]
     rate: Option<u64>,
-    /// Run at most NUMBER transfers and listings at once; more are refused with 450
-    #[arg(long, value_name = "NUMBER")]
+    /// Run at most N transfers and listings at once; more are refused with 450
+    #[arg(long, value_name = "N")]
     max_transfers: Option<u64>,
-    /// The permission bits that new files and directories do not get; without it those of the process
+    /// Permission bits that new files and directories do not get (default: those of the process)
     #[arg(long, value_name = "OCTAL", value_parser = mask)]
     umask: Option<u32>,
-    /// What the greeting says
+    /// Text of the greeting
     #[arg(long, value_name = "TEXT", default_value = "FTP server ready.", conflicts_with = "banner")]
     greeting: String,
     /// A file with the lines of the greeting
@@ -147,15 +147,15 @@ pub struct Args {
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TlsStart {
-    /// If the client asks for it.
+    /// On the client's request.
     Try,
-    /// By AUTH TLS, before anything else.
+    /// By AUTH TLS, before any other command.
     Starttls,
     /// Before the first byte.
     Implicit,
 }
 
-crate::cli::tool!("ftpserve", Args, activated run);
+crate::cli::tool!("ftpserve", Args, guide crate::tool::guides::FTPSERVE, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {
@@ -206,7 +206,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         && !addresses.iter().all(|address| address.ip().is_loopback())
     {
         let fault = Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
-            .with_hint("--auth-in-clear takes them in clear text");
+            .with_hint("--auth-in-clear accepts them unencrypted");
         return Err(fault.into());
     }
     let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());

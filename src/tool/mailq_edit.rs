@@ -27,15 +27,15 @@ use crate::tool::queue_open;
 #[derive(Debug, clap::Parser)]
 #[command(name = "mailq-edit", version, about = "Hold, release, retry, redirect, remove or show queued mail")]
 pub struct Args {
-    /// What to do
+    /// Action
     #[arg(value_enum)]
     verb: EditVerb,
     #[command(flatten)]
     select: QueueSelectArgs,
-    /// With `readdress`: the new address; with `reroute`: the next hop, or `default` for the usual way
+    /// New address (`readdress`) or next server (`reroute`, `default` for the configured routing)
     #[arg(long, value_name = "ADDRESS|URL")]
     to: Option<String>,
-    /// With `show`: print the message itself, exactly as it is queued
+    /// With `show`: print the message exactly as it is queued
     #[arg(long, conflicts_with_all = ["header", "body"])]
     message: bool,
     /// With `show`: print the message's header
@@ -44,13 +44,13 @@ pub struct Args {
     /// With `show`: print the message's body
     #[arg(long)]
     body: bool,
-    /// With `bounce`: our name in the report (default: the host's)
+    /// With `bounce`: host name in the report (default: the name of this host)
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
-    /// With `bounce`: tell ADDRESS of what cannot be returned because the sender is empty
+    /// With `bounce`: report mail with an empty sender to ADDRESS
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse_lenient)]
     bounce_to: Option<Address>,
-    /// Say what would be changed, and change nothing
+    /// Print the changes without making them
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
@@ -61,21 +61,21 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum EditVerb {
-    /// Stop: not tried until released
+    /// Stop attempts until released
     Hold,
-    /// Let what is held go on
+    /// Resume held messages
     Release,
     /// Make due now
     Retry,
-    /// Take out of the queue, without telling the sender
+    /// Remove from the queue, without a report to the sender
     Rm,
-    /// Return to the sender, with a report
+    /// Return to the sender with a report
     Bounce,
     /// Print envelope and history
     Show,
-    /// Give the recipient another address (--to)
+    /// Change the recipient's address (--to)
     Readdress,
-    /// Send by another way (--to)
+    /// Send through another server (--to)
     Reroute,
 }
 
@@ -143,7 +143,7 @@ impl Args {
     }
 }
 
-crate::cli::tool!("mailq-edit", Args, prints |args| args.output.json || args.verb == EditVerb::Show, run run);
+crate::cli::tool!("mailq-edit", Args, guide crate::tool::guides::MAILQ_EDIT, words &[crate::tool::mail_words::EDIT], prints |args| args.output.json || args.verb == EditVerb::Show, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
@@ -206,7 +206,7 @@ fn change(args: &Args) -> Result<Option<QueueEdit>, Fault> {
         (EditVerb::Rm, _) => QueueEdit::Remove,
         (EditVerb::Readdress, Some(to)) => {
             let address = Address::parse(to, true)
-                .map_err(|error| Fault::new(Kind::Usage, format!("{to:?} is no address: {error}")))?;
+                .map_err(|error| Fault::new(Kind::Usage, format!("{to:?} is not an address: {error}")))?;
             QueueEdit::Readdress(address, now)
         }
         (EditVerb::Reroute, Some(to)) if to == "default" => QueueEdit::Reroute(None, now),

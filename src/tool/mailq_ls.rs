@@ -13,7 +13,7 @@ use crate::cli::colour;
 use crate::cli::exit::Exit;
 use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord, TextLine};
-use crate::cli::units;
+use crate::cli::{units, words};
 use crate::fault::{Fault, Kind};
 use crate::queue::drop_dir::{self, Submission};
 use crate::queue::entry::{QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
@@ -28,13 +28,13 @@ use crate::tool::queue_open;
 #[derive(Debug, clap::Parser)]
 #[command(name = "mailq-ls", version, about = "List the outgoing mail queue")]
 pub struct Args {
-    /// Print how many messages, recipients and bytes there are, instead of a list
+    /// Print the number of messages, recipients and bytes instead of a list
     #[arg(long, short = 'c')]
     count: bool,
-    /// Print how many recipients of which age there are for each domain, instead of a list
+    /// Print the number of recipients per domain and age instead of a list
     #[arg(long, short = 's', conflicts_with = "count")]
     summary: bool,
-    /// The queue of the machine, or what the calling user submitted to it if he may not open it
+    /// Use the system queue; without access to it, the caller's own submissions
     #[arg(long)]
     system_queue: bool,
     /// Print the list as Postfix's mailq does
@@ -52,36 +52,35 @@ pub struct Args {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Selection")]
 pub struct QueueSelectArgs {
-    /// Messages by queue id; `-` reads ids from stdin, one a line
+    /// Queue ids of messages; `-` reads ids from stdin, one per line
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
-    /// From this sender; `<>` for bounces
+    /// Only from this sender; `<>` for bounces
     #[arg(long, value_name = "ADDRESS")]
     pub sender: Vec<String>,
-    /// To this recipient
+    /// Only to this recipient
     #[arg(long, value_name = "ADDRESS")]
     pub recipient: Vec<String>,
-    /// To recipients of this domain
+    /// Only to recipients of this domain
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Vec<String>,
-    /// In this state: queued, active or held
-    #[arg(long, value_name = "STATE", value_parser = parse_state)]
+    /// Only in this state: queued, active or held
+    #[arg(long, value_name = "STATE", hide_possible_values = true)]
+    #[arg(value_parser = words::listed(["queued", "active", "held"], parse_state))]
     pub state: Vec<RecipientState>,
-    /// Whose last outcome has this text
+    /// Only with this text in the last outcome
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Queued at least so long ago
+    /// Only queued at least this long ago
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub older_than: Option<Duration>,
-    /// Queued at most so long ago
+    /// Only queued at most this long ago
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub newer_than: Option<Duration>,
 }
 
-fn parse_state(text: &str) -> Result<RecipientState, String> {
-    RecipientState::from_name(text)
-        .filter(|state| !state.is_final())
-        .ok_or_else(|| "queued, active and held are the states of what is in the queue".to_owned())
+fn parse_state(text: &str) -> Result<RecipientState, ()> {
+    RecipientState::from_name(text).filter(|state| !state.is_final()).ok_or(())
 }
 
 impl QueueSelectArgs {
@@ -280,7 +279,7 @@ impl OutputRecord for DomainRecord<'_> {
     }
 }
 
-crate::cli::tool!("mailq-ls", Args, run run);
+crate::cli::tool!("mailq-ls", Args, guide crate::tool::guides::MAILQ_LS, words &[crate::tool::mail_words::LS], run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

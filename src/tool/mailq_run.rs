@@ -18,7 +18,7 @@ use crate::cli::colour;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, Severity, TextLine};
 use crate::cli::progress::{Bar, Measure};
-use crate::cli::{signals, units};
+use crate::cli::{signals, units, words};
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::millis::millis;
@@ -41,18 +41,18 @@ use pickup::Pickup;
 
 /// Deliver what is due in the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
-#[command(name = "mailq-run", version, about = "Deliver what is due in the outgoing mail queue")]
+#[command(name = "mailq-run", version, about = "Deliver due messages of the outgoing mail queue")]
 pub struct Args {
-    /// Stay: deliver as soon as something is queued or falls due
+    /// Keep running; deliver as soon as a message is queued or due
     #[arg(long)]
     watch: bool,
-    /// Try everything now, due or not; a selection does the same for what it selects
+    /// Try all messages now, due or not; a selection does the same for the selected ones
     #[arg(long)]
     flush: bool,
     /// Exit with 75 if anything was deferred
     #[arg(long)]
     strict: bool,
-    /// Print where each destination's mail would go, and deliver nothing
+    /// Print the next server of each destination; deliver nothing
     #[arg(short = 'n', long, conflicts_with_all = ["watch", "flush"])]
     dry_run: bool,
     #[command(flatten)]
@@ -82,39 +82,40 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Routing")]
 struct RoutingArgs {
-    /// The port of mail exchangers
+    /// Port of mail exchangers
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
     /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:;
     /// several of one domain are tried in turn; account:NAME is the server of an account
     #[arg(long, value_name = "DOMAIN=URL", value_parser = RouteRule::parse)]
     route: Vec<RouteRule>,
-    /// Send everything that no --route names through this server; --user and its kin log in there; of several each is tried
-    /// when those before it could not be reached or said "later"
+    /// Send all mail without a --route through this server, with the login of --user; of several, each is tried if those before
+    /// it are unreachable or refuse temporarily
     #[arg(long, value_name = "URL", conflicts_with = "account")]
     smarthost: Vec<String>,
-    /// Log in at the --smarthost by this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …
-    #[arg(long, value_name = "MECHANISM", value_parser = Mechanism::parse)]
+    /// Log in at the --smarthost with this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …
+    #[arg(long, value_name = "MECHANISM", hide_possible_values = true)]
+    #[arg(value_parser = words::listed(words::MECHANISMS, Mechanism::parse))]
     auth: Option<Mechanism>,
-    /// Send everything that no --route names through the server of this account of smtpsend's accounts file
+    /// Send all mail without a --route through the server of this account of smtpsend's accounts file
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
-    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
+    /// Accounts file, in msmtp's format (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
-    /// Our name in EHLO and in reports (default: the host's)
+    /// Host name in EHLO and in reports (default: the name of this host)
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
-    /// An address of ours: a mail exchanger there would be a loop; may be repeated
+    /// Address of this host: a mail exchanger with it would be a loop; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     local: Vec<IpAddr>,
-    /// Messages under way at the same time
+    /// Number of messages delivered at the same time
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// Messages to one destination in a time, at most: 100/1h
+    /// Most messages to one destination in this time: 100/1h
     #[arg(long, value_name = "N/TIME", value_parser = units::interval)]
     rate: Option<Duration>,
-    /// Connections to one destination, at most
+    /// Most connections to one destination
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     per_destination: u32,
 }
@@ -122,16 +123,16 @@ struct RoutingArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Schedule")]
 struct ScheduleArgs {
-    /// The wait after the first failed attempt; it doubles up to an hour
+    /// Wait after the first failed attempt; it doubles up to an hour
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     retry_after: Duration,
-    /// Warn the sender when a message is this old; 0 never warns
+    /// Warn the sender when a message is this old; 0: never
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "4h")]
     warn_after: Duration,
     /// Return a message to its sender when it is this old
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5d")]
     expire: Duration,
-    /// Tell ADDRESS of failures that cannot be returned because the sender is empty; without it such mail is held
+    /// Report failures of mail with an empty sender to ADDRESS; the default is to hold such mail
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse_lenient)]
     bounce_to: Option<Address>,
 }
@@ -242,7 +243,7 @@ impl OutputRecord for RunSummaryRecord {
     }
 }
 
-crate::cli::tool!("mailq-run", Args, prints |args| args.output.json || args.dry_run, logged in log, run run);
+crate::cli::tool!("mailq-run", Args, guide crate::tool::guides::MAILQ_RUN, words &[crate::tool::mail_words::RUN], prints |args| args.output.json || args.dry_run, logged in log, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
@@ -404,7 +405,7 @@ fn tell(tried: &AttemptReport, out: &Output) {
         let kind = tried.attempt.kind.filter(|kind| !kind.temporary()).unwrap_or(Kind::Refused);
         let why = match tried.disposition {
             Disposition::Expired => "given up after too long",
-            Disposition::Held => "held, because nobody can be told",
+            Disposition::Held => "held: no address for a report",
             _ => "returned to its sender",
         };
         let detail = format!("{}: {why}: {}", tried.address, tried.attempt.reply);

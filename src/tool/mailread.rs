@@ -9,6 +9,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::colour;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::words;
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
 use crate::mail::address::Mailbox;
@@ -30,40 +31,40 @@ use boxes::OpenMailbox;
 #[derive(Debug, clap::Parser)]
 #[command(name = "mailread", version, about = "Read mail: list, show, extract, reply, flag", max_term_width = 100)]
 pub struct Args {
-    /// What to do
+    /// Action
     #[arg(value_enum)]
     action: MailreadAction,
-    /// Which messages: numbers of the list, ranges (2-5, 7-), `last`, `all`, or Message-IDs
+    /// Messages: numbers of the list, ranges (2-5, 7-), `last`, `all`, or Message-IDs
     #[arg(value_name = "SELECTION")]
     selection: Vec<String>,
-    /// The mailbox: a Maildir, an mbox, a file with one message, or `-` for stdin (default: $MAIL, then ~/Maildir)
+    /// Mailbox: a Maildir, an mbox, a file with one message, or `-` for stdin (default: $MAIL, then ~/Maildir)
     #[arg(short = 'm', long, value_name = "MAILBOX")]
     mailbox: Option<PathBuf>,
-    /// Only messages that nobody has read
+    /// Only unread messages
     #[arg(short = 'u', long)]
     unread: bool,
-    /// Only messages whose From holds TEXT (in any case)
+    /// Only messages with TEXT in From (in any case)
     #[arg(long, value_name = "TEXT")]
     from: Option<String>,
-    /// Only messages whose To or Cc holds TEXT
+    /// Only messages with TEXT in To or Cc
     #[arg(long, value_name = "TEXT")]
     to: Option<String>,
-    /// Only messages whose Subject holds TEXT
+    /// Only messages with TEXT in the subject
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
-    /// show: all header fields
+    /// show: print all header fields
     #[arg(short = 'H', long)]
     headers: bool,
-    /// show: the message exactly as it is stored; several as an mbox
+    /// show: print the message exactly as it is stored; several as an mbox
     #[arg(long, conflicts_with = "headers")]
     raw: bool,
-    /// show, reply: leave the line ends of format=flowed text as they were sent
+    /// show, reply: keep the line breaks of format=flowed text
     #[arg(long, conflicts_with = "raw")]
     no_reflow: bool,
     /// extract: write the files into DIR (default: the working directory); `-` writes one part to stdout
     #[arg(short = 'o', long, value_name = "DIR|-")]
     output_dir: Option<PathBuf>,
-    /// extract: these parts (1, 2.1 …) instead of all attachments; may be repeated
+    /// extract: write these parts (1, 2.1 …) instead of all attachments; may be repeated
     #[arg(long, value_name = "PART")]
     part: Vec<String>,
     /// extract: only parts of this type, in any case: application/pdf, image/*; may be repeated
@@ -75,19 +76,19 @@ pub struct Args {
     /// extract: set these flags of each message whose parts were written: seen …
     #[arg(long, value_name = "FLAGS")]
     flag: Vec<String>,
-    /// reply: to everybody
+    /// reply: answer all recipients
     #[arg(short = 'a', long)]
     all: bool,
-    /// reply: an address of mine, which is not answered; `*` stands for anything; may be repeated
+    /// reply: own address, which gets no answer; `*` matches any text; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     me: Vec<String>,
-    /// flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters
-    #[arg(long, value_name = "FLAGS")]
+    /// flag: set these flags: seen, replied, flagged, trashed, draft, passed, or Maildir letters
+    #[arg(long, value_name = "FLAGS", value_parser = words::offered(flag::NAMES), hide_possible_values = true)]
     add: Vec<String>,
-    /// flag: take these away
-    #[arg(long, value_name = "FLAGS")]
+    /// flag: remove these flags
+    #[arg(long, value_name = "FLAGS", value_parser = words::offered(flag::NAMES), hide_possible_values = true)]
     remove: Vec<String>,
-    /// extract, flag: say what would be done and do nothing
+    /// extract, flag: print the changes without making them
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
@@ -96,19 +97,19 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MailreadAction {
-    /// One line a message
+    /// Print one line per message
     List,
-    /// Headers and text
+    /// Print header and text
     Show,
     /// Write the attachments into files
     Extract,
-    /// Print the beginning of an answer, for smtpsend -t
+    /// Print the beginning of a reply, for smtpsend -t
     Reply,
     /// Set or remove flags
     Flag,
 }
 
-crate::cli::tool!("mailread", Args, prints Args::prints, run run);
+crate::cli::tool!("mailread", Args, guide crate::tool::guides::MAILREAD, words &[crate::tool::mail_words::READ], prints Args::prints, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     args.check()?;

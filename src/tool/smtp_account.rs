@@ -263,7 +263,7 @@ impl Accounts {
                         return Err(bad("an account needs a name"));
                     }
                     if found.accounts.iter().any(|account| account.name == name) {
-                        return Err(bad(&format!("account {name} is there already")));
+                        return Err(bad(&format!("account {name} is defined twice")));
                     }
                     let mut account = defaults.clone();
                     for base in bases.split(',').map(str::trim).filter(|base| !base.is_empty()) {
@@ -492,7 +492,7 @@ impl Aliases {
             // sendmail's other targets: programs, files and lists in files.
             let is_program = |one: &str| one.trim().trim_start_matches('"').starts_with(['|', '/', ':']);
             if list.split(',').any(is_program) {
-                return Err(bad("an alias stands for addresses here, not for a program or a file".to_owned()));
+                return Err(bad("an alias expands to addresses, not to a program or a file".to_owned()));
             }
             let list = address::parse_list(list).map_err(|fault| bad(fault.detail))?;
             found.insert(name.trim().trim_matches('"').to_lowercase(), list);
@@ -588,7 +588,7 @@ account default : work
         assert_eq!(by(None).as_deref(), Some("mail.work.example"));
         assert_eq!(accounts.named("none").unwrap_err().kind, Kind::Config);
         let twice = parse("account a\nhost x\naccount b\naccount a : b\n").unwrap_err();
-        assert_eq!((twice.kind, twice.detail.as_str()), (Kind::Config, "line 4: account a is there already"));
+        assert_eq!((twice.kind, twice.detail.as_str()), (Kind::Config, "line 4: account a is defined twice"));
         assert!(parse("").unwrap().by_author(Some("a@b")).is_none());
     }
 

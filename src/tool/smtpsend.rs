@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
+use crate::cli::words;
 use crate::fault::{Fault, Kind};
 use crate::millis::millis;
 use crate::smtp::auth::Mechanism;
@@ -35,6 +36,7 @@ mod together;
 
 use deliver::{Messages, SendRun};
 use each::EachInput;
+pub(super) use foreign::WORDS as FOREIGN_WORDS;
 use job::{SendJob, Sendable};
 use results::Noted;
 
@@ -55,16 +57,16 @@ pub struct Args {
     local: LocalArgs,
     #[command(flatten)]
     way: SendWayArgs,
-    /// Send to those who are accepted although others are refused
+    /// Send to the accepted recipients even if others are refused
     #[arg(long)]
     partial: bool,
-    /// Keep a copy in this mailbox: a Maildir (a directory, or a name that ends with /) or an mbox
+    /// Save a copy in this mailbox: a Maildir (a directory, or a name that ends with /) or an mbox
     #[arg(long, value_name = "MAILBOX")]
     save_to: Option<PathBuf>,
     /// Print the message instead of sending it
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Repeat also what may have been delivered (no answer after the whole message was sent)
+    /// Retry even if it may already have been delivered (no reply after the complete message)
     #[arg(long)]
     retry_unknown: bool,
     #[command(flatten)]
@@ -83,67 +85,67 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Composing")]
 struct ComposeArgs {
-    /// The author, 'Name <address>' (default: $EMAIL, else the user at this host)
+    /// Author, 'Name <address>' (default: $EMAIL, else the user at this host)
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
-    /// Recipients that everybody sees; commas separate, may be repeated
+    /// Recipients in To, separated by commas; may be repeated
     #[arg(long, value_name = "ADDRESSES")]
     to: Vec<String>,
-    /// Recipients of a copy
+    /// Recipients of a copy (Cc)
     #[arg(long, value_name = "ADDRESSES")]
     cc: Vec<String>,
-    /// Recipients that nobody sees
+    /// Hidden recipients (Bcc)
     #[arg(long, value_name = "ADDRESSES")]
     bcc: Vec<String>,
-    /// Where answers go
+    /// Address for replies (Reply-To)
     #[arg(long, value_name = "ADDRESSES")]
     reply_to: Vec<String>,
-    /// The subject
+    /// Subject
     #[arg(short = 's', long, value_name = "TEXT")]
     subject: Option<String>,
-    /// A further header field, 'Name: value'
+    /// Additional header field, 'Name: value'; may be repeated
     #[arg(long, value_name = "FIELD")]
     header: Vec<String>,
-    /// The file with the text; `-` is stdin, which is also read when there is no --body, --text, --html, --attach or --inline
+    /// File with the text; `-` is stdin, which is also the default without --body, --text, --html, --attach and --inline
     #[arg(long, value_name = "FILE|-")]
     body: Option<PathBuf>,
-    /// The text itself, on the command line, where other users can see it; a line end is added
+    /// Text of the message on the command line, where other users can see it; a line end is added
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["body", "template", "edit"])]
     text: Option<String>,
-    /// The HTML body; a text is made from it unless --body gives one
+    /// HTML body; without --body and --text a text part is made from it
     #[arg(long, value_name = "FILE|-")]
     html: Option<PathBuf>,
-    /// A file to attach: FILE[;type=TYPE][;name=NAME]; a name with a `;` stands in double quotes
+    /// File to attach: FILE[;type=TYPE][;name=NAME]; a name with a `;` needs double quotes
     #[arg(long, value_name = "FILE")]
     attach: Vec<String>,
-    /// A file that the HTML shows as cid:NAME
+    /// File that the HTML refers to as cid:NAME
     #[arg(long, value_name = "FILE")]
     inline: Vec<String>,
-    /// Write recipients, subject and text in $VISUAL or $EDITOR; without a change nothing is sent
+    /// Edit recipients, subject and text in $VISUAL or $EDITOR; without a change nothing is sent
     #[arg(long)]
     edit: bool,
-    /// A message with {{fields}}: header fields, an empty line, the text; flags win over its fields
+    /// Message with {{fields}}: header fields, an empty line, the text; options override its fields
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["body", "edit"])]
     template: Option<PathBuf>,
-    /// The Message-ID of what this answers
+    /// Message-ID of the message that this one answers
     #[arg(long, value_name = "ID")]
     in_reply_to: Vec<String>,
 }
 
 /// Many messages from one template.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "One message a row")]
+#[command(next_help_heading = "One message per row")]
 struct MergeArgs {
-    /// Compose a message for each row of this file; {{fields}} in the template and in the flags are the row's values
+    /// Compose one message per row of this file; {{fields}} in the template and the options are replaced by the row's values
     #[arg(long, value_name = "JSONL|CSV", conflicts_with_all = ["each", "probe", "edit"])]
     merge: Option<PathBuf>,
-    /// The value of a field for rows that have none
+    /// Value of a field for rows without it
     #[arg(long, value_name = "FIELD=VALUE")]
     set: Vec<String>,
-    /// Note in this file what became of each row; rows that it knows are not sent again
+    /// Record the outcome of each row in this file; recorded rows are not sent again
     #[arg(long, value_name = "FILE", requires = "merge")]
     results: Option<PathBuf>,
-    /// Send at most so many messages in so much time
+    /// Send at most N messages in this time
     #[arg(long, value_name = "N/TIME", value_parser = crate::cli::units::interval, conflicts_with = "queue")]
     rate: Option<std::time::Duration>,
 }
@@ -152,10 +154,10 @@ struct MergeArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Complete messages (on stdin)")]
 struct TakeArgs {
-    /// Take the recipients from the header; Bcc is removed
+    /// Read the recipients from the header; Bcc is removed
     #[arg(short = 't')]
     header_recipients: bool,
-    /// A line with a lone dot does not end the message (it never does; for those used to sendmail)
+    /// Accepted for sendmail's users: a line with a single dot never ends the message
     #[arg(short = 'i')]
     ignore_dots: bool,
     /// Send every message of a file, a folder, an mbox or a Maildir over one connection; may be repeated
@@ -164,18 +166,18 @@ struct TakeArgs {
     /// Use up to N connections for --each or --merge
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
-    /// The envelope's sender; '<>' for none
+    /// Envelope sender; '<>' for none
     #[arg(short = 'f', value_name = "ADDRESS", allow_hyphen_values = true)]
     envelope_from: Option<String>,
-    /// A line with a lone dot ends the message
+    /// A line with a single dot ends the message
     #[arg(long, conflicts_with = "ignore_dots")]
     dot_ends: bool,
-    /// Take a message of any form and make it legal: bare CRs, NULs, long lines, 8-bit text without MIME fields
+    /// Repair a malformed message: bare CRs, NULs, long lines, 8-bit text without MIME fields
     ///
-    /// What cannot travel as it is becomes quoted-printable. Signed parts cannot be encoded: there lines are broken, and it is said.
+    /// Content that the protocol cannot carry becomes quoted-printable. In signed parts long lines are broken instead, with a warning.
     #[arg(long)]
     mend: bool,
-    /// The author's name, where From is missing
+    /// Author's name, if From is missing
     #[arg(short = 'F', value_name = "NAME")]
     full_name: Option<String>,
 }
@@ -184,75 +186,78 @@ struct TakeArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Addresses of this host")]
 struct LocalArgs {
-    /// Complete addresses without a domain by this one, in the envelope and in the header
+    /// Domain for addresses without one, in the envelope and in the header
     #[arg(long, value_name = "DOMAIN")]
     local_domain: Option<String>,
-    /// What names without a domain stand for, as in /etc/aliases: addresses, no programs and no files
+    /// Aliases file for names without a domain, as /etc/aliases: addresses only, no programs or files
     ///
-    /// Without this flag it is the `aliases` file of the account, if that names one.
+    /// The default is the `aliases` file of the account.
     #[arg(long, value_name = "FILE")]
     aliases: Option<PathBuf>,
-    /// Senders of this host (--local-domain, its name, localhost) have this domain
+    /// Domain that replaces this host's (--local-domain, its name, localhost) in sender addresses
     #[arg(long, value_name = "DOMAIN")]
     masquerade: Option<String>,
-    /// Mail for names of this host that no alias knows goes to this address
+    /// Recipient of mail for local names that no alias covers
     #[arg(long, value_name = "ADDRESS")]
     admin_address: Option<String>,
 }
 
 /// Where to.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Where to")]
+#[command(next_help_heading = "Destination")]
 struct SendWayArgs {
     /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT], lmtp+unix:PATH, or HOST[:PORT] alone
     #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx", "account"])]
     server: Option<String>,
-    /// What is spoken at a --server without a scheme
+    /// Protocol of a --server without a scheme
     #[arg(long, value_name = "PROTOCOL", requires = "server", ignore_case = true)]
     protocol: Option<server::ServerProtocol>,
-    /// The account of this name in the accounts file (default: the one whose `from` is the author)
+    /// Account in the accounts file (default: the one whose `from` is the author)
     #[arg(short = 'A', long, value_name = "NAME", conflicts_with = "mx")]
     account: Option<String>,
-    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
+    /// Accounts file, in msmtp's format (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
-    /// Put it into the outgoing queue, for mailq-run; with --account, for the server of that account
+    /// Put the message into the outgoing queue, for mailq-run; with --account, for the server of that account
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
-    /// The queue of the machine, or its drop directory for who may not open it; never one of this user
+    /// Use the system queue, or its drop directory without access to it; never the user's queue
     #[arg(long)]
     system_queue: bool,
-    /// Put into the queue what a server does not take now
+    /// Put the message into the queue if a server does not accept it now
     #[arg(long, conflicts_with = "queue")]
     queue_on_failure: bool,
-    /// Ask the server what it offers and whether it takes --from and the recipients, and send nothing
+    /// Print the server's features and its answers to --from and the recipients; send nothing
     #[arg(long, conflicts_with_all = ["queue", "mx", "each", "dry_run"])]
     probe: bool,
     /// With --probe: end with status 1 if a certificate of the server's chain ends in fewer days, and with 77 if it is not trusted
     #[arg(long, value_name = "N", requires = "probe")]
     min_days: Option<u32>,
-    /// As --probe, and leave after this stage of the dialogue
+    /// As --probe, and end after this stage of the dialogue
     #[arg(long, value_name = "STAGE", ignore_case = true, conflicts_with_all = ["queue", "mx", "each", "merge", "dry_run"])]
     quit_after: Option<server::ProbeStage>,
-    /// Find each recipient's server by DNS
+    /// Send to each recipient's mail exchanger (MX)
     #[arg(long)]
     mx: bool,
-    /// The port of servers found by DNS
+    /// Port of mail exchangers
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
-    /// Log in by this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …
-    #[arg(long, value_name = "MECHANISM", value_parser = Mechanism::parse)]
+    /// Log in with this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …
+    #[arg(long, value_name = "MECHANISM", hide_possible_values = true)]
+    #[arg(value_parser = words::listed(words::MECHANISMS, Mechanism::parse))]
     auth: Option<Mechanism>,
-    /// Our name in EHLO (default: this host's)
+    /// Host name in EHLO (default: the name of this host)
     #[arg(long, visible_alias = "ehlo", value_name = "NAME")]
     helo: Option<String>,
-    /// Ask for notices: never, or a list of success, failure and delay
-    #[arg(long, value_name = "WHEN", value_parser = Notify::from_str)]
+    /// Request delivery notices (DSN): never, or a list of success, failure and delay
+    #[arg(long, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(value_parser = words::listed(["never", "success", "failure", "delay"], Notify::from_str))]
     notify: Option<Notify>,
-    /// What notices return: full or hdrs
-    #[arg(long, value_name = "WHAT", value_parser = Ret::from_str)]
+    /// Content of delivery notices: full (message) or hdrs (header)
+    #[arg(long, value_name = "WHAT", value_parser = words::listed(["full", "hdrs"], Ret::from_str))]
+    #[arg(hide_possible_values = true)]
     ret: Option<Ret>,
-    /// The name of this transaction in notices
+    /// Identifier of this message in delivery notices
     #[arg(long, value_name = "TEXT", value_parser = Envid::from_str)]
     envid: Option<Envid>,
     #[command(flatten)]
@@ -268,7 +273,7 @@ impl Args {
     }
 }
 
-crate::cli::tool!("smtpsend", Args, words & [foreign::WORDS], prints Args::prints);
+crate::cli::tool!("smtpsend", Args, guide crate::tool::guides::SMTPSEND, words & [foreign::WORDS], prints Args::prints);
 
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {
@@ -306,7 +311,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let accounts = accounts(&args, out)?;
     let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     let missing =
-        || Fault::new(Kind::Usage, "where to?").with_hint("--server URL, --mx, --queue or an account says it");
+        || Fault::new(Kind::Usage, "no destination").with_hint("--server URL, --mx, --queue or an account names one");
     if !args.take.each.is_empty() {
         if !elsewhere && accounts.is_none() && !args.dry_run {
             return Err(missing().into());
@@ -341,8 +346,8 @@ fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result
         (Some(url), _) => server::ServerConnection::to_url(url, args, out)?,
         (None, Some(account)) => server::ServerConnection::to_account(account, args, out)?,
         (None, None) => {
-            let fault = Fault::new(Kind::Usage, "which server?");
-            return Err(fault.with_hint("--server URL or an account says it").into());
+            let fault = Fault::new(Kind::Usage, "no server");
+            return Err(fault.with_hint("--server URL or an account names one").into());
         }
     };
     let mut tally = Tally::default();
@@ -389,7 +394,7 @@ fn many(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Resul
 fn with_a_way(made: Sendable, args: &Args) -> Result<Sendable, Fault> {
     let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     if made.1.is_none() && !elsewhere && !args.dry_run {
-        return Err(Fault::new(Kind::Config, "no account fits the author, and there is no default"));
+        return Err(Fault::new(Kind::Config, "no account matches the author, and there is no default account"));
     }
     Ok(made)
 }

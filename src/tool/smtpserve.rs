@@ -53,54 +53,54 @@ const MAX_CLIENT_DESCRIPTORS: u64 = 3;
 
 /// Receive mail by SMTP or LMTP
 ///
-/// Mail for the --domain's goes into Maildirs below --mailboxes; mail for others goes into the outgoing queue, but only
-/// from those who may relay: clients from --relay-from networks and users who logged in (--user-file).
+/// Mail for each --domain goes into Maildirs below --mailboxes. Mail for other domains goes into the outgoing queue, but
+/// only from clients in --relay-from networks and from users who logged in (--user-file).
 #[derive(Debug, Parser)]
 #[command(name = "smtpserve", version)]
 pub struct Args {
-    /// Take mail for this domain; may be repeated
+    /// Accept mail for this domain; may be repeated
     #[arg(long, value_name = "DOMAIN", requires = "mailboxes")]
     domain: Vec<String>,
-    /// The directory of the mailboxes: DIR/USER or DIR/DOMAIN/USER, each a Maildir; only those that exist get mail
+    /// Directory of the mailboxes: DIR/USER or DIR/DOMAIN/USER, each a Maildir; only existing ones get mail
     #[arg(long, value_name = "DIR")]
     mailboxes: Option<PathBuf>,
-    /// Make a mailbox for whoever gets mail
+    /// Create missing mailboxes
     #[arg(long, requires = "mailboxes")]
     create: bool,
     /// Relay for clients of this network, ADDRESS or ADDRESS/BITS; may be repeated
     #[arg(long, value_name = "NET")]
     relay_from: Vec<Network>,
-    /// Our name in the greeting (default: the first domain, else the host's name)
+    /// Host name in the greeting (default: the first domain, else the name of this host)
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// Speak LMTP (RFC 2033): one answer a recipient
+    /// Speak LMTP (RFC 2033): one reply per recipient
     #[arg(long)]
     lmtp: bool,
-    /// When TLS starts: by STARTTLS if the client asks, by STARTTLS before anything else, or before the first byte
+    /// When TLS starts: by STARTTLS on the client's request, by STARTTLS before any other command, or before the first byte
     #[arg(long, value_name = "MODE", default_value = "starttls")]
     tls: SmtpTlsStart,
-    /// Take passwords without TLS, too
+    /// Accept passwords without TLS
     #[arg(long)]
     auth_in_clear: bool,
-    /// The largest message taken
+    /// Largest accepted message
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "64M")]
     max_size: u64,
     /// Answer 452 to MAIL, and break off a message, when the file system of mailboxes or queue has less free space than this
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "16M")]
     min_free: u64,
-    /// The most recipients of one message
+    /// Most recipients of one message
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     max_recipients: u32,
-    /// Refuse a message that went through this many servers: it goes round in circles
+    /// Refuse a message that passed through N servers: mail loop
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_hops: usize,
-    /// Refuse commands that break the grammar of RFC 5321: addresses without <>, with comments or a dot too many, names in EHLO
+    /// Refuse commands that violate RFC 5321: addresses without <>, with comments or misplaced dots, bad names in EHLO
     #[arg(long)]
     strict_syntax: bool,
-    /// What becomes of a line that ends with LF alone
+    /// Treatment of a line that ends with LF alone
     #[arg(long, value_name = "WHAT", default_value = "reject")]
     newlines: LoneLf,
-    /// How long to wait for a silent client
+    /// Time to wait for a silent client
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     timeout: Duration,
     #[command(flatten)]
@@ -122,9 +122,9 @@ pub struct Args {
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SmtpTlsStart {
-    /// By STARTTLS, if the client asks for it.
+    /// By STARTTLS, on the client's request.
     Starttls,
-    /// By STARTTLS, before anything else is done.
+    /// By STARTTLS, before any other command.
     Required,
     /// Before the first byte.
     Implicit,
@@ -135,7 +135,7 @@ enum SmtpTlsStart {
 enum LoneLf {
     /// The message is refused and the connection ends.
     Reject,
-    /// It counts as CRLF, except at the end of a message.
+    /// It is taken as CRLF, except at the end of a message.
     Normalize,
 }
 
@@ -148,7 +148,7 @@ impl From<LoneLf> for BareLf {
     }
 }
 
-crate::cli::tool!("smtpserve", Args, activated run);
+crate::cli::tool!("smtpserve", Args, guide crate::tool::guides::SMTPSERVE, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {
@@ -180,12 +180,12 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     }
     if users.is_some() && tls.is_none() && !args.auth_in_clear {
         return Err(Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
-            .with_hint("--auth-in-clear takes them in clear text")
+            .with_hint("--auth-in-clear accepts them unencrypted")
             .into());
     }
     let relays = users.is_some() || !args.relay_from.is_empty();
     if domains.is_empty() && !relays {
-        let fault = Fault::new(Kind::Usage, "nobody to take mail for: no --domain, no --relay-from, no --user-file");
+        let fault = Fault::new(Kind::Usage, "no mail would be accepted: no --domain, no --relay-from, no --user-file");
         return Err(fault.into());
     }
     let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
@@ -224,7 +224,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         mailboxes.name_files(&mut sandbox);
     }
     if let Some(directory) = &queue_dir {
-        out.note(&format!("the queue lies in {}", directory.display()));
+        out.note(&format!("queue directory: {}", directory.display()));
         queue_dir::make(directory)?;
         sandbox.write(directory);
     }

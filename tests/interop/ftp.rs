@@ -184,7 +184,7 @@ fn cut(peer: &Peer) -> Verdict {
         ("ftpput", &["-r", "--newer", "D/", &url]),
         ("ftpget", &["-r", "--delete", "-o", "D", &url]),
     ] {
-        tool(name).args(args).dir(here.path()).run().exits(65).says("did not list everything");
+        tool(name).args(args).dir(here.path()).run().exits(65).says("listing is incomplete");
         let there = |number: i32| read(&root.path().join(number.to_string())) == b"there";
         assert!((0..250).all(there), "{name} {args:?}");
     }

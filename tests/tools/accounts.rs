@@ -34,7 +34,7 @@ fn an_account_says_where_to_and_who_writes() {
         run(&["--to", "boss"]).exits(78).says("line 17");
     }
     std::fs::write(&file, format!("{text}user u\npassword p\n")).unwrap();
-    run(&["--to", "boss"]).exits(0).says("others may read it");
+    run(&["--to", "boss"]).exits(0).says("others can read it");
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o620)).unwrap();
     run(&["--to", "boss"]).exits(78).says("others may change it");
     tool("smtpsend").args(["-A", "x", "--to", "a@b.test"]).stdin("").run().exits(78);

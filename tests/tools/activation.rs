@@ -192,7 +192,7 @@ fn what_is_no_socket_to_serve_is_refused() {
         let file = std::fs::File::open("/dev/null").unwrap();
         fails(name, one, vec![file.into()], "descriptor 3: no socket");
         fails(name, "LISTEN_PID=$$ LISTEN_FDS=2", vec![tcp.into()], "descriptor 4: not open");
-        fails(name, "LISTEN_PID=$$ LISTEN_FDS=some", Vec::new(), "\"some\" is no number");
+        fails(name, "LISTEN_PID=$$ LISTEN_FDS=some", Vec::new(), "\"some\" is not a number");
         let connected = udp();
         connected.connect("127.0.0.1:9").unwrap();
         fails(name, one, vec![connected.into()], "descriptor 3: a UDP socket that is connected");

@@ -169,7 +169,7 @@ fn only_root_becomes_somebody_else() {
         if is_root() {
             command.uid(USER).gid(GROUP);
         }
-        finish(command, name.to_owned(), None, LIMIT).exits(64).says("only root can become somebody else");
+        finish(command, name.to_owned(), None, LIMIT).exits(64).says("only root can become another user");
     }
 }
 

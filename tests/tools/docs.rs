@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use applayer::fault::Kind;
 use applayer::tool::ALL;
-use clap_complete::Shell;
 
 /// Every man page of a tool has these sections, in this order.
 const SECTIONS: [&str; 13] = [
@@ -47,7 +46,7 @@ const EXITS: [(u8, &str); 17] = [
     (141, "the reader of stdout went away (130 and 143: INT and TERM)"),
 ];
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -111,7 +110,7 @@ fn body(roff: &[u8]) -> String {
 }
 
 /// Does it for every tool, and fails at the end with all that failed: one missing page must not hide the others.
-fn each_tool(check: impl Fn(&'static str, fn() -> clap::Command)) {
+pub(crate) fn each_tool(check: impl Fn(&'static str, fn() -> clap::Command)) {
     let failed: Vec<&str> = ALL
         .iter()
         .filter(|(name, command)| {
@@ -144,7 +143,7 @@ fn option_sections_are_those_of_clap() {
 
 #[test]
 fn tables_of_foreign_words_are_those_of_the_code() {
-    for (name, tables) in applayer::tool::FTP_WORDS {
+    for (name, tables) in applayer::tool::FOREIGN_WORDS {
         let (path, text) = page(&format!("{name}.1"));
         let escaped = |words: &str| words.replace('-', "\\-").replace('\'', "\\(aq");
         let command = ALL.iter().find(|(tool, _)| tool == name).expect("a tool").1();
@@ -168,21 +167,6 @@ fn tables_of_foreign_words_are_those_of_the_code() {
         let wanted = with_generated(&text, "words", &table);
         committed(&path, &wanted.unwrap_or_else(|| panic!("{}: no begin/end words", path.display())));
     }
-}
-
-#[test]
-fn completions_are_those_of_clap() {
-    each_tool(|name, command| {
-        for (shell, file) in [
-            (Shell::Bash, format!("{name}.bash")),
-            (Shell::Zsh, format!("_{name}")),
-            (Shell::Fish, format!("{name}.fish")),
-        ] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command(), name, &mut script);
-            committed(&root().join("completions").join(file), &String::from_utf8(script).expect("UTF-8"));
-        }
-    });
 }
 
 #[test]
@@ -291,7 +275,7 @@ fn statuses(section: &str) -> impl Iterator<Item = (u16, &str)> {
 
 /// Every command of ours in a text: the tool, and the words behind it up to the next `|`, `;`, `&&`, `)` or line end
 /// (a `\` continues the line).
-fn commands(text: &str) -> impl Iterator<Item = (&'static str, Vec<String>)> {
+pub(crate) fn commands(text: &str) -> impl Iterator<Item = (&'static str, Vec<String>)> {
     let text = text
         .replace("\\-", "-")
         .replace("\\e\n", " ")
@@ -333,7 +317,7 @@ fn commands(text: &str) -> impl Iterator<Item = (&'static str, Vec<String>)> {
 }
 
 /// Every long flag of a tool and of its verbs.
-fn long_flags(command: &clap::Command) -> BTreeSet<String> {
+pub(crate) fn long_flags(command: &clap::Command) -> BTreeSet<String> {
     let mut command = command.clone();
     command.build();
     let mut flags = BTreeSet::new();

@@ -133,7 +133,7 @@ fn the_ftp_clients_give_up_a_server_that_drips() {
     let server = ftp_peer(dripping);
     let (work, url) = (temp_dir(), server.url("x"));
     let done = tool("ftpget").args(LIMITS).arg(&url).dir(work.path()).run();
-    done.exits(75).says("slower than 1000 bytes a second");
+    done.exits(75).says("slower than 1000 bytes per second");
     assert!(!work.path().join("x").exists());
     // More than the kernel's buffers hold.
     std::fs::write(work.path().join("big"), vec![7; 32 << 20]).unwrap();

@@ -212,6 +212,6 @@ fn an_incomplete_listing_deletes_nothing_first() {
         let done = tool("ftpget").args(args).dir(work.path()).run();
         assert_eq!(work.path().join("t/old").exists(), left, "{done}\n{:?}", peer.heard());
         assert_eq!(done.status, if left { 65 } else { 0 }, "{done}");
-        assert!(done.stderr.matches("did not list everything").count() <= 1, "told once: {done}");
+        assert!(done.stderr.matches("listing is incomplete").count() <= 1, "told once: {done}");
     }
 }

@@ -345,7 +345,7 @@ fn a_listing_that_lied_deletes_nothing() {
     let work = local(&["a", "b"]);
     let done = run(&server, work.path(), "ftpput", &["-r", "--delete", "D/", "URL/sub/"]);
     assert_ne!(done.status, 0, "{done}");
-    assert!(done.stderr.contains("what was listed is not there"), "{done}");
+    assert!(done.stderr.contains("a listed entry does not exist"), "{done}");
 }
 
 /// Links that a server shows as directories: two of them double the tree at each level.

@@ -235,7 +235,7 @@ fn a_file_that_changes_while_it_is_fetched() {
         (["213 0\r\n", "213 0\r\n"], 30, 65, "changed while it was fetched"),
         (["213 10\r\n", "550 gone\r\n"], 30, 65, "changed while it was fetched"),
         (["213 30\r\n", "213 20\r\n"], 10, 65, "changed while it was fetched"),
-        (["213 30\r\n", "213 30\r\n"], 10, 75, "the same command again continues it"),
+        (["213 30\r\n", "213 30\r\n"], 10, 75, "the same command continues it"),
     ] {
         for args in [&["x"][..], &["x", "-o", "-"], &["", "-r", "-o", "."]] {
             let server = changing(sizes, sent);

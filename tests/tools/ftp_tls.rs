@@ -108,7 +108,7 @@ fn a_server_that_protects_no_data_is_told_and_taken_only_as_it_is() {
         done.says("PROT P").says("--data-clear");
         assert!(!heard.iter().any(|line| line.contains("RETR")), "{refusal}: {heard:?}");
         let (done, heard) = fetch(manner, &["--data-clear"]);
-        done.exits(0).says("files and listings go over the network in clear text");
+        done.exits(0).says("files and listings are sent unencrypted");
         assert_eq!(done.text(), "hi");
         assert!(heard.contains(&"T PROT C".to_owned()) && heard.iter().all(|line| line.starts_with('T')), "{heard:?}");
     }
@@ -118,7 +118,7 @@ fn a_server_that_protects_no_data_is_told_and_taken_only_as_it_is() {
 fn the_control_connection_leaves_tls_properly_or_not_at_all() {
     let ccc = |ccc| fetch(TlsManner { prot: "504 no", ccc }, &["--data-clear", "--ccc"]);
     let (done, heard) = ccc(Ccc::Works);
-    done.exits(0).says("commands and names go over the network in clear text");
+    done.exits(0).says("commands and names are sent unencrypted");
     assert_eq!(done.text(), "hi");
     let at = heard.iter().position(|line| line == "T CCC").unwrap();
     assert!(heard[..at].iter().any(|line| line.starts_with("T PASS")), "{heard:?}");

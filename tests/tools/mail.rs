@@ -225,7 +225,7 @@ fn two_readers_of_stdin_and_mixed_modes_are_usage_errors() {
     ] {
         tool("smtpsend").args(to).args(args).run().exits(64);
     }
-    tool("smtpsend").args(["--to", "b@b.test"]).run().exits(64).says("where to?");
+    tool("smtpsend").args(["--to", "b@b.test"]).run().exits(64).says("no destination");
 }
 
 #[test]

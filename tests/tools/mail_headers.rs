@@ -139,7 +139,7 @@ fn names_with_a_semicolon_are_attached_and_come_back() {
             .args(["-n", "--from", "a@b.test", "--to", "c@d.test", "--body", "/dev/null", "--attach", bad])
             .dir(dir.path())
             .run();
-        done.exits(64).says("stands in quotes");
+        done.exits(64).says("needs quotes");
     }
 }
 

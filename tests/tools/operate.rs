@@ -177,7 +177,7 @@ fn logs_are_opened_again() {
         std::fs::remove_file(&log).unwrap();
         std::os::unix::fs::symlink("elsewhere", &log).unwrap();
         server.signal(Signal::HUP);
-        server.stderr.wait_for("cannot be opened again");
+        server.stderr.wait_for("cannot be reopened");
         assert!(!dir.path().join("elsewhere").exists());
         assert_eq!(server.stop(), 0);
     }

@@ -96,7 +96,7 @@ fn a_line_that_means_nothing_is_named() {
         ("\n\ntimeout never\n", 78, "conf:3: "),
         ("tls maybe\n", 78, "conf:1: "),
         ("server\n", 78, "conf:1: --server needs a value"),
-        ("queue perhaps\n", 78, "conf:1: --queue takes no value but yes and no"),
+        ("queue perhaps\n", 78, "conf:1: --queue takes only the values yes and no"),
         ("helo a\nhelo b\n", 78, "conf:2: \"helo\" is set twice: conf:1 has it too"),
         ("config other\n", 78, "conf:1: smtpsend has no option \"config\""),
         ("[ftpget]\nnonsense\n[smtpd]\n", 78, "conf:3: \"smtpd\" is not a tool"),

@@ -263,7 +263,7 @@ fn what_expires_comes_back_and_what_has_no_sender_is_held() {
         run(queue.path(), &["--route", &route, "--flush", "--expire", "0"]).exits(0);
     }
     let done = run(queue.path(), &["--route", &route, "--flush", "--expire", "0"]);
-    done.exits(69).says("b@b.test: given up after too long").says("c@c.test: held, because nobody can be told");
+    done.exits(69).says("b@b.test: given up after too long").says("c@c.test: held: no address for a report");
     assert_eq!(waiting(queue.path()), ["c@c.test held", "a@a.test queued"]);
     let sink = Sink::taking_all();
     run(queue.path(), &["--route", &sink.route()]).silent_success();

@@ -447,7 +447,7 @@ fn hostile_files_in_the_drop_directory_are_set_apart() {
             .unwrap_or_else(|| panic!("{name}: {run}"));
         assert!(line.contains(why) && line.contains("set apart as"), "{name}: {line}");
     }
-    run.says("stray: it is no folder of a user").says("queue-drop/link: it is no folder of a user");
+    run.says("stray: not a user's folder").says("queue-drop/link: not a user's folder");
     let mut left: Vec<_> = std::fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["queued", "tmp.new"], "what is under way stays, and what tells of the good one");

@@ -50,7 +50,7 @@ fn a_watching_runner_outlives_them_too() {
     let stderr = Captured::of(runner.stderr.take().unwrap());
     delivered(1);
     HABITS.into_iter().rev().for_each(|kind| signal(runner.id(), kind));
-    stderr.wait_for("HUP: the log and the report are opened again");
+    stderr.wait_for("HUP: log and report reopened");
     mail();
     delivered(2);
     signal(runner.id(), Signal::TERM);

@@ -426,7 +426,7 @@ fn a_smuggler_hears_why_and_is_cut_off() {
 #[test]
 fn a_command_line_that_cannot_work_is_refused_at_start() {
     let run = |args: &[&str]| tool("smtpserve").args(args.iter().copied()).run();
-    run(&[]).exits(64).says("nobody to take mail for");
+    run(&["--lmtp"]).exits(64).says("no mail would be accepted");
     run(&["--domain", "bob.test"]).exits(64).says("--mailboxes");
     run(&["--domain", "bob..test", "--mailboxes", "/"]).exits(64).says("not a domain name");
     run(&["--domain", "bob.test", "--mailboxes", "/nowhere"]).exits(66);

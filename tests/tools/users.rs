@@ -150,8 +150,8 @@ fn a_line_that_is_not_understood_is_refused_with_its_number() {
         (format!("joe:{hash}::READ\n"), "line 1: \"READ\" is not a right"),
         (format!("joe:{hash}::read:write\n"), "line 1: \"read:write\" is not a right"),
         (format!("joe:{hash}\nann:{dear}\n"), "line 2: the hash costs too much: m=4000000"),
-        ("joe:secret\n".to_owned(), "line 1: no Argon2 hash"),
-        (format!("joe:{hash}\njoe:{hash}::read\n"), "line 2: this user stands twice"),
+        ("joe:secret\n".to_owned(), "line 1: no hash of a password"),
+        (format!("joe:{hash}\njoe:{hash}::read\n"), "line 2: duplicate user"),
     ] {
         std::fs::write(dir.path().join("users"), text).unwrap();
         let run = |tool_name: &str, args: &[&str]| {

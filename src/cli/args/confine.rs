@@ -17,13 +17,13 @@ use crate::net::sandbox::{Sandbox, SandboxState};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ConfineArgs {
-    /// Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)
+    /// When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)
     #[arg(long, value_name = "USER[:GROUP]")]
     pub run_as: Option<String>,
-    /// Let --run-as name root
+    /// Allow --run-as to name root
     #[arg(long, requires = "run_as")]
     pub i_know: bool,
-    /// Open any file that the user may open, not only what was named
+    /// Do not restrict the server to the named files and directories
     #[arg(long)]
     pub no_sandbox: bool,
 }
@@ -42,17 +42,17 @@ impl ConfineArgs {
         match (named, privilege::is_root()) {
             (None, false) => Ok(None),
             (Some(user), false) if user.is_current() => Ok(None),
-            (Some(user), false) => usage(format!("--run-as {user}: only root can become somebody else")),
+            (Some(user), false) => usage(format!("--run-as {user}: only root can become another user")),
             (Some(user), true) if user.is_root() && !self.i_know => {
                 usage("--run-as root: who breaks in has the whole machine; --i-know takes that".to_owned())
             }
             (Some(user), true) => Ok(Some(user)),
             (None, true) => owner(served).map(Some).ok_or_else(|| {
-                let why = served.first().map_or("nothing says who is to serve".to_owned(), |path| {
-                    format!("{} belongs to root", path.display())
-                });
+                let why = served
+                    .first()
+                    .map_or("no user to serve as".to_owned(), |path| format!("{} belongs to root", path.display()));
                 let fault = Fault::new(Kind::Usage, format!("started as root, and {why}"));
-                fault.with_hint("--run-as USER names who is to serve")
+                fault.with_hint("--run-as USER names the user that serves")
             }),
         }
     }
@@ -85,7 +85,7 @@ impl ConfineArgs {
         appended.iter().for_each(|file| sandbox.add(file));
         reloader.files().for_each(|file| sandbox.read_again(file));
         match sandbox.close()? {
-            SandboxState::Closed => out.note("files: Landlock keeps to what was named"),
+            SandboxState::Closed => out.note("files: Landlock restricts access to the named ones"),
             SandboxState::Missing => {
                 out.note("files: no sandbox: this kernel has no Landlock, or one from before Linux 5.19")
             }
@@ -110,7 +110,7 @@ fn become_user(out: &Output, (appended, reloader): (&[&Path], &Reloader), user: 
         give(file, user).map_err(|error| Fault::local(file.display(), &error))?;
     }
     privilege::become_user(user)?;
-    out.note(&format!("serves as {user}"));
+    out.note(&format!("serving as {user}"));
     let out_of_reach = |file: &&Path, access| file.exists() && rustix::fs::access(*file, access).is_err();
     for file in appended.iter().copied().filter(|file| out_of_reach(file, Access::WRITE_OK)) {
         out.warn(&format!("{}: {user} cannot open it again after a rotation", file.display()));

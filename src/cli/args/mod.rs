@@ -33,10 +33,10 @@ pub enum Colour {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Print JSON Lines: one object a record
+    /// Print JSON Lines: one object per record
     #[arg(long)]
     pub json: bool,
-    /// Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N
+    /// Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N
     #[arg(long, value_name = "FILE|fd:N")]
     pub report: Option<OsString>,
     /// No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)
@@ -55,7 +55,7 @@ pub struct OutputArgs {
     /// Read options from FILE, one per line, instead of the default files; - reads none
     #[arg(long, value_name = "FILE|-", help_heading = "Options files")]
     pub config: Option<PathBuf>,
-    /// Print the options in force, with the origin of each, and end
+    /// Print the options in force, each with its origin, and exit
     #[arg(long, help_heading = "Options files")]
     pub show_config: bool,
 }

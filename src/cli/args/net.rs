@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::output::Output;
-use crate::cli::{netrc, secret, units};
+use crate::cli::{netrc, secret, units, words};
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
 use crate::net::dial::{Dialer, Family};
@@ -36,13 +36,13 @@ pub struct NetArgs {
     /// Give up when the peer stays silent for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
     pub timeout: Duration,
-    /// Give up a transfer that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts
+    /// Give up a transfer that is slower than RATE bytes per second for the time of --timeout; 0: only the timeout applies
     #[arg(long, value_name = "RATE", value_parser = units::size, default_value = "100")]
     pub min_rate: u64,
     /// End the whole run after this time
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub max_time: Option<Duration>,
-    /// Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none
+    /// Connect through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none`: no proxy
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
 }
@@ -96,7 +96,7 @@ pub fn proxy(flag: Option<&str>, scheme: &str) -> Result<Option<ProxyChoice>, Fa
 #[command(next_help_heading = "TLS")]
 pub struct TlsArgs {
     /// When to use TLS: none, try (if offered), starttls (required), implicit
-    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", value_parser = words::one_of(TLS_MODES), hide_possible_values = true)]
     pub tls: Option<TlsMode>,
     /// Whom to believe.
     #[command(flatten)]
@@ -110,33 +110,26 @@ pub struct TrustArgs {
     /// Trust the authorities in FILE (PEM) instead of the system's
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
-    /// Show the peer this certificate (PEM)
+    /// Client certificate (PEM)
     #[arg(long, value_name = "FILE")]
     pub cert: Option<PathBuf>,
-    /// The certificate's key (PEM), if not in the same file
+    /// Key of the certificate (PEM), if it is not in the same file
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
-    /// Take servers whose certificate or public key has this SHA-256 digest only, whoever issued the certificate (hexadecimal or
-    /// base64; repeatable); with --ca-cert or --tls-name the certificate is checked as well
+    /// Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with
+    /// --ca-cert or --tls-name the certificate is checked too; may be repeated
     #[arg(long, value_name = "SHA256", conflicts_with = "insecure")]
     pub pin: Vec<CertificatePin>,
-    /// Take any certificate: anybody on the way can read and change everything
+    /// Accept any certificate: an attacker in the network path can read and change the data
     #[arg(long)]
     pub insecure: bool,
-    /// Ask for this name and check the certificate against it
+    /// Send this name (SNI) and check the certificate against it
     #[arg(long, value_name = "NAME")]
     pub tls_name: Option<String>,
 }
 
-fn parse_mode(text: &str) -> Result<TlsMode, String> {
-    match text {
-        "none" => Ok(TlsMode::None),
-        "try" => Ok(TlsMode::Try),
-        "starttls" => Ok(TlsMode::Starttls),
-        "implicit" => Ok(TlsMode::Implicit),
-        _ => Err("none, try, starttls or implicit".to_owned()),
-    }
-}
+const TLS_MODES: &[(&str, TlsMode)] =
+    &[("none", TlsMode::None), ("try", TlsMode::Try), ("starttls", TlsMode::Starttls), ("implicit", TlsMode::Implicit)];
 
 impl TlsArgs {
     /// The mode asked for, else `default`. Who names a pin wants that certificate, not clear text.
@@ -222,7 +215,7 @@ impl LoginArgs {
         url_password: Option<&Secret>,
     ) -> Result<Option<Login>, Fault> {
         if self.user.as_deref().is_some_and(|user| user.contains(':')) {
-            let fault = Fault::new(Kind::Usage, "--user takes a name alone, and this holds a colon");
+            let fault = Fault::new(Kind::Usage, "--user takes only a name, without a colon");
             return Err(fault.with_hint("--password-file FILE or --password-command CMD give the password"));
         }
         let named = self.user.as_deref().or(url_user);
@@ -263,7 +256,7 @@ pub struct RetryArgs {
     /// Try again up to N times after a temporary failure
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub retry: u32,
-    /// Wait this long before the first retry, twice as long before each further one
+    /// Wait TIME before the first retry; each further wait is twice as long
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "1")]
     pub retry_delay: Duration,
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::exit::Exit;
 use crate::cli::output::{self, Output, OutputRecord, TextLine};
-use crate::cli::units;
+use crate::cli::{units, words};
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::counters::{self, CountedConnection, Gauge};
@@ -21,12 +21,12 @@ use super::serve::Listening;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Operation")]
 pub struct LogArgs {
-    /// Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again
+    /// Append the log, one line of text per event, to FILE (created with mode 0600, not through a link); HUP reopens it
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …
     #[arg(long, value_name = "FACILITY", num_args = 0..=1, require_equals = true, default_missing_value = "daemon",
-        value_parser = output::facility)]
+        value_parser = words::listed(output::FACILITIES.map(|(name, _)| name), output::facility), hide_possible_values = true)]
     pub syslog: Option<u8>,
 }
 
@@ -46,10 +46,10 @@ pub struct OperateArgs {
     /// Who may read the counters.
     #[command(flatten)]
     pub metrics: MetricsArgs,
-    /// Look so often whether the files of the certificate have changed; 0: only HUP reads them again
+    /// Check for changed certificate files at this interval; 0: read them again only on HUP
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "1h")]
     pub reload_every: Duration,
-    /// Read everything as a start would, say what is wrong, and end: with 0, or 78
+    /// Check the options and files without starting, and exit: 0 if they are valid, else 78
     #[arg(long)]
     pub check_config: bool,
 }
@@ -107,7 +107,7 @@ impl MetricsArgs {
         let Some(text) = &self.metrics else { return Ok(None) };
         let address = metrics::parse_address(text)?;
         if !address.ip().is_loopback() {
-            out.warn(&format!("--metrics {address}: whoever reaches this address can read the counters"));
+            out.warn(&format!("--metrics {address}: anyone who can reach this address can read the counters"));
         }
         metrics::bind(address).map(Some)
     }

@@ -33,7 +33,7 @@ const OWN_DESCRIPTORS: u64 = 32;
 pub struct ListenArgs {
     /// Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated
     ///
-    /// [::]:PORT is every interface. It serves IPv4 too, unless an IPv4 address with the same port is named beside it.
+    /// [::]:PORT is every interface. [::] accepts IPv4 too, unless an IPv4 address with the same port is also named.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// Serve at most N connections at once; more are refused
@@ -42,13 +42,13 @@ pub struct ListenArgs {
     /// Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_per_address: usize,
-    /// Take at most N new connections a minute from one address, half of them at once; 0: as many as come
+    /// Accept at most N new connections per minute from one address, half of them at once; 0: no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_rate_per_address: u32,
-    /// Write the URLs that are served to FILE, one per line, once their sockets take clients
+    /// Write the URLs to FILE, one per line, once the server listens
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
-    /// After INT or TERM let open connections finish for this time
+    /// After INT or TERM, let open connections finish for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30")]
     pub drain: Duration,
 }
@@ -57,7 +57,7 @@ pub struct ListenArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServeArgs {
-    /// Offer TLS with this certificate chain (PEM); may be repeated: a client gets the first that holds the name it asks for
+    /// Offer TLS with this certificate chain (PEM); may be repeated: a client gets the first that has the requested name
     #[arg(long, value_name = "FILE")]
     pub cert: Vec<PathBuf>,
     /// The certificate's key (PEM), if not in the same file; one for each --cert
@@ -69,16 +69,16 @@ pub struct ServeArgs {
     /// Write the certificate that --self-signed made to FILE, for clients' --ca-cert
     #[arg(long, value_name = "FILE", requires = "self_signed")]
     pub cert_out: Option<PathBuf>,
-    /// Take only clients with a certificate of the authorities in FILE (PEM): nothing is done before TLS has shown one
+    /// Accept only clients with a certificate issued by an authority in FILE (PEM); without it no command is obeyed
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
-    /// Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts
+    /// Disconnect a client that is slower than RATE bytes per second for the time of --timeout; 0: only the timeout applies
     #[arg(long, value_name = "RATE", value_parser = units::size, default_value = "100")]
     pub min_rate: u64,
-    /// Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password
+    /// Users who may log in: one NAME:HASH[:HOME[:FLAGS]] per line; --hash-password makes the hash
     #[arg(long, value_name = "FILE")]
     pub user_file: Option<PathBuf>,
-    /// Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and end
+    /// Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit
     #[arg(long)]
     pub hash_password: bool,
 }
@@ -283,10 +283,10 @@ fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
 #[command(next_help_heading = "Queue")]
 pub struct QueueArgs {
     // The variable is read where it is used: clap takes an empty one for a missing value, and it is unset.
-    /// The queue's directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below
+    /// Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below
     /// $XDG_STATE_HOME)
     ///
-    /// An empty $APPLAYER_QUEUE is as good as none.
+    /// An empty $APPLAYER_QUEUE counts as unset.
     #[arg(long, value_name = "DIR")]
     pub queue_dir: Option<PathBuf>,
 }
@@ -295,7 +295,7 @@ pub struct QueueArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Name resolution")]
 pub struct ResolverArgs {
-    /// Ask this name server, ADDRESS[:PORT] (default: the system's); may be repeated
+    /// Query this name server, ADDRESS[:PORT] (default: the system's); may be repeated
     #[arg(long, value_name = "ADDR")]
     pub resolver: Vec<String>,
 }
@@ -325,7 +325,7 @@ fn parse_server(text: &str) -> Result<SocketAddr, Fault> {
         },
     };
     found.ok_or_else(|| {
-        Fault::new(Kind::Usage, format!("--resolver {text}: no address of a name server"))
+        Fault::new(Kind::Usage, format!("--resolver {text}: not the address of a name server"))
             .with_hint("a resolver is named by address, 192.0.2.1 or 192.0.2.1:5353")
     })
 }

@@ -51,7 +51,7 @@ impl AppendedFile {
             let shown = without_url_password(&shown);
             if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
                 let why = format!("{what} {shown}: a symbolic link, which is not followed");
-                return Fault::new(Kind::CannotCreate, why).with_hint("name the file that it leads to");
+                return Fault::new(Kind::CannotCreate, why).with_hint("name the target of the link");
             }
             Fault::creating(format!("{what} {shown}"), &error)
         })?;
@@ -81,7 +81,7 @@ impl AppendedFile {
             Err(error) if !self.told => {
                 self.told = true;
                 let why = plain(&error);
-                stderr::warn(&format!("{}: cannot be opened again: {why}", path.display()));
+                stderr::warn(&format!("{}: cannot be reopened: {why}", path.display()));
             }
             Err(_) => {}
         }
@@ -139,7 +139,7 @@ pub(super) fn open_report(target: &OsStr) -> Result<AppendedFile, Fault> {
             let failed = |error| Fault::creating(format!("report {}", without_url_password(text)), &error);
             opened.map(AppendedFile::from).map_err(failed)
         }
-        Some(_) => Err(Fault::new(Kind::Usage, format!("--report {text}: no descriptor number"))),
+        Some(_) => Err(Fault::new(Kind::Usage, format!("--report {text}: not a descriptor number"))),
         None => AppendedFile::open("report", Path::new(target)),
     }
 }

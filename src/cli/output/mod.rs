@@ -12,7 +12,7 @@ mod usage;
 
 pub use log::FormLog;
 pub use record::{OutputRecord, SessionSpan, TextLine};
-pub use severity::{Severity, facility};
+pub use severity::{FACILITIES, Severity, facility};
 pub use stderr::{hook_panics, print_fault};
 pub use usage::{print_data, print_parse_result};
 

@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 /// The facilities of RFC 5424, section 6.2.1, that programs may choose, by their names in syslog(3).
-const FACILITIES: [(&str, u8); 19] = [
+pub const FACILITIES: [(&str, u8); 19] = [
     ("user", 1),
     ("mail", 2),
     ("daemon", 3),
@@ -46,7 +46,7 @@ const FACILITIES: [(&str, u8); 19] = [
 pub fn facility(name: &str) -> Result<u8, String> {
     let found = FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     let names = || FACILITIES.map(|(name, _)| name).join(", ");
-    found.ok_or_else(|| format!("no facility; there are {}", names()))
+    found.ok_or_else(|| format!("unknown facility; use one of {}", names()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use clap::error::{ContextValue, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::sink::check_stdout;
 use super::stderr;
@@ -28,6 +28,10 @@ pub fn print_parse_result(
         let colour = Colour::named_in(arguments).is_wanted(io::stdout().is_terminal());
         return print_data(tool, &if colour { text.ansi().to_string() } else { text.to_string() });
     }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        stderr::print(error.render().to_string().trim_end());
+        return Exit::from(Kind::Usage);
+    }
     if error.kind() == ErrorKind::InvalidUtf8
         && let Some((name, value)) = args::not_utf8(command, arguments)
     {
@@ -48,15 +52,23 @@ pub fn print_parse_result(
     let what: Vec<&str> = first.lines().map(str::trim).collect();
     stderr::print(&format!("{tool}: {}", escape::terminal(what.join(" "))));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
-    if let Some(ours) = foreign::word_here(error, foreign) {
-        stderr::print(&format!("hint: here it is {ours}"));
-        return Exit::from(Kind::Usage);
-    }
-    match tip {
-        Some(tip) => stderr::print(&format!("hint: {}", escape::terminal(tip))),
-        None => stderr::print(&format!("hint: {tool} --help lists the arguments")),
-    }
+    let hint = match (foreign::word_here(error, arguments, foreign), suggested(error), tip) {
+        (Some(ours), ..) => foreign::answer(ours),
+        (None, Some(nearest), _) => format!("did you mean {nearest}?"),
+        (None, None, Some(tip)) => escape::terminal(tip),
+        (None, None, None) => format!("{tool} --help lists the arguments"),
+    };
+    stderr::print(&format!("hint: {hint}"));
     Exit::from(Kind::Usage)
+}
+
+/// The word of ours that clap finds nearest to the one that it does not know.
+fn suggested(error: &clap::Error) -> Option<&str> {
+    let kinds = [ContextKind::SuggestedValue, ContextKind::SuggestedArg];
+    kinds.iter().find_map(|kind| match error.get(*kind)? {
+        ContextValue::String(word) => Some(word.as_str()),
+        _ => None,
+    })
 }
 
 /// Prints what was asked for instead of a run.

@@ -153,7 +153,7 @@ impl InFlight {
         }
         if !self.exchange.received(server, transport, wire, self.start.elapsed()) {
             let from = address.map(|address| address.to_string()).unwrap_or_default();
-            client.trace.note(&format!("{from}: {} bytes that are no answer to this question", wire.len()));
+            client.trace.note(&format!("{from}: {} bytes that do not answer this question", wire.len()));
         } else if let Some(asked) = self.asked.get_mut(server) {
             *asked = Some(true);
         }

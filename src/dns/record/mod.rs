@@ -110,6 +110,11 @@ impl Rtype {
 }
 
 impl Rtype {
+    /// The mnemonics of all types.
+    pub fn mnemonics() -> impl Iterator<Item = &'static str> {
+        table::TABLE.iter().map(|row| row.name)
+    }
+
     /// The type with this mnemonic, or `TYPE123` (RFC 3597, section 5).
     pub fn parse(text: &str) -> Option<Rtype> {
         table::TABLE
@@ -155,6 +160,11 @@ impl Class {
     pub const NONE: Class = Class(254);
     /// Any class, in questions.
     pub const ANY: Class = Class(255);
+
+    /// The mnemonics of all classes.
+    pub fn mnemonics() -> impl Iterator<Item = &'static str> {
+        CLASSES.iter().map(|(name, _)| *name)
+    }
 
     /// The class with this mnemonic, or `CLASS123` (RFC 3597, section 5).
     pub fn parse(text: &str) -> Option<Class> {

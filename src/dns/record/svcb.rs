@@ -211,14 +211,14 @@ pub fn parse(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextE
         let value = value.map(|word| word.bytes()).transpose()?;
         let bytes = value_of(key, value.as_deref()).map_err(|error| format!("{name}: {error}"))?;
         if params.insert(key, bytes).is_some() {
-            return Err(format!("{name} stands twice"));
+            return Err(format!("{name} occurs twice"));
         }
     }
     if let Some(list) = params.get(&0) {
         for pair in list.chunks(2) {
             let key = u16::from_be_bytes(pair.try_into().unwrap_or_default());
             if !params.contains_key(&key) {
-                return Err(format!("mandatory: {} is not there", key_name(key)));
+                return Err(format!("mandatory: {} is missing", key_name(key)));
             }
         }
     }
@@ -242,7 +242,7 @@ fn value_of(key: u16, value: Option<&[u8]>) -> Result<Vec<u8>, TextError> {
             let mut keys = keys.ok_or("unknown key")?;
             keys.sort_unstable();
             if keys.first() == Some(&0) || keys.windows(2).any(|pair| pair.first() == pair.get(1)) {
-                return Err("a key stands twice, or mandatory itself".to_owned());
+                return Err("a key occurs twice, or is mandatory itself".to_owned());
             }
             Ok(keys.into_iter().flat_map(u16::to_be_bytes).collect())
         }

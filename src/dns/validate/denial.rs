@@ -173,7 +173,7 @@ impl Evidence {
             return if denied {
                 Ok(cut(&nsec.types))
             } else {
-                Err(DenialProof::missing("the NSEC record is no proof here"))
+                Err(DenialProof::missing("the NSEC record proves nothing here"))
             };
         }
         if self.nsec.iter().any(|nsec| nsec.covers(name, &self.zone)) {
@@ -186,7 +186,7 @@ impl Evidence {
                     found = Some(cut(&record.types));
                     return Ok(DenialProof::Proven);
                 }
-                return Ok(DenialProof::missing("the NSEC3 record is no proof here"));
+                return Ok(DenialProof::missing("the NSEC3 record proves nothing here"));
             }
             Ok(match hashed.enclose(name, budget)? {
                 Some((_, Some(gap))) => {

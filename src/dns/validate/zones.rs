@@ -406,7 +406,7 @@ impl<'a> ZoneWalk<'a> {
                 bad(Some(parent), Doubt::Insecure, reason)
             }
             Delegation::None => {
-                let text = format!("{name} signs and is no zone");
+                let text = format!("{name} signs and is not a zone");
                 bad(None, Doubt::Bogus, Reason::new(ede::BOGUS, text))
             }
             Delegation::Inherited(parent) => match self.tree.state(parent) {

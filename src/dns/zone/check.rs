@@ -184,11 +184,11 @@ impl Look<'_> {
 
     fn hashed(&mut self, owner: &Name, node: &NameNode) {
         let Some(set) = node.set(Rtype::NSEC3) else {
-            return self.warn("nsec3", owner, "signature of an NSEC3 record that is not there".to_owned());
+            return self.warn("nsec3", owner, "signature of a missing NSEC3 record".to_owned());
         };
         let label = owner.labels().next().and_then(atoms::from_base32);
         if label.is_none_or(|hash| hash.len() != HASH_BYTES) || owner.parent().as_ref() != Some(&self.zone.origin) {
-            self.warn("nsec3", owner, "NSEC3 record whose owner is no hash below the zone's apex".to_owned());
+            self.warn("nsec3", owner, "NSEC3 record whose owner is not a hash below the zone's apex".to_owned());
         }
         let apex = self.zone.node(&self.zone.origin);
         let params = apex.and_then(|apex| apex.set(Rtype::NSEC3PARAM)).map_or(&[][..], |set| set.rdata.as_slice());

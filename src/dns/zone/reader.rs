@@ -384,7 +384,7 @@ mod tests {
         let mut load = |path: &str| match path {
             "self" => Ok(b"$INCLUDE self\n".to_vec()),
             "sub" => Ok(b"x A 192.0.2.9\n$ORIGIN other.test.\ny A 192.0.2.8\n".to_vec()),
-            _ => Err(format!("{path}: not there")),
+            _ => Err(format!("{path}: does not exist")),
         };
         let mut found = Vec::new();
         while let Some(entry) = reader.next(&mut load)? {
@@ -491,7 +491,7 @@ mod tests {
             ("x 5 TXT a )\n", 1, "closing parenthesis"),
             ("$NOSUCH\n", 1, "unknown directive"),
             ("$TTL 1 2\n", 1, "too many words"),
-            ("$INCLUDE missing\n", 1, "missing: not there"),
+            ("$INCLUDE missing\n", 1, "missing: does not exist"),
             ("$INCLUDE self\n", 1, "more than 8 files"),
             ("$TTL 1\n$GENERATE 1-99999999 x A 1.2.3.4\n", 2, "more records than are allowed"),
             ("x 4294967296 A 192.0.2.1\n", 1, "bad TTL"),

@@ -346,7 +346,7 @@ impl ControlConnection {
         if let Ok(filled) = tokio::time::timeout(OTHER_END.min(self.limits.idle / 2), self.fill(deadline)).await {
             return filled;
         }
-        self.trace.note("from now on: the last line of a reply may have another code than the first");
+        self.trace.note("server quirk: the last line of a reply may have another code than the first");
         ServerQuirks::set(&self.quirks.any_code_ends);
         self.reader.end_with_any_code();
         Ok(())
@@ -413,7 +413,7 @@ impl ControlConnection {
         }
         let limits = self.limits.with_idle(self.limits.idle.min(END_OF_TLS));
         self.stream = limits.io("end of TLS", self.stream.end_tls()).await.map_err(|fault| broken(fault.detail))?;
-        self.trace.note("TLS ended: what follows on the control connection is in clear text");
+        self.trace.note("TLS ended: the control connection continues unencrypted");
         Ok(self)
     }
 

@@ -129,7 +129,7 @@ impl FtpClient {
             Err(error) if method == ListMethod::Any && error.no_connection && heard.lines == 0 => error.fault,
             other => return Ok(other?),
         };
-        self.options.trace.note("no data connection can be had; listing by STAT");
+        self.options.trace.note("no data connection is possible; listing with STAT");
         if !self.usable() {
             self.start_over("the listing by STAT").await?;
         }
@@ -265,7 +265,7 @@ impl FtpClient {
             },
         };
         if found == Argument::Ignored {
-            self.options.trace.note("the server lists another directory than it is told: each one is entered");
+            self.options.trace.note("the server ignores the argument of listing commands: each directory is entered");
         }
         self.argument_quirk(command).set(found);
         Ok(found)

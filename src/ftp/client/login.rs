@@ -311,7 +311,7 @@ async fn start_tls(
         return control.start_tls(tls, host).await;
     }
     if options.tls == TlsMode::Try {
-        options.trace.note("the server offers no TLS: going on in clear text");
+        options.trace.note("the server offers no TLS: continuing unencrypted");
         return Ok(control);
     }
     let fault = reply.fault("AUTH TLS", Kind::TlsUntrusted);

@@ -105,7 +105,7 @@ impl FtpClientOptions {
     /// Remembers something of the server, and says so once.
     pub(super) fn learn(&self, quirk: &AtomicBool, what: &str) {
         if !quirk.swap(true, Ordering::Relaxed) {
-            self.trace.note(&format!("from now on: {what}"));
+            self.trace.note(&format!("server quirk: {what}"));
         }
     }
 }

@@ -169,7 +169,7 @@ impl<'a> Hearing<'a> {
         };
         let (stat, round) = (method == ListMethod::Stat, at(3));
         let completeness = match says_cut(reply) {
-            Some(said) => Completeness::Cut(format!("the server did not list everything: {said}")),
+            Some(said) => Completeness::Cut(format!("the server's listing is incomplete: {said}")),
             // It says nothing of a limit here.
             None if stat && at(2) => Completeness::Cut(
                 "a listing by STAT of a round number of entries, where pure-ftpd cuts it without a word".to_owned(),

@@ -191,7 +191,7 @@ impl ListingLine {
             ListingLine::Misfit { name, charset } => {
                 format!("{}: the name is not {charset} (--charset)", String::from_utf8_lossy(name))
             }
-            _ => format!("a listing line that makes no sense{separator}{shown}"),
+            _ => format!("not a listing line{separator}{shown}"),
         };
         Fault::new(Kind::BadData, why)
     }

@@ -11,7 +11,7 @@ use crate::ftp::listing::ListingEntry;
 /// Why a link is refused.
 pub(super) const LEAVES: &str = "a symbolic link that leads out of the tree";
 /// Why a directory is not entered.
-pub const INSIDE_ITSELF: &str = "a directory that is inside itself";
+pub const INSIDE_ITSELF: &str = "directory loop";
 
 /// The same listing, with several directories in it, on so many levels above is a directory inside itself.
 const MAX_SAME: usize = 8;

@@ -225,7 +225,7 @@ impl<T> DeletionPlan<T> {
             return Ok(self.list);
         }
         let what = format!("more than {} deletions: nothing is deleted", self.rule.max);
-        Err(Fault::new(Kind::Negative, what).with_hint("--max-delete N allows more, -n shows what would go"))
+        Err(Fault::new(Kind::Negative, what).with_hint("--max-delete N allows more, -n prints the deletions"))
     }
 }
 
@@ -245,7 +245,7 @@ impl Delete {
 /// Why nothing is deleted in a tree.
 const INCOMPLETE: &str = "nothing is deleted: a listing was not complete";
 /// Why nothing more is deleted.
-const LIED: &str = "nothing more is deleted: what was listed is not there";
+const LIED: &str = "deleting stops: a listed entry does not exist";
 /// Why nothing is deleted in a directory.
 const EMPTY: &str = "nothing is deleted: the other side is empty (--allow-empty believes it)";
 

@@ -521,7 +521,7 @@ impl<W: PoolWork> WorkerPool<W> {
         match result {
             Ok(()) => self.finish(None, more),
             Err(fault) if self.may_repeat(&queued, &fault) && self.cures_itself(&fault) => {
-                self.settings.options.trace.note(&format!("once more: {fault}"));
+                self.settings.options.trace.note(&format!("retrying: {fault}"));
                 self.put_back([queued]);
             }
             Err(fault) if fault.temporary() && queued.retries < self.settings.retries => {

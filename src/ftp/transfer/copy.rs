@@ -111,7 +111,7 @@ impl Watch {
         self.flow.transferred.fetch_add(bytes, Ordering::Relaxed);
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {
-            return Err(Fault::new(Kind::TimedOut, "the whole run's time is over"));
+            return Err(Fault::new(Kind::TimedOut, "--max-time is over"));
         }
         self.deadline.waited("data connection", now.saturating_duration_since(self.began), bytes)
     }
@@ -250,7 +250,7 @@ fn prepare(socket: &TcpStream, watch: &Watch) -> Result<(), Fault> {
 
 fn socket_fault(errno: Errno) -> Fault {
     match errno {
-        Errno::AGAIN => Fault::new(Kind::TimedOut, "data connection: nothing moves any more"),
+        Errno::AGAIN => Fault::new(Kind::TimedOut, "data connection: stalled"),
         errno => Fault::network("data connection", &errno.into()),
     }
 }
@@ -258,7 +258,7 @@ fn socket_fault(errno: Errno) -> Fault {
 /// The local end of a download failed: disk full, mostly.
 pub(super) fn local_fault(error: io::Error) -> Fault {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Fault::new(Kind::Cancelled, "the reader of the output has gone");
+        return Fault::new(Kind::Cancelled, "the reader of the output is gone");
     }
     let fault = Fault::local("output", &error);
     match fault.kind {

@@ -121,7 +121,7 @@ pub async fn fetch_part(
                 fault
             }
             Some(part) if fault.temporary() && part.can_be_continued() => {
-                fault.with_hint("what arrived is kept: the same command again continues it")
+                fault.with_hint("the received part is kept; the same command continues it")
             }
             _ => fault,
         }),
@@ -275,7 +275,10 @@ pub async fn fetch_range(
     let Some((offset, most)) = range.within(size) else {
         return Err(match size {
             Some(size) => Fault::new(Kind::NoInput, format!("the file has {size} bytes: none of them is in the range")),
-            None => Fault::new(Kind::Unsupported, "the server tells no size: only the first bytes can be counted"),
+            None => Fault::new(
+                Kind::Unsupported,
+                "the server does not report the size: only the first bytes can be counted",
+            ),
         });
     };
     let begun = begin(client, get, (size, modified), offset).await?;

@@ -85,7 +85,7 @@ pub(super) async fn offset(
         return Ok(Some(there));
     }
     if own && there > 0 {
-        client.note("the part there is not the beginning of the file here");
+        client.note("the remote part is not the beginning of the local file");
         let gone = client.call(&FtpCommand::Dele(path.argument())).await?.ok();
         return Ok(gone.then_some(0));
     }

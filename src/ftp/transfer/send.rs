@@ -135,7 +135,7 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
         && matches!(fault.reply_code(), Some(500..=504 | 550 | 551 | 553 | 554))
         && client.usable()
     {
-        client.note(&format!("the part begins again: {fault}"));
+        client.note(&format!("the part starts over: {fault}"));
         client.call(&FtpCommand::Dele(temporary.argument())).await?;
         let mut file = source.file;
         std::io::Seek::rewind(&mut file).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
@@ -247,7 +247,7 @@ async fn transfer(
     };
     if begun.restarted {
         let fault = Fault::new(Kind::Unsupported, "the server cannot resume an upload");
-        return Err(client.abandon(fault.with_hint("--no-resume starts again")));
+        return Err(client.abandon(fault.with_hint("--no-resume starts over")));
     }
     let attempt = TransferAttempt::begin(&put.progress, put.path, None, offset);
     let (limits, pace, transferred) = (client.limits(), client.pace(), client.transferred());

@@ -108,7 +108,7 @@ impl ReadableMaildir {
             true => Ok(File::from(target)),
             false => {
                 let path = self.item_path(item);
-                Err(Fault::new(Kind::NoInput, format!("{}: a link to what is no message", path.display())))
+                Err(Fault::new(Kind::NoInput, format!("{}: the target of the link is not a message", path.display())))
             }
         }
     }

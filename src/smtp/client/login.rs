@@ -125,7 +125,7 @@ impl SmtpClient {
                 }
             }
         }
-        let detail = format!("AUTH {name}: the server does not come to an end");
+        let detail = format!("AUTH {name}: the server asks without end");
         Err(FailedExchange::ends(Fault::new(Kind::Protocol, detail)))
     }
 

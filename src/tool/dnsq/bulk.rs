@@ -17,6 +17,7 @@ use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord};
 use crate::cli::progress::{Bar, Measure};
 use crate::cli::units;
+use crate::cli::words::one_of;
 use crate::dns::bulk::api::{BulkOptions, Wildcards};
 use crate::dns::bulk::collect::{BulkCounts, MAX_REPORTED, ReportedFailure};
 use crate::dns::bulk::driver;
@@ -48,42 +49,36 @@ const MAX_SERVERS: usize = 2000;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Bulk")]
 pub(super) struct BulkArgs {
-    /// Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated
+    /// Query the names in FILE, NAME or NAME TYPE… per line; may be repeated
     #[arg(short, long, value_name = "FILE|-", conflicts_with_all = ["name", "reverse", "json_rfc8427", "race", "search"])]
     pub(super) file: Vec<PathBuf>,
-    /// Ask the servers in FILE, one a line
+    /// Query the servers in FILE, one per line
     #[arg(long, value_name = "FILE", requires = "file")]
     servers: Option<PathBuf>,
-    /// Send at most N queries a second
+    /// Send at most N queries per second
     #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
     /// Have at most N questions in flight [default: 1000 for each server]
     #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u32).range(1..=30_000))]
     concurrency: Option<u32>,
-    /// Give a name up after this time, all tries together
+    /// Give up a name after this time, all tries together
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30", requires = "file")]
     max_time_per_name: Duration,
     /// Print records in the order of the names
     #[arg(long, requires = "file")]
     ordered: bool,
-    /// Find names that exist only because of a wildcard: print no record for them, or mark it
-    #[arg(long, value_name = "drop|mark", value_parser = wildcards, requires = "file")]
+    /// Detect names that exist only by a wildcard: drop or mark their records
+    #[arg(long, value_name = "drop|mark", value_parser = one_of(WILDCARDS), hide_possible_values = true, requires = "file")]
     wildcards: Option<Wildcards>,
-    /// Work with N threads, which share the names, the rate and the windows
+    /// Use N threads, which share the names, the rate and the windows
     #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64), default_value_t = 1)]
     threads: u16,
-    /// Take an interrupted run up again: FILE remembers how far it came
+    /// Resume an interrupted run: FILE records its progress
     #[arg(long, value_name = "FILE", requires = "file", conflicts_with = "report")]
     resume: Option<PathBuf>,
 }
 
-fn wildcards(text: &str) -> Result<Wildcards, String> {
-    match text {
-        "drop" => Ok(Wildcards::Drop),
-        "mark" => Ok(Wildcards::Mark),
-        _ => Err("drop or mark".to_owned()),
-    }
-}
+const WILDCARDS: &[(&str, Wildcards)] = &[("drop", Wildcards::Drop), ("mark", Wildcards::Mark)];
 
 impl BulkArgs {
     /// True if names come from a file.
@@ -133,11 +128,11 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         return Err(Fault::new(Kind::Usage, "-b: with -f the system chooses the ports").into());
     }
     if args.query.qid.is_some() || plan.show.yaml {
-        return Err(Fault::new(Kind::Usage, "+qid and +yaml are for one question").into());
+        return Err(Fault::new(Kind::Usage, "+qid and +yaml take one question").into());
     }
     if plan.show != Show::all(true) {
         let fault = Fault::new(Kind::Usage, "with -f each question has one line, whatever dig prints");
-        return Err(fault.with_hint("--short and --format choose what it says").into());
+        return Err(fault.with_hint("--short and --format choose its text").into());
     }
     let servers: Vec<_> = servers::servers(&args, &plan.servers, out)?
         .into_iter()
@@ -181,7 +176,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         out.records_to(file)?;
     }
     if settings.skip > 0 {
-        out.note(&format!("{} questions are done already", settings.skip));
+        out.note(&format!("{} questions were answered before", settings.skip));
     }
     let input = Input::new(sources(&args.bulk.file)?)?;
     let progress = out.progress("names", Measure::Share);

@@ -33,8 +33,8 @@ const MAX_SERVERS: usize = 64;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Comparison")]
 pub(super) struct CompareArgs {
-    /// Ask every authoritative server of the name's zone, and say who disagrees about its serial and the answer; with -f for each
-    /// name of the file
+    /// Query every authoritative server of the name's zone, and report those that disagree on the serial or the answer; with -f
+    /// for each name of the file
     #[arg(long, conflicts_with_all = ["json_rfc8427", "format", "short", "race", "servers", "rate",
         "concurrency", "max_time_per_name", "ordered", "wildcards", "threads", "resume"])]
     pub(super) compare: bool,

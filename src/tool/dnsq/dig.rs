@@ -1,6 +1,7 @@
 //! dig's `+options` (and kdig's for encryption); the manual page lists those that are taken.
 
-use super::{Args, servers};
+use super::{Args, foreign, servers};
+use crate::cli::foreign::meant;
 use crate::cli::units;
 use crate::dns::exchange::MAX_TRIES;
 use crate::dns::message::{self, Flags};
@@ -8,12 +9,13 @@ use crate::dns::present::Show;
 use crate::fault::{Fault, Kind};
 
 /// The names of those that are taken; an abbreviation that fits only one of them will do, as in dig.
-const NAMES: &str = "aaflag aaonly additional adflag all answer authority badcookie besteffort bufsize cdflag class cmd comments \
-    cookie crypto defname dnssec do edns ednsflags ednsnegotiation ednsopt expandaaaa expire fail https https-get \
-    https-post identify idnin idnout ignore json keepalive keepopen multiline ndots nsid nssearch onesoa opcode \
-    padding qid qr question quic raflag rdflag recurse retry rrcomments search short showbadcookie showsearch split \
-    stats subnet tcflag tcp time timeout tls tls-ca tls-certfile tls-hostname tls-keyfile tls-pin tls-sni trace \
-    tries ttlid ttlunits unknownformat vc yaml zflag";
+pub(super) const NAMES: &str = "+aaflag +aaonly +additional +adflag +all +answer +authority +badcookie +besteffort +bufsize +cdflag +class \
+    +cmd +comments +cookie +crypto +defname +dnssec +do +edns +ednsflags +ednsnegotiation +ednsopt +expandaaaa +expire \
+    +fail +https +https-get +https-post +identify +idnin +idnout +ignore +json +keepalive +keepopen +multiline \
+    +ndots +nsid +nssearch +onesoa +opcode +padding +qid +qr +question +quic +raflag +rdflag +recurse +retry \
+    +rrcomments +search +short +showbadcookie +showsearch +split +stats +subnet +tcflag +tcp +time +timeout +tls \
+    +tls-ca +tls-certfile +tls-hostname +tls-keyfile +tls-pin +tls-sni +trace +tries +ttlid +ttlunits \
+    +unknownformat +vc +yaml +zflag";
 
 /// Takes one of them; what it means for the arguments and for what is shown.
 pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Fault> {
@@ -107,8 +109,9 @@ pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(
         "ednsnegotiation" | "showsearch" if !on => {}
         _ if servers::dig_option(name, value, on, &mut args.encryption)? => {}
         _ => {
+            let meant = meant(&format!("+{name}"), &[foreign::WORDS], NAMES.split(' '));
             let hint = "dnsq(1) lists dig's options that are taken";
-            return Err(usage(format!("+{option}: not taken")).with_hint(hint));
+            return Err(usage(format!("+{option}: unknown or unsupported dig option{meant}")).with_hint(hint));
         }
     }
     Ok(())
@@ -116,7 +119,8 @@ pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(
 
 /// The whole of an abbreviated name, if there is only one.
 fn in_full(name: &str) -> &str {
-    let mut fitting = NAMES.split(' ').filter(|full| full.starts_with(name));
+    let bare = NAMES.split(' ').filter_map(|full| full.strip_prefix('+'));
+    let mut fitting = bare.filter(|full| full.starts_with(name));
     match (fitting.next(), fitting.next()) {
         (Some(full), None) => full,
         _ => name,
@@ -177,7 +181,7 @@ mod tests {
 
     #[test]
     fn every_name_is_taken_and_abbreviations_that_fit_one() {
-        for name in NAMES.split(' ') {
+        for name in NAMES.split(' ').map(|name| name.trim_start_matches('+')) {
             let value = match name {
                 "opcode" => "=query",
                 "tls-pin" => "=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
@@ -192,7 +196,10 @@ mod tests {
         for (short, full) in
             [("rec", "recurse"), ("ans", "answer"), ("cd", "cdflag"), ("edns", "edns"), ("t", "t"), ("sho", "sho")]
         {
-            assert_eq!(in_full(short), if NAMES.split(' ').any(|name| name == short) { short } else { full });
+            assert_eq!(
+                in_full(short),
+                if NAMES.split(' ').any(|name| name.strip_prefix('+') == Some(short)) { short } else { full }
+            );
         }
     }
 

@@ -4,6 +4,7 @@ mod ask;
 mod bulk;
 mod compare;
 mod dig;
+mod foreign;
 mod idn;
 mod probe;
 mod query;
@@ -24,6 +25,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::cli::units;
+use crate::cli::words::offered;
 use crate::dns::client::{DnsClient, ExchangePolicy};
 use crate::dns::exchange::MAX_TRIES;
 use crate::dns::record::{Class, Rtype};
@@ -31,70 +33,64 @@ use crate::dns::template::Template;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::Family;
 
+pub(super) use foreign::WORDS as FOREIGN_WORDS;
 use query::QueryArgs;
 use runner::QuestionRunner;
 use servers::EncryptionArgs;
 
 /// What `--help` says beyond the list of options.
 const LONG_HELP: &str = "\
-A server is an address or a name, with :PORT or #PORT, or a URL: udp:// tcp:// tls:// https://
-quic://. Without one those of /etc/resolv.conf are asked. dig's +options are taken where they do not
-clash; dnsq(1) lists them.
+A server is an address or a name, with :PORT or #PORT, or a URL: udp:// tcp:// tls:// https:// quic://. The default is the \
+servers in /etc/resolv.conf. dnsq(1) lists dig's +options that are supported.
 
-Exit status of one question: 0 with data, 1 without (the name or the type does not exist), 75 no
-answer in time or SERVFAIL, 69 refused, 76 garbage, 77 bogus or not trusted. Of several: 0 if every
-one was answered.
-
-Examples:
-  dnsq example.org MX TXT www.example.org AAAA
-  dnsq @tls://192.0.2.53 --pin sha256//BASE64 --short example.org SOA
-  dnsq --format '{name} {exchange}' example.org MX
-  dnsq @192.0.2.53 example.org AXFR -o example.org.zone
-  dnsq --validate _25._tcp.mx.example.org TLSA
-  dnsq -f names.txt @192.0.2.53 @192.0.2.54 --json A AAAA";
+Exit status of one question: 0 with data, 1 without data (the name or the type does not exist), 75 no answer in time or \
+SERVFAIL, 69 refused, 76 malformed answer, 77 bogus or not trusted. Of several questions: 0 if every one was answered.";
 
 /// Arguments of `dnsq`.
 #[derive(Debug, clap::Parser)]
-#[command(name = "dnsq", version, about = "Ask DNS servers anything", after_long_help = LONG_HELP)]
+#[command(name = "dnsq", version, about = "Query DNS servers", after_long_help = LONG_HELP)]
 pub struct Args {
     /// @SERVER, names, types and classes in any order, and dig's +options
     #[arg(value_name = "@SERVER|NAME|TYPE|CLASS|+OPTION")]
+    #[arg(value_parser = offered(words::offer()), hide_possible_values = true)]
     words: Vec<String>,
-    /// Ask for NAME even if it looks like a type; may be repeated
+    /// Query NAME even if it looks like a type; may be repeated
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
-    /// Ask for this type; may be repeated
+    /// Query this type; may be repeated
     #[arg(short = 't', long = "type", value_name = "TYPE")]
+    #[arg(value_parser = offered(Rtype::mnemonics()), hide_possible_values = true)]
     types: Vec<String>,
-    /// Ask in this class
+    /// Query this class: IN, CH, HS, NONE or ANY
     #[arg(short, long, value_name = "CLASS", default_value = "IN")]
+    #[arg(value_parser = offered(Class::mnemonics()), hide_possible_values = true)]
     class: String,
-    /// Ask for the name of an address (PTR); may be repeated
+    /// Query the name of an address (PTR); may be repeated
     #[arg(short = 'x', long = "reverse", value_name = "ADDR")]
     reverse: Vec<IpAddr>,
-    /// Ask on this port
+    /// Port of the servers
     #[arg(short, long, value_name = "PORT")]
     port: Option<u16>,
-    /// Print the data alone, one datum a line
+    /// Print only the data, one record per line
     #[arg(long)]
     short: bool,
-    /// Print JSON as RFC 8427 has it
+    /// Print JSON in the format of RFC 8427
     #[arg(long, conflicts_with_all = ["short", "json"])]
     json_rfc8427: bool,
-    /// Print a line for each answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} and the members
+    /// Print one line per answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} and the members
     /// of the data ({exchange}, {address} …)
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["short", "json", "json_rfc8427"])]
     format: Option<String>,
-    /// Print international names in their own letters
+    /// Print international names in Unicode
     #[arg(long)]
     idn: bool,
-    /// Write a transferred zone to FILE, once it is complete; with -f the records, as they come
+    /// Write a transferred zone to FILE when it is complete; with -f the records as they arrive
     #[arg(short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Sign queries with this key (TSIG); other users can see it in the list of processes
+    /// Sign queries with this key (TSIG); it is visible in the process list
     #[arg(short = 'y', value_name = "[ALGORITHM:]NAME:KEY", conflicts_with_all = ["key_file", "file"])]
     tsig: Option<String>,
-    /// Sign queries with the key in FILE, in BIND's form
+    /// Sign queries with the key in FILE, in BIND's format
     #[arg(short = 'k', long, value_name = "FILE", conflicts_with = "file")]
     key_file: Option<PathBuf>,
     /// dig's `-r` (no ~/.digrc) and `-m` (debugging of memory): there is neither.
@@ -128,34 +124,34 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Transport")]
 pub struct TransportArgs {
-    /// Ask over TCP
+    /// Query over TCP
     #[arg(long)]
     tcp: bool,
-    /// Take a truncated answer as it is, without asking again over TCP
+    /// Accept a truncated answer, without a retry over TCP
     #[arg(long)]
     ignore_truncation: bool,
-    /// Wait this long for each answer [default: 5; 3 in bulk]
+    /// Wait TIME for each answer [default: 5; 3 in bulk]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     timeout: Option<Duration>,
-    /// Send a query this often over UDP [default: 3; 6 in bulk]
+    /// Send a query N times over UDP [default: 3; 6 in bulk]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_TRIES)))]
     tries: Option<u32>,
-    /// End each question after this time; in bulk, the whole run [default: 60; none in bulk]
+    /// Give up each question after this time; in bulk, the whole run [default: 60; none in bulk]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     max_time: Option<Duration>,
-    /// Ask all servers at once; the first good answer wins
+    /// Query all servers at once; the first good answer wins
     #[arg(long)]
     race: bool,
-    /// Take SERVFAIL and other errors as the answer instead of asking the next server
+    /// Accept SERVFAIL and other errors as the answer instead of trying the next server
     #[arg(long)]
     no_failover: bool,
     /// Takes BADCOOKIE as the answer (`+nobadcookie`).
     #[arg(skip)]
     no_bad_cookie: bool,
-    /// See names as the system does: the hosts file first, then short names with the search list
+    /// Resolve names as the system does: the hosts file first, then short names with the search list
     #[arg(long)]
     search: bool,
-    /// With --search: names with this many dots are tried as they are first [default: that of resolv.conf]
+    /// With --search: names with N dots are tried unchanged first [default: that of resolv.conf]
     #[arg(long, value_name = "N", requires = "search", value_parser = clap::value_parser!(u8).range(..16))]
     ndots: Option<u8>,
     /// Read servers and search list from FILE instead of /etc/resolv.conf
@@ -164,17 +160,17 @@ pub struct TransportArgs {
     /// With --search: read FILE instead of /etc/hosts
     #[arg(long, value_name = "FILE", requires = "search")]
     hosts: Option<PathBuf>,
-    /// Ask servers by IPv4 only
+    /// Query servers over IPv4 only
     #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
     ipv4: bool,
-    /// Ask servers by IPv6 only
+    /// Query servers over IPv6 only
     #[arg(short = '6', long = "ipv6")]
     ipv6: bool,
-    /// Ask from this local address (and port)
+    /// Query from this local address (and port)
     #[arg(short = 'b', long, value_name = "ADDR[#PORT]", value_parser = servers::local)]
     bind: Option<SocketAddr>,
-    /// Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none. It carries TCP, TLS and
-    /// HTTPS
+    /// Connect through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none`: no proxy. For TCP, TLS and
+    /// HTTPS only
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
 }
@@ -187,7 +183,7 @@ impl Args {
     }
 }
 
-crate::cli::tool!("dnsq", Args, prints Args::prints, run run);
+crate::cli::tool!("dnsq", Args, guide crate::tool::guides::DNSQ, words &[foreign::WORDS], meanings foreign::MEANINGS, prints Args::prints, run run);
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     let from_files = args.bulk.is_wanted();

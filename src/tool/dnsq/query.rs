@@ -15,31 +15,31 @@ use crate::tool::dns_key;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Query")]
 pub(super) struct QueryArgs {
-    /// Ask for DNSSEC records too (DO)
+    /// Request DNSSEC records (DO)
     #[arg(long)]
     pub(super) dnssec: bool,
-    /// Do not ask for recursion (RD off)
+    /// Do not request recursion (RD off)
     #[arg(long)]
     pub(super) no_recurse: bool,
-    /// Ask the resolver not to validate (CD)
+    /// Request no validation by the resolver (CD)
     #[arg(long)]
     pub(super) cd: bool,
-    /// Ask whether the resolver validated (AD), as is done by default (not with +noadflag)
+    /// Request the resolver's verdict (AD); the default, off with +noadflag
     #[arg(long)]
     pub(super) ad: bool,
-    /// Ask for the server's identity (RFC 5001)
+    /// Request the server's identity (RFC 5001)
     #[arg(long)]
     pub(super) nsid: bool,
-    /// Ask on behalf of this network, ADDRESS[/PREFIX] (RFC 7871)
+    /// Query on behalf of this network, ADDRESS[/PREFIX] (RFC 7871)
     #[arg(long, value_name = "NET")]
     pub(super) subnet: Option<String>,
-    /// Send a cookie, a random one or HEX (RFC 7873)
+    /// Send a cookie, random or HEX (RFC 7873)
     #[arg(long, value_name = "HEX", num_args = 0..=1, default_missing_value = "", require_equals = true)]
     pub(super) cookie: Option<String>,
-    /// Ask for the zone's expiry timer (RFC 7314)
+    /// Request the zone's expiry timer (RFC 7314)
     #[arg(long)]
     pub(super) expire: bool,
-    /// Ask how long the connection may stay idle (RFC 7828)
+    /// Request the idle timeout of the connection (RFC 7828)
     #[arg(long)]
     pub(super) keepalive: bool,
     /// Pad the query to a multiple of BYTES (RFC 7830) [default: 128 on encrypted transports, 0 = never]
@@ -48,13 +48,13 @@ pub(super) struct QueryArgs {
     /// Send this EDNS option, by number or by dig's name for it; may be repeated
     #[arg(long, value_name = "CODE|NAME[:HEX]")]
     pub(super) ednsopt: Vec<String>,
-    /// Announce that we take UDP answers of this size
+    /// Announce this size for UDP answers
     #[arg(long, value_name = "BYTES", default_value_t = crate::dns::edns::DEFAULT_UDP_SIZE)]
     pub(super) bufsize: u16,
-    /// Ask without EDNS
+    /// Query without EDNS
     #[arg(long)]
     pub(super) no_edns: bool,
-    /// Give letters random case, which the answer has to repeat (0x20)
+    /// Randomize the case of letters, which the answer must repeat (0x20)
     #[arg(long)]
     pub(super) mix_case: bool,
     /// More bits of the header (`+aaflag`, `+opcode=` ...).
@@ -101,7 +101,7 @@ pub(super) fn query(args: &Args, question: &Question) -> Result<Query, Fault> {
 pub(super) fn key(args: &Args, out: &Output) -> Result<Option<TsigKey>, Fault> {
     let parsed = match (&args.tsig, &args.key_file) {
         (Some(text), _) => {
-            out.warn("the key is visible in the list of processes: -k FILE is not");
+            out.warn("the key is visible in the process list; -k FILE hides it");
             TsigKey::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
         }
         (None, Some(path)) => dns_key::read(path, out),

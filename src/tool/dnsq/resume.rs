@@ -65,9 +65,8 @@ impl Resume {
                     .map_err(|_| Fault::new(Kind::BadData, format!("{}: no resume file of ours", path.display())))?;
                 if (&found.files, &found.types, found.v) != (&fresh.files, &fresh.types, 1) {
                     let what = format!("{}: belongs to another run ({})", path.display(), found.files.join(" "));
-                    return Err(
-                        Fault::new(Kind::Usage, what).with_hint("the same -f and types continue it; rm starts anew")
-                    );
+                    return Err(Fault::new(Kind::Usage, what)
+                        .with_hint("the same -f and types continue it; without the file the run starts over"));
                 }
                 found
             }

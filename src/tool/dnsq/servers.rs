@@ -168,7 +168,7 @@ fn answering(endpoints: &mut Vec<Endpoint>, dialer: &Dialer) {
 /// The system's resolv.conf, or the file that was named.
 pub(super) fn resolv_conf(args: &Args) -> Result<ResolvConf, Fault> {
     match &args.transport.resolv_conf {
-        Some(path) if !path.exists() => Err(Fault::new(Kind::NoInput, format!("{}: not there", path.display()))),
+        Some(path) if !path.exists() => Err(Fault::new(Kind::NoInput, format!("{}: does not exist", path.display()))),
         Some(path) => ResolvConf::load(path),
         None => ResolvConf::system(),
     }

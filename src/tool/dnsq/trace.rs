@@ -27,10 +27,10 @@ use crate::net::dial::Family;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Tracing")]
 pub(super) struct TraceArgs {
-    /// Ask from the servers of the root down (from @SERVER, if one is named), and show every step
+    /// Resolve from the root servers (or from @SERVER) downwards, and print every step
     #[arg(long, conflicts_with_all = ["file", "validate", "compare", "json_rfc8427", "race"])]
     pub(super) trace: bool,
-    /// Begin the trace at the servers of FILE, a root hints file
+    /// Begin the trace at the servers in FILE, a root hints file
     #[arg(long, value_name = "FILE")]
     hints: Option<PathBuf>,
 }

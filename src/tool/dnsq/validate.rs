@@ -22,13 +22,13 @@ use crate::fault::{Fault, Kind};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Validation")]
 pub(super) struct ValidateArgs {
-    /// Check the answer's signatures (DNSSEC) from a trust anchor down, and show the chain; what is bogus is not printed
+    /// Validate the answer (DNSSEC) from a trust anchor downwards, and print the chain; bogus data is not printed
     #[arg(long, conflicts_with_all = ["file", "compare", "json_rfc8427", "no_edns"])]
     pub(super) validate: bool,
     /// Trust the anchors in FILE instead of the root's: DS or DNSKEY records, BIND's or unbound's file, root-anchors.xml
     #[arg(long, value_name = "FILE", requires = "validate")]
     anchor: Option<PathBuf>,
-    /// Check as of TIME: RFC 3339, a date, YYYYMMDDHHMMSS, or seconds since 1970
+    /// Validate as of TIME: RFC 3339, a date, YYYYMMDDHHMMSS, or seconds since 1970
     #[arg(long, value_name = "TIME", requires = "validate", value_parser = time)]
     at: Option<u64>,
 }

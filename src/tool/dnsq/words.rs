@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::{Args, class, dig};
+use crate::cli::words::meant;
 use crate::dns::bulk::question::LineDefaults;
 use crate::dns::message::Question;
 use crate::dns::name::Name;
@@ -137,6 +138,11 @@ fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Faul
     Ok((plan, others))
 }
 
+/// The words that completions offer: types, classes, and dig's options.
+pub(super) fn offer() -> impl Iterator<Item = &'static str> {
+    Rtype::mnemonics().chain(Class::mnemonics()).chain(dig::NAMES.split(' '))
+}
+
 /// The types of `-t`, IXFR with its serial among them.
 fn rtypes(texts: &[String], plan: &mut QueryPlan) -> Result<Vec<Rtype>, Fault> {
     let rtype = |text: &String| match mnemonic(text) {
@@ -145,7 +151,10 @@ fn rtypes(texts: &[String], plan: &mut QueryPlan) -> Result<Vec<Rtype>, Fault> {
             plan.serial = Some(serial);
             Ok(Rtype::IXFR)
         }
-        _ => Err(usage(format!("unknown type {text:?}"))),
+        _ => {
+            let meant = meant(&text.to_ascii_uppercase(), Rtype::mnemonics());
+            Err(usage(format!("unknown type {text:?}{meant}")))
+        }
     };
     texts.iter().map(rtype).collect()
 }

@@ -280,7 +280,7 @@ impl Actor<'_> {
     async fn stat(&mut self, path: &RemotePath, long: bool) -> Result<(), Fault> {
         match self.client.stat(path).await? {
             Some(entry) => self.entry(path, entry, long),
-            None => Err(Fault::new(Kind::NoInput, "nothing there")),
+            None => Err(Fault::new(Kind::NoInput, "no such file or directory")),
         }
     }
 

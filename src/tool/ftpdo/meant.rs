@@ -143,7 +143,7 @@ impl Actor<'_> {
                 picked.add(&meant)?;
                 count += 1;
             } else if (pick.asks_time() && entry.modified.is_none()) || (pick.asks_size() && entry.size.is_none()) {
-                self.out.warn(&format!("{}: stays: its time or size is not known", meant.path));
+                self.out.warn(&format!("{}: kept: its time or size is unknown", meant.path));
             }
         }
         Ok(MeantPaths { paths: picked.finish()?, count })

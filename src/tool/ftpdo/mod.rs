@@ -17,7 +17,9 @@ use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::input;
 use crate::cli::output::Output;
+use crate::cli::words;
 use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers, url_text};
 use crate::tool::ftp_pick::PickArgs;
@@ -33,46 +35,47 @@ const MAX_SCRIPT: u64 = 64 << 20;
 #[derive(clap::Parser)]
 #[command(name = "ftpdo", version, about = "Run commands on an FTP server")]
 pub struct Args {
-    /// The server and the directory that the paths are relative to
+    /// Server, and the directory that relative paths start from
     #[arg(value_name = "URL")]
     url: OsString,
     /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd, raw or probe; without one, or with -, commands are read from stdin
-    #[arg(value_name = "VERB")]
+    #[arg(value_name = "VERB", value_parser = words::offered(script::VERBS), hide_possible_values = true)]
     verb: Option<String>,
     /// Paths relative to the URL's path (absolute with a leading `/`), or the words of a raw command
     #[arg(value_name = "ARG")]
     words: Vec<OsString>,
-    /// mkdir: parents too, and no error for what is there already
+    /// mkdir: make parents too; an existing directory is no error
     #[arg(short = 'p', long)]
     parents: bool,
-    /// rm: directories with all that is in them
+    /// rm: remove directories with their contents
     #[arg(short = 'r', short_alias = 'R', long)]
     recursive: bool,
-    /// rm: no error for what is not there
+    /// rm: a missing file is no error
     #[arg(short = 'f', long)]
     force: bool,
-    /// touch: this time instead of now: 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago
+    /// touch: set this time instead of now: 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago
     #[arg(short = 'd', long, value_name = "TIME")]
     date: Option<String>,
-    /// touch: make no files
+    /// touch: do not create files
     #[arg(short = 'c', long)]
     no_create: bool,
-    /// hash: SHA-512, SHA-256, SHA-1, MD5 or CRC32 instead of the strongest that the server has
-    #[arg(short = 'a', long, value_name = "NAME")]
+    /// hash: use SHA-512, SHA-256, SHA-1, MD5 or CRC32 instead of the server's strongest
+    #[arg(short = 'a', long, value_name = "NAME", hide_possible_values = true)]
+    #[arg(value_parser = words::offered(ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::as_str)))]
     algorithm: Option<String>,
-    /// Go on with the script after a command that failed
+    /// Continue the script after a failed command
     #[arg(short = 'k', long)]
     keep_going: bool,
-    /// Change nothing: say what would be done
+    /// Print the changes without making them
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Take `*`, `?`, `[` and `{` in the paths of the command line as they are
+    /// Take `*`, `?`, `[` and `{` in the paths of the command line literally
     #[arg(long)]
     no_glob: bool,
-    /// ls: all columns
+    /// ls: print all columns
     #[arg(short = 'l', long)]
     long: bool,
-    /// get, put: where the file goes; with a / at its end the directory that files go into
+    /// get, put: target file; with a / at the end the target directory
     #[arg(short = 'o', long, value_name = "PATH")]
     to: Option<OsString>,
     /// probe: end with status 1 if a certificate of the server's chain ends in fewer days
@@ -86,7 +89,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpdo", Args, words &[ftp_words::DO, ftp_words::ALL], prints |args| args.output.json || args.dry_run, run run);
+crate::cli::tool!("ftpdo", Args, guide crate::tool::guides::FTPDO, words &[ftp_words::DO, ftp_words::ALL], prints |args| args.output.json || args.dry_run, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let url = FtpUrl::parse(&url_text(args.url.as_bytes()))?;

@@ -47,7 +47,7 @@ impl Actor<'_> {
         if self.dry_run {
             match self.there(path).await? {
                 RemovalTarget::Nothing if force => {}
-                RemovalTarget::Nothing => return Err(Fault::new(Kind::NoInput, "nothing there")),
+                RemovalTarget::Nothing => return Err(Fault::new(Kind::NoInput, "no such file or directory")),
                 RemovalTarget::Directory if recursive => {
                     self.empty(path, 0, &Ancestors::default(), &mut removed).await?
                 }

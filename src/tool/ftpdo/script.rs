@@ -6,10 +6,12 @@ use std::os::unix::ffi::OsStringExt;
 use clap::error::ErrorKind;
 
 use crate::cli::clock;
+use crate::cli::foreign::meant;
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::glob::Glob;
 use crate::tool::ftp_pick::{Pick, PickArgs};
+use crate::tool::ftp_words;
 
 /// Stands in a word before each character that means more than itself in a glob and is not quoted. No path can hold it.
 const UNQUOTED: u8 = 0;
@@ -102,13 +104,13 @@ enum Verb {
         long: bool,
         paths: Vec<OsString>,
     },
-    #[command(alias = "mget")]
+    #[command(aliases = ["mget", "recv"])]
     Get {
         #[arg(short = 'o', long = "to")]
         to: Option<OsString>,
         paths: Vec<OsString>,
     },
-    #[command(alias = "mput")]
+    #[command(aliases = ["mput", "send"])]
     Put {
         #[arg(short = 'o', long = "to")]
         to: Option<OsString>,
@@ -158,15 +160,21 @@ enum Verb {
 
 fn parse_mode(text: &str) -> Result<u32, String> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
-    u32::from_str_radix(text, 8).ok().filter(|_| octal).ok_or_else(|| format!("{text:?} is no mode: write 644 or 0755"))
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|_| octal)
+        .ok_or_else(|| format!("{text:?} is not a mode; use 644 or 0755"))
 }
 
 fn parse_algorithm(text: &str) -> Result<ChecksumAlgorithm, String> {
     ChecksumAlgorithm::parse(text).ok_or_else(|| "SHA-512, SHA-256, SHA-1, MD5 or CRC32".to_owned())
 }
 
-/// The names of the verbs, for help texts.
-pub(super) const VERBS: &str = "mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd, raw";
+/// The names of the verbs.
+pub(super) const VERBS: [&str; 15] =
+    ["mkdir", "rm", "rmdir", "mv", "chmod", "touch", "stat", "ls", "get", "put", "cat", "hash", "du", "pwd", "raw"];
+
+const VERBS_HINT: &str = "verbs: mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd, raw";
 
 /// Reads one command from its words. `here`: the URL names a path that stands for a missing PATH.
 pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCommand, Fault> {
@@ -179,7 +187,10 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
     let verb = parsed.map(|words| words.verb).map_err(|error| {
         let name = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
         match error.kind() {
-            ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => usage(format!("no verb {name:?}: {VERBS}")),
+            ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => {
+                let fault = usage(format!("unknown verb {name:?}{}", meant(&name, &[ftp_words::VERBS], VERBS)));
+                fault.with_hint(VERBS_HINT)
+            }
             ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
                 usage(format!("{name} needs more arguments"))
             }
@@ -371,7 +382,7 @@ pub(super) fn glob_of(word: &[u8]) -> Result<Option<Glob>, Fault> {
     let start = word.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (parent, mut rest) = word.split_at_checked(start).unwrap_or_default();
     if is_glob(parent) || rest.is_empty() {
-        return Err(Fault::new(Kind::Usage, "a glob stands for names of one directory: only the last part of a path"));
+        return Err(Fault::new(Kind::Usage, "a glob is only possible in the last part of a path"));
     }
     let mut glob = Vec::with_capacity(rest.len());
     while let Some((&byte, after)) = rest.split_first() {
@@ -474,10 +485,10 @@ mod tests {
     #[test]
     fn what_is_no_script() {
         for (script, says) in [
-            ("mkdir a\nexplode", "line 2: no verb \"explode\""),
+            ("mkdir a\nexplode", "line 2: unknown verb \"explode\""),
             ("mv a", "line 1: mv needs more"),
             ("rm", "line 1: rm needs a path"),
-            ("chmod 9 x", "no mode"),
+            ("chmod 9 x", "not a mode"),
             ("chmod 644", "chmod needs a path"),
             ("rm ''", "empty path"),
             ("rm --what x", "line 1: rm: unexpected argument"),

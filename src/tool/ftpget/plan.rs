@@ -54,7 +54,7 @@ pub(super) fn plan(args: &Args, out: &Output) -> Result<FetchPlan, Fault> {
     }
     let one = args.range.is_some() || args.sha256.is_some();
     if one && (wishes.len() != 1 || wishes.iter().any(|wish| wish.glob.is_some())) {
-        return Err(Fault::new(Kind::Usage, "--range and --sha256 are about one file: give one URL without a glob"));
+        return Err(Fault::new(Kind::Usage, "--range and --sha256 take one file: one URL without a glob"));
     }
     let stdout = args.target.as_deref() == Some(Path::new("-"));
     let device = args.target.as_ref().filter(|_| !stdout && wishes.len() == 1 && !args.recursive);

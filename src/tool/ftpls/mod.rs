@@ -12,6 +12,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::clock;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
+use crate::cli::words;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::glob::Glob;
@@ -29,25 +30,25 @@ use walk::UrlListing;
 #[derive(clap::Parser)]
 #[command(name = "ftpls", version, about = "List FTP directories")]
 pub struct Args {
-    /// What to list: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); the path may hold globs
+    /// URLs to list: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); the path may contain globs
     #[arg(required_unless_present = "parse", value_name = "URL")]
     urls: Vec<OsString>,
-    /// Type, mode, owner, group, size, time and name, with TABs between them
+    /// Print type, mode, owner, group, size, time and name, separated by TABs
     #[arg(short = 'l', long)]
     long: bool,
-    /// Go down into directories
+    /// List directories recursively
     #[arg(short = 'R', short_alias = 'r', long)]
     recursive: bool,
-    /// Go down N directories at most; 1 is the directory itself
+    /// List at most N levels; 1 is the directory itself
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_depth: Option<u32>,
-    /// Print what the files below each directory take together, in bytes
+    /// Print the total size of the files below each directory, in bytes
     #[arg(long, conflicts_with_all = ["long", "parse"])]
     du: bool,
-    /// Take *, ?, [ and { in URLs as they are
+    /// Take *, ?, [ and { in URLs literally
     #[arg(short = 'g', long = "no-glob", visible_alias = "globoff")]
     no_glob: bool,
-    /// In which order: as the server lists (at once, however long), by name, largest or latest first
+    /// Order: the server's (printed as it arrives), by name, largest first or latest first
     #[arg(long, value_name = "ORDER", value_enum, default_value_t)]
     sort: Order,
     /// The same as --sort time
@@ -56,7 +57,7 @@ pub struct Args {
     /// The same as --sort size
     #[arg(short = 'S', conflicts_with = "sort")]
     by_size: bool,
-    /// The other way round
+    /// Reverse the order
     #[arg(long)]
     reverse: bool,
     /// Print no more than the first N entries of each URL, in the order of --sort
@@ -67,16 +68,16 @@ pub struct Args {
     as_ls: u8,
     #[command(flatten)]
     pick: PickArgs,
-    /// How to list: auto (MLSD, else LIST, else STAT), mlsd, list, or stat (needs no data connection)
-    #[arg(long, value_name = "WAY", value_parser = parse_way, default_value = "auto")]
+    /// Listing command: auto (MLSD, else LIST, else STAT), mlsd, list, or stat (needs no data connection)
+    #[arg(long, value_name = "WAY", value_parser = words::one_of(WAYS), hide_possible_values = true, default_value = "auto")]
     way: ListMethod,
     /// The same as --way stat
     #[arg(long, conflicts_with = "way")]
     stat: bool,
-    /// Read a listing that was saved, in any dialect, instead of asking a server
+    /// Parse a saved listing, in any dialect, instead of a server's
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["urls", "recursive", "max_depth"])]
     parse: Option<PathBuf>,
-    /// The time of that listing: it decides the year of dates that have none
+    /// Time of the saved listing: it determines the year of dates without one
     #[arg(long, value_name = "TIME", value_parser = clock::moment)]
     now: Option<i64>,
     #[command(flatten)]
@@ -85,7 +86,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpls", Args, words &[ftp_words::LS, ftp_words::ALL], meanings ftp_words::LS_MEANINGS, run run);
+crate::cli::tool!("ftpls", Args, guide crate::tool::guides::FTPLS, words &[ftp_words::LS, ftp_words::ALL], meanings ftp_words::LS_MEANINGS, run run);
 
 impl Args {
     /// How far down it goes.
@@ -94,15 +95,8 @@ impl Args {
     }
 }
 
-fn parse_way(text: &str) -> Result<ListMethod, String> {
-    match text {
-        "auto" => Ok(ListMethod::Any),
-        "mlsd" => Ok(ListMethod::Mlsd),
-        "list" => Ok(ListMethod::List),
-        "stat" => Ok(ListMethod::Stat),
-        _ => Err("auto, mlsd, list or stat".to_owned()),
-    }
-}
+const WAYS: &[(&str, ListMethod)] =
+    &[("auto", ListMethod::Any), ("mlsd", ListMethod::Mlsd), ("list", ListMethod::List), ("stat", ListMethod::Stat)];
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.stat {

@@ -20,10 +20,10 @@ use crate::tool::ftp_usage::UsageRecord;
 /// In which order entries are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Order {
-    /// As the server lists them, at once
+    /// The server's order, printed as it arrives
     #[default]
     None,
-    /// By path, byte by byte
+    /// By path, in byte order
     Name,
     /// Largest first
     Size,

@@ -120,7 +120,7 @@ impl SavedListing<'_> {
 
     fn unknown(&mut self, line: &[u8]) {
         let shown: Vec<u8> = line.iter().copied().take(200).collect();
-        self.failed(&Fault::new(Kind::BadData, format!("makes no sense: {}", String::from_utf8_lossy(&shown))));
+        self.failed(&Fault::new(Kind::BadData, format!("not a listing line: {}", String::from_utf8_lossy(&shown))));
     }
 
     fn failed(&mut self, fault: &Fault) {

@@ -25,7 +25,7 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, Arc<Account
     let smarthosts = match (args.way.smarthost.as_slice(), &account) {
         ([], Some(account)) => vec![accounts::of(account, &args.login, &args.tls, args.way.auth, out)?],
         ([], None) if args.login.user.is_some() => {
-            return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
+            return Err(Fault::new(Kind::Usage, "--user needs a --smarthost"));
         }
         ([], None) if !args.tls.trust.pin.is_empty() => {
             return Err(Fault::new(Kind::Usage, "--pin: there is no --smarthost that could have this certificate"));
@@ -58,7 +58,7 @@ fn usual(args: &Args, out: &Output) -> Result<Option<Account>, Fault> {
     let Some(path) = path else { return Ok(None) };
     let account = Accounts::read(&path, out)?.by_author(None).cloned();
     if let Some(account) = &account {
-        out.note(&format!("the way is that of account {} in {}", account.name, path.display()));
+        out.note(&format!("routing by account {} in {}", account.name, path.display()));
     }
     Ok(account)
 }

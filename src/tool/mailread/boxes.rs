@@ -147,7 +147,7 @@ impl OpenMailbox {
 }
 
 fn missing(number: usize) -> Fault {
-    Fault::new(Kind::NoInput, format!("message {number}: there is none"))
+    Fault::new(Kind::NoInput, format!("message {number}: no such message"))
 }
 
 fn default_mailbox() -> Result<PathBuf, Fault> {
@@ -160,7 +160,7 @@ fn default_mailbox() -> Result<PathBuf, Fault> {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join("Maildir"));
     match home.filter(|maildir| maildir.is_dir()) {
         Some(maildir) => Ok(maildir),
-        None => Err(Fault::new(Kind::NoInput, "no mailbox: neither $MAIL nor ~/Maildir is there")
+        None => Err(Fault::new(Kind::NoInput, "no mailbox: neither $MAIL nor ~/Maildir exists")
             .with_hint("-m MAILBOX names one")),
     }
 }

@@ -143,7 +143,7 @@ fn content(reading: &Reading, number: usize, part: &ReadPart, out: &Output) -> D
 
 /// The warning that belongs to `damaged`.
 pub(super) fn warn_of_damage(number: usize, part: &str, out: &Output) {
-    out.warn(&format!("message {number}: part {part} is damaged; what could be decoded is there"));
+    out.warn(&format!("message {number}: part {part} is damaged; only its decodable content is included"));
 }
 
 fn unnamed(number: usize, part: &ReadPart) -> String {
@@ -192,5 +192,5 @@ fn write(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Fault> {
             Err(error) => return Err(problem(error.error)),
         }
     }
-    Err(Fault::new(Kind::CannotCreate, format!("{name}: {MAX_TRIES} files of this name are there")))
+    Err(Fault::new(Kind::CannotCreate, format!("{name}: {MAX_TRIES} files of this name exist")))
 }

@@ -6,6 +6,7 @@ use super::Args;
 use super::boxes::OpenMailbox;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::words::meant;
 use crate::fault::{Fault, Kind};
 use crate::mail::maildir::reader::{MaildirFolder, ReadableMaildir};
 
@@ -78,6 +79,9 @@ pub(super) fn together(own: &str, add: &str, remove: &str) -> String {
     flags.into_iter().collect()
 }
 
+/// The flags' names.
+pub(super) const NAMES: [&str; 6] = ["seen", "replied", "flagged", "trashed", "draft", "passed"];
+
 /// Words or Maildir letters to letters.
 pub(super) fn letters(given: &[String]) -> Result<String, Fault> {
     let mut out = String::new();
@@ -96,7 +100,7 @@ pub(super) fn letters(given: &[String]) -> Result<String, Fault> {
                 out.push_str(word);
             }
             _ => {
-                let fault = Fault::new(Kind::Usage, format!("{word}: no such flag"));
+                let fault = Fault::new(Kind::Usage, format!("{word}: unknown flag{}", meant(word, NAMES)));
                 return Err(fault.with_hint("seen, replied, flagged, trashed, draft, passed, or letters of DFPRST"));
             }
         }

@@ -28,7 +28,7 @@ impl Recipients {
             if to.is_empty() {
                 to = found.field(head, name);
                 if !to.is_empty() && matches!(name, "sender" | "return-path") {
-                    found.doubts.push(format!("From names nobody; the answer goes to {name}"));
+                    found.doubts.push(format!("From has no address; the reply goes to {name}"));
                 }
             }
         }

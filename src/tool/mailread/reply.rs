@@ -21,7 +21,7 @@ pub(super) fn run(folder: &OpenMailbox, number: usize, args: &Args, out: &Output
         // Whom an account writes as is a help here, not a need.
         match Accounts::authors(&path) {
             Ok(authors) => own.extend(authors),
-            Err(fault) => out.warn(&format!("{}: {}; own addresses are not known", path.display(), fault.detail)),
+            Err(fault) => out.warn(&format!("{}: {}; own addresses are unknown", path.display(), fault.detail)),
         }
     }
     let (text, doubts) = skeleton(&reading, args.all, &own)?;

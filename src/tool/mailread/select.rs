@@ -10,8 +10,8 @@ pub(super) fn choose(folder: &OpenMailbox, args: &Args) -> Result<Vec<usize>, Fa
     let mut chosen = Vec::new();
     if args.selection.is_empty() {
         if args.action != MailreadAction::List && folder.len() > 1 && !args.filters() {
-            let fault = Fault::new(Kind::Usage, format!("which of the {} messages?", folder.len()));
-            return Err(fault.with_hint("name numbers of the list, `last` or `all`"));
+            let fault = Fault::new(Kind::Usage, format!("no selection among {} messages", folder.len()));
+            return Err(fault.with_hint("select by list numbers, `last` or `all`"));
         }
         chosen.extend(1..=folder.len());
     }

@@ -1,26 +1,29 @@
 //! Words of msmtp, swaks, mailx, nullmailer, ssmtp and curl that are not ours, and what stands for them here.
 
 /// For [`crate::cli::Tool::FOREIGN_WORDS`].
-pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
+pub(in crate::tool) const WORDS: crate::cli::foreign::ForeignWords = &[
     // msmtp
     ("-C --file", "--accounts FILE"),
     ("-K", "--config FILE"),
     ("-a", "--account NAME for an account, --attach FILE for a file, --auth MECHANISM and --user NAME for a login"),
     ("-P --pretend --dump", "-n (--dry-run)"),
-    ("-d --debug --trace --trace-ascii --stderr", "-v; the message stands on stdin"),
+    ("-d -D --debug --trace --trace-ascii --stderr", "-v; the message comes on stdin"),
     ("--serverinfo", "--probe"),
     ("-S", "--probe to look at a server, --server URL to name one"),
     ("--host", "--server HOST[:PORT]"),
     ("--port -p", "--server HOST:PORT"),
-    ("--domain --mydomain --fqdn -H --hello", "--helo NAME"),
+    ("--domain --mydomain --fqdn -H --hello --lhlo", "--helo NAME"),
     ("--socket", "--server lmtp+unix:/PATH"),
     ("--read-recipients", "-t"),
     ("--read-envelope-from --auto-from --add-missing-from-header --add-missing-date-header", "done anyway"),
-    ("--set-from-header --set-date-header", "nothing: a header that is there stays"),
-    ("--undisclosed-recipients --remove-bcc-headers", "--bcc ADDRESSES, which nobody sees"),
+    ("--set-from-header --set-date-header --set-msgid-header", "nothing: existing header fields stay"),
+    ("--configure --list-privkeys --label", "nothing: the accounts file is written by hand"),
+    ("--maildomain", "--local-domain DOMAIN"),
+    ("--no-tty -B -O -G", "nothing: behind --sendmail as the first argument they are understood"),
+    ("--undisclosed-recipients --remove-bcc-headers", "--bcc ADDRESSES, which stay hidden"),
     ("--passwordeval", "--password-command CMD"),
-    ("--logfile -X --syslog --output", "--report FILE"),
-    ("--source-ip --interface --local-interface --li --local-address", "--bind ADDRESS"),
+    ("--logfile --logfile-time-format -X --syslog --output --output-file*", "--report FILE"),
+    ("--source-ip --interface --local-interface --li --local-address --local-port --lp --lport", "--bind ADDRESS"),
     ("--proxy-host --proxy-port --socks5 --socks5-hostname -x", "--proxy socks5://HOST:PORT"),
     ("--dsn-notify -N", "--notify WHEN"),
     ("--dsn-return -R", "--ret full or --ret hdrs"),
@@ -33,17 +36,20 @@ pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("--tls-key --tls-key-file", "--key FILE"),
     ("--tls-sni --tls-host-override --tls-verify-target", "--tls-name NAME"),
     ("--tls-fingerprint", "--pin SHA256, or tls_fingerprint in the accounts file"),
-    (
-        "--tls-certcheck --no-check-certificate -k",
-        "--insecure, which lets everybody on the way read and change everything",
-    ),
+    ("--tls-certcheck --no-check-certificate -k", "--insecure, which protects against no attacker between the hosts"),
     ("--tls-verify --tls-verify-ca --tls-verify-host", "done with a login, --ca-cert or --tls-name"),
     ("--tls-*", "--tls MODE, --ca-cert, --cert, --key or --tls-name"),
     ("--rmqs --queue-run", "mailq-run, which delivers what is queued"),
     // swaks
-    ("--au --auth-user --username --login", "--user NAME"),
-    ("--ap --auth-password --password --pass --login-password", "--password-file FILE or --password-command CMD"),
-    ("--am --auth-optional --ao --auth-login --login-options --auth-map --auth-plaintext", "--auth MECHANISM"),
+    ("--au --auth-user --username --login --sasl-authzid --auth-extra --ae", "--user NAME"),
+    (
+        "--ap --auth-password --password --pass --login-password --protect-prompt --pp",
+        "--password-file FILE or --password-command CMD",
+    ),
+    (
+        "--am --auth-optional --ao --auth-login --login-options --auth-map --am --aos --auth-optional-strict --auth-plaintext",
+        "--auth MECHANISM",
+    ),
     ("--oauth2-bearer", "--auth oauthbearer, with the token from --password-file"),
     ("--header-* --h-* --h --add-header --ah", "--header 'Name: value', or --subject, --from, --to"),
     ("--data --upload-file -T", "the message on stdin: < FILE"),
@@ -55,10 +61,21 @@ pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("--copy-routing --cr", "--mx"),
     ("--pipeline --pipe --bdat --chunking --prdr", "done where the server offers it"),
     ("--drop-after --drop-after-send --da --das", "--quit-after STAGE"),
-    ("--silent --hide-all --ha --suppress-data --hide-send --hide-receive --hide-informational", "-q"),
+    (
+        "--silent --hide-* --hs --hr --hi --nth --nrh --nsh --nih --no-hints --show-error -# --hide-all --ha --suppress-data --hide-send --hide-receive --hide-informational",
+        "-q",
+    ),
+    ("--auth-hide-password --ahp", "done anyway: secrets are never printed"),
+    ("--dump-mail --dump-as-body --dab --show-raw-text --raw", "-n (--dry-run), which prints the message"),
+    (
+        "--no-data-fixup --ndf --no-strip-from --nsf",
+        "nothing: --mend changes a malformed message, the default refuses it",
+    ),
+    ("--drop --quit", "--quit-after STAGE"),
+    ("--tlsp --pipe-command --proxy-command", "--server URL"),
     ("--show-time-lapse --stl", "--json, which has times_ms"),
     ("--timeout-connect --connecttimeout", "--connect-timeout TIME"),
-    ("--lmtp --ssmtp", "--protocol NAME, or --server lmtp://HOST"),
+    ("--lmtp --ssmtp --apt", "--protocol NAME, or --server lmtp://HOST"),
     ("--force-getpwuid --g", "--from ADDRESS"),
     ("-l", "--tls starttls"),
     ("--xclient* --proxy-version --proxy-family", "nothing: XCLIENT and PROXY are not spoken"),
@@ -69,7 +86,13 @@ pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("-M --content-type --mime", "--html FILE, or --attach 'FILE;type=TYPE'"),
     ("-e -u -I -L --read", "mailread, which lists and shows mailboxes"),
     ("-m --max-time-out", "--max-time TIME"),
-    ("--keepbcc -E", "nothing: Bcc is removed, and an empty message is sent"),
+    ("--keepbcc -E --discard-empty-messages", "nothing: Bcc is removed, and an empty message is sent"),
+    ("--custom-header", "--header FIELD"),
+    ("--from-address", "--from ADDRESS"),
+    ("--message-template --message-file", "--template FILE, or --body FILE"),
+    ("--quote-file -Q", "mailread reply, which quotes a message"),
+    ("-y -Z -z -Y --inspect --list-folders --no-header-summary --header-summary", "mailread, which reads mailboxes"),
+    ("--to-with-subject --resource-files", "--to ADDRESSES with --subject TEXT"),
     // curl
     ("--mail-rcpt --recipient --rcpt", "the RECIPIENT as an argument, or --to ADDRESSES"),
     ("--mail-rcpt-allowfails", "--partial"),
@@ -79,12 +102,15 @@ pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("--netrc --netrc-optional", "done anyway; --netrc-file FILE names another"),
     ("--resolve --connect-to --dns-servers", "--server ADDRESS with --tls-name NAME, or --resolver ADDRESS"),
     ("--retry-max-time --retry-all-errors --retry-connrefused", "--retry N with --max-time TIME"),
+    ("--pinnedpubkey", "--ca-cert FILE"),
+    (
+        "--no-buffer --no-keepalive --tcp-nodelay --tcp-fastopen --happy-eyeballs-timeout-ms --no-alpn --no-npn --no-sessionid \
+         --false-start --engine --random-file --egd-file --krb --tlsuser --tlspassword --tlsauthtype --proto* \
+         --next --raw --xattr --libcurl --metalink --hsts --alt-svc --no-cache --no-cookies --no-hsts --no-dns-cache",
+        "nothing: there is no such setting",
+    ),
+    ("--tlsv1* --ciphers --tls13-ciphers -1 -2", "nothing: TLS 1.2 and 1.3 are spoken, with safe ciphers"),
+    ("--limit-rate --speed-limit --speed-time", "--min-rate RATE with --timeout TIME"),
+    ("--write-out -w --dump-header --include", "--json or --report FILE for records, -v for the dialogue"),
+    ("--noproxy --proxy-user -U", "--proxy http://USER@HOST:PORT, or none"),
 ];
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn no_word_of_ours_is_called_foreign_and_ours_are_there() {
-        crate::cli::foreign::assert_agree(&crate::tool::smtpsend::command(), &[super::WORDS], &[]);
-    }
-}

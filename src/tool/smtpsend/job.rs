@@ -287,7 +287,7 @@ pub(super) fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
 /// `FILE[;type=TYPE][;name=NAME]`, where what holds a `;` stands in quotes as in RFC 2045, section 5.1. A file whose own
 /// name is all of it is taken whole.
 pub(super) fn attachment(text: &str) -> Result<Attachment, Fault> {
-    let hint = "FILE;type=application/pdf;name=report.pdf; what holds a ; stands in quotes: \"a;b.txt\"";
+    let hint = "FILE;type=application/pdf;name=report.pdf; a name with a ; needs quotes: \"a;b.txt\"";
     let bad = |why: &str| Fault::new(Kind::Usage, format!("{text}: {why}")).with_hint(hint);
     let (path, mut options) = if Path::new(text).exists() {
         (text.to_owned(), "")

@@ -164,7 +164,7 @@ impl<'a> Merge<'a> {
             let (name, value) = (name.map_or("", String::as_str), value.map_or("", String::as_str));
             let step = !matches!(value, "" | "." | "..") && !value.contains(['/', ';']);
             if !step || value.contains(char::is_control) {
-                return Err(Fault::new(Kind::BadData, format!("{name}: {value:?} is no part of a file's name")));
+                return Err(Fault::new(Kind::BadData, format!("{name}: {value:?} cannot be part of a file name")));
             }
         }
         job::attachment(&self.fields.fill(text, values))

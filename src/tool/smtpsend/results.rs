@@ -151,7 +151,7 @@ impl Results {
         if known.digest != id.digest {
             let detail = format!("not the row that {} knows by this number", self.path.display());
             return Err(Fault::new(Kind::BadData, detail)
-                .with_hint("a results file belongs to one file of rows; further rows go to its end"));
+                .with_hint("a results file belongs to one file of rows; append further rows to that file"));
         }
         if known.done {
             self.skipped += 1;

@@ -179,7 +179,7 @@ fn json(reader: &mut dyn BufRead) -> (Option<Result<MergeRow, Fault>>, bool) {
             serde_json::Value::Bool(value) => value.to_string(),
             serde_json::Value::Number(value) => value.to_string(),
             serde_json::Value::String(value) => value,
-            _ => return (bad(format!("{name}: a list or an object is no value for a field")), false),
+            _ => return (bad(format!("{name}: a list or an object cannot be the value of a field")), false),
         };
         row.insert(name, text);
     }

@@ -192,7 +192,7 @@ fn takes_value(name: &str) -> Option<bool> {
 }
 
 fn usage(flag: &str, why: &str) -> Fault {
-    Fault::new(Kind::Usage, format!("{flag}: {why}")).with_hint("smtpsend(1) lists what is known of sendmail's flags")
+    Fault::new(Kind::Usage, format!("{flag}: {why}")).with_hint("smtpsend(1) lists the supported flags of sendmail")
 }
 
 #[cfg(test)]

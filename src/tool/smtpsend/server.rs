@@ -108,7 +108,7 @@ impl ServerAddress {
             _ => return Err(bad("this scheme is not known")),
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("something stands behind the host"));
+            return Err(bad("unexpected text after the host"));
         }
         let decode = |text: &str| -> Result<String, Fault> {
             let decoded = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| bad("not UTF-8"))?;
@@ -138,7 +138,7 @@ impl ServerAddress {
         if text.contains("://") || text.starts_with("lmtp+unix:") {
             return Err(Fault::new(
                 Kind::Usage,
-                format!("--server {}: the scheme says what is spoken there", without_password(text)),
+                format!("--server {}: the scheme already names the protocol", without_password(text)),
             )
             .with_hint("either a scheme or --protocol"));
         }
@@ -257,7 +257,7 @@ impl<'a> ServerConnection<'a> {
     ) -> Result<ServerConnection<'a>, Fault> {
         let tls = args.tls.mode(server.tls);
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
-            out.warn("--tls none: the password travels in clear text");
+            out.warn("--tls none: the password is sent unencrypted");
         }
         let mut options = account.trust(&args.tls.trust, out)?;
         // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate

@@ -324,7 +324,7 @@ impl FoundMailbox {
 
 fn away(place: &Path) -> Fault {
     Fault::new(Kind::LookupFailed, format!("{}: the directory of the mailboxes is gone or empty", place.display()))
-        .with_hint("mail is answered 451 until it is back: is its file system mounted?")
+        .with_hint("mail is refused with 451 until it exists: is its file system mounted?")
 }
 
 /// The local part without its `+detail`, and the detail.

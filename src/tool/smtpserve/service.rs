@@ -250,7 +250,7 @@ impl MailReceiver {
     fn not_taken(&self, peer: &SmtpPeer, sender: &ReversePath, refusal: MessageRefusal) -> SmtpReply {
         let reply = match refusal {
             MessageRefusal::Loop(hops) => {
-                SmtpReply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
+                SmtpReply::status(554, 4, 6, format!("mail loop: {hops} servers handled this message"))
             }
             MessageRefusal::Fault(fault) => {
                 self.out.session_error(peer.session, "message", &fault);

@@ -476,7 +476,7 @@ impl Downloader {
         let dir = file.place.find()?;
         let local = dir.as_ref().and_then(|dir| dir.plain_file(&file.name));
         if self.settings.no_clobber && dir.as_ref().is_some_and(|dir| dir.exists(&file.name)) {
-            let detail = format!("{}: is there already", file.place.path_of(&file.name).display());
+            let detail = format!("{}: already exists", file.place.path_of(&file.name).display());
             return Err(Fault::new(Kind::CannotCreate, detail));
         }
         if self.settings.dry_run || (compare != Compare::Never && local.is_some()) {

@@ -107,7 +107,7 @@ impl Downloader {
                 let why = "the source stays: it has changed since";
                 self.report(file.root, MirrorEvent::Skipped { target, why });
             } else if replies.get(2).and_then(size_of).is_some() {
-                let fault = Fault::new(Kind::Refused, "the source stays: a file of its name is there already");
+                let fault = Fault::new(Kind::Refused, "the source is kept: a file of that name already exists");
                 self.report(file.root, MirrorEvent::Failed { target, fault });
             } else {
                 ready.push(file);

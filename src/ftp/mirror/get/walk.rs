@@ -455,7 +455,7 @@ impl Downloader {
                 continue;
             }
             if settings.no_clobber && here.as_ref().is_some_and(|dir| dir.exists(&local_name(&name))) {
-                events.push(MirrorEvent::LeftOut { target: self.url(&path, false), why: "is there already" });
+                events.push(MirrorEvent::LeftOut { target: self.url(&path, false), why: "already exists" });
                 self.count(directory.root, 1);
                 continue;
             }
@@ -556,7 +556,7 @@ impl Downloader {
             return Ok(MirrorOutcome::Same);
         }
         if self.settings.no_clobber && found.as_ref().is_some_and(|dir| dir.exists(name)) {
-            return Err(Fault::new(Kind::CannotCreate, format!("{}: is there already", local.display())));
+            return Err(Fault::new(Kind::CannotCreate, format!("{}: already exists", local.display())));
         }
         if self.settings.dry_run {
             return Ok(MirrorOutcome::Planned);

@@ -93,7 +93,7 @@ async fn measure(client: &mut FtpClient, beside: &RemotePath) -> Result<ServerCl
     Ok(match replies.get(asked).and_then(time_of) {
         Some(LONG_AGO) => ServerClock::Keeps,
         Some(theirs) => {
-            client.note(&format!("it keeps no times; its clock is {} seconds ahead of ours", theirs - now));
+            client.note(&format!("the server sets no times; its clock is {} seconds ahead of ours", theirs - now));
             ServerClock::Ahead(theirs - now)
         }
         None => ServerClock::Unknown,

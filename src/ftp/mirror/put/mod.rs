@@ -357,7 +357,7 @@ impl Uploader {
         {
             let (size, modified) = client.size_and_time(&job.remote).await?;
             if self.settings.no_clobber && (size.is_some() || client.stat(&job.remote).await?.is_some()) {
-                return Err(Fault::new(Kind::CannotCreate, "is there already"));
+                return Err(Fault::new(Kind::CannotCreate, "already exists"));
             }
             let replaced = FileFacts { size, modified };
             job.there = Some(Some(replaced).filter(|facts| facts.size.is_some() || facts.modified.is_some()));

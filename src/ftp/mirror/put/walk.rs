@@ -410,7 +410,7 @@ impl Uploader {
                 None => jobs.push(self.job(file, None)),
                 Some(_) if settings.no_clobber => {
                     let target = self.url(&file.remote, false);
-                    events.push(MirrorEvent::LeftOut { target, why: "is there already" });
+                    events.push(MirrorEvent::LeftOut { target, why: "already exists" });
                 }
                 Some(there) => {
                     let asks = directory.ascii || settings.compare.asks_time(here, there);
