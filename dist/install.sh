@@ -18,9 +18,11 @@ list() {
     done
     echo "644 share/man/man5/applayer-queue.5 man/applayer-queue.5"
     echo "644 share/man/man7/applayer.7 man/applayer.7"
-    for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE; do echo "644 share/doc/applayer/$file $file"; done
+    for file in README.md CHANGELOG.md ARCHITECTURE.md LICENSE-MIT LICENSE-APACHE bench/RESULTS.md docs/*; do
+        echo "644 share/doc/applayer/$file $file"
+    done
     for file in examples/*; do echo "755 share/doc/applayer/$file $file"; done
-    for file in dist/default/*; do echo "644 share/doc/applayer/default/${file##*/} $file"; done
+    for file in dist/default/* dist/fail2ban/* dist/logrotate/*; do echo "644 share/doc/applayer/${file#dist/} $file"; done
     for file in dist/systemd/*.service dist/systemd/*.socket dist/systemd/*.timer; do
         echo "644 lib/systemd/system/${file##*/} $file"
     done
@@ -44,7 +46,9 @@ uninstall)
     for link in sbin/sendmail bin/mailq; do
         case $(readlink "$root/$link") in *smtpsend) rm "$root/$link" ;; esac
     done
-    for folder in share/applayer/schemas share/applayer share/doc/applayer/examples share/doc/applayer/default share/doc/applayer; do
+    for folder in share/applayer/schemas share/applayer share/doc/applayer/bench share/doc/applayer/docs \
+        share/doc/applayer/examples share/doc/applayer/default share/doc/applayer/fail2ban share/doc/applayer/logrotate \
+        share/doc/applayer; do
         [ ! -d "$root/$folder" ] || rmdir "$root/$folder"
     done
     ;;

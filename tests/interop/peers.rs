@@ -66,7 +66,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("s-nail", "s-nail", &["s-nail"]),
     ("groff", "groff", &["groff-base"]),
     ("mandoc", "mandoc", &["mandoc"]),
-    ("jq", "jq", &["jq"]),
+    ("fail2ban", "fail2ban-regex", &["fail2ban"]),
     ("debootstrap", "debootstrap", &["debootstrap", "wget"]),
     ("systemd", "systemd-nspawn", &["systemd-container"]),
     ("unshare", "unshare", &["util-linux"]),
