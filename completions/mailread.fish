@@ -2,7 +2,7 @@ complete -c mailread -s m -l mailbox -d 'The mailbox: a Maildir, an mbox, a file
 complete -c mailread -l from -d 'Only messages whose From holds TEXT (in any case)' -r
 complete -c mailread -l to -d 'Only messages whose To or Cc holds TEXT' -r
 complete -c mailread -l subject -d 'Only messages whose Subject holds TEXT' -r
-complete -c mailread -s o -l output-dir -d 'extract: write the files into DIR (default: the working directory); `-` writes one part to stdout' -r -F
+complete -c mailread -s o -l output-dir -d 'extract: write the files into DIR, created if missing (default: the working directory); `-` writes one part to stdout' -r -F
 complete -c mailread -l part -d 'extract: these parts (1, 2.1 …) instead of all attachments; may be repeated' -r
 complete -c mailread -l me -d 'reply: an address of mine, which is not answered; `*` stands for anything; may be repeated' -r
 complete -c mailread -l add -d 'flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters' -r

@@ -195,7 +195,7 @@ fn every_page_has_every_section() {
         assert_eq!(required, SECTIONS, "{}", path.display());
         assert!(text.is_ascii(), "{}: roff reads ASCII; other characters are escapes", path.display());
         let examples = section(&text, "EXAMPLES");
-        assert!(examples.contains(" | "), "{}: no example with a pipe", path.display());
+        assert!(examples.contains(" |"), "{}: no example with a pipe", path.display());
         assert!(examples.contains("cron"), "{}: no example for cron", path.display());
         assert!(commands(examples).count() >= 3, "{}: fewer than three examples", path.display());
         for (status, line) in statuses(section(&text, "EXIT STATUS")) {

@@ -3,8 +3,8 @@ trap 'end_servers; kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 
 # Waits until the example's server says where it listens; $url is its first address.
 visit_when_ready() {
-    until cat "$W"/*.address ./*.url 2>/dev/null | grep -q . || ! kill -0 "$visited" 2>/dev/null; do sleep 0.05; done
-    url=$(cat "$W"/*.address ./*.url 2>/dev/null | head -n 1)
+    until cat "$W"/*.address ./*url 2>/dev/null | grep -q . || ! kill -0 "$visited" 2>/dev/null; do sleep 0.05; done
+    url=$(cat "$W"/*.address ./*url 2>/dev/null | head -n 1)
 }
 
 # TERM to the servers among the processes of this script.
