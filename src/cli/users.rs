@@ -26,7 +26,7 @@ const MAX_WORK_KIB: u64 = 1024 * 1024;
 /// The most lanes of a hash (`p`).
 const MAX_LANES: u32 = 16;
 
-/// What the FLAGS of a user allow.
+/// The rights given by the FLAGS of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserFlag {
     /// `read`: look and download.
@@ -56,9 +56,9 @@ impl UserFlag {
 pub struct User {
     /// The login name.
     pub name: String,
-    /// The home directory, relative to what is served; empty fields are absent.
+    /// The home directory, relative to the served one; empty fields are absent.
     pub home: Option<String>,
-    /// What they may do, where that is not as for everybody.
+    /// The user's rights, if they differ from the default.
     pub flag: Option<UserFlag>,
 }
 
@@ -178,10 +178,10 @@ impl Users {
         Users::parse(&text).map_err(|why| Fault::new(Kind::Config, format!("{}: {why}", path.display())))
     }
 
-    /// Parses the lines; `#` starts a comment line. A field or a word that is not understood grants nothing: it is an error.
+    /// Parses the lines; `#` starts a comment line. An unknown field or word is an error.
     ///
     /// # Errors
-    /// What is wrong with the first wrong line, and its number.
+    /// The fault of the first invalid line, with its number.
     pub fn parse(text: &str) -> Result<Users, String> {
         let mut by_name = HashMap::new();
         let (mut blocks, mut dearest) = (0, (0, String::new()));
@@ -236,7 +236,7 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     }
 }
 
-/// The hash of a password as it stands in the user file (Argon2id, PHC string).
+/// The hash of a password for the user file (Argon2id, PHC string).
 ///
 /// # Errors
 /// [`Kind::BadData`] for a password without bytes or with too many, [`Kind::Internal`] without randomness.

@@ -1,4 +1,4 @@
-//! What a certificate says of itself (RFC 5280, section 4.1), as far as an operator needs it.
+//! The fields of a certificate that an operator needs (RFC 5280, section 4.1).
 
 /// The tag of a SEQUENCE.
 const SEQUENCE: u8 = 0x30;
