@@ -19,8 +19,11 @@ list() {
     done
     echo "644 share/man/man5/applayer-queue.5 man/applayer-queue.5"
     echo "644 share/man/man7/applayer.7 man/applayer.7"
-    for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE; do echo "644 share/doc/applayer/$file $file"; done
+    for file in README.md CHANGELOG.md ARCHITECTURE.md LICENSE-MIT LICENSE-APACHE bench/RESULTS.md docs/*; do
+        echo "644 share/doc/applayer/$file $file"
+    done
     for file in examples/*; do echo "755 share/doc/applayer/$file $file"; done
+    for file in dist/fail2ban/* dist/logrotate/*; do echo "644 share/doc/applayer/${file#dist/} $file"; done
     for file in dist/systemd/*.service dist/systemd/*.socket dist/systemd/*.timer; do
         echo "644 lib/systemd/system/${file##*/} $file"
     done
@@ -51,7 +54,8 @@ uninstall)
         ! cmp -s "$file" "$etc/${file##*/}" || rm "$etc/${file##*/}"
     done
     [ ! -d "$etc" ] || rmdir --ignore-fail-on-non-empty "$etc"
-    for folder in share/applayer/schemas share/applayer share/doc/applayer/examples share/doc/applayer; do
+    for folder in share/applayer/schemas share/applayer share/doc/applayer/bench share/doc/applayer/docs \
+        share/doc/applayer/examples share/doc/applayer/fail2ban share/doc/applayer/logrotate share/doc/applayer; do
         [ ! -d "$root/$folder" ] || rmdir "$root/$folder"
     done
     ;;

@@ -1,11 +1,11 @@
 //! applayer: FTP, mail and DNS for the shell.
 //!
-//! A dozen small tools on one library. Folders are protocol × role, the same file name means the same role in each of
+//! Thirteen small tools on one library. Folders are protocol × role, the same file name means the same role in each of
 //! them, and arrows point down only:
 //!
 //! ```text
-//!  tool        one tool = its arguments, its records, its run()
-//!  cli         what every tool shares: argument groups, output, exit status, progress
+//!  tool        one tool: its arguments, its records, its run()
+//!  cli         common to all tools: argument groups, output, exit status, progress
 //!  queue       the outgoing queue: store, schedule, runner, bounces
 //!  relay       one message to the next server: route (MX), policy, delivery
 //!  mail        messages and mailboxes: compose, read, Maildir, mbox
@@ -15,8 +15,8 @@
 //!               first words of foreign protocols; characters that steer a terminal
 //! ```
 //!
-//! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) name no sockets, files, clock or
-//! randomness: those come in as arguments. `tests/layering.rs` holds the arrows.
+//! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) use no sockets, files, clock or
+//! randomness: these are arguments. `tests/layering.rs` checks the layers.
 
 pub mod blob;
 pub mod cli;

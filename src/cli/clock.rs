@@ -38,7 +38,7 @@ pub fn stamp() -> String {
 ///
 /// # Errors
 ///
-/// What is wrong with the text.
+/// A message about the fault in the text.
 pub fn moment(text: &str) -> Result<i64, String> {
     if let Ok(ago) = crate::cli::units::duration(text) {
         let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! Exit status: what to do next, not only what happened (sysexits).
+//! Exit statuses, which tell a script what to do next (sysexits).
 
 use std::process::ExitCode;
 
@@ -11,13 +11,13 @@ pub struct Exit(u8);
 impl Exit {
     /// Done, all of it.
     pub const OK: Exit = Exit(0);
-    /// Worked, and the answer is no.
+    /// Success, and the answer is no.
     pub const NEGATIVE: Exit = Exit(1);
     /// Partly done: repeating would repeat what succeeded.
     pub const PARTLY: Exit = Exit(3);
     /// Temporary: the same command again may do it.
     pub const TEMPORARY: Exit = Exit(75);
-    /// Whoever read our output has gone away (128 + SIGPIPE).
+    /// The reader of stdout has gone (128 + SIGPIPE).
     pub const PIPE: Exit = Exit(141);
 
     /// The number.

@@ -42,10 +42,10 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Fault> {
     read_from(path, file, max_bytes)
 }
 
-/// The whole of a file that another file names: no pipe, which would be waited for, and no device.
+/// The whole content of a regular file that another file names; pipes, which could block, and devices are refused.
 ///
 /// # Errors
-/// As [`read`]; `BadData` if it is no regular file.
+/// As [`read`]; `BadData` if it is not a regular file.
 pub fn read_regular(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Fault> {
     let failed = |error: Error| Fault::local(path.display(), &error);
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -56,7 +56,7 @@ pub fn read_regular(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Fault> {
     read_from(path, file, max_bytes)
 }
 
-/// As [`read`], from what is open already.
+/// As [`read`], from an open file.
 ///
 /// # Errors
 /// As [`read`].

@@ -40,7 +40,7 @@ const MAX_DESCRIPTORS: u64 = 1 << 20;
 /// A runtime takes the descriptors of so many pipes: epoll and its copy, a waker, a socket pair for signals and its copy.
 const RUNTIME_PIPES: usize = 3;
 
-/// What a tool's arguments must tell, so that [`main`] can run it.
+/// The interface of a tool's arguments that [`main`] needs.
 pub trait Tool: clap::Parser {
     /// The tool's name as it stands before every message.
     const NAME: &'static str;

@@ -47,7 +47,7 @@ const NEVER: [&str; 5] = ["config", "show-config", "help", "version", "sendmail"
 /// The longest file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What the files of a tool say, put before the words of its command line.
+/// The options of a tool's files, inserted before the words of its command line.
 #[derive(Debug, Default)]
 pub struct FileOptions {
     options: BTreeMap<String, Vec<FileOption>>,
@@ -202,7 +202,7 @@ impl FileOptions {
         self.options.iter().flat_map(|(name, all)| all.iter().map(move |option| format!("{name}: {}", option.origin)))
     }
 
-    /// What is in force, in the form of an options file: each value below a comment that says where it is from.
+    /// The options in force, in the form of an options file: each value below a comment with its origin.
     pub fn show(&self, command: Command, arguments: &[OsString]) -> String {
         let matches = command.clone().ignore_errors(true).try_get_matches_from(arguments).unwrap_or_default();
         let mut text = String::new();

@@ -1,5 +1,5 @@
-//! What a server reads again while it runs: everything on HUP, certificates also when their files change. All that is new is
-//! read first; when all of it is good it replaces the old, else the old stays.
+//! Files that a server reads again while it runs: all of them on HUP, certificates also when they change. The new contents
+//! replace the old ones only if all of them are valid.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::net::tls::ServerTls;
 
 /// Something new that was read and is good.
 pub struct Prepared {
-    /// Puts it in the place of the old.
+    /// Replaces the old value.
     pub replace: Box<dyn FnOnce() + Send>,
     /// What of the old stays all the same.
     pub but: Option<String>,

@@ -21,7 +21,7 @@ const MAX_SECRET: u64 = 64 * 1024;
 ///
 /// # Errors
 ///
-/// `Config` if the first line is no password; the I/O fault of the file.
+/// `Config` if the first line is not a password; the I/O fault of the file.
 pub fn from_file(out: &Output, path: &Path) -> Result<Secret, Fault> {
     if path == Path::new("-") {
         // No byte more than the line: the login at another server takes the next one.
@@ -37,7 +37,7 @@ pub fn from_file(out: &Output, path: &Path) -> Result<Secret, Fault> {
 ///
 /// # Errors
 ///
-/// `Config` if the command fails or its first line is no password.
+/// `Config` if the command fails or its first line is not a password.
 pub fn from_command(command: &str) -> Result<Secret, Fault> {
     let failed = |why: String| Fault::new(Kind::Config, format!("password command: {why}"));
     let output = Command::new("sh")
@@ -97,8 +97,8 @@ impl Drop for SilentTerminal {
     }
 }
 
-/// Looks at a file of passwords, keys or logins: one that others can change is refused, one that they can read is warned of.
-/// A file of root's that only a group may read was meant so; pipes are nobody else's.
+/// Checks a file of passwords, keys or logins: one that others can change is refused, one that they can read causes a
+/// warning. A file of root's that only a group may read is accepted, and so are pipes.
 ///
 /// # Errors
 ///
@@ -136,7 +136,7 @@ fn shown(path: &Path) -> String {
     without_url_password(&path.to_string_lossy()).into_owned()
 }
 
-/// [`look_at`] of a file that is read elsewhere, which says what is wrong if it is not there.
+/// [`look_at`] for a file that is read elsewhere, where a missing file is reported.
 ///
 /// # Errors
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// What is wrong with the text.
+/// A message about the fault in the text.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: f64 = 100.0 * 366.0 * 86_400.0;
     let bad = || format!("{text:?} is not a duration; use 30, 1.5s, 500ms, 10m, 2h or 1d");
@@ -36,7 +36,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 ///
-/// What is wrong with the text.
+/// A message about the fault in the text.
 pub fn size(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is not a size; use 4096, 64K, 4M or 1G");
     let (number, unit, after) = split(text).ok_or_else(bad)?;
@@ -60,7 +60,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 ///
-/// What is wrong with the text.
+/// A message about the fault in the text.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is not a rate; use 100/1h or 5/s");
     let (count, time) = text.split_once('/').ok_or_else(bad)?;

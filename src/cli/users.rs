@@ -24,9 +24,9 @@ pub const MAX_CONCURRENT_CHECKS: usize = 2;
 pub struct User {
     /// The login name.
     pub name: String,
-    /// The home directory, relative to what is served; empty fields are absent.
+    /// The home directory, relative to the served one; empty fields are absent.
     pub home: Option<String>,
-    /// What they may do, and on which terms.
+    /// Rights and terms.
     pub account: Account,
 }
 
@@ -96,10 +96,10 @@ impl Users {
         Users::parse(&text).map_err(|why| Fault::new(Kind::Config, format!("{}: {why}", path.display())))
     }
 
-    /// Parses the lines; `#` starts a comment line. A field or a word that is not understood grants nothing: it is an error.
+    /// Parses the lines; `#` starts a comment line. An unknown field or word is an error.
     ///
     /// # Errors
-    /// What is wrong with the first wrong line, and its number.
+    /// The fault of the first invalid line, with its number.
     pub fn parse(text: &str) -> Result<Users, String> {
         let mut by_name = HashMap::new();
         let (mut blocks, mut dearest) = (0, (0, String::new()));
@@ -153,7 +153,7 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     Ok((hash, User { name: name.to_owned(), home, account }))
 }
 
-/// The hash of a password as it stands in the user file (Argon2id, PHC string).
+/// The hash of a password for the user file (Argon2id, PHC string).
 ///
 /// # Errors
 /// [`Kind::BadData`] for a password without bytes or with too many, [`Kind::Internal`] without randomness.

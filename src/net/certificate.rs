@@ -1,6 +1,6 @@
-//! What a certificate says of itself (RFC 5280, section 4.1), for operators and error messages. Nothing is decided by it: whether a
-//! certificate is believed is webpki's affair, which refuses what is odd. This reader takes what it can get, because the odd
-//! certificates are those that somebody has to look at; each part is absent where it cannot be read.
+//! The fields of a certificate (RFC 5280, section 4.1), for operators and error messages. No verdict depends on them: webpki decides
+//! whether a certificate is trusted, and refuses malformed ones. This reader is lenient, because an operator looks at malformed
+//! certificates most of all; a field that cannot be read is absent.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -22,7 +22,7 @@ impl Network {
         is_prefix.then_some(Network { address, prefix: ones })
     }
 
-    /// True if the address lies in the network.
+    /// True if the network contains the address.
     pub fn contains(self, address: IpAddr) -> bool {
         let common = match (self.address, address.to_canonical()) {
             (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),

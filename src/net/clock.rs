@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The time since the beginning of 1970 (UTC); zero on a clock that stands before it.
+/// The time since the beginning of 1970 (UTC); zero if the clock is earlier.
 pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

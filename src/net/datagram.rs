@@ -95,9 +95,9 @@ impl Default for DatagramSender {
 }
 
 impl DatagramSender {
-    /// Sends datagrams of `length` bytes each, at most [`SEND_BATCH`] of them, that stand one behind the other. What the
-    /// socket's buffer cannot take is dropped, as the network might have: an error means that the peer or the way to
-    /// it is gone, or was: it may be a late report about earlier datagrams.
+    /// Sends up to [`SEND_BATCH`] consecutive datagrams of `length` bytes each. Datagrams without room in the socket's
+    /// buffer are dropped, as the network might drop them. An error means that the peer is or was unreachable: it may be
+    /// a late report about earlier datagrams.
     ///
     /// # Errors
     /// The system's error for a peer that cannot be reached.
@@ -181,7 +181,7 @@ impl DatagramReceiver {
         }
     }
 
-    /// Takes what has come, at most [`RECEIVE_BATCH`] datagrams; none if nothing has. Longer ones are cut.
+    /// Receives the waiting datagrams, at most [`RECEIVE_BATCH`]; none if none wait. Longer ones are cut.
     ///
     /// # Errors
     /// The system's error, which may be about an earlier datagram.

@@ -39,7 +39,7 @@ impl Limits {
         self
     }
 
-    /// The wait allowed from `now`: the idle limit or what is left of the whole, whichever is shorter.
+    /// The wait allowed from `now`: the idle limit or the rest of the total time, whichever is shorter.
     pub fn allowed(&self, now: Instant) -> Duration {
         match self.until {
             Some(until) => self.idle.min(until.saturating_duration_since(now)),

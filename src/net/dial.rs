@@ -79,7 +79,7 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// The addresses that the system knows of a host, with port 0; those of `localhost` nobody is asked for. Blocks.
+/// The addresses of a host from the system's resolver, with port 0; `localhost` needs no lookup. Blocks.
 ///
 /// # Errors
 /// [`Kind::NoHost`] if the name does not exist or has no address, [`Kind::LookupFailed`] if it may have one later.
@@ -225,10 +225,10 @@ impl Dialer {
         race
     }
 
-    /// The same for who has no runtime.
+    /// The same for callers without a runtime.
     ///
     /// # Errors
-    /// [`Kind::Io`]: there is no runtime to be had.
+    /// [`Kind::Io`] if no runtime can be started.
     pub fn connect_any_blocking(&self, addresses: Vec<SocketAddr>) -> Result<AddressRace, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(runtime.map_err(|error| Fault::local("starting the runtime", &error))?.block_on(self.connect_any(addresses)))

@@ -61,7 +61,7 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// Sends the preface and settings. The stream must have agreed on [`ALPN`]: what a server without it says is no HTTP/2.
+    /// Sends the preface and settings. TLS must have negotiated [`ALPN`]: a server without it does not speak HTTP/2.
     ///
     /// # Errors
     /// [`Kind::Unsupported`] when TLS agreed on another protocol; else the fault of the connection.

@@ -1,11 +1,11 @@
-//! A user name and a password on their way to a peer, and what a server makes of them.
+//! A user name and a password for a peer, and a server's decision about them.
 
 use crate::secret::Secret;
 
 /// Why a password was not looked at, in records.
 const TOO_MANY: &str = "too many failed logins";
 
-/// What a client proves itself with.
+/// The credentials of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// The user name as it goes over the wire.

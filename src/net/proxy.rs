@@ -37,7 +37,7 @@ pub struct Proxy {
     pub host: String,
     /// Its TCP port.
     pub port: u16,
-    /// What it asks for, if anything.
+    /// Its credentials, if it needs any.
     pub login: Option<Login>,
 }
 
@@ -58,7 +58,7 @@ impl ProxyChoice {
         Ok(ProxyChoice { proxy: Proxy::parse(url)?, except })
     }
 
-    /// The proxy on the way to this port of a host, if there is one.
+    /// The proxy for this port of a host, if there is one.
     pub fn on_the_way(&self, host: &str, port: u16) -> Option<Proxy> {
         (!bypass(&self.except, host, port)).then(|| self.proxy.clone())
     }

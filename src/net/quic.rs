@@ -218,7 +218,7 @@ impl Quic {
         }
     }
 
-    /// True while the connection stands.
+    /// True while the connection is open.
     pub fn is_open(&self) -> bool {
         self.connection.close_reason().is_none() && self.socket.unreachable.get().is_none()
     }

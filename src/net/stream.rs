@@ -32,7 +32,7 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// What a TLS handshake settled.
+/// The parameters negotiated by a TLS handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsInfo {
     /// `TLSv1.2` or `TLSv1.3`.
@@ -63,7 +63,7 @@ impl Stream {
         matches!(self, Stream::Tls(_))
     }
 
-    /// What the handshake settled; `None` in clear text.
+    /// The negotiated parameters; `None` in clear text.
     pub fn tls_info(&self) -> Option<TlsInfo> {
         let Stream::Tls(tls) = self else { return None };
         let (_, common) = tls.get_ref();
@@ -142,7 +142,7 @@ impl Stream {
     /// section 6.1).
     ///
     /// # Errors
-    /// What the socket says; `InvalidData` if the peer says more inside TLS, `UnexpectedEof` if it hangs up instead.
+    /// The socket's error; `InvalidData` if the peer sends more data inside TLS, `UnexpectedEof` if it closes instead.
     pub async fn end_tls(self) -> io::Result<Stream> {
         let Stream::Tls(mut tls) = self else { return Ok(self) };
         tls.get_mut().1.send_close_notify();
@@ -156,7 +156,7 @@ impl Stream {
         }))
     }
 
-    /// Bounds what the kernel holds for a peer that does not read. A failure only loses that.
+    /// Limits the kernel's buffer for a peer that does not read. A failure only loses the limit.
     pub fn limit_unsent(&self, bytes: usize) {
         if let Some(socket) = self.socket() {
             drop(socket2::SockRef::from(socket).set_send_buffer_size(bytes));
@@ -190,7 +190,7 @@ pub(super) fn ders(chain: &[CertificateDer<'_>]) -> Vec<Vec<u8>> {
     chain.iter().map(|certificate| certificate.to_vec()).collect()
 }
 
-/// What the peer's system did with bytes that were written to it.
+/// How far the peer's system has acknowledged written bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledgement {
     /// It has not answered yet.

@@ -1,5 +1,5 @@
-//! The wire trace of `-v`: what went to and fro. Secrets never reach the sink; this is the one place where they are
-//! left out.
+//! The wire trace of `-v`: the dialogue in both directions. Secrets never reach the sink; this module alone removes
+//! them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub enum TraceDirection {
 
 type TraceSink = dyn Fn(TraceDirection, &[u8]) + Send + Sync;
 
-/// A handle to the trace; cheap to clone, silent by default. The sink escapes what it prints.
+/// A handle to the trace; cheap to clone, silent by default. The sink escapes its output.
 #[derive(Clone, Default)]
 pub struct ProtocolTrace(Option<Arc<TraceSink>>);
 

@@ -16,7 +16,7 @@ pub const MAX_RETURNED: u64 = 50_000;
 /// The most of one reply that is quoted, in bytes.
 const MAX_REPLY: usize = 1000;
 
-/// What a report says happened (RFC 3464, section 2.3.3).
+/// The action of a report (RFC 3464, section 2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportAction {
     /// Given up.
@@ -81,7 +81,7 @@ pub struct ReportedRecipient {
     pub enhanced: Option<Enhanced>,
     /// The server that answered.
     pub host: Option<String>,
-    /// What the server, or we, had to say.
+    /// The reply of the server, or our own diagnosis.
     pub reply: String,
     /// True when the reply is a server's.
     pub by_server: bool,

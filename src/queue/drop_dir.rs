@@ -1,13 +1,13 @@
-//! The drop directory: how users who may not touch the queue submit mail. It lies beside the queue, `DIR-drop`, mode 1733: each
-//! user makes a directory of his own in it and nobody but its owner lists it. Whatever is found there was put there by
-//! somebody who is not trusted: nothing is followed, and what is no submission is set apart.
+//! The drop directory, where users who may not open the queue submit mail. It is beside the queue, `DIR-drop`, mode 1733: each
+//! user creates a directory in it, and only its owner can list it. Its contents are not trusted: links are not followed,
+//! and entries that are not submissions are set apart.
 //!
 //! ```text
 //! DIR-drop/UID/        made by the user, 0700
 //! DIR-drop/UID/NAME    a submission: one line of JSON (the envelope), then the message; tmp.NAME while it is written
-//! DIR-drop/UID/queued/  made by the runner: what of the user's mail is in the queue
-//! DIR-drop/wake        a FIFO, made by the runner: a byte in it says that something came
-//! DIR/apart/           what was set apart
+//! DIR-drop/UID/queued/  made by the runner: the user's mail in the queue
+//! DIR-drop/wake        a FIFO, made by the runner: a byte in it announces a submission
+//! DIR/apart/           invalid entries
 //! ```
 
 mod queued;
@@ -215,7 +215,7 @@ fn ring(drop: &Path) {
     }
 }
 
-/// What the calling user submitted: what nobody has taken up yet and what is in the queue, each oldest first.
+/// The submissions of the calling user: those not taken into the queue yet, and those in it, each oldest first.
 ///
 /// # Errors
 /// The kinds of [`Fault::local`].
@@ -228,7 +228,7 @@ pub fn own(drop: &Path) -> Result<Vec<Submission>, Fault> {
     }
 }
 
-/// What all users submitted and nobody has taken up yet: for who may list the directory.
+/// The submissions of all users that are not in the queue yet; the caller must be able to list the directory.
 ///
 /// # Errors
 /// The kinds of [`Fault::local`].
@@ -359,15 +359,15 @@ fn read_envelope(file: File, size_bytes: u64) -> Result<(DropEnvelope, BufReader
 pub struct TakenUp {
     /// Messages that are in the queue now.
     pub messages: u64,
-    /// What was set apart or could not be: each a line for a person.
+    /// Messages about entries that were set apart or could not be, one line each.
     pub said: Vec<Fault>,
 }
 
-/// Takes up everything that was submitted: each message is in the queue, synced, before its file goes. A death between the
-/// two delivers it twice, never not at all.
+/// Takes all submissions into the queue: each message is queued and synced before its file is removed. A crash between the
+/// two delivers it twice, and never loses it.
 ///
 /// # Errors
-/// The queue's and the drop directory's own faults. What is wrong with one submission is said in [`TakenUp::said`].
+/// The queue's and the drop directory's own faults. Faults of single submissions are in [`TakenUp::said`].
 pub async fn take_up(drop: &Path, queue: &Path, host: &str, store: &dyn QueueStore) -> Result<TakenUp, Fault> {
     let mut done = TakenUp::default();
     let parent = match open_dir(CWD, drop) {

@@ -1,4 +1,4 @@
-//! What the queue holds: messages, recipients, their states, and the transitions between them. Pure.
+//! The contents of the queue: messages, recipients, their states, and the transitions between them. Pure.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -69,7 +69,7 @@ impl fmt::Display for RecipientState {
     }
 }
 
-/// What an operator can do to a recipient.
+/// The changes that an operator can make to a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
     /// The operator stops it.
@@ -202,7 +202,7 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// A message that is not held. Who is named twice, in whatever spelling, gets it once.
+    /// A message that is not held. A recipient named twice, in any spelling, gets it once.
     pub fn new(mut envelope: Envelope, body: Blob) -> NewMessage {
         let mut seen = HashSet::new();
         envelope.recipients.retain(|it| seen.insert((it.address.comparison_key(), it.notify, it.orcpt.clone())));
@@ -227,7 +227,7 @@ impl NewMessage {
 /// One recipient as the queue holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedRecipient {
-    /// Its place in the message, from 0.
+    /// Its index in the message, from 0.
     pub n: u32,
     /// Its address and the wishes about notices.
     pub to: Recipient,
@@ -260,7 +260,7 @@ pub struct QueueEntry {
     pub envelope: Envelope<QueuedRecipient>,
 }
 
-/// How one attempt for one recipient ended, as it is kept and shown.
+/// The result of one attempt for one recipient, as stored and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AttemptResult {
     /// When it ended.

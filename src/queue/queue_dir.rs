@@ -1,4 +1,4 @@
-//! Where the queue lies.
+//! The location of the queue.
 
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::drop_dir;
 use crate::fault::{Fault, Kind};
 
-/// The queue of the machine, for those who may write there.
+/// The queue of the machine, for users who may write there.
 pub const SYSTEM_DIR: &str = "/var/spool/applayer";
 
 /// How the calling user reaches the queue of the machine.
@@ -22,10 +22,10 @@ pub enum QueueAccess {
 }
 
 /// The queue of the machine, for the calling user: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else [`SYSTEM_DIR`].
-/// Never a queue of one user, that nobody serves.
+/// Never a private queue without a runner.
 ///
 /// # Errors
-/// [`Kind::Config`] when he may neither open it nor submit to it.
+/// [`Kind::Config`] when the user may neither open it nor submit to it.
 pub fn of_system(explicit: Option<&Path>) -> Result<QueueAccess, Fault> {
     let named = explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE"));
     let dir = named.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_DIR));
@@ -128,11 +128,11 @@ pub(super) fn open_private(path: &Path) -> std::io::Result<File> {
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
 
-/// The queue's directory: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else /var/spool/applayer where the caller may
-/// write, else `$XDG_STATE_HOME/applayer/queue`. It need not exist; only local file systems are taken (78 otherwise).
+/// The queue's directory: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else /var/spool/applayer if the caller may
+/// write there, else `$XDG_STATE_HOME/applayer/queue`. It need not exist; only local file systems are taken (78 otherwise).
 ///
 /// # Errors
-/// [`Kind::Config`] when no directory is named or it lies on a network file system.
+/// [`Kind::Config`] without a directory, or if it is on a network file system.
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Fault> {
     let dir = match explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE")) {
         Some(dir) => dir,

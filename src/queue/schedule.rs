@@ -35,7 +35,7 @@ impl Default for Schedule {
 /// pause of all runners, bounces nothing.
 pub const MIN_ATTEMPTS: u32 = 3;
 
-/// What is known after a failed attempt.
+/// The state after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailedAttempt<'a> {
     /// When the message was accepted.

@@ -21,7 +21,7 @@ pub const MAX_INLINE: usize = 64 * 1024;
 /// The most messages that one call returns.
 pub const MAX_BATCH: usize = 1000;
 
-/// The outgoing queue. What a method has begun is completed although its future is dropped.
+/// The outgoing queue. A change that has begun is completed even if its future is dropped.
 pub trait QueueStore: Send + Sync {
     /// Where it lies, for records: a path.
     fn location(&self) -> String;
@@ -125,7 +125,7 @@ pub struct DueDestination {
     pub due: Time,
 }
 
-/// What a runner asks for.
+/// The request of a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The destination.
@@ -145,7 +145,7 @@ pub struct Claim {
 pub struct Lease {
     /// The message.
     pub message: QueueId,
-    /// The recipient's place in it.
+    /// The recipient's index in it.
     pub n: u32,
     /// Who holds it.
     pub owner: u64,
@@ -182,7 +182,7 @@ pub struct QueuePage {
     pub last: Option<QueueId>,
 }
 
-/// What a claim found.
+/// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claimed {
     /// Recipients to be tried, by message.
@@ -295,7 +295,7 @@ pub enum QueueEdit {
 }
 
 impl QueueEdit {
-    /// The transition that it is, for the table of what may follow what.
+    /// Its transition, for the table of permitted transitions.
     pub const fn transition(&self) -> Transition {
         match self {
             QueueEdit::Hold => Transition::Hold,
@@ -306,10 +306,10 @@ impl QueueEdit {
     }
 }
 
-/// What a change did.
+/// The result of a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edited {
-    /// Recipients changed, by message and place.
+    /// Recipients changed, by message and index.
     pub changed: Vec<(QueueId, u32)>,
     /// Recipients that the filter let through but whose state does not allow the change.
     pub refused: Vec<(QueueId, u32, RecipientState)>,

@@ -1,5 +1,5 @@
-//! One message to one next server over a connection that may carry many: connecting, sending it the way the server can
-//! take it, and one outcome per recipient whatever happens. [`connection`](crate::relay::connection) goes along a route of servers.
+//! One message to one next server over a connection that may carry many: connecting, sending it in a form that the server
+//! accepts, and one outcome per recipient in every case. [`connection`](crate::relay::connection) goes along a route of servers.
 
 use std::borrow::Cow;
 use std::io::{BufReader, Read as _};
@@ -116,7 +116,7 @@ pub trait Connector: Send + Sync {
     fn connect<'a>(&'a self, hops: &'a [Hop]) -> BoxFuture<'a, ReachedServer>;
 }
 
-/// How the addresses of one server fared. What is missing was not tried.
+/// The results of the addresses of one server. A missing address was not tried.
 #[derive(Default)]
 pub struct ReachedServer {
     /// The hops that failed, by their places.
@@ -126,7 +126,7 @@ pub struct ReachedServer {
 }
 
 impl ReachedServer {
-    /// What became of the hop at this place.
+    /// The result of the hop at this index.
     pub fn add(&mut self, place: usize, opened: Result<NextHopConnection, Fault>) {
         match opened {
             Ok(connection) => self.connection = Some((place, connection)),
@@ -154,7 +154,7 @@ pub trait NextHopSession: Send {
 
 /// An open way to a server.
 pub struct NextHopConnection {
-    /// What is said there.
+    /// The protocol spoken there.
     pub session: Box<dyn NextHopSession>,
     /// Facts for records.
     pub peer: NextHopFacts,
@@ -307,7 +307,7 @@ impl NextHopSession for Maildir {
     }
 }
 
-/// Sends one message the way this server can take it.
+/// Sends one message in a form that this server accepts.
 pub async fn send_fitted(
     client: &mut SmtpClient,
     envelope: &Envelope,
@@ -428,7 +428,7 @@ pub(super) fn for_good(fault: &Fault) -> bool {
     permanent && fault.reply_code().is_none() && matches!(fault.kind, Kind::NoHost | Kind::Refused)
 }
 
-/// What a message fares that cannot be brought to any server.
+/// The outcomes of a message that cannot reach any server.
 pub fn undelivered(envelope: &Envelope, fault: &Fault) -> Delivery {
     let result = |recipient: &Recipient| RecipientDelivery {
         result: failed(&recipient.address, fault),

@@ -1,5 +1,5 @@
 //! One message to the next server: [`route`] (MX), [`policy`], [`connection`] along it, [`deliver`] at one server, one
-//! outcome a recipient.
+//! outcome per recipient.
 
 pub mod connection;
 pub mod deliver;

@@ -1,9 +1,9 @@
-//! How a next server is to be trusted. DANE (RFC 7672) and MTA-STS (RFC 8461) have their place here: each is a question
-//! about one domain and one host whose answer is a [`TlsPolicy`].
+//! The trust in a next server. DANE (RFC 7672) and MTA-STS (RFC 8461) belong here: each maps one domain and one host to a
+//! [`TlsPolicy`].
 
 use crate::net::tls::TlsMode;
 
-/// What is asked of the connection to one host.
+/// The requirements for the connection to one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsPolicy {
     /// Whether TLS is used.
@@ -13,8 +13,8 @@ pub struct TlsPolicy {
 }
 
 impl TlsPolicy {
-    /// True where TLS that does not come about is no reason to keep the message (RFC 7435): it was only to be tried, and no
-    /// certificate is asked for.
+    /// True if a failure of TLS does not defer the message (RFC 7435): TLS is opportunistic, and no certificate is
+    /// required.
     pub const fn may_do_without(self) -> bool {
         matches!(self.tls, TlsMode::Try) && !self.verify
     }

@@ -1,5 +1,4 @@
-//! Which servers may take a message for a domain, in which order (RFC 5321 section 5, RFC 7505), or what the user said
-//! instead.
+//! The servers for a domain, in order (RFC 5321 section 5, RFC 7505), or the user's routes instead.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -88,11 +87,11 @@ pub struct Hop {
     pub endpoint: HopEndpoint,
     /// How it is spoken to.
     pub protocol: Protocol,
-    /// What is asked of the connection.
+    /// The requirements for the connection.
     pub policy: TlsPolicy,
-    /// What it asks of us.
+    /// The login that it requires.
     pub login: Option<Login>,
-    /// How to log in; `None` chooses the best of what it offers.
+    /// The login mechanism; `None` selects the best one offered.
     pub mechanism: Option<Mechanism>,
     /// True when the DNS led here, so that meeting our own name means a loop.
     pub by_mx: bool,
@@ -144,9 +143,9 @@ pub enum RouteTarget {
         protocol: Protocol,
         /// Whether TLS is used.
         tls: TlsMode,
-        /// What it asks of us.
+        /// The login that it requires.
         login: Option<Login>,
-        /// How to log in; `None` chooses the best of what it offers.
+        /// The login mechanism; `None` selects the best one offered.
         mechanism: Option<Mechanism>,
     },
     /// An LMTP server at a UNIX socket.
@@ -209,7 +208,7 @@ impl RouteTarget {
     }
 }
 
-/// A next hop that the operator chose for one recipient, before every other rule; kept as it was written. Cheap to clone.
+/// A next hop that the operator chose for one recipient, before every other rule; kept in its original text. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteOverride {
     text: Arc<str>,
@@ -217,12 +216,12 @@ pub struct RouteOverride {
 }
 
 impl RouteOverride {
-    /// As it was written.
+    /// The original text.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// As it is shown: without a password.
+    /// The text for display, without a password.
     pub fn shown(&self) -> String {
         without_password(&self.text)
     }
@@ -232,7 +231,7 @@ impl RouteOverride {
         RouteOverride { text: format!("account:{name}").into(), target: Arc::new(RouteTarget::Account(name.into())) }
     }
 
-    /// What it means.
+    /// Its parsed meaning.
     pub fn target(&self) -> &RouteTarget {
         &self.target
     }
@@ -247,7 +246,7 @@ impl FromStr for RouteOverride {
     }
 }
 
-/// One `--route`: recipients of these domains go to that place.
+/// One `--route`: recipients of these domains go to that next hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRule {
     /// A domain, `.domain` for those below it, or `*`.
@@ -327,7 +326,7 @@ impl Routing {
         self.find_noting(domain, dns, dice, &|_, _| ()).await
     }
 
-    /// The same; `note` hears of each named next hop whether it was found.
+    /// The same; `note` receives for each named next hop whether it was found.
     ///
     /// # Errors
     /// Those of [`Routing::find`].

@@ -61,7 +61,7 @@ pub struct Args {
     /// show, reply: keep the line breaks of format=flowed text
     #[arg(long, conflicts_with = "raw")]
     no_reflow: bool,
-    /// extract: write the files into DIR (default: the working directory); `-` writes one part to stdout
+    /// extract: write the files into DIR, created if missing (default: the working directory); `-` writes one part to stdout
     #[arg(short = 'o', long, value_name = "DIR|-")]
     output_dir: Option<PathBuf>,
     /// extract: write these parts (1, 2.1 …) instead of all attachments; may be repeated

@@ -1,11 +1,11 @@
-//! What a host's own programs see: roff readers read the man pages, Python's parser reads our mail, `jq` reads our JSON,
+//! What a host's own programs see: roff readers read the man pages, Python's parser reads our mail, fail2ban reads our logs,
 //! and a mount shows how a download behaves where no attributes are kept.
 
 use std::path::Path;
 
-use crate::harness::{Done, binary, finish, server, temp_dir, tool};
+use crate::fail2ban::{SERVERS, filter, log_with_failed_logins};
+use crate::harness::{Done, binary, finish, temp_dir, tool};
 use crate::peers::{LIMIT, Peer, Trial, Verdict, trial};
-use crate::readme::{block, paste};
 
 /// One row a program × feature.
 pub(crate) const TRIALS: &[Trial] = &[
@@ -14,7 +14,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("python3", "email.parser reads what smtpsend composes", python_reads_what_was_meant),
     trial("python3", "mailbox.mbox finds what mailread finds and writes", python_reads_mboxes),
     trial("s-nail", "finds what mailread finds in an mbox and writes", s_nail_reads_mboxes),
-    trial("jq", "selects files for a report by mail (README)", jq_selects_for_a_report),
+    trial("fail2ban", "its filters match failed logins in our logs", fail2ban_matches_failed_logins),
     trial("unshare", "a full disk is temporary for the queue", a_full_disk_is_temporary),
     trial("unshare", "every tool with one family of addresses, without /etc, without room", tools_in_namespaces),
     trial("faketime", "every tool in 1965 and 2100", tools_with_odd_clocks),
@@ -130,16 +130,17 @@ print(json.dumps({"subject": m["subject"], "from": str(m["from"]), "to": str(m["
     Verdict::Ok
 }
 
-fn jq_selects_for_a_report(_: &Peer) -> Verdict {
-    let dir = temp_dir();
-    let root = dir.path().join("pub/sub");
-    std::fs::create_dir_all(&root).unwrap();
-    std::fs::File::create(root.join("large.iso")).unwrap().set_len(100_000_001).unwrap();
-    std::fs::write(root.join("small"), "x").unwrap();
-    let server = server("ftpserve").arg(dir.path()).start();
-    paste(dir.path(), &block("ftpls --json -R").replace("ftp.example.net", &server.addr.to_string()));
-    let queued = paste(dir.path(), "mailq-ls --json");
-    assert!(queued.contains("ops@example.org"), "{queued}");
+/// The filters of dist/fail2ban find the two failed logins, in a log whose times are UTC, wherever the host is.
+fn fail2ban_matches_failed_logins(fail2ban: &Peer) -> Verdict {
+    for name in SERVERS {
+        let folder = temp_dir();
+        let log = log_with_failed_logins(name, folder.path());
+        let mut command = fail2ban.command("fail2ban-regex", folder.path());
+        command.env("PYTHONPATH", fail2ban.root().join("usr/lib/python3/dist-packages")).env("TZ", "America/New_York");
+        command.arg("-c").arg(fail2ban.root().join("etc/fail2ban")).arg("-v").arg(log).arg(filter(name));
+        let done = finish(command, format!("fail2ban-regex {name}"), None, LIMIT);
+        done.exits(0).prints("Failregex: 2 total").prints("|      127.0.0.1  ");
+    }
     Verdict::Ok
 }
 

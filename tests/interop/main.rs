@@ -30,6 +30,9 @@ mod dns_types;
 #[path = "../tools/dns_verdicts.rs"]
 mod dns_verdicts;
 mod dns_zones;
+#[allow(unused_imports, reason = "its own test is not compiled here")]
+#[path = "../tools/fail2ban.rs"]
+mod fail2ban;
 mod ftp;
 mod ftp_clients;
 mod ftp_cut;
@@ -54,9 +57,6 @@ mod peers;
 mod queue;
 #[path = "../tools/random.rs"]
 mod random;
-#[allow(unused_imports, reason = "here its pipes are pasted by other trials")]
-#[path = "../tools/readme.rs"]
-mod readme;
 #[path = "../tools/schema.rs"]
 mod schema;
 #[path = "../tools/scripted.rs"]

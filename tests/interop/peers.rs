@@ -66,6 +66,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("s-nail", "s-nail", &["s-nail"]),
     ("groff", "groff", &["groff-base"]),
     ("mandoc", "mandoc", &["mandoc"]),
+    ("fail2ban", "fail2ban-regex", &["fail2ban"]),
     ("jq", "jq", &["jq"]),
     ("openssl", "openssl", &["openssl"]),
     ("debootstrap", "debootstrap", &["debootstrap", "wget"]),

@@ -82,7 +82,10 @@ fn what_is_installed_is_all_there_and_all_goes() {
     for file in [
         "usr/local/share/doc/applayer/LICENSE-MIT",
         "usr/local/share/doc/applayer/README.md",
+        "usr/local/share/doc/applayer/docs/mirror.md",
         "usr/local/share/doc/applayer/examples/nightly-report.sh",
+        "usr/local/share/doc/applayer/fail2ban/smtpserve.conf",
+        "usr/local/share/doc/applayer/logrotate/applayer",
         "usr/local/lib/systemd/system/dnsserve.socket",
         "usr/local/lib/sysusers.d/applayer.conf",
         "etc/applayer/smtpserve-submission.conf",
@@ -91,6 +94,10 @@ fn what_is_installed_is_all_there_and_all_goes() {
         "var/spool/applayer-drop",
     ] {
         assert!(installed.contains(file), "{file} is not in {installed:#?}");
+    }
+    let docs = root.path().join("usr/local/share/doc/applayer");
+    for page in std::iter::once("README.md".to_owned()).chain(names_in(&docs.join("docs"), "docs/")) {
+        assert_links_lead_somewhere(&docs, &page);
     }
     let unit = std::fs::read_to_string(root.path().join("usr/local/lib/systemd/system/ftpserve.service")).unwrap();
     assert!(unit.contains("ExecStart=/usr/local/bin/ftpserve "), "{unit}");
@@ -107,6 +114,21 @@ fn what_is_installed_is_all_there_and_all_goes() {
     std::fs::remove_file(edited).unwrap();
     make("uninstall", binaries.path(), root.path()).exits(0);
     assert_eq!(all(), BTreeSet::new());
+}
+
+/// The names in a folder, behind a prefix.
+fn names_in(folder: &Path, prefix: &str) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name());
+    files.map(|name| format!("{prefix}{}", name.to_string_lossy())).collect()
+}
+
+/// A relative link of a Markdown page names a file that is there.
+fn assert_links_lead_somewhere(root: &Path, page: &str) {
+    let text = std::fs::read_to_string(root.join(page)).unwrap();
+    for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+        let target = root.join(page).parent().unwrap().join(link);
+        assert!(link.contains("://") || target.exists(), "{page}: {link} leads nowhere");
+    }
 }
 
 /// What cargo packs is what the tests need: the fuzz entries and their seeds, the data, the documents.
@@ -127,9 +149,12 @@ fn the_crate_holds_what_its_tests_read() {
     assert!(listed.exits(0).stderr.is_empty(), "{listed}");
     let packed: BTreeSet<&str> = listed.text().lines().collect();
     let mut wanted = BTreeSet::new();
-    for folder in ["src", "tests", "fuzz/entries", "fuzz/corpus", "man", "schemas", "completions", "examples", "dist"] {
+    let folders =
+        ["src", "tests", "fuzz/entries", "fuzz/corpus", "man", "docs", "schemas", "completions", "examples", "dist"];
+    for folder in folders {
         found(root, &root.join(folder), &mut wanted);
     }
+    wanted.extend(["bench/RESULTS.md", "ARCHITECTURE.md"].map(str::to_owned));
     wanted.retain(|name| !root.join(name).is_dir());
     let missing: Vec<&String> = wanted.iter().filter(|name| !packed.contains(name.as_str())).collect();
     assert!(wanted.len() > 500 && missing.is_empty(), "{missing:#?}");

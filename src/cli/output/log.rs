@@ -99,7 +99,7 @@ impl Log {
     }
 }
 
-/// A further log in a form of its own, such as the transfer log of wu-ftpd.
+/// An additional log in another format, such as the transfer log of wu-ftpd.
 #[derive(Debug)]
 pub struct FormLog(LogSink);
 
@@ -113,7 +113,7 @@ impl FormLog {
         AppendedFile::open(what, path).map(|file| FormLog(LogSink::new(file)))
     }
 
-    /// Appends a line. Nobody waits for the disk once the output is queued ([`super::Output::queue_all`]).
+    /// Appends a line. Callers never wait for the disk once the output is queued ([`super::Output::queue_all`]).
     pub fn line(&self, out: &super::Output, line: &str) {
         if self.0.queued.get().is_none() && out.is_serving() {
             // What is missing has no form here: it is told of on stderr.

@@ -97,7 +97,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// `Io` when nobody can read any more: a one-off tool ends with it. A server gets none.
+    /// `Io` when the reader has gone: a one-off tool ends with it. A server gets none.
     pub fn emit<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
         let state = &*self.0;
         let at = state.stamped.then(clock::stamp);
@@ -194,13 +194,13 @@ impl Output {
         self.warn(&format!("{what}: {why}; trying again in {:.1} s{count}", wait.as_secs_f64()));
     }
 
-    /// What the user could do, on stderr; silent with `-q`.
+    /// Prints a hint for the user on stderr; silent with `-q`.
     pub fn hint(&self, text: &str) {
         let text = escape::terminal(text);
         self.say(Severity::Info, "hint", &text, !self.quiet(), &format!("hint: {text}"));
     }
 
-    /// A remark of `-v`: what was chosen and from where.
+    /// Prints a note of `-v`: a choice and its origin.
     pub fn note(&self, text: &str) {
         if self.0.verbose {
             let text = escape::terminal(text);
@@ -267,7 +267,7 @@ impl Output {
         if wanted { Bar::start(label, measure) } else { Bar::hidden() }
     }
 
-    /// What comes before a run that prints: what nobody would see is not begun.
+    /// Checks stdout before a run that prints, so that no run begins whose output would be lost.
     ///
     /// # Errors
     ///
@@ -301,13 +301,13 @@ impl Output {
         Ok(PayloadWriter(self.clone()))
     }
 
-    /// What a server calls before it serves: from here on nobody waits for those who read stdout, the report and stderr.
-    /// Records and lines go through bounded queues, where what finds no room is counted and dropped; when nobody reads
-    /// any more, that is said once.
+    /// Queues all output; a server calls it before it serves. From here on no caller waits for the readers of stdout, the
+    /// report and stderr: records and lines go through bounded queues, and those without room are counted and dropped.
+    /// A reader that has gone is reported once.
     ///
     /// # Errors
     ///
-    /// `Io` when the system gives no thread or no descriptor.
+    /// `Io` without a thread or a descriptor from the system.
     pub fn queue_all(&self) -> Result<(), Fault> {
         let stamped = self.0.stamped;
         let notices = |form: RecordForm, what: &'static str| {

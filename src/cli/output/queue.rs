@@ -1,5 +1,5 @@
-//! Output that nobody waits for: a bounded queue, and a thread that writes. Servers hand records and stderr lines to it,
-//! so that no client waits for whoever reads them; what finds the queue full is counted and dropped (as dnstap does).
+//! Output without waiting: a bounded queue, and a thread that writes. Servers pass records and stderr lines to it, so that
+//! no client waits for their readers; lines that find the queue full are counted and dropped (as in dnstap).
 
 use std::fs::File;
 use std::io::{self, Write};

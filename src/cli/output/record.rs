@@ -63,7 +63,7 @@ impl TextLine {
         self
     }
 
-    /// Appends layout as it is (newlines too). Never a peer's bytes.
+    /// Appends layout unescaped (newlines too). Never for bytes from a peer.
     pub fn text(&mut self, layout: &str) -> &mut TextLine {
         self.bytes.extend_from_slice(layout.as_bytes());
         self

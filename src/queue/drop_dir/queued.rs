@@ -1,11 +1,11 @@
-//! What users see of their mail in the queue, which they may not open: a note for each message, made by the runner when it
-//! takes the message up, removed when the message has left the queue.
+//! Notes for users about their mail in the queue, which they may not open: one per message, created by the runner when it
+//! takes the message into the queue, removed when the message has left it.
 //!
 //! ```text
 //! DIR-drop/UID/queued/ID   the envelope as a line of JSON
 //! ```
 //!
-//! Only listings read the notes; nothing else depends on them, so that a note that cannot be written is no fault.
+//! Only listings read the notes, so a note that cannot be written is not a fault.
 
 use std::collections::HashSet;
 use std::fs::File;

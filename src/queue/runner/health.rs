@@ -1,5 +1,5 @@
-//! Which servers did not answer lately: nobody waits for the same dead host twice, and a server of which nothing is known
-//! yet is asked about two messages at a time, however many domains it serves.
+//! Servers that did not answer recently: a dead host is waited for once, and a server that has not answered yet gets two
+//! messages at a time, regardless of the number of its domains.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,8 @@ const MAX_REMEMBERED: usize = 10_000;
 /// used up by waiting for it.
 const PROBES: usize = 2;
 
-/// The memory of a run, and who is told at once, and once, of a server that the operator named and that cannot be used: its
-/// mail would wait in silence.
+/// The memory of a run, with the callback that reports, once, a server that the operator named and that is unusable: its
+/// mail would otherwise wait silently.
 pub struct ServerMemory {
     known: Mutex<KnownServers>,
     tell: Box<dyn Fn(&Fault) + Send + Sync>,
@@ -60,7 +60,7 @@ impl KnownServers {
 }
 
 impl ServerMemory {
-    /// A memory of nothing; `tell` hears of named servers that cannot be used.
+    /// An empty memory; `tell` is called for unusable named servers.
     pub fn new(tell: impl Fn(&Fault) + Send + Sync + 'static) -> ServerMemory {
         ServerMemory { known: Mutex::default(), tell: Box::new(tell) }
     }

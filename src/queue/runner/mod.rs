@@ -1,5 +1,5 @@
-//! Runs the queue: one pass over what is due, or as long as it is wanted. Safe beside other runners: whoever leases a
-//! recipient tries it, nobody else does.
+//! Runs the queue: one pass over due messages, or continuously. Safe beside other runners: only the runner that leases a
+//! recipient tries it.
 //!
 //! ```text
 //! due destinations -> one task each (destination) -> workers -> relay::deliver
@@ -74,7 +74,7 @@ pub struct RunnerOptions {
     pub clock: Arc<dyn Fn() -> Time + Send + Sync>,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone, Default)]
 pub struct RunSummary {
     /// Recipients delivered.
@@ -83,7 +83,7 @@ pub struct RunSummary {
     pub deferred: u64,
     /// Recipients given up.
     pub failed: u64,
-    /// Recipients held because nobody can be told.
+    /// Recipients held because there is no address for a report.
     pub held: u64,
     /// Recipients whose lease was lost.
     pub lost: u64,
@@ -91,7 +91,7 @@ pub struct RunSummary {
     pub trouble: Option<Fault>,
 }
 
-/// What a run reports while it lasts.
+/// The events of a run.
 #[derive(Debug, Clone, Copy)]
 pub enum RunEvent<'a> {
     /// An attempt whose outcome is recorded.
@@ -100,7 +100,7 @@ pub enum RunEvent<'a> {
     Trouble(&'a Fault),
 }
 
-/// Who is told of a run's events.
+/// The observer of a run's events.
 pub type Watcher = Arc<dyn Fn(RunEvent<'_>) + Send + Sync>;
 
 /// Everything that the parts of a run share.

@@ -1,4 +1,4 @@
-//! From what the servers said to what the queue does: states, due times, reports to the sender. Pure but for the bytes
+//! From the servers' replies to the queue's changes: states, due times, reports to the sender. Pure except for the bytes
 //! of the message that a report returns.
 
 use crate::fault::{Enhanced, Fault};
@@ -18,7 +18,7 @@ pub struct SettlementRules {
     pub schedule: Schedule,
     /// Our name in reports.
     pub mta: String,
-    /// Who is told of what cannot be returned because the reverse-path is empty; without it such mail is held.
+    /// The address for mail that cannot be returned because its reverse-path is empty; without it such mail is held.
     pub bounce_to: Option<Address>,
 }
 
@@ -66,7 +66,7 @@ pub struct AttemptReport {
     pub size_bytes: u64,
     /// The outcome.
     pub disposition: Disposition,
-    /// What the server said.
+    /// The reply of the server.
     pub attempt: AttemptResult,
     /// Which server.
     pub peer: NextHopFacts,
@@ -243,7 +243,7 @@ fn reported(recipient: &LeasedRecipient, result: &HopResult, attempt: &AttemptRe
     }
 }
 
-/// The message that tells the sender; none when there is nothing to tell or nobody to be told.
+/// The report to the sender; none without a reason or without an address for it.
 pub fn report(
     batch: &DeliveryBatch,
     action: ReportAction,

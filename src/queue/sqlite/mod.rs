@@ -4,8 +4,8 @@
 //! queue.db, queue.db-wal   envelopes, states, bodies up to 64 KiB
 //! queue.db.vN.bak          queue.db as it was before an upgrade from layout N
 //! body/OWNER-N             larger bodies: synced and named before their row, removed after it
-//! owners/OWNER             one locked file a process that holds leases or unfinished bodies
-//! wake                     written to when something was queued: runners watch it
+//! owners/OWNER             one locked file per process that holds leases or unfinished bodies
+//! wake                     written to when a message is queued: runners watch it
 //! setup                    locked while the database is made or upgraded
 //! ```
 
@@ -86,8 +86,8 @@ impl SqliteStore {
     /// Opens the queue in this directory, creating what is missing.
     ///
     /// # Errors
-    /// [`Kind::Config`] for what cannot be a queue of this version, [`Kind::Locked`], [`Kind::CannotCreate`] or [`Kind::Io`] for
-    /// what the system refuses.
+    /// [`Kind::Config`] for a directory that is not a queue of this version, [`Kind::Locked`], [`Kind::CannotCreate`] or
+    /// [`Kind::Io`] for the system's errors.
     pub fn open(dir: &Path, process: Process) -> Result<SqliteStore, Fault> {
         queue_dir::check_local(dir)?;
         let at = |error: io::Error| Fault::local(dir.display(), &error);

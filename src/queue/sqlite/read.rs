@@ -1,4 +1,4 @@
-//! What the queue is asked: listings, counts, destinations, one message.
+//! Queries: listings, counts, destinations, one message.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the writer does: each function is a part of one transaction.
+//! The writer's changes: each function is a part of one transaction.
 
 use std::collections::HashSet;
 use std::fs::File;

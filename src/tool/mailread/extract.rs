@@ -170,6 +170,7 @@ fn write(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Fault> {
         let fault = Fault::local(folder.join(name).display(), &error);
         if fault.kind == Kind::Io { fault } else { Fault::creating(folder.join(name).display(), &error) }
     };
+    std::fs::create_dir_all(folder).map_err(problem)?;
     let mut file = tempfile::Builder::new()
         .prefix(".mailread-")
         .suffix(".part")
