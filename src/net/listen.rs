@@ -23,6 +23,8 @@ use crate::secret::without_password;
 const BACKLOG: i32 = 1024;
 /// How long to pause when the process or the system ran out of descriptors or memory.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// A shortage of descriptors that lasts longer is no passing one: clients are told.
+const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client whose place has gone to another may take to say goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(250);
 
@@ -135,7 +137,10 @@ where
             () = shutdown.draining() => break,
         };
         let (tcp, peer) = match accepted {
-            Ok((tcp, peer)) => (tcp, canonical(peer)),
+            Ok((tcp, peer)) => {
+                reserve.short_since = None;
+                (tcp, canonical(peer))
+            }
             Err(error) => {
                 if !reserve.turn_away(&socket, &error, refuse).await {
                     outlast("accept", &error).await?;
@@ -183,15 +188,20 @@ fn say_refused(tcp: &TcpStream, words: &str) {
 }
 
 /// A descriptor that is given up for a client who finds none: it is told so and closed, where it would wait in the backlog
-/// for as long as the shortage lasts, and wake the listener over and over.
+/// for as long as the shortage lasts, and wake the listener over and over. A shortage that ends when those leave whose place went
+/// to others is waited for.
 #[derive(Debug, Default)]
-struct Reserve(Option<std::fs::File>);
+struct Reserve {
+    file: Option<std::fs::File>,
+    /// Since when there was none for a client.
+    short_since: Option<std::time::Instant>,
+}
 
 impl Reserve {
     /// Takes one back, if there is one.
     fn keep(&mut self) {
-        if self.0.is_none() {
-            self.0 = std::fs::File::open("/dev/null").ok();
+        if self.file.is_none() {
+            self.file = std::fs::File::open("/dev/null").ok();
         }
     }
 
@@ -201,7 +211,10 @@ impl Reserve {
         R: Fn(SocketAddr, AdmissionRefusal) -> &'static str,
     {
         let short = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
-        if !short || self.0.take().is_none() {
+        if !short || self.short_since.get_or_insert_with(std::time::Instant::now).elapsed() < SHORTAGE_PATIENCE {
+            return false;
+        }
+        if self.file.take().is_none() {
             return false;
         }
         // Another thread may have been faster, and the client may have left.

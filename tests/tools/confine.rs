@@ -222,7 +222,7 @@ fn what_only_root_can_open_is_opened_before_root_is_given_up() {
         let mode = |name: &str, mode: u32| {
             std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
         };
-        for folder in ["run", "theirs"] {
+        for folder in ["run", "shut", "theirs"] {
             std::fs::create_dir(at(folder)).unwrap();
         }
         mode("theirs", 0o777);
@@ -232,8 +232,8 @@ fn what_only_root_can_open_is_opened_before_root_is_given_up() {
         }
         std::fs::hard_link(at("theirs/linked"), at("run/linked")).unwrap();
         let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
-        std::fs::write(at("run/cert"), made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
-        mode("run/cert", 0o600);
+        std::fs::write(at("shut/cert"), made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+        mode("shut", 0o700);
         let owner = |name: &str| std::fs::metadata(at(name)).unwrap().uid();
         for (log, given) in [
             ("run/old", true),
@@ -245,7 +245,7 @@ fn what_only_root_can_open_is_opened_before_root_is_given_up() {
             let run = serving(name, dir.path(), server(name).gives_up_root());
             let mut run = run.args(["--address-file", "run/url", "--log", log]);
             if name != "dnsserve" {
-                run = run.args(["--cert", "run/cert"]);
+                run = run.args(["--cert", "shut/cert"]);
             }
             mode("run", 0o755);
             let server = run.start();
@@ -255,7 +255,7 @@ fn what_only_root_can_open_is_opened_before_root_is_given_up() {
             assert_eq!(owner("run/url"), 0, "{name}");
             let stderr = server.stderr.clone();
             if name != "dnsserve" {
-                stderr.wait_for(&format!("run/cert: {USER}:{GROUP} cannot read it again"));
+                stderr.wait_for(&format!("shut/cert: {USER}:{GROUP} cannot read it again"));
             }
             let words = format!("{log}: {USER}:{GROUP} cannot open it again");
             if !given {

@@ -111,7 +111,7 @@ fn become_user(out: &Output, (appended, reloader): (&[&Path], &Reloader), user: 
     }
     privilege::become_user(user)?;
     out.note(&format!("serving as {user}"));
-    let out_of_reach = |file: &&Path, access| file.exists() && rustix::fs::access(*file, access).is_err();
+    let out_of_reach = |file: &&Path, access| rustix::fs::access(*file, access).is_err();
     for file in appended.iter().copied().filter(|file| out_of_reach(file, Access::WRITE_OK)) {
         out.warn(&format!("{}: {user} cannot open it again after a rotation", file.display()));
         out.hint("chown it once, and logrotate's \"create 0640 USER\" makes the next ones so");
