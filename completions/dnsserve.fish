@@ -6,7 +6,7 @@ complete -c dnsserve -s k -l key-file -d 'Let whoever signs with the key in FILE
 complete -c dnsserve -l max-zone-size -d 'Read at most this much for a zone, with all files that it includes' -r
 complete -c dnsserve -l max-records -d 'Take at most N records a zone' -r
 complete -c dnsserve -l max-generate -d 'Let $GENERATE make at most N records a zone' -r
-complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
+complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated' -r
 complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c dnsserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c dnsserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r

@@ -64,6 +64,7 @@ complete -c ftpget -l delete -d 'Delete what the source does not have, after all
 complete -c ftpget -l delete-first -d 'Delete before the transfers, as far as every listing is complete then'
 complete -c ftpget -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpget -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
+complete -c ftpget -l itemize -d 'Print one line per file or directory that is new, changed, deleted or skipped; with -n, what would be'
 complete -c ftpget -s A -l active -d 'Let the server open data connections (EPRT, PORT); not through a proxy'
 complete -c ftpget -l disable-epsv -d 'Ask for data connections with PASV, never with EPSV (IPv4)'
 complete -c ftpget -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'

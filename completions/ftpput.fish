@@ -57,6 +57,7 @@ complete -c ftpput -l delete -d 'Delete what the source does not have, after all
 complete -c ftpput -l delete-first -d 'Delete before the transfers, as far as every listing is complete then'
 complete -c ftpput -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpput -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
+complete -c ftpput -l itemize -d 'Print one line per file or directory that is new, changed, deleted or skipped; with -n, what would be'
 complete -c ftpput -s A -l active -d 'Let the server open data connections (EPRT, PORT); not through a proxy'
 complete -c ftpput -l disable-epsv -d 'Ask for data connections with PASV, never with EPSV (IPv4)'
 complete -c ftpput -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'

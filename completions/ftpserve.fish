@@ -9,7 +9,7 @@ complete -c ftpserve -l idle -d 'End connections on which nothing was said for t
 complete -c ftpserve -l timeout -d 'Break off transfers that stand still for this time' -r
 complete -c ftpserve -l xferlog -d 'Append a line per transfer of a file to FILE, in the form of wu-ftpd\'s xferlog(5)' -r -F
 complete -c ftpserve -l greeting -d 'What the greeting says' -r
-complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
+complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated' -r
 complete -c ftpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c ftpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c ftpserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
@@ -43,7 +43,7 @@ complete -c ftpserve -l no-active -d 'Refuse active mode (PORT, EPRT)'
 complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is on the disk'
 complete -c ftpserve -l keep-partial -d 'Keep what came of an upload that broke off, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off'
-complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
+complete -c ftpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and end'
 complete -c ftpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
 complete -c ftpserve -l i-know -d 'Let --run-as name root'
 complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'

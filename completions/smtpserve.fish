@@ -11,7 +11,7 @@ complete -c smtpserve -l max-hops -d 'Refuse a message that went through this ma
 complete -c smtpserve -l newlines -d 'What becomes of a line that ends with LF alone' -r -f -a "reject\t'The message is refused and the connection ends'
 normalize\t'It counts as CRLF, except at the end of a message'"
 complete -c smtpserve -l timeout -d 'How long to wait for a silent client' -r
-complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
+complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated' -r
 complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c smtpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c smtpserve -l max-rate-per-address -d 'Take at most N new connections a minute from one address, half of them at once; 0: as many as come' -r
@@ -39,7 +39,7 @@ complete -c smtpserve -l create -d 'Make a mailbox for whoever gets mail'
 complete -c smtpserve -l lmtp -d 'Speak LMTP (RFC 2033): one answer a recipient'
 complete -c smtpserve -l auth-in-clear -d 'Take passwords without TLS, too'
 complete -c smtpserve -l strict-syntax -d 'Refuse commands that break the grammar of RFC 5321: addresses without <>, with comments or a dot too many, names in EHLO'
-complete -c smtpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
+complete -c smtpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and end'
 complete -c smtpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
 complete -c smtpserve -l i-know -d 'Let --run-as name root'
 complete -c smtpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
