@@ -16,11 +16,11 @@ pub(crate) const TRIALS: &[Trial] = &[
         curl(peer, &Site::plain(), &["--ftp-port", "-", "--disable-eprt"])
     }),
     trial("curl", "ftpserve: AUTH TLS", |peer| curl(peer, &Site::starttls(&[]), &["--ssl-reqd"])),
-    trial("curl", "ftpserve: AUTH TLS, session reuse required", |peer| {
-        curl(peer, &Site::starttls(&["--require-tls-reuse"]), &["--ssl-reqd"])
+    trial("curl", "ftpserve: AUTH TLS, any session for data", |peer| {
+        curl(peer, &Site::starttls(&["--no-require-tls-reuse"]), &["--ssl-reqd"])
     }),
-    trial("curl", "ftpserve: AUTH TLS up to 1.2, session reuse required", |peer| {
-        curl(peer, &Site::starttls(&["--require-tls-reuse"]), &["--ssl-reqd", "--tls-max", "1.2"])
+    trial("curl", "ftpserve: AUTH TLS up to 1.2", |peer| {
+        curl(peer, &Site::starttls(&[]), &["--ssl-reqd", "--tls-max", "1.2"])
     }),
     trial("curl", "ftpserve: implicit TLS", |peer| curl(peer, &Site::implicit(), &[])),
     trial("curl", "ftpserve: refusals have their status", curl_refused),
@@ -29,14 +29,14 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("lftp", "ftpserve: commands sent ahead", |peer| lftp(peer, &Site::plain(), "set ftp:sync-mode off;")),
     trial("lftp", "ftpserve: LIST instead of MLSD", |peer| lftp(peer, &Site::plain(), "set ftp:use-mlsd no;")),
     trial("lftp", "ftpserve: AUTH TLS", |peer| lftp(peer, &Site::starttls(&[]), FORCE_TLS)),
-    trial("lftp", "ftpserve: AUTH TLS, session reuse required", |peer| {
-        lftp(peer, &Site::starttls(&["--require-tls-reuse"]), FORCE_TLS)
+    trial("lftp", "ftpserve: AUTH TLS, any session for data", |peer| {
+        lftp(peer, &Site::starttls(&["--no-require-tls-reuse"]), FORCE_TLS)
     }),
     trial("lftp", "ftpserve: implicit TLS", |peer| lftp(peer, &Site::implicit(), FORCE_TLS)),
     trial("wget", "ftpserve: one file, a tree, resume", wget),
     trial("python3", "ftpserve: ftplib", |peer| ftplib(peer, &Site::plain(), "FTP()")),
     trial("python3", "ftpserve: ftplib, AUTH TLS", |peer| {
-        ftplib(peer, &Site::starttls(&[]), "FTP_TLS(context=context)")
+        ftplib(peer, &Site::starttls(&["--no-require-tls-reuse"]), "FTP_TLS(context=context)")
     }),
 ];
 

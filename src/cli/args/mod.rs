@@ -72,7 +72,7 @@ impl Colour {
             }
             .and_then(|value| <Colour as clap::ValueEnum>::from_str(value, false).ok())
         };
-        words.iter().enumerate().filter_map(value).last().unwrap_or_default()
+        words.iter().enumerate().filter_map(value).next_back().unwrap_or_default()
     }
 
     /// Whether colours are wanted on a stdout that is a `terminal` or not.
