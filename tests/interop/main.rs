@@ -13,6 +13,7 @@
 )]
 
 mod addresses;
+mod certificates;
 mod delivery;
 mod dns;
 mod dns_bulk;
@@ -67,6 +68,7 @@ mod signer;
 fn main() -> std::process::ExitCode {
     let mut trials = [
         addresses::TRIALS,
+        certificates::TRIALS,
         host::TRIALS,
         ftp::TRIALS,
         ftp_clients::TRIALS,

@@ -67,6 +67,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("groff", "groff", &["groff-base"]),
     ("mandoc", "mandoc", &["mandoc"]),
     ("jq", "jq", &["jq"]),
+    ("openssl", "openssl", &["openssl"]),
     ("debootstrap", "debootstrap", &["debootstrap", "wget"]),
     ("systemd", "systemd-nspawn", &["systemd-container"]),
     ("unshare", "unshare", &["util-linux"]),
