@@ -26,7 +26,7 @@ fn read_alike(peer: &Peer) -> Verdict {
         let cert = path.to_str().unwrap();
         let make = ["req", "-x509", "-nodes", "-utf8", "-days", "20", "-keyout", cert, "-out", cert, "-addext", names];
         let subject = ["-subj", "/C=DE/O=Böse, \"GmbH\"; #1 /CN=ftp.test"];
-        peer.run("openssl", &[&make[..], &subject, key].concat()).exits(0);
+        peer.run("openssl", [&make[..], &subject, key].concat()).exits(0);
         let server = server("ftpserve").args(["--cert", cert, "."]).dir(dir.path()).start();
         let url = format!("ftpes://{}", server.addr);
         let done = tool("ftpdo").args(["--insecure", "-q", "--json", &url, "probe"]).run();

@@ -28,7 +28,7 @@ impl FtpService for Users {
             ("flood", _) => return Box::pin(async { LoginVerdict::TooMany }),
             _ => return Box::pin(async { LoginVerdict::Wrong }),
         };
-        Box::pin(async move { self.store.login(None, rights).map_or(LoginVerdict::Wrong, LoginVerdict::Right) })
+        Box::pin(async move { self.store.login(None, None, rights).map_or(LoginVerdict::Wrong, LoginVerdict::Right) })
     }
 
     fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>) {

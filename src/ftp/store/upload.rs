@@ -40,7 +40,7 @@ pub struct StoreUpload {
     checked: u64,
     /// The limits, and whose it is.
     terms: Box<(UploadLimits, Arc<str>)>,
-    quota: Option<QuotaShare>,
+    quota: Option<Box<QuotaShare>>,
 }
 
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl FtpStore {
         before: u64,
     ) -> Result<StoreUpload, StoreRefusal> {
         let terms = Box::new((self.limits, self.owner.clone()));
-        let quota = self.share.quota.as_ref().map(|quota| QuotaShare::new(quota, before));
+        let quota = self.share.quota.as_ref().map(|quota| Box::new(QuotaShare::new(quota, before)));
         let mut upload = StoreUpload { file, target, position, checked: 0, terms, quota };
         upload.check_free()?;
         Ok(upload)
