@@ -187,6 +187,7 @@ impl RecordWriter {
                 push_name(question, 0, question.len(), out)?;
                 out.pop();
                 self.lower_tail(begin, out);
+                escape_tail(out, begin);
             }
         }
         out.push(b'"');
