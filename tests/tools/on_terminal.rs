@@ -52,7 +52,7 @@ fn progress_fits_the_terminal_and_leaves_nothing() {
             ),
             (
                 "ftpput",
-                vec!["-r", "--rate", "3M", dir.path().join("tree").to_str().unwrap(), &url(&format!("t{width}/"))]
+                ["-r", "--rate", "3M", dir.path().join("tree").to_str().unwrap(), &url(&format!("t{width}/"))]
                     .iter()
                     .map(ToString::to_string)
                     .collect(),
