@@ -10,7 +10,7 @@ complete -c mailq-edit -l newer-than -d 'Only queued at most this long ago' -r
 complete -c mailq-edit -l to -d 'New address (`readdress`) or next server (`reroute`, `default` for the configured routing)' -r
 complete -c mailq-edit -l helo -d 'With `bounce`: host name in the report (default: the name of this host)' -r
 complete -c mailq-edit -l bounce-to -d 'With `bounce`: report mail with an empty sender to ADDRESS' -r
-complete -c mailq-edit -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c mailq-edit -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c mailq-edit -l report -d 'Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N' -r
 complete -c mailq-edit -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'

@@ -7,7 +7,7 @@ held\t''"
 complete -c mailq-ls -l reason -d 'Only with this text in the last outcome' -r
 complete -c mailq-ls -l older-than -d 'Only queued at least this long ago' -r
 complete -c mailq-ls -l newer-than -d 'Only queued at most this long ago' -r
-complete -c mailq-ls -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c mailq-ls -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c mailq-ls -l report -d 'Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N' -r
 complete -c mailq-ls -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'

@@ -29,8 +29,8 @@ complete -c mailq-run -l retry-after -d 'Wait after the first failed attempt; it
 complete -c mailq-run -l warn-after -d 'Warn the sender when a message is this old; 0: never' -r
 complete -c mailq-run -l expire -d 'Return a message to its sender when it is this old' -r
 complete -c mailq-run -l bounce-to -d 'Report failures of mail with an empty sender to ADDRESS; the default is to hold such mail' -r
-complete -c mailq-run -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
-complete -c mailq-run -l resolver -d 'Ask this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
+complete -c mailq-run -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c mailq-run -l resolver -d 'Query this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
 complete -c mailq-run -l bind -d 'Connect from this local address' -r
 complete -c mailq-run -l connect-timeout -d 'Give up connecting after this time' -r
 complete -c mailq-run -l timeout -d 'Give up when the peer stays silent for this time' -r

@@ -54,8 +54,8 @@ delay\t''"
 complete -c smtpsend -l ret -d 'Content of delivery notices: full (message) or hdrs (header)' -r -f -a "full\t''
 hdrs\t''"
 complete -c smtpsend -l envid -d 'Identifier of this message in delivery notices' -r
-complete -c smtpsend -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
-complete -c smtpsend -l resolver -d 'Ask this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
+complete -c smtpsend -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c smtpsend -l resolver -d 'Query this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
 complete -c smtpsend -l save-to -d 'Save a copy in this mailbox: a Maildir (a directory, or a name that ends with /) or an mbox' -r -F
 complete -c smtpsend -l retry -d 'Try again up to N times after a temporary failure' -r
 complete -c smtpsend -l retry-delay -d 'Wait TIME before the first retry; each further wait is twice as long' -r

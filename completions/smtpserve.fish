@@ -47,7 +47,7 @@ local7\t''"
 complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone means 127.0.0.1' -r
 complete -c smtpserve -l reload-every -d 'Check for changed certificate files at this interval; 0: read them again only on HUP' -r
 complete -c smtpserve -l run-as -d 'When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)' -r
-complete -c smtpserve -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c smtpserve -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c smtpserve -l report -d 'Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N' -r
 complete -c smtpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
