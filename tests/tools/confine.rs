@@ -233,6 +233,7 @@ fn what_only_root_can_open_is_opened_before_root_is_given_up() {
         std::fs::hard_link(at("theirs/linked"), at("run/linked")).unwrap();
         let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
         std::fs::write(at("shut/cert"), made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+        mode("shut/cert", 0o600);
         mode("shut", 0o700);
         let owner = |name: &str| std::fs::metadata(at(name)).unwrap().uid();
         for (log, given) in [
