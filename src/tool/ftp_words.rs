@@ -20,7 +20,7 @@ pub(super) const ALL: ForeignWords = &[
     ),
     ("--ftp-ssl-ccc-mode", "--ccc, which ends TLS on both sides"),
     ("--ftps-clear-data-connection", "--data-clear"),
-    ("--cacert --capath --ca-certificate --ca-directory --pinnedpubkey", "--ca-cert FILE"),
+    ("--cacert --capath --ca-certificate --ca-directory", "--ca-cert FILE"),
     ("-E --certificate", "--cert FILE"),
     ("--private-key", "--key FILE"),
     ("--cert-type --key-type --certificate-type --private-key-type", "nothing: certificates and keys are PEM files"),

@@ -1,5 +1,8 @@
 //! Certificates that openssl makes, as our probes and openssl read them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::harness::{server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict, trial};
 
@@ -45,12 +48,12 @@ fn read_alike(peer: &Peer) -> Verdict {
         let told: Vec<&str> = told.collect();
         assert_eq!(told, ["DNS:ftp.test", "DNS:*.x.test", "IP:127.0.0.1", "IP:2001:db8::1", "email:post@x.test"]);
         // And what openssl makes of the key.
-        let key = format!(
-            "openssl x509 -in {what} -pubkey -noout | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64"
-        );
-        let digest = crate::readme::paste(dir.path(), &key);
-        assert_eq!(said("key_sha256"), digest.trim(), "{done}");
-        tool("ftpls").args(["--pin", &format!("sha256//{}", digest.trim()), &url]).run().exits(0);
+        let (pem, der) = (format!("{cert}.pem"), format!("{cert}.der"));
+        peer.run("openssl", &["x509", "-in", cert, "-pubkey", "-noout", "-out", &pem]).exits(0);
+        peer.run("openssl", &["pkey", "-pubin", "-in", &pem, "-outform", "DER", "-out", &der]).exits(0);
+        let digest = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, &std::fs::read(&der).unwrap()));
+        assert_eq!(said("key_sha256"), digest, "{done}");
+        tool("ftpls").args(["--pin", &format!("sha256//{digest}"), &url]).run().exits(0);
     }
     Verdict::Ok
 }

@@ -102,7 +102,7 @@ pub(in crate::tool) const WORDS: crate::cli::foreign::ForeignWords = &[
     ("--netrc --netrc-optional", "done anyway; --netrc-file FILE names another"),
     ("--resolve --connect-to --dns-servers", "--server ADDRESS with --tls-name NAME, or --resolver ADDRESS"),
     ("--retry-max-time --retry-all-errors --retry-connrefused", "--retry N with --max-time TIME"),
-    ("--pinnedpubkey", "--ca-cert FILE"),
+    ("--pinnedpubkey", "--pin SHA256"),
     (
         "--no-buffer --no-keepalive --tcp-nodelay --tcp-fastopen --happy-eyeballs-timeout-ms --no-alpn --no-npn --no-sessionid \
          --false-start --engine --random-file --egd-file --krb --tlsuser --tlspassword --tlsauthtype --proto* \
