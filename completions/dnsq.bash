@@ -24,7 +24,7 @@ _dnsq() {
 
     case "${cmd}" in
         dnsq)
-            opts="-t -c -x -p -o -y -k -r -u -4 -6 -b -f -q -v -0 -h -V --name --type --class --reverse --port --short --json-rfc8427 --format --idn --key-file --dnssec --no-recurse --cd --ad --nsid --subnet --cookie --expire --keepalive --padding --ednsopt --bufsize --no-edns --mix-case --tcp --ignore-truncation --timeout --tries --max-time --race --no-failover --search --ndots --resolv-conf --hosts --ipv4 --ipv6 --bind --proxy --ca-cert --cert --key --insecure --tls-name --pin --trace --hints --validate --anchor --at --compare --file --servers --rate --concurrency --max-time-per-name --ordered --wildcards --threads --resume --json --report --quiet --verbose --null --color --config --show-config --help --version A NS MD MF CNAME SOA MB MG MR NULL WKS PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT NSAP NSAP-PTR SIG KEY PX GPOS AAAA LOC NXT EID NIMLOC SRV ATMA NAPTR KX CERT A6 DNAME SINK OPT APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 NSEC3PARAM TLSA SMIMEA HIP NINFO RKEY TALINK CDS CDNSKEY OPENPGPKEY CSYNC ZONEMD SVCB HTTPS DSYNC HHIT BRID SPF UINFO UID GID UNSPEC NID L32 L64 LP EUI48 EUI64 NXNAME TKEY TSIG IXFR AXFR MAILB MAILA ANY URI CAA AVC DOA AMTRELAY RESINFO WALLET CLA IPN TA DLV IN CH HS NONE ANY +aaflag +aaonly +additional +adflag +all +answer +authority +badcookie +besteffort +bufsize +cdflag +class +cmd +comments +cookie +crypto +defname +dnssec +do +edns +ednsflags +ednsnegotiation +ednsopt +expandaaaa +expire +fail +https +https-get +https-post +identify +idnin +idnout +ignore +json +keepalive +keepopen +multiline +ndots +nsid +nssearch +onesoa +opcode +padding +qid +qr +question +quic +raflag +rdflag +recurse +retry +rrcomments +search +short +showbadcookie +showsearch +split +stats +subnet +tcflag +tcp +time +timeout +tls +tls-ca +tls-certfile +tls-hostname +tls-keyfile +tls-pin +tls-sni +trace +tries +ttlid +ttlunits +unknownformat +vc +yaml +zflag"
+            opts="-t -c -x -p -o -y -k -r -u -4 -6 -b -f -q -v -0 -h -V --name --type --class --reverse --port --short --json-rfc8427 --format --idn --key-file --dnssec --no-recurse --cd --ad --nsid --subnet --cookie --expire --keepalive --padding --ednsopt --bufsize --no-edns --mix-case --tcp --ignore-truncation --timeout --tries --max-time --race --no-failover --search --ndots --resolv-conf --hosts --ipv4 --ipv6 --bind --proxy --ca-cert --cert --key --pin --insecure --tls-name --trace --hints --validate --anchor --at --compare --probe --min-days --file --servers --rate --concurrency --max-time-per-name --ordered --wildcards --threads --resume --json --report --quiet --verbose --null --color --config --show-config --help --version A NS MD MF CNAME SOA MB MG MR NULL WKS PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT NSAP NSAP-PTR SIG KEY PX GPOS AAAA LOC NXT EID NIMLOC SRV ATMA NAPTR KX CERT A6 DNAME SINK OPT APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 NSEC3PARAM TLSA SMIMEA HIP NINFO RKEY TALINK CDS CDNSKEY OPENPGPKEY CSYNC ZONEMD SVCB HTTPS DSYNC HHIT BRID SPF UINFO UID GID UNSPEC NID L32 L64 LP EUI48 EUI64 NXNAME TKEY TSIG IXFR AXFR MAILB MAILA ANY URI CAA AVC DOA AMTRELAY RESINFO WALLET CLA IPN TA DLV IN CH HS NONE ANY +aaflag +aaonly +additional +adflag +all +answer +authority +badcookie +besteffort +bufsize +cdflag +class +cmd +comments +cookie +crypto +defname +dnssec +do +edns +ednsflags +ednsnegotiation +ednsopt +expandaaaa +expire +fail +https +https-get +https-post +identify +idnin +idnout +ignore +json +keepalive +keepopen +multiline +ndots +nsid +nssearch +onesoa +opcode +padding +qid +qr +question +quic +raflag +rdflag +recurse +retry +rrcomments +search +short +showbadcookie +showsearch +split +stats +subnet +tcflag +tcp +time +timeout +tls +tls-ca +tls-certfile +tls-hostname +tls-keyfile +tls-pin +tls-sni +trace +tries +ttlid +ttlunits +unknownformat +vc +yaml +zflag"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -154,11 +154,11 @@ _dnsq() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --tls-name)
+                --pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --pin)
+                --tls-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -171,6 +171,10 @@ _dnsq() {
                     return 0
                     ;;
                 --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-days)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -123,11 +123,12 @@ complete -c dnsq -l proxy -d 'Connect through a proxy: socks5://, socks5h:// or 
 complete -c dnsq -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c dnsq -l cert -d 'Client certificate (PEM)' -r -F
 complete -c dnsq -l key -d 'Key of the certificate (PEM), if it is not in the same file' -r -F
+complete -c dnsq -l pin -d 'Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c dnsq -l tls-name -d 'Send this name (SNI) and check the certificate against it' -r
-complete -c dnsq -l pin -d 'Accept only servers with this public key (SHA-256 of the SubjectPublicKeyInfo in base64), from any issuer; with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c dnsq -l hints -d 'Begin the trace at the servers in FILE, a root hints file' -r -F
 complete -c dnsq -l anchor -d 'Trust the anchors in FILE instead of the root\'s: DS or DNSKEY records, BIND\'s or unbound\'s file, root-anchors.xml' -r -F
 complete -c dnsq -l at -d 'Validate as of TIME: RFC 3339, a date, YYYYMMDDHHMMSS, or seconds since 1970' -r
+complete -c dnsq -l min-days -d 'With --probe: end with status 1 if a certificate of the server\'s chain ends in fewer days' -r
 complete -c dnsq -s f -l file -d 'Query the names in FILE, NAME or NAME TYPE… per line; may be repeated' -r -F
 complete -c dnsq -l servers -d 'Query the servers in FILE, one per line' -r -F
 complete -c dnsq -l rate -d 'Send at most N queries per second' -r
@@ -166,10 +167,11 @@ complete -c dnsq -s 6 -l ipv6 -d 'Query servers over IPv6 only'
 complete -c dnsq -l insecure -d 'Accept any certificate: an attacker in the network path can read and change the data'
 complete -c dnsq -l trace -d 'Resolve from the root servers (or from @SERVER) downwards, and print every step'
 complete -c dnsq -l validate -d 'Validate the answer (DNSSEC) from a trust anchor downwards, and print the chain; bogus data is not printed'
-complete -c dnsq -l compare -d 'Query every authoritative server of the name\'s zone, and report those that disagree on the serial or the answer'
+complete -c dnsq -l compare -d 'Query every authoritative server of the name\'s zone, and report those that disagree on the serial or the answer; with -f for each name of the file'
+complete -c dnsq -l probe -d 'Tell what the servers (tls://, https://, quic://) show of themselves: protocol, certificates and their end, trust; ask for `. NS` unless a name is given'
 complete -c dnsq -l ordered -d 'Print records in the order of the names'
 complete -c dnsq -l json -d 'Print JSON Lines: one object per record'
-complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c dnsq -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c dnsq -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c dnsq -l show-config -d 'Print the options in force, each with its origin, and exit'

@@ -6,7 +6,7 @@ complete -c dnsserve -s k -l key-file -d 'Allow zone transfers to clients that s
 complete -c dnsserve -l max-zone-size -d 'Read at most SIZE bytes per zone, included files counted' -r
 complete -c dnsserve -l max-records -d 'Accept at most N records per zone' -r
 complete -c dnsserve -l max-generate -d 'Let $GENERATE create at most N records per zone' -r
-complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
+complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated' -r
 complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c dnsserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c dnsserve -l max-rate-per-address -d 'Accept at most N new connections per minute from one address, half of them at once; 0: no limit' -r
@@ -32,7 +32,7 @@ local4\t''
 local5\t''
 local6\t''
 local7\t''"
-complete -c dnsserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone means 127.0.0.1' -r
+complete -c dnsserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c dnsserve -l reload-every -d 'Check for changed certificate files at this interval; 0: read them again only on HUP' -r
 complete -c dnsserve -l run-as -d 'When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)' -r
 complete -c dnsserve -l report -d 'Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N' -r
@@ -47,7 +47,7 @@ complete -c dnsserve -l check-config -d 'Check the options and files without sta
 complete -c dnsserve -l i-know -d 'Allow --run-as to name root'
 complete -c dnsserve -l no-sandbox -d 'Do not restrict the server to the named files and directories'
 complete -c dnsserve -l json -d 'Print JSON Lines: one object per record'
-complete -c dnsserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c dnsserve -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c dnsserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c dnsserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c dnsserve -l show-config -d 'Print the options in force, each with its origin, and exit'

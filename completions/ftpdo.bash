@@ -24,7 +24,7 @@ _ftpdo() {
 
     case "${cmd}" in
         ftpdo)
-            opts="-p -r -f -d -c -a -k -n -l -o -A -4 -6 -q -v -0 -h -V --parents --recursive --force --date --no-create --algorithm --keep-going --dry-run --no-glob --long --to --name --exclude --type --min-size --max-size --newer-than --newer --older-than --older --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --config --show-config --help --version mkdir rm rmdir mv chmod touch stat ls get put cat hash du pwd raw"
+            opts="-p -r -f -d -c -a -k -n -l -o -A -4 -6 -q -v -0 -h -V --parents --recursive --force --date --no-create --algorithm --keep-going --dry-run --no-glob --long --to --min-days --name --exclude --type --min-size --max-size --newer-than --newer --older-than --older --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --pin --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --config --show-config --help --version mkdir rm rmdir mv chmod touch stat ls get put cat hash du pwd raw"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -51,6 +51,10 @@ _ftpdo() {
                     return 0
                     ;;
                 -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-days)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -147,6 +151,10 @@ _ftpdo() {
                     return 0
                     ;;
                 --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -5,6 +5,7 @@ SHA-1\t''
 MD5\t''
 CRC32\t''"
 complete -c ftpdo -s o -l to -d 'get, put: target file; with a / at the end the target directory' -r
+complete -c ftpdo -l min-days -d 'probe: end with status 1 if a certificate of the server\'s chain ends in fewer days' -r
 complete -c ftpdo -l name -d 'Only names that match this glob; with a / in it the path (repeatable: one must match)' -r
 complete -c ftpdo -l exclude -d 'Exclude names that match this glob, and directories with their contents (repeatable)' -r
 complete -c ftpdo -l type -d 'Only files (f), directories (d), links (l) or others (o); `f,l` for several' -r -f -a "f\t''
@@ -32,6 +33,7 @@ implicit\t''"
 complete -c ftpdo -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c ftpdo -l cert -d 'Client certificate (PEM)' -r -F
 complete -c ftpdo -l key -d 'Key of the certificate (PEM), if it is not in the same file' -r -F
+complete -c ftpdo -l pin -d 'Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c ftpdo -l tls-name -d 'Send this name (SNI) and check the certificate against it' -r
 complete -c ftpdo -l bind -d 'Connect from this local address' -r
 complete -c ftpdo -l connect-timeout -d 'Give up connecting after this time' -r
@@ -64,7 +66,7 @@ complete -c ftpdo -l insecure -d 'Accept any certificate: an attacker in the net
 complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpdo -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpdo -l json -d 'Print JSON Lines: one object per record'
-complete -c ftpdo -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpdo -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpdo -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpdo -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpdo -l show-config -d 'Print the options in force, each with its origin, and exit'

@@ -36,6 +36,7 @@ implicit\t''"
 complete -c ftpget -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c ftpget -l cert -d 'Client certificate (PEM)' -r -F
 complete -c ftpget -l key -d 'Key of the certificate (PEM), if it is not in the same file' -r -F
+complete -c ftpget -l pin -d 'Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c ftpget -l tls-name -d 'Send this name (SNI) and check the certificate against it' -r
 complete -c ftpget -l bind -d 'Connect from this local address' -r
 complete -c ftpget -l connect-timeout -d 'Give up connecting after this time' -r
@@ -69,6 +70,7 @@ complete -c ftpget -l delete -d 'Delete files that the source does not have, aft
 complete -c ftpget -l delete-first -d 'Delete before the transfers; only if every listing is complete by then'
 complete -c ftpget -l allow-empty -d 'Delete even if the source is an empty directory'
 complete -c ftpget -l verify -d 'Compare each file with the server\'s checksum (HASH, XSHA256 ...), or with its size and time if the server computes none'
+complete -c ftpget -l itemize -d 'Print one line per file or directory that is new, changed, deleted or skipped; with -n, what would be'
 complete -c ftpget -s A -l active -d 'Let the server open the data connections (EPRT, PORT); not through a proxy'
 complete -c ftpget -l disable-epsv -d 'Request data connections with PASV, never with EPSV (IPv4)'
 complete -c ftpget -l disable-eprt -d 'With --active: use PORT, never EPRT (IPv4)'
@@ -79,7 +81,7 @@ complete -c ftpget -l insecure -d 'Accept any certificate: an attacker in the ne
 complete -c ftpget -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpget -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpget -l json -d 'Print JSON Lines: one object per record'
-complete -c ftpget -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpget -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpget -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpget -l show-config -d 'Print the options in force, each with its origin, and exit'
 complete -c ftpget -s 0 -l null -d 'End records with NUL and leave bytes unescaped'

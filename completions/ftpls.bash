@@ -24,7 +24,7 @@ _ftpls() {
 
     case "${cmd}" in
         ftpls)
-            opts="-l -R -g -t -S -a -A -4 -6 -q -v -0 -h -V --long --recursive --max-depth --du --globoff --no-glob --sort --reverse --name --exclude --type --min-size --max-size --newer-than --newer --older-than --older --way --stat --parse --now --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --pin --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-l -R -g -t -S -a -A -4 -6 -q -v -0 -h -V --long --recursive --max-depth --du --globoff --no-glob --sort --reverse --limit --name --exclude --type --min-size --max-size --newer-than --newer --older-than --older --way --stat --parse --now --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --ftp-ssl-ccc --ccc --remote-encoding --charset --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --pin --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -3,6 +3,7 @@ complete -c ftpls -l sort -d 'Order: the server\'s (printed as it arrives), by n
 name\t'By path, in byte order'
 size\t'Largest first'
 time\t'Latest first'"
+complete -c ftpls -l limit -d 'Print no more than the first N entries of each URL, in the order of --sort' -r
 complete -c ftpls -l name -d 'Only names that match this glob; with a / in it the path (repeatable: one must match)' -r
 complete -c ftpls -l exclude -d 'Exclude names that match this glob, and directories with their contents (repeatable)' -r
 complete -c ftpls -l type -d 'Only files (f), directories (d), links (l) or others (o); `f,l` for several' -r -f -a "f\t''
@@ -36,6 +37,7 @@ implicit\t''"
 complete -c ftpls -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c ftpls -l cert -d 'Client certificate (PEM)' -r -F
 complete -c ftpls -l key -d 'Key of the certificate (PEM), if it is not in the same file' -r -F
+complete -c ftpls -l pin -d 'Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c ftpls -l tls-name -d 'Send this name (SNI) and check the certificate against it' -r
 complete -c ftpls -l bind -d 'Connect from this local address' -r
 complete -c ftpls -l connect-timeout -d 'Give up connecting after this time' -r
@@ -69,7 +71,7 @@ complete -c ftpls -l insecure -d 'Accept any certificate: an attacker in the net
 complete -c ftpls -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpls -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpls -l json -d 'Print JSON Lines: one object per record'
-complete -c ftpls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpls -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpls -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpls -l show-config -d 'Print the options in force, each with its origin, and exit'

@@ -29,6 +29,7 @@ implicit\t''"
 complete -c ftpput -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c ftpput -l cert -d 'Client certificate (PEM)' -r -F
 complete -c ftpput -l key -d 'Key of the certificate (PEM), if it is not in the same file' -r -F
+complete -c ftpput -l pin -d 'Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c ftpput -l tls-name -d 'Send this name (SNI) and check the certificate against it' -r
 complete -c ftpput -l bind -d 'Connect from this local address' -r
 complete -c ftpput -l connect-timeout -d 'Give up connecting after this time' -r
@@ -61,6 +62,7 @@ complete -c ftpput -l delete -d 'Delete files that the source does not have, aft
 complete -c ftpput -l delete-first -d 'Delete before the transfers; only if every listing is complete by then'
 complete -c ftpput -l allow-empty -d 'Delete even if the source is an empty directory'
 complete -c ftpput -l verify -d 'Compare each file with the server\'s checksum (HASH, XSHA256 ...), or with its size and time if the server computes none'
+complete -c ftpput -l itemize -d 'Print one line per file or directory that is new, changed, deleted or skipped; with -n, what would be'
 complete -c ftpput -s A -l active -d 'Let the server open the data connections (EPRT, PORT); not through a proxy'
 complete -c ftpput -l disable-epsv -d 'Request data connections with PASV, never with EPSV (IPv4)'
 complete -c ftpput -l disable-eprt -d 'With --active: use PORT, never EPRT (IPv4)'
@@ -71,7 +73,7 @@ complete -c ftpput -l insecure -d 'Accept any certificate: an attacker in the ne
 complete -c ftpput -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpput -s 6 -l ipv6 -d 'IPv6 only'
 complete -c ftpput -l json -d 'Print JSON Lines: one object per record'
-complete -c ftpput -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpput -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpput -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpput -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpput -l show-config -d 'Print the options in force, each with its origin, and exit'

@@ -24,7 +24,7 @@ _ftpserve() {
 
     case "${cmd}" in
         ftpserve)
-            opts="-q -v -0 -h -V --write --upload-only --drop-box --anonymous --tls --auth-in-clear --require-tls-reuse --lenient-tls-end --pasv-ports --pasv-address --no-active --max-file-size --min-free --fsync --keep-partial --append --idle --timeout --xferlog --greeting --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-q -v -0 -h -V --write --upload-only --drop-box --anonymous --tls --auth-in-clear --no-require-tls-reuse --lenient-tls-end --pasv-ports --pasv-address --no-active --max-file-size --min-free --fsync --keep-partial --append --idle --timeout --xferlog --hide --deny --rate --max-transfers --umask --greeting --banner --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -62,7 +62,31 @@ _ftpserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --hide)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deny)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-transfers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --umask)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --greeting)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --banner)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -8,8 +8,14 @@ complete -c ftpserve -l min-free -d 'Refuse uploads when the file system has les
 complete -c ftpserve -l idle -d 'End connections that are silent for this time' -r
 complete -c ftpserve -l timeout -d 'End transfers that stall for this time' -r
 complete -c ftpserve -l xferlog -d 'Append a line per transfer of a file to FILE, in the form of wu-ftpd\'s xferlog(5)' -r -F
+complete -c ftpserve -l hide -d 'Leave names that match GLOB (* and ?) out of listings; may be repeated' -r
+complete -c ftpserve -l deny -d 'Refuse every command on names that match GLOB, and links that lead to such names; may be repeated' -r
+complete -c ftpserve -l rate -d 'Limit each login to RATE bytes per second in each direction; up= and down= of the user file override it' -r
+complete -c ftpserve -l max-transfers -d 'Run at most N transfers and listings at once; more are refused with 450' -r
+complete -c ftpserve -l umask -d 'Permission bits that new files and directories do not get (default: those of the process)' -r
 complete -c ftpserve -l greeting -d 'Text of the greeting' -r
-complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
+complete -c ftpserve -l banner -d 'A file with the lines of the greeting' -r -F
+complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated' -r
 complete -c ftpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c ftpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c ftpserve -l max-rate-per-address -d 'Accept at most N new connections per minute from one address, half of them at once; 0: no limit' -r
@@ -42,7 +48,7 @@ local4\t''
 local5\t''
 local6\t''
 local7\t''"
-complete -c ftpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone means 127.0.0.1' -r
+complete -c ftpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c ftpserve -l reload-every -d 'Check for changed certificate files at this interval; 0: read them again only on HUP' -r
 complete -c ftpserve -l run-as -d 'When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)' -r
 complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N' -r
@@ -55,18 +61,18 @@ complete -c ftpserve -l upload-only -d 'As --write, without downloads'
 complete -c ftpserve -l drop-box -d 'Accept new files only; nothing is listed, downloaded or overwritten'
 complete -c ftpserve -l anonymous -d 'With --user-file: let anonymous list and download too'
 complete -c ftpserve -l auth-in-clear -d 'Accept passwords without TLS from other hosts'
-complete -c ftpserve -l require-tls-reuse -d 'A data connection inside TLS must resume the session of its control connection'
+complete -c ftpserve -l no-require-tls-reuse -d 'Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)'
 complete -c ftpserve -l lenient-tls-end -d 'Accept an upload that ends without a TLS close notice as complete'
 complete -c ftpserve -l no-active -d 'Refuse active mode (PORT, EPRT)'
 complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is on the disk'
 complete -c ftpserve -l keep-partial -d 'Keep the received part of an interrupted upload, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; the default is only into an interrupted upload of the same user'
-complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and exit'
+complete -c ftpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit'
 complete -c ftpserve -l check-config -d 'Check the options and files without starting, and exit: 0 if they are valid, else 78'
 complete -c ftpserve -l i-know -d 'Allow --run-as to name root'
 complete -c ftpserve -l no-sandbox -d 'Do not restrict the server to the named files and directories'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object per record'
-complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c ftpserve -l show-config -d 'Print the options in force, each with its origin, and exit'

@@ -18,7 +18,7 @@ complete -c mailq-ls -s s -l summary -d 'Print the number of recipients per doma
 complete -c mailq-ls -l system-queue -d 'Use the system queue; without access to it, the caller\'s own submissions'
 complete -c mailq-ls -l postfix -d 'Print the list as Postfix\'s mailq does'
 complete -c mailq-ls -l json -d 'Print JSON Lines: one object per record'
-complete -c mailq-ls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c mailq-ls -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c mailq-ls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailq-ls -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c mailq-ls -l show-config -d 'Print the options in force, each with its origin, and exit'

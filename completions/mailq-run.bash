@@ -31,7 +31,7 @@ _mailq__run() {
 
     case "${cmd}" in
         mailq__run)
-            opts="-n -4 -6 -q -v -0 -h -V --watch --flush --strict --dry-run --sender --recipient --domain --state --reason --older-than --newer-than --mx-port --route --smarthost --auth --account --accounts --helo --local --concurrency --rate --per-destination --retry-after --warn-after --expire --bounce-to --queue-dir --resolver --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --log --syslog --metrics --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-n -4 -6 -q -v -0 -h -V --watch --flush --strict --dry-run --sender --recipient --domain --state --reason --older-than --newer-than --mx-port --route --smarthost --auth --account --accounts --helo --local --concurrency --rate --per-destination --retry-after --warn-after --expire --bounce-to --queue-dir --resolver --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --pin --insecure --tls-name --user --password-file --password-command --netrc-file --log --syslog --metrics --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

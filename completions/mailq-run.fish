@@ -8,7 +8,7 @@ complete -c mailq-run -l reason -d 'Only with this text in the last outcome' -r
 complete -c mailq-run -l older-than -d 'Only queued at least this long ago' -r
 complete -c mailq-run -l newer-than -d 'Only queued at most this long ago' -r
 complete -c mailq-run -l mx-port -d 'Port of mail exchangers' -r
-complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:; several of one domain are tried in turn' -r
+complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:; several of one domain are tried in turn; account:NAME is the server of an account' -r
 complete -c mailq-run -l smarthost -d 'Send all mail without a --route through this server, with the login of --user; of several, each is tried if those before it are unreachable or refuse temporarily' -r
 complete -c mailq-run -l auth -d 'Log in at the --smarthost with this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …' -r -f -a "scram-sha-256\t''
 scram-sha-1\t''
@@ -44,6 +44,7 @@ implicit\t''"
 complete -c mailq-run -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c mailq-run -l cert -d 'Client certificate (PEM)' -r -F
 complete -c mailq-run -l key -d 'Key of the certificate (PEM), if it is not in the same file' -r -F
+complete -c mailq-run -l pin -d 'Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c mailq-run -l tls-name -d 'Send this name (SNI) and check the certificate against it' -r
 complete -c mailq-run -l user -d 'Log in as NAME' -r
 complete -c mailq-run -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
@@ -69,6 +70,7 @@ local4\t''
 local5\t''
 local6\t''
 local7\t''"
+complete -c mailq-run -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c mailq-run -l report -d 'Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N' -r
 complete -c mailq-run -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
@@ -82,7 +84,7 @@ complete -c mailq-run -s 4 -l ipv4 -d 'IPv4 only'
 complete -c mailq-run -s 6 -l ipv6 -d 'IPv6 only'
 complete -c mailq-run -l insecure -d 'Accept any certificate: an attacker in the network path can read and change the data'
 complete -c mailq-run -l json -d 'Print JSON Lines: one object per record'
-complete -c mailq-run -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c mailq-run -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c mailq-run -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c mailq-run -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c mailq-run -l show-config -d 'Print the options in force, each with its origin, and exit'

@@ -5,8 +5,9 @@ complete -c smtpsend -l bcc -d 'Hidden recipients (Bcc)' -r
 complete -c smtpsend -l reply-to -d 'Address for replies (Reply-To)' -r
 complete -c smtpsend -s s -l subject -d 'Subject' -r
 complete -c smtpsend -l header -d 'Additional header field, \'Name: value\'; may be repeated' -r
-complete -c smtpsend -l body -d 'Text of the message; `-` is stdin, which is also the default without --body, --html, --attach and --inline' -r -F
-complete -c smtpsend -l html -d 'HTML body; without --body a text part is made from it' -r -F
+complete -c smtpsend -l body -d 'File with the text; `-` is stdin, which is also the default without --body, --text, --html, --attach and --inline' -r -F
+complete -c smtpsend -l text -d 'Text of the message on the command line, where other users can see it; a line end is added' -r
+complete -c smtpsend -l html -d 'HTML body; without --body and --text a text part is made from it' -r -F
 complete -c smtpsend -l attach -d 'File to attach: FILE[;type=TYPE][;name=NAME]; a name with a `;` needs double quotes' -r
 complete -c smtpsend -l inline -d 'File that the HTML refers to as cid:NAME' -r
 complete -c smtpsend -l template -d 'Message with {{fields}}: header fields, an empty line, the text; options override its fields' -r -F
@@ -31,6 +32,7 @@ submission\t'Port 587, STARTTLS is required'
 lmtp\t'LMTP'"
 complete -c smtpsend -s A -l account -d 'Account in the accounts file (default: the one whose `from` is the author)' -r
 complete -c smtpsend -l accounts -d 'Accounts file, in msmtp\'s format (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)' -r -F
+complete -c smtpsend -l min-days -d 'With --probe: end with status 1 if a certificate of the server\'s chain ends in fewer days, and with 77 if it is not trusted' -r
 complete -c smtpsend -l quit-after -d 'As --probe, and end after this stage of the dialogue' -r -f -a "connect\t'The greeting'
 ehlo\t'EHLO, HELO or LHLO, before STARTTLS'
 tls\t'TLS'
@@ -72,6 +74,7 @@ implicit\t''"
 complete -c smtpsend -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c smtpsend -l cert -d 'Client certificate (PEM)' -r -F
 complete -c smtpsend -l key -d 'Key of the certificate (PEM), if it is not in the same file' -r -F
+complete -c smtpsend -l pin -d 'Accept only servers whose certificate or public key has this SHA-256 digest, from any issuer (hexadecimal or base64); with --ca-cert or --tls-name the certificate is checked too; may be repeated' -r
 complete -c smtpsend -l tls-name -d 'Send this name (SNI) and check the certificate against it' -r
 complete -c smtpsend -l user -d 'Log in as NAME' -r
 complete -c smtpsend -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
@@ -87,7 +90,7 @@ complete -c smtpsend -s t -d 'Read the recipients from the header; Bcc is remove
 complete -c smtpsend -s i -d 'Accepted for sendmail\'s users: a line with a single dot never ends the message'
 complete -c smtpsend -l dot-ends -d 'A line with a single dot ends the message'
 complete -c smtpsend -l mend -d 'Repair a malformed message: bare CRs, NULs, long lines, 8-bit text without MIME fields'
-complete -c smtpsend -l queue -d 'Put the message into the outgoing queue, for mailq-run'
+complete -c smtpsend -l queue -d 'Put the message into the outgoing queue, for mailq-run; with --account, for the server of that account'
 complete -c smtpsend -l system-queue -d 'Use the system queue, or its drop directory without access to it; never the user\'s queue'
 complete -c smtpsend -l queue-on-failure -d 'Put the message into the queue if a server does not accept it now'
 complete -c smtpsend -l probe -d 'Print the server\'s features and its answers to --from and the recipients; send nothing'
@@ -99,7 +102,7 @@ complete -c smtpsend -s 4 -l ipv4 -d 'IPv4 only'
 complete -c smtpsend -s 6 -l ipv6 -d 'IPv6 only'
 complete -c smtpsend -l insecure -d 'Accept any certificate: an attacker in the network path can read and change the data'
 complete -c smtpsend -l json -d 'Print JSON Lines: one object per record'
-complete -c smtpsend -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c smtpsend -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c smtpsend -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c smtpsend -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c smtpsend -l show-config -d 'Print the options in force, each with its origin, and exit'

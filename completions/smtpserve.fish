@@ -6,12 +6,13 @@ complete -c smtpserve -l tls -d 'When TLS starts: by STARTTLS on the client\'s r
 required\t'By STARTTLS, before any other command'
 implicit\t'Before the first byte'"
 complete -c smtpserve -l max-size -d 'Largest accepted message' -r
+complete -c smtpserve -l min-free -d 'Answer 452 to MAIL, and break off a message, when the file system of mailboxes or queue has less free space than this' -r
 complete -c smtpserve -l max-recipients -d 'Most recipients of one message' -r
 complete -c smtpserve -l max-hops -d 'Refuse a message that passed through N servers: mail loop' -r
 complete -c smtpserve -l newlines -d 'Treatment of a line that ends with LF alone' -r -f -a "reject\t'The message is refused and the connection ends'
 normalize\t'It is taken as CRLF, except at the end of a message'"
 complete -c smtpserve -l timeout -d 'Time to wait for a silent client' -r
-complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
+complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated' -r
 complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c smtpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
 complete -c smtpserve -l max-rate-per-address -d 'Accept at most N new connections per minute from one address, half of them at once; 0: no limit' -r
@@ -44,7 +45,7 @@ local4\t''
 local5\t''
 local6\t''
 local7\t''"
-complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone means 127.0.0.1' -r
+complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
 complete -c smtpserve -l reload-every -d 'Check for changed certificate files at this interval; 0: read them again only on HUP' -r
 complete -c smtpserve -l run-as -d 'When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)' -r
 complete -c smtpserve -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
@@ -57,12 +58,12 @@ complete -c smtpserve -l create -d 'Create missing mailboxes'
 complete -c smtpserve -l lmtp -d 'Speak LMTP (RFC 2033): one reply per recipient'
 complete -c smtpserve -l auth-in-clear -d 'Accept passwords without TLS'
 complete -c smtpserve -l strict-syntax -d 'Refuse commands that violate RFC 5321: addresses without <>, with comments or misplaced dots, bad names in EHLO'
-complete -c smtpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and exit'
+complete -c smtpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit'
 complete -c smtpserve -l check-config -d 'Check the options and files without starting, and exit: 0 if they are valid, else 78'
 complete -c smtpserve -l i-know -d 'Allow --run-as to name root'
 complete -c smtpserve -l no-sandbox -d 'Do not restrict the server to the named files and directories'
 complete -c smtpserve -l json -d 'Print JSON Lines: one object per record'
-complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c smtpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c smtpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
 complete -c smtpserve -l show-config -d 'Print the options in force, each with its origin, and exit'

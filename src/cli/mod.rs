@@ -1,6 +1,5 @@
 //! What every tool shares: argument groups, output, exit status, progress, secrets, users.
 
-pub mod account;
 pub mod args;
 pub mod clock;
 pub mod colour;
@@ -20,6 +19,7 @@ pub mod secret;
 pub mod signals;
 pub mod tls_report;
 pub mod units;
+pub mod user_terms;
 pub mod users;
 pub mod words;
 

@@ -7,9 +7,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Argon2, Block};
 
-use crate::cli::account::Account;
 use crate::cli::input;
 use crate::cli::password_hash::StoredHash;
+use crate::cli::user_terms::UserTerms;
 use crate::fault::{Fault, Kind};
 
 /// A larger file is no user file, in bytes.
@@ -27,7 +27,7 @@ pub struct User {
     /// The home directory, relative to the served one; empty fields are absent.
     pub home: Option<String>,
     /// Rights and terms.
-    pub account: Account,
+    pub account: UserTerms,
 }
 
 /// The memory in which passwords are hashed: [`MAX_CONCURRENT_CHECKS`] areas of one size, each allocated when it is first
@@ -149,7 +149,7 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     }
     let hash = StoredHash::parse(hash)?;
     let home = fields.next().filter(|home| !home.is_empty()).map(str::to_owned);
-    let account = Account::parse(fields.next().unwrap_or_default())?;
+    let account = UserTerms::parse(fields.next().unwrap_or_default())?;
     Ok((hash, User { name: name.to_owned(), home, account }))
 }
 
@@ -181,7 +181,7 @@ mod tests {
         let alice = users.verify("alice", "s3cret").unwrap();
         assert_eq!((alice.home.as_deref(), alice.account.rights), (Some("home/alice"), Some(Rights::ALL)));
         let bob = users.verify("bob", "s3cret").unwrap();
-        assert_eq!((bob.home, bob.account), (None, Account::default()));
+        assert_eq!((bob.home, bob.account), (None, UserTerms::default()));
         assert_eq!(users.verify("bob", "S3cret"), None);
         assert_eq!(users.verify("carol", "s3cret"), None);
         assert_eq!(users.verify("bob", &"x".repeat(2000)), None);

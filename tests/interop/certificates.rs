@@ -49,8 +49,8 @@ fn read_alike(peer: &Peer) -> Verdict {
         assert_eq!(told, ["DNS:ftp.test", "DNS:*.x.test", "IP:127.0.0.1", "IP:2001:db8::1", "email:post@x.test"]);
         // And what openssl makes of the key.
         let (pem, der) = (format!("{cert}.pem"), format!("{cert}.der"));
-        peer.run("openssl", &["x509", "-in", cert, "-pubkey", "-noout", "-out", &pem]).exits(0);
-        peer.run("openssl", &["pkey", "-pubin", "-in", &pem, "-outform", "DER", "-out", &der]).exits(0);
+        peer.run("openssl", ["x509", "-in", cert, "-pubkey", "-noout", "-out", &pem]).exits(0);
+        peer.run("openssl", ["pkey", "-pubin", "-in", &pem, "-outform", "DER", "-out", &der]).exits(0);
         let digest = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, &std::fs::read(&der).unwrap()));
         assert_eq!(said("key_sha256"), digest, "{done}");
         tool("ftpls").args(["--pin", &format!("sha256//{digest}"), &url]).run().exits(0);

@@ -12,10 +12,10 @@ use super::record::{
     ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
     ServedTransferRecord, SessionRecord, TreeChangeRecord,
 };
-use crate::cli::account::Account;
 use crate::cli::clock;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output, SessionSpan};
+use crate::cli::user_terms::UserTerms;
 use crate::cli::users::{User, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
 use crate::ftp::session::{Rights, StoreRefusal, is_anonymous};
@@ -36,7 +36,7 @@ pub(super) struct Logins {
     /// Bytes a second of each login, each way.
     pub(super) rate: Option<NonZeroU64>,
     /// What the sessions of each user share, while there are any.
-    pub(super) shares: Mutex<HashMap<String, (Account, Weak<StoreShare>)>>,
+    pub(super) shares: Mutex<HashMap<String, (UserTerms, Weak<StoreShare>)>>,
     pub(super) out: Output,
 }
 
@@ -60,13 +60,13 @@ impl Logins {
     }
 
     /// What the user's other sessions share. Where the file was read again since, other terms are another share.
-    fn share_of(&self, name: &str, account: &Account) -> Option<Arc<StoreShare>> {
+    fn share_of(&self, name: &str, account: &UserTerms) -> Option<Arc<StoreShare>> {
         let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         shares.get(name).filter(|(terms, _)| terms == account).and_then(|(_, share)| share.upgrade())
     }
 
     /// Remembers a share, unless another session was faster: then that one's.
-    fn first_share(&self, name: &str, account: &Account, share: Arc<StoreShare>) -> Arc<StoreShare> {
+    fn first_share(&self, name: &str, account: &UserTerms, share: Arc<StoreShare>) -> Arc<StoreShare> {
         if let Some(first) = self.share_of(name, account) {
             return first;
         }

@@ -10,7 +10,7 @@ use crate::net::cidr::Network;
 
 /// The terms of a user; what is not said is as for everybody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Account {
+pub struct UserTerms {
     /// What the user may do in a tree.
     pub rights: Option<Rights>,
     /// `root=PATH`: the user's tree, wherever in the file system it is. HOME is below it.
@@ -27,16 +27,16 @@ pub struct Account {
     expires: Option<i64>,
 }
 
-impl Account {
+impl UserTerms {
     /// Reads FLAGS. One word alone may be a preset (`read`, `write`, `upload`, `drop`); several words are one right each, and
     /// `write` among them is all of them.
     ///
     /// # Errors
     /// The word that is not understood: it grants nothing.
-    pub fn parse(flags: &str) -> Result<Account, String> {
+    pub fn parse(flags: &str) -> Result<UserTerms, String> {
         let words: Vec<&str> = flags.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
         let (terms, rights): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|word| word.contains('='));
-        let mut account = Account::default();
+        let mut account = UserTerms::default();
         for term in terms {
             account.term(term)?;
         }
@@ -68,7 +68,7 @@ impl Account {
     fn term(&mut self, term: &str) -> Result<(), String> {
         let (name, value) = term.split_once('=').unwrap_or((term, ""));
         let rate = |text: &str| NonZeroU64::new(units::size(text)?).ok_or_else(|| "a rate is more than 0".to_owned());
-        let read = |account: &mut Account| {
+        let read = |account: &mut UserTerms| {
             match name {
                 "root" if value.starts_with('/') => account.root = Some(value.into()),
                 "root" => return Err("a root is an absolute path".to_owned()),
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn words_are_rights_and_terms() {
-        let rights = |flags: &str| Account::parse(flags).unwrap().rights;
+        let rights = |flags: &str| UserTerms::parse(flags).unwrap().rights;
         for (flags, granted) in [
             ("", None),
             ("quota=1G", None),
@@ -118,7 +118,8 @@ mod tests {
         ] {
             assert_eq!(rights(flags), granted, "{flags}");
         }
-        let account = Account::parse("root=/srv/a:b,quota=10M,up=1M,down=2M,net=10.0.0.0/8,net=2001:db8::/32").unwrap();
+        let account =
+            UserTerms::parse("root=/srv/a:b,quota=10M,up=1M,down=2M,net=10.0.0.0/8,net=2001:db8::/32").unwrap();
         assert_eq!(account.root, Some(PathBuf::from("/srv/a:b")));
         assert_eq!(
             (account.quota, account.up, account.down.map(NonZeroU64::get)),
@@ -136,13 +137,13 @@ mod tests {
             "expires=never",
             "size=1",
         ] {
-            assert!(Account::parse(bad).is_err(), "{bad}");
+            assert!(UserTerms::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn networks_and_time_bar() {
-        let account = Account::parse("net=10.0.0.0/8,net=::1,expires=2030-01-01T00:00:00Z").unwrap();
+        let account = UserTerms::parse("net=10.0.0.0/8,net=::1,expires=2030-01-01T00:00:00Z").unwrap();
         let end = 1_893_456_000;
         for (client, now, barred) in [
             ("10.1.2.3", end - 1, false),
@@ -153,6 +154,6 @@ mod tests {
         ] {
             assert_eq!(account.barred(Some(client.parse().unwrap()), now).is_some(), barred, "{client} {now}");
         }
-        assert_eq!(Account::parse("read").unwrap().barred(None, i64::MAX), None);
+        assert_eq!(UserTerms::parse("read").unwrap().barred(None, i64::MAX), None);
     }
 }
