@@ -73,8 +73,12 @@ impl StoredHash {
                 (StoredHash::Sha as fn(String, u64) -> StoredHash, u64::from(rounds) / 2)
             }
             ["", "2a" | "2b" | "2y", ..] => {
-                let parts = bcrypt::HashParts::from_str(text).map_err(|_| NONE)?;
-                (StoredHash::Bcrypt as _, 45_u64.checked_shl(parts.get_cost()).unwrap_or(u64::MAX))
+                let cost = bcrypt::HashParts::from_str(text).map_err(|_| NONE)?.get_cost();
+                // What crypt(5) takes.
+                if !(4..=31).contains(&cost) {
+                    return Err(NONE.to_owned());
+                }
+                (StoredHash::Bcrypt as _, 45 << cost)
             }
             ["", "y", params, salt, hash] if !salt.is_empty() && hash.len() == 43 => {
                 let params = yescrypt::Params::from_str(params).map_err(|_| NONE)?;

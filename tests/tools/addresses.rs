@@ -273,6 +273,6 @@ fn a_port_alone_is_one_of_loopback() {
         let server = served(name, dir.path(), server(name)).args(["--listen=0"]).start();
         assert_eq!(server.addr.ip().to_string(), "127.0.0.1", "{name}");
         let refused = served(name, dir.path(), tool(name)).args(["--listen", ":0"]).run();
-        refused.exits(64).says("\":0\" is no address to listen on").says("hint: [::]:PORT is every interface");
+        refused.exits(64).says("\":0\" is not an address to listen on").says("hint: [::]:PORT is every interface");
     }
 }

@@ -98,7 +98,7 @@ fn lines_for_the_journal_begin_with_a_severity() {
             until(
                 || {
                     signal(child.id(), rustix::process::Signal::HUP);
-                    said().contains("cannot be opened again")
+                    said().contains("cannot be reopened")
                 },
                 "the warning",
             );

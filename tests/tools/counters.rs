@@ -118,7 +118,7 @@ fn counters_are_served_and_printed() {
         assert_eq!(record["counters"]["connections_total"], 1);
         assert_eq!(server.stop(), 0);
     }
-    let far = one("dnsserve", temp_dir().path()).args(["--metrics", ":9"]).run();
+    let far = one("dnsserve", temp_dir().path()).args(["--metrics", "[::]:9"]).run();
     far.exits(64).says("not for every interface");
 }
 

@@ -165,8 +165,8 @@ fn a_password_in_clear_text_through_a_proxy_is_warned_about() {
     let proxy = ProxyPeer::new(None);
     let url = format!("ftp://u@127.0.0.1:{}/", ftp.port());
     let list = || tool("ftpls").dir(dir.path()).args([&url, "--password-file", "password"]);
-    assert!(!list().run().exits(0).stderr.contains("clear text"));
-    list().args(["--proxy", &proxy.url("http")]).run().exits(0).says("clear text");
+    assert!(!list().run().exits(0).stderr.contains("unencrypted"));
+    list().args(["--proxy", &proxy.url("http")]).run().exits(0).says("unencrypted");
 }
 
 /// Each tool reaches its server past a proxy that nobody could use.

@@ -159,7 +159,7 @@ fn attachments_by_type_and_name_and_the_flag_of_what_was_extracted() {
     run(&["1", "--type", "video/*"]).exits(1);
     run(&["1", "--type", "image/*", "--part", "2"]).exits(64);
     tool("mailread").args(["list", "-m", "box", "--flag", "seen"]).dir(dir.path()).run().exits(64);
-    run(&["1", "--flag", "sene"]).exits(64).says("no such flag");
+    run(&["1", "--flag", "sene"]).exits(64).says("unknown flag; did you mean seen?");
     // Only the message of which something was written is marked; the directory is made.
     run(&["-u", "--subject", "Report", "all", "--type", "application/*", "-o", "out/in", "--flag", "seen"]).exits(0);
     assert_eq!(std::fs::read_to_string(dir.path().join("out/in/One.PDF")).unwrap(), "One.PDF");
@@ -231,7 +231,7 @@ fn records_of_transfers_tell_what_tls_settled() {
         let inside = run(name, "ftpes", &args);
         let tls = &inside.exits(0).records_of("transfer")[0]["tls"];
         assert_eq!(tls["version"], "TLSv1.3", "{inside}");
-        assert!(tls["cipher"].as_str().unwrap().starts_with("TLS13_"), "{inside}");
+        assert!(tls["cipher"].as_str().unwrap().starts_with("TLS_"), "{inside}");
         let args: Vec<&str> = args.into_iter().chain(["--no-resume"]).collect();
         let plain = run(name, "ftp", &args);
         assert!(plain.exits(0).records_of("transfer")[0].get("tls").is_none(), "{plain}");

@@ -82,6 +82,6 @@ fn secrets_that_others_can_read_are_warned_of() {
         ),
     ] {
         let done = tool(name).args(args).dir(dir.path()).run();
-        done.says("others may read it");
+        done.says("others can read it");
     }
 }
