@@ -1,6 +1,6 @@
-//! One blob: the bytes of a message or of a file that a message takes along, in memory or elsewhere, to be read again and
-//! again from any position. Where the bytes outside memory come from is behind [`Backing`]: who names a blob does no I/O.
-//! [`file`] has the files of this system and the writer.
+//! One blob: the bytes of a message or of an attached file, in memory or elsewhere, which can be read repeatedly from any
+//! position. [`Backing`] hides the source of the bytes outside memory, so code that names a blob does no I/O. [`file`] holds
+//! the files of this system and the writer.
 
 pub mod file;
 
@@ -13,20 +13,20 @@ use crate::fault::{Fault, Kind};
 
 /// Bytes outside memory.
 pub trait Backing: Debug + Send + Sync {
-    /// Reads at a position; 0 at the end.
+    /// Reads at a position; returns 0 at the end.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
 
     /// The file's name, if it has one.
     fn path(&self) -> Option<&Path>;
 
-    /// The file outlives the blob from now on.
+    /// Keeps the file after the blob is dropped.
     fn keep(&self);
 }
 
-/// Bytes of a known number. Cloning is cheap.
+/// Bytes of known length. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Blob {
     bytes: BlobBytes,
@@ -39,7 +39,7 @@ enum BlobBytes {
     Outside(Arc<dyn Backing>),
 }
 
-/// One reading of a [`Blob`], from some position on.
+/// A reader of a [`Blob`], from a position on.
 #[derive(Debug)]
 pub struct BlobReader {
     blob: Blob,
@@ -47,13 +47,13 @@ pub struct BlobReader {
 }
 
 impl Blob {
-    /// What is in memory already.
+    /// A blob of bytes that are already in memory.
     pub fn memory(bytes: impl Into<Arc<[u8]>>) -> Blob {
         let bytes = bytes.into();
         Blob { size_bytes: bytes.len() as u64, bytes: BlobBytes::Memory(bytes) }
     }
 
-    /// The first `size_bytes` bytes of what lies elsewhere.
+    /// The first `size_bytes` bytes of a backing outside memory.
     pub fn outside(backing: Arc<dyn Backing>, size_bytes: u64) -> Blob {
         Blob { bytes: BlobBytes::Outside(backing), size_bytes }
     }
@@ -66,7 +66,7 @@ impl Blob {
         }
     }
 
-    /// The name of the file that holds the bytes, if they are in one that has a name.
+    /// The name of the file that holds the bytes; `None` in memory or in a file without a name.
     pub fn path(&self) -> Option<&Path> {
         match &self.bytes {
             BlobBytes::Memory(_) => None,
@@ -74,25 +74,25 @@ impl Blob {
         }
     }
 
-    /// Somebody else has the file from now on: dropping the blob leaves it alone.
+    /// Hands the file over to another owner: dropping the blob no longer removes it.
     pub fn keep(&self) {
         if let BlobBytes::Outside(backing) = &self.bytes {
             backing.keep();
         }
     }
 
-    /// How many bytes a whole reading gives.
+    /// The number of bytes that a whole read returns.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// The same bytes, but not more than this many.
+    /// The same bytes, cut to at most `size_bytes`.
     #[must_use]
     pub fn cut(&self, size_bytes: u64) -> Blob {
         Blob { bytes: self.bytes.clone(), size_bytes: self.size_bytes.min(size_bytes) }
     }
 
-    /// A new reading from this position on.
+    /// A new reader from this position on.
     pub fn open_at(&self, position: u64) -> BlobReader {
         BlobReader { blob: self.clone(), position }
     }
@@ -100,7 +100,7 @@ impl Blob {
     /// All bytes, if they are at most `limit`.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for a larger blob, the kinds of [`Fault::local`] when it cannot be read.
+    /// [`Kind::BadData`] for a larger blob, the kinds of [`Fault::local`] if it cannot be read.
     pub fn read_all(&self, what: &str, limit: usize) -> Result<Vec<u8>, Fault> {
         if self.size_bytes > limit as u64 {
             return Err(Fault::new(Kind::BadData, format!("{what}: larger than {limit} bytes")));

@@ -1,41 +1,41 @@
-//! The one error vocabulary: every driver returns a [`Fault`], and its [`Kind`] alone decides whether a retry makes
-//! sense, which status the process ends with, and what stands in the JSON.
+//! The error vocabulary: every driver returns a [`Fault`]. Its [`Kind`] alone decides whether a retry makes sense, and sets
+//! the exit status of the process and the JSON.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::secret::without_url_password;
 
-/// What went wrong, as a closed list. The table in applayer(7) is generated from [`Kind::ALL`].
+/// The kind of an error, from a closed list. The table in applayer(7) is generated from [`Kind::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// The command line cannot be carried out as written.
     Usage,
     /// Input from a file, a pipe or a mailbox is malformed.
     BadData,
-    /// A local or remote file that was to be read is not there (FTP 550 on RETR).
+    /// A local or remote input file does not exist (FTP 550 on RETR).
     NoInput,
-    /// The recipient or login does not exist, for good (SMTP 550 5.1.1).
+    /// The recipient or login permanently does not exist (SMTP 550 5.1.1).
     NoUser,
-    /// A host name that was a means to an end does not exist, for good.
+    /// A host name needed for the task permanently does not exist.
     NoHost,
-    /// It worked and the answer is "no": no data, nothing matched.
+    /// The operation succeeded and the answer is "no": no data, no match.
     Negative,
-    /// The peer refuses for good (a 5xx that says nothing more exact, a verb it does not know, DNS REFUSED).
+    /// The peer refuses permanently (a 5xx without a more exact code, a verb unknown to the peer, DNS REFUSED).
     Refused,
-    /// The peer lacks a feature that this task cannot do without (5.6.3, no SMTPUTF8, no MLSD …).
+    /// The peer lacks a feature that this task needs (5.6.3, no SMTPUTF8, no MLSD …).
     Unsupported,
     /// A bug in applayer.
     Internal,
     /// An output file cannot be created or written (permission, read-only file system).
     CannotCreate,
-    /// The disk is full, or a quota.
+    /// The disk or a quota is full.
     StorageFull,
     /// A local read, write or flush failed.
     Io,
-    /// Nothing listens: connection refused.
+    /// No process listens: connection refused.
     ConnectRefused,
-    /// No route, network down, no address family in common.
+    /// No route, network down, or no common address family.
     Unreachable,
     /// A deadline passed, or the peer fell below the minimum rate.
     TimedOut,
@@ -43,23 +43,23 @@ pub enum Kind {
     Disconnected,
     /// The peer says "later" (FTP and SMTP 4xx, 421, DNS SERVFAIL).
     PeerTemporary,
-    /// A name could not be looked up now: the resolver failed, not the name.
+    /// A name could not be looked up now: the resolver failed, and the name may exist.
     LookupFailed,
     /// Another process of this host holds the lock.
     Locked,
-    /// A transfer stopped half-way; what arrived is kept for resuming.
+    /// A transfer stopped half-way; the received part is kept for resuming.
     Incomplete,
     /// The peer broke the protocol.
     Protocol,
-    /// Login failed, or the peer says that this user may not.
+    /// The login failed, or the peer says that this user lacks the permission.
     AuthFailed,
-    /// The peer's certificate is not to be trusted, or TLS was asked for and is not offered.
+    /// The peer's certificate is not trusted, or TLS was requested and is not offered.
     TlsUntrusted,
     /// DNSSEC: the data is bogus.
     Bogus,
-    /// A configuration file is wrong, or the place named for the queue cannot serve.
+    /// A configuration file is wrong, or the path of the queue is unusable.
     Config,
-    /// No answer after the final dot or the last BDAT: the message may have been taken. Never repeated by itself.
+    /// No answer after the final dot or the last BDAT: the peer may have accepted the message. Never repeated automatically.
     Unknown,
     /// Stopped by the user or by a drain before it was done.
     Cancelled,
@@ -107,12 +107,12 @@ impl Kind {
         self.row().1
     }
 
-    /// True when the same action may succeed later without any change, and repeats nothing that succeeded.
+    /// True if the same action may succeed later without any change, and repeats nothing that succeeded.
     pub const fn temporary(self) -> bool {
         self.exit() == 75
     }
 
-    /// One row a kind: JSON name, exit status, and what it means in a few words.
+    /// One row per kind: JSON name, exit status, and the meaning in a few words.
     const fn row(self) -> (&'static str, u8, &'static str) {
         match self {
             Kind::Negative => ("negative", 1, "it worked, and the answer is no"),
@@ -150,7 +150,7 @@ impl Kind {
         self.row().2
     }
 
-    /// The kind whose JSON name this is.
+    /// The kind with this JSON name.
     pub fn from_name(name: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
@@ -179,7 +179,7 @@ impl Enhanced {
         Enhanced { class, subject, detail }
     }
 
-    /// Parses `5.1.1` exactly: class 2, 4 or 5, one to three digits in the others, nothing around (RFC 3463, section 2).
+    /// Parses `5.1.1` exactly: class 2, 4 or 5, one to three digits in the others, no other characters (RFC 3463, section 2).
     pub fn parse(text: &str) -> Option<Enhanced> {
         let mut parts = text.split('.');
         let number = |part: Option<&str>| -> Option<u16> {
@@ -199,7 +199,7 @@ impl fmt::Display for Enhanced {
     }
 }
 
-/// The number with which a peer says what went wrong. Each protocol has its own, so 421 means nothing without it.
+/// The status number of a peer's error. Each protocol has its own numbers, so 421 alone is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerCode {
     /// The three digits of an FTP or SMTP reply (RFC 959, section 4.2; RFC 5321, section 4.2).
@@ -211,7 +211,7 @@ pub enum PeerCode {
 }
 
 impl PeerCode {
-    /// The number alone, for the JSON.
+    /// The bare number, for the JSON.
     pub const fn number(self) -> u16 {
         match self {
             PeerCode::Reply(code) | PeerCode::Rcode(code) | PeerCode::Http(code) => code,
@@ -222,15 +222,15 @@ impl PeerCode {
 /// One failure, as a driver reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What went wrong; decides retry, exit status and JSON.
+    /// The kind of the error; decides retry, exit status and JSON.
     pub kind: Kind,
-    /// The number that the peer gave, if it gave one.
+    /// The peer's status number, if it sent one.
     pub code: Option<PeerCode>,
     /// The peer's enhanced status code (SMTP).
     pub enhanced: Option<Enhanced>,
-    /// One line for a person. May hold bytes that a peer chose: escape it when printing.
+    /// One line for a person. It may hold bytes chosen by a peer: escape it when printing.
     pub detail: String,
-    /// What the user could do about it, one line.
+    /// A possible remedy for the user, one line.
     pub hint: Option<Cow<'static, str>>,
 }
 
@@ -240,35 +240,35 @@ impl Fault {
         Fault { kind, code: None, enhanced: None, detail: detail.into(), hint: None }
     }
 
-    /// The same with the peer's number.
+    /// The same fault with the peer's number.
     #[must_use]
     pub fn with_code(mut self, code: PeerCode) -> Fault {
         self.code = Some(code);
         self
     }
 
-    /// The same with the peer's enhanced status code.
+    /// The same fault with the peer's enhanced status code.
     #[must_use]
     pub fn with_enhanced(mut self, enhanced: Option<Enhanced>) -> Fault {
         self.enhanced = enhanced;
         self
     }
 
-    /// The same with a hint for the user.
+    /// The same fault with a hint for the user.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Fault {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same with `what: ` before the detail.
+    /// The same fault with `what: ` before the detail.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Fault {
         self.detail = format!("{what}: {}", self.detail);
         self
     }
 
-    /// The code of the FTP or SMTP reply behind this, if there is one.
+    /// The code of the FTP or SMTP reply that caused this fault, if there is one.
     pub fn reply_code(&self) -> Option<u16> {
         match self.code {
             Some(PeerCode::Reply(code)) => Some(code),
@@ -276,7 +276,7 @@ impl Fault {
         }
     }
 
-    /// True when the same action may succeed later (see [`Kind::temporary`]).
+    /// True if the same action may succeed later (see [`Kind::temporary`]).
     pub fn temporary(&self) -> bool {
         self.kind.temporary()
     }
@@ -286,14 +286,14 @@ impl Fault {
         self.kind.exit()
     }
 
-    /// A failed local read or write: the kind follows from the system's error.
+    /// The fault of a failed local read or write: the kind follows from the system's error.
     pub fn local(what: impl fmt::Display, error: &std::io::Error) -> Fault {
         use std::io::ErrorKind as E;
         let kind = match error.kind() {
             E::NotFound | E::NotADirectory => Kind::NoInput,
             E::PermissionDenied | E::AlreadyExists | E::ReadOnlyFilesystem => Kind::CannotCreate,
             E::StorageFull | E::QuotaExceeded => Kind::StorageFull,
-            // ENXIO: /dev/stdin of a closed stdin, a name for a socket.
+            // ENXIO: /dev/stdin with a closed stdin, or the name of a socket.
             _ if error.raw_os_error() == Some(6) => Kind::NoInput,
             E::WouldBlock => Kind::Locked,
             E::InvalidData => Kind::BadData,
@@ -303,14 +303,14 @@ impl Fault {
         Fault::new(kind, format!("{}: {}", without_url_password(&what), plain(error)))
     }
 
-    /// An output that cannot be created: whatever is missing or in the way, nothing was to be read. A full disk is one all the same.
+    /// The fault of an output that cannot be created: a full disk, else [`Kind::CannotCreate`], since nothing was to be read.
     pub fn creating(what: impl fmt::Display, error: &std::io::Error) -> Fault {
         let fault = Fault::local(what, error);
         let kind = if fault.kind == Kind::StorageFull { fault.kind } else { Kind::CannotCreate };
         Fault { kind, ..fault }
     }
 
-    /// A failure of a network connection: the kind follows from the system's error.
+    /// The fault of a failed network connection: the kind follows from the system's error.
     pub fn network(what: impl fmt::Display, error: &std::io::Error) -> Fault {
         use std::io::ErrorKind as E;
         let kind = match error.kind() {
@@ -324,7 +324,7 @@ impl Fault {
             E::PermissionDenied => Kind::Refused,
             _ => Kind::Unreachable,
         };
-        // TLS has words of its own for an end without its goodbye, with the address of a manual.
+        // TLS has its own error text for an end without close_notify, with the address of a manual.
         let words = match error.kind() {
             E::UnexpectedEof => "the peer closed the connection".to_owned(),
             _ => plain(error),
@@ -333,12 +333,12 @@ impl Fault {
     }
 }
 
-/// A system error in the words that users know.
+/// The text of a system error in words that users know.
 pub fn plain(error: &std::io::Error) -> String {
     plain_words(&error.to_string())
 }
 
-/// Phrases of Rust's library, and what a user is told instead.
+/// Phrases of Rust's library, each with its replacement for users.
 const LIBRARY_PHRASES: &[(&str, &str)] = &[
     ("failed to fill whole buffer", "it ends too early"),
     ("unexpected end of file", "it ends too early"),
@@ -358,7 +358,7 @@ const LIBRARY_PHRASES: &[(&str, &str)] = &[
     ("deadline has elapsed", "time is up"),
 ];
 
-/// A text without what only programmers understand: the phrases of Rust's library and its ` (os error N)`.
+/// The text without programmers' terms: the phrases of Rust's library and its ` (os error N)`.
 pub fn plain_words(text: &str) -> String {
     let mut words = text.to_owned();
     for (phrase, plain) in LIBRARY_PHRASES {

@@ -1,4 +1,4 @@
-//! FNV-1a, 64 bits: a short, stable hash for names and shards, not for what an attacker chooses.
+//! FNV-1a, 64 bits: a short, stable hash for names and shards; not for input chosen by an attacker.
 
 /// The hash of these bytes.
 pub fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {

@@ -1,5 +1,5 @@
-//! First words of protocols that a browser or another client may be tricked into speaking to a server of one of ours
-//! (CVE-2021-3618, "ALPACA"): nothing that follows them is obeyed.
+//! First words of foreign protocols that a browser or another client may be tricked into speaking to an FTP or SMTP server
+//! (CVE-2021-3618, "ALPACA"): the server obeys nothing that follows them.
 
 /// The protocol that the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub enum SpokenProtocol {
     Smtp,
 }
 
-/// Methods of HTTP (RFC 9110, RFC 5789, WebDAV by RFC 4918), the preface of HTTP/2 (RFC 9113, section 3.4), and what RTSP
-/// (RFC 7826) and SIP (RFC 3261) add to them.
+/// Methods of HTTP (RFC 9110, RFC 5789, WebDAV by RFC 4918), the preface of HTTP/2 (RFC 9113, section 3.4), and the
+/// additional methods of RTSP (RFC 7826) and SIP (RFC 3261).
 const WEB: &[&str] = &[
     "ACK",
     "ANNOUNCE",
@@ -45,10 +45,10 @@ const WEB: &[&str] = &[
     "UNLOCK",
 ];
 
-/// What opens a dialogue with a mailbox (RFC 1939, RFC 2595), beside the words of FTP.
+/// Commands that open a POP3 dialogue (RFC 1939, RFC 2595), apart from those shared with FTP.
 const POP3: &[&str] = &["APOP", "CAPA", "STLS"];
 
-/// Commands of SMTP that no other protocol has.
+/// Commands that only SMTP has.
 const SMTP: &[&str] = &["BDAT", "DATA", "EHLO", "HELO", "LHLO", "RCPT", "STARTTLS"];
 
 /// Commands that begin a session or a transfer of FTP.
@@ -57,7 +57,7 @@ const FTP: &[&str] = &[
     "TYPE", "USER",
 ];
 
-/// True if a verb, in any case, belongs to another protocol than the server's.
+/// True if a verb, in any case, belongs to a protocol that the server does not speak.
 pub fn is_foreign_verb(verb: &str, spoken: SpokenProtocol) -> bool {
     let other = match spoken {
         SpokenProtocol::Ftp => SMTP,
@@ -66,9 +66,8 @@ pub fn is_foreign_verb(verb: &str, spoken: SpokenProtocol) -> bool {
     [WEB, POP3, other].into_iter().flatten().any(|foreign| foreign.eq_ignore_ascii_case(verb))
 }
 
-/// True if a line, without its end, is no command of a text protocol but another one's: it has a foreign verb, ends with
-/// HTTP's version, is a header field, a greeting of SSH (RFC 4253, section 4.2), or does not begin with a letter as every
-/// verb does.
+/// True if a line, without its end, belongs to another protocol: it has a foreign verb, ends with HTTP's version, is a
+/// header field or a greeting of SSH (RFC 4253, section 4.2), or does not begin with a letter as every verb does.
 pub fn is_foreign_line(line: &[u8], spoken: SpokenProtocol) -> bool {
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     let Some(first) = words.next() else { return false };

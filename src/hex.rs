@@ -3,19 +3,19 @@
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
-/// Two lower-case digits a byte.
+/// Two lower-case digits per byte.
 pub fn lower(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     push(bytes, LOWER, &mut text);
     text
 }
 
-/// Appends two lower-case digits a byte.
+/// Appends two lower-case digits per byte.
 pub fn push_lower(bytes: &[u8], out: &mut String) {
     push(bytes, LOWER, out);
 }
 
-/// Appends two upper-case digits a byte.
+/// Appends two upper-case digits per byte.
 pub fn push_upper(bytes: &[u8], out: &mut String) {
     push(bytes, UPPER, out);
 }
@@ -28,7 +28,7 @@ fn push(bytes: &[u8], digits: &[u8; 16], out: &mut String) {
     }
 }
 
-/// The byte that the first two characters stand for, if both are digits (of either case).
+/// The value of the first two characters as one byte, if both are digits (of either case).
 pub fn byte(text: &[u8]) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     match text {
@@ -37,7 +37,7 @@ pub fn byte(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// The bytes that pairs of digits (of either case) stand for, and nothing but digits.
+/// The bytes of pairs of digits (of either case); `None` for any other text.
 pub fn parse(text: &[u8]) -> Option<Vec<u8>> {
     text.chunks(2).map(byte).collect()
 }

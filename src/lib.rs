@@ -1,7 +1,7 @@
 //! applayer: FTP, mail and DNS for the shell.
 //!
-//! Thirteen small tools on one library. Folders are protocol × role, the same file name means the same role in each of
-//! them, and arrows point down only:
+//! Thirteen small tools on one library. Folders combine protocol and role (`ftp/client`, `smtp/client`); the same file name
+//! means the same role in each of them. Dependencies point down only:
 //!
 //! ```text
 //!  tool        one tool: its arguments, its records, its run()
@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) use no sockets, files, clock or
-//! randomness: these are arguments. `tests/layering.rs` checks the layers.
+//! randomness: callers pass these as arguments. `tests/layering.rs` checks the layers.
 
 pub mod blob;
 pub mod cli;

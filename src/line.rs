@@ -1,9 +1,9 @@
-//! A bounded line splitter for CRLF protocols: it never holds more than its limit, and says what is wrong with a line
-//! end instead of guessing.
+//! A bounded line splitter for CRLF protocols: it never holds more than its limit, and reports a malformed line end instead
+//! of guessing.
 
 use crate::fault::{Fault, Kind};
 
-/// Which line ends are taken.
+/// The accepted line ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
     /// CRLF only: a bare LF or a bare CR is an error (SMTP, RFC 5321 section 2.3.8).
@@ -12,19 +12,19 @@ pub enum Ends {
     Lenient,
 }
 
-/// Why no line could be taken.
+/// The reason why a line was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineError {
     /// More than `limit` bytes without a line end.
     TooLong,
-    /// A CR that no LF follows.
+    /// A CR without a following LF.
     BareCr,
-    /// An LF that no CR precedes.
+    /// An LF without a preceding CR.
     BareLf,
 }
 
 impl LineError {
-    /// The line error as a fault of the peer's.
+    /// The line error as a fault of the peer.
     pub fn fault(self, limit: usize) -> Fault {
         let detail = match self {
             LineError::TooLong => format!("line longer than {limit} bytes"),
@@ -41,22 +41,22 @@ pub struct Splitter {
     ends: Ends,
     limit: usize,
     buffer: Vec<u8>,
-    /// Where the next line starts in `buffer`.
+    /// The start of the next line in `buffer`.
     start: usize,
-    /// How far `buffer` was already searched for a line end.
+    /// The end of the part of `buffer` that was already searched for a line end.
     searched: usize,
-    /// The rest of a line that was too long is dropped up to its end, so that it never passes for a line of its own.
+    /// True while the rest of an over-long line is dropped, so that it never passes for a separate line.
     discarding: bool,
 }
 
 impl Splitter {
-    /// A splitter whose lines hold at most `limit` bytes, line end not counted.
+    /// A splitter for lines of at most `limit` bytes, line end not counted.
     pub fn new(ends: Ends, limit: usize) -> Splitter {
         Splitter { ends, limit, buffer: Vec::new(), start: 0, searched: 0, discarding: false }
     }
 
-    /// Adds bytes as they came from the peer. Callers drain [`Splitter::next_line`] before pushing more, so the buffer
-    /// stays within one read plus one line.
+    /// Adds bytes from the peer. Callers drain [`Splitter::next_line`] before pushing more, so the buffer stays within one
+    /// read plus one line.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.buffer.drain(..self.start);
@@ -66,11 +66,11 @@ impl Splitter {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole line without its end, `None` when more bytes are needed.
+    /// The next whole line without its end; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// A bare CR or LF: the offending line is consumed, so that the caller may go on. [`LineError::TooLong`]: everything
-    /// up to its line end is.
+    /// A bare CR or LF: the offending line is consumed, so the caller may continue. [`LineError::TooLong`]: everything up to
+    /// the line end is consumed.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineError> {
         if self.discarding && !self.discard() {
             return Ok(None);
@@ -126,13 +126,13 @@ impl Splitter {
         !self.discarding
     }
 
-    /// Bytes that were pushed and not yet handed out. After a TLS handshake begins this must be empty: bytes that came
-    /// in clear text must not pass for an answer inside TLS (CVE-2011-0411, CVE-2021-22947).
+    /// Pushed bytes that were not yet handed out. They must be empty when a TLS handshake begins: bytes received in clear
+    /// text must not pass for an answer inside TLS (CVE-2011-0411, CVE-2021-22947).
     pub fn pending(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Takes what is pending, for a protocol that leaves line mode (message data).
+    /// Takes the pending bytes, for a protocol that leaves line mode (message data).
     pub fn take_pending(&mut self) -> Vec<u8> {
         let rest = self.pending().to_vec();
         self.buffer.clear();
@@ -140,14 +140,14 @@ impl Splitter {
         rest
     }
 
-    /// The limit that was set, in bytes.
+    /// The limit of a line, in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
 }
 
-/// Where a byte first stands. Most lines are short, and the first call of `memchr` asks the processor what it can do: in a
-/// virtual machine that takes longer (0.07 ms) than to search all lines of a short dialogue byte by byte.
+/// The first position of a byte. Most lines are short, and the first call of `memchr` queries the processor's features: in a
+/// virtual machine that takes longer (0.07 ms) than searching all lines of a short dialogue byte by byte.
 fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     const NEAR: usize = 256;
     let (near, far) = bytes.split_at(bytes.len().min(NEAR));

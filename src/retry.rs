@@ -1,13 +1,13 @@
-//! Back-off: how long to wait before the next attempt. Pure; the caller brings the random number.
+//! Back-off: the wait before the next attempt. Pure; the caller brings the random number.
 
 use std::time::Duration;
 
 /// The longest wait between two attempts of a one-off tool.
 pub const MAX_DELAY: Duration = Duration::from_secs(3600);
 
-/// The wait before attempt `attempt + 1` (the first failed attempt is 1): `base` doubled for each failed attempt after
-/// the first, at most [`MAX_DELAY`], then spread over 75 % to 125 % by `jitter` (0.0 to 1.0, from the caller's random
-/// source) so that many clients do not come back in step. A longer `hint` from the peer wins.
+/// The wait before attempt `attempt + 1` (the first failed attempt is 1): `base` doubled for each failed attempt after the
+/// first, at most [`MAX_DELAY`], then spread over 75 % to 125 % by `jitter` (0.0 to 1.0, from the caller's random source),
+/// so that many clients do not retry in step. A longer `hint` from the peer wins.
 pub fn delay(attempt: u32, base: Duration, hint: Option<Duration>, jitter: f64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(31);
     let grown = base.saturating_mul(1u32 << doublings).min(MAX_DELAY);

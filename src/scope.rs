@@ -1,9 +1,9 @@
-//! Addresses as people write them, with the zone that link-local ones need (RFC 4007, section 11): `fe80::1%eth0`, in URLs
+//! Textual addresses with the zone that link-local ones need (RFC 4007, section 11): `fe80::1%eth0`, in URLs
 //! `[fe80::1%25eth0]` (RFC 6874).
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// An address, and its zone as it was written.
+/// An address and its zone as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScopedAddress<'a> {
     /// The address alone.
@@ -13,12 +13,12 @@ pub struct ScopedAddress<'a> {
 }
 
 impl<'a> ScopedAddress<'a> {
-    /// An address with or without brackets and zone; none: it is something else.
+    /// Parses an address with or without brackets and zone; `None` for any other text.
     pub fn parse(text: &'a str) -> Option<ScopedAddress<'a>> {
         let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         match inside.unwrap_or(text).split_once('%') {
             Some((ip, zone)) => {
-                // As the kernel has it: no slash, no blank, no colon, fewer than 16 bytes.
+                // As in the kernel: no slash, no blank, no colon, fewer than 16 bytes.
                 let odd = |c: char| matches!(c, '/' | ':' | '%') || !c.is_ascii_graphic();
                 let ip = ip.parse::<Ipv6Addr>().ok()?.into();
                 (matches!(zone.len(), 1..16) && !zone.contains(odd)).then_some(ScopedAddress { ip, zone: Some(zone) })
@@ -31,7 +31,7 @@ impl<'a> ScopedAddress<'a> {
     }
 }
 
-/// True if both texts name one host: by the same name, its case aside, or by one address in whatever spelling.
+/// True if both texts name the same host: by the same name in any case, or by the same address in any spelling.
 pub fn same_host(one: &str, other: &str) -> bool {
     fn address(text: &str) -> Option<(IpAddr, Option<&str>)> {
         ScopedAddress::parse(text).map(|found| (found.ip.to_canonical(), found.zone))
@@ -39,14 +39,14 @@ pub fn same_host(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || address(one).is_some_and(|found| address(other) == Some(found))
 }
 
-/// The host of a URL with its zone, if it has one, as it is written elsewhere: `fe80::1%25eth0` means `fe80::1%eth0`.
+/// The host of a URL in the form used elsewhere, if it has a zone: `fe80::1%25eth0` becomes `fe80::1%eth0`.
 pub fn from_url(host: &str) -> Option<String> {
     let (ip, zone) = host.split_once('%')?;
     let plain = format!("{ip}%{}", zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone));
     ScopedAddress::parse(&plain).is_some().then_some(plain)
 }
 
-/// The host without a zone: no certificate and no request holds one, since it means something on this host alone.
+/// The host without its zone: a zone has a meaning on this host only, so no certificate and no request holds one.
 pub fn without_zone(host: &str) -> &str {
     match host.split_once('%') {
         Some((ip, _)) if ScopedAddress::parse(host).is_some() => ip.trim_start_matches('['),
@@ -62,7 +62,7 @@ pub fn host_of(address: SocketAddr) -> String {
     }
 }
 
-/// An IPv4 address that came through a socket for both families (`::ffff:192.0.2.1`, RFC 4291, section 2.5.5.2) as what it is.
+/// Turns an IPv4-mapped address from a dual-stack socket (`::ffff:192.0.2.1`, RFC 4291, section 2.5.5.2) into the IPv4 address.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
@@ -76,7 +76,7 @@ pub fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
-/// An address that a peer told without a zone, in the zone of our own address towards that peer.
+/// An address received from a peer without a zone, with the zone of our own address towards that peer.
 pub fn on_the_link(mut told: SocketAddr, near: SocketAddr) -> SocketAddr {
     if let (SocketAddr::V6(told), SocketAddr::V6(near)) = (&mut told, near) {
         told.set_scope_id(near.scope_id());

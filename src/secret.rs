@@ -1,4 +1,4 @@
-//! One type for what must not be shown.
+//! The type of secret values, which are never shown.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::scope::ScopedAddress;
 pub struct Secret<T = String>(T);
 
 impl<T> Secret<T> {
-    /// Hides this.
+    /// Wraps a secret.
     pub fn new(secret: T) -> Secret<T> {
         Secret(secret)
     }
@@ -32,8 +32,8 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-/// A URL, or what was meant as one, for an error text. What stands before its host may be a password, wherever the text goes
-/// wrong; so may what stands where a port belongs and is no number.
+/// A URL, or a text meant as one, for an error message. The part before the host may be a password, wherever the text is
+/// malformed; so may a non-numeric text in the position of the port.
 pub fn without_password(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + "://".len());
     let (scheme, rest) = text.split_at_checked(start).unwrap_or(("", text));
@@ -43,7 +43,7 @@ pub fn without_password(text: &str) -> String {
     }
 }
 
-/// `HOST:PORT/PATH` without a port that is none.
+/// `HOST:PORT/PATH` with a non-numeric port hidden.
 fn without_port(rest: &str) -> String {
     let (host, port) = match rest.strip_prefix('[').and_then(|inside| inside.find(']')) {
         Some(end) => rest.split_at_checked(end + 2).unwrap_or((rest, "")),
@@ -58,7 +58,7 @@ fn without_port(rest: &str) -> String {
     }
 }
 
-/// Any text that a user gave for something else, a file's name say: as [`without_password`] where it looks like a URL.
+/// A user's text that was given for another purpose, such as a file name: as [`without_password`] if it looks like a URL.
 pub fn without_url_password(text: &str) -> Cow<'_, str> {
     match text.contains("://") || text.rsplit_once('@').is_some_and(|(login, _)| login.contains(':')) {
         true => without_password(text).into(),

@@ -1,11 +1,11 @@
-//! Serial numbers of 32 bits, which go round (RFC 1982): zones have them (SOA), and the times of signatures are such
-//! (RFC 4034, section 3.1.5).
+//! Serial numbers of 32 bits, which wrap around (RFC 1982): the serials of zones (SOA), and the times of signatures (RFC
+//! 4034, section 3.1.5).
 
 use std::cmp::Ordering;
 use std::fmt;
 
-/// A serial number. It has no total order: of two numbers that are 2^31 apart neither is newer (RFC 1982, section 3.2),
-/// and every comparison of them is false.
+/// A serial number. It has no total order: of two numbers that are 2^31 apart neither is newer (RFC 1982, section 3.2), and
+/// every order comparison of them is false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Serial(pub u32);
 

@@ -1,7 +1,7 @@
-//! Characters that steer a terminal or the eye instead of being read: the one table for all that shows what strangers wrote.
+//! Characters that control a terminal or deceive the reader: the one table for all output of untrusted text.
 
-/// Control characters, and those that reorder or hide what a person sees (Unicode's bidirectional controls, characters
-/// without width, separators of lines, tags). Not the two joiners: Persian, Hindi and emoji are written with them.
+/// True for control characters, and for those that reorder or hide visible text (Unicode's bidirectional controls,
+/// zero-width characters, line separators, tags). The two joiners are not included: Persian, Hindi and emoji need them.
 pub fn steers(character: char) -> bool {
     character.is_control()
         || has_no_width(character)
@@ -9,17 +9,17 @@ pub fn steers(character: char) -> bool {
             | '\u{2065}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The same and the two joiners: for names and short words, where nothing may be invisible.
+/// As [`steers`], and true for the two joiners as well: for names and short words, which may hold no invisible character.
 pub fn steers_or_joins(character: char) -> bool {
     steers(character) || matches!(character, '\u{200c}' | '\u{200d}')
 }
 
-/// Characters that show nothing and change nothing else: prose is the same without them.
+/// True for characters without width or any other effect: prose is the same without them.
 pub fn has_no_width(character: char) -> bool {
     matches!(character, '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-/// True for the name of a file that a stranger may choose: nothing in it steers or hides, and no program takes it for an
+/// True if a stranger may choose this file name: it holds no control or hidden characters, and no program takes it for an
 /// option.
 pub fn is_plain_name(name: &[u8]) -> bool {
     !name.starts_with(b"-") && !name.utf8_chunks().any(|chunk| chunk.valid().chars().any(steers))

@@ -1,4 +1,4 @@
-//! Blobs in files: files that are there, and the writer that takes bytes of any number with constant memory.
+//! Blobs in files: existing files, and the writer that accepts any number of bytes with constant memory.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use super::{Backing, Blob};
 use crate::fault::{Fault, Kind};
 
-/// More than this of a pipe goes to a temporary file instead of memory.
+/// The most bytes of a pipe that are kept in memory; more go to a temporary file.
 pub const MAX_MEMORY_BYTES: usize = 1024 * 1024;
 
 /// A regular file of at most this size is read at once instead of being held open.
@@ -19,15 +19,15 @@ pub const MAX_SMALL_BYTES: u64 = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// How often a blob that leaves space free looks whether there is some.
+/// The interval, in written bytes, of the check for free space.
 const LOOK_EVERY_BYTES: u64 = 1024 * 1024;
 
-/// A file that holds a blob. A named one is opened when it is first read.
+/// A file that holds a blob. A named file is opened at the first read.
 #[derive(Debug)]
 struct BlobFile {
     file: OnceLock<File>,
     path: Option<PathBuf>,
-    /// The name goes with the last owner.
+    /// True if the file is removed with its last owner.
     temporary: AtomicBool,
 }
 
@@ -61,27 +61,27 @@ impl Backing for BlobFile {
 impl Drop for BlobFile {
     fn drop(&mut self) {
         if let Some(path) = self.path.as_ref().filter(|_| self.temporary.load(Ordering::Acquire)) {
-            // A file that cannot be removed now is an orphan: whoever owns the directory collects it.
+            // A file that cannot be removed now is an orphan: the owner of the directory collects it.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// A file that has its name for good, such as the body of a queued message.
+/// A blob in a file with a permanent name, such as the body of a queued message.
 pub fn named(path: PathBuf, size_bytes: u64) -> Blob {
     let file = BlobFile { file: OnceLock::new(), path: Some(path), temporary: false.into() };
     Blob::outside(Arc::new(file), size_bytes)
 }
 
-/// A file. A small regular one is read, a larger one is held open (its size is fixed now),
-/// anything else is read to its end and kept.
+/// Opens a file as a blob. A small regular file is read at once, a larger one is held open (its size is fixed now), any
+/// other kind is read to its end and stored.
 ///
 /// # Errors
-/// [`Kind::NoInput`] when there is no such file, else the kinds of [`Fault::local`].
+/// [`Kind::NoInput`] if there is no such file, else the kinds of [`Fault::local`].
 pub fn open(path: &Path) -> Result<Blob, Fault> {
     let problem = |error: io::Error| {
         let mut fault = Fault::local(path.display(), &error);
-        // It was to be read: whatever is in the way, the input is not there.
+        // The file is an input: whatever the obstacle, the input is missing.
         if fault.kind == Kind::CannotCreate {
             fault.kind = Kind::NoInput;
         }
@@ -96,7 +96,7 @@ pub fn open(path: &Path) -> Result<Blob, Fault> {
         return read_stream(path.display(), file);
     }
     if found.len() <= MAX_SMALL_BYTES {
-        // One byte more than there should be: the end shows without another call.
+        // One byte more than expected: so the end shows without another call.
         let mut bytes = Vec::with_capacity(found.len() as usize + 1);
         (&mut file).take(MAX_SMALL_BYTES + 1).read_to_end(&mut bytes).map_err(problem)?;
         if bytes.len() as u64 <= MAX_SMALL_BYTES {
@@ -106,7 +106,7 @@ pub fn open(path: &Path) -> Result<Blob, Fault> {
     Ok(Blob::outside(Arc::new(BlobFile::held(file)), found.len()))
 }
 
-/// Reads a stream to its end.
+/// Reads a stream to its end into a blob.
 ///
 /// # Errors
 /// The kinds of [`Fault::local`].
@@ -115,7 +115,7 @@ pub fn read_stream(what: impl std::fmt::Display, mut stream: impl Read) -> Resul
     io::copy(&mut stream, &mut writer).and_then(|_| writer.finish()).map_err(|error| Fault::local(&what, &error))
 }
 
-/// The space that is left to users on the file system of a file or directory.
+/// The space available to users on the file system of a file or directory, in bytes.
 ///
 /// # Errors
 /// The system's error.
@@ -124,42 +124,42 @@ pub fn free_bytes(place: impl AsFd) -> io::Result<u64> {
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-/// Where a blob goes that outgrows memory.
+/// The destination of a blob that exceeds the memory limit.
 enum Overflow {
-    /// Into a file without a name: nothing is left of it, however the process ends.
+    /// A file without a name: it vanishes with the process, however that ends.
     Anonymous(Box<dyn Fn() -> io::Result<File> + Send>),
-    /// Into a new file, named when it is needed.
+    /// A new file, named when it is needed.
     Named(Box<dyn Fn() -> io::Result<PathBuf> + Send>),
 }
 
-/// Takes the bytes of a blob: in memory while they are few, then in a file that only its owner may read. Dropped without
-/// [`BlobWriter::finish`], it leaves no trace.
+/// Receives the bytes of a blob: in memory while they are few, then in a file that only its owner may read. Dropped without
+/// [`BlobWriter::finish`], it leaves no file behind.
 pub struct BlobWriter {
     overflow: Overflow,
     max_memory: usize,
     memory: Vec<u8>,
     file: Option<(BufWriter<File>, Option<BlobFile>)>,
     size_bytes: u64,
-    /// Space that stays free on the file system of the file.
+    /// Space that must stay free on the file system of the file, in bytes.
     min_free: u64,
-    /// The space is looked at when so many bytes were written.
+    /// The number of written bytes at which the free space is checked next.
     look_at: u64,
 }
 
 impl BlobWriter {
-    /// A blob of more than `max_memory` bytes goes into a file without a name in this directory. Not safe from a crash.
+    /// A writer that puts a blob of more than `max_memory` bytes into a file without a name in this directory. It does not survive a crash.
     pub fn anonymous(directory: impl Into<PathBuf>, max_memory: usize) -> BlobWriter {
         let directory = directory.into();
         BlobWriter::nameless(move || tempfile::tempfile_in(&directory), max_memory)
     }
 
-    /// The same, in a file without a name that is opened when it is needed.
+    /// As [`BlobWriter::anonymous`], in a file without a name that `open` makes when it is needed.
     pub fn nameless(open: impl Fn() -> io::Result<File> + Send + 'static, max_memory: usize) -> BlobWriter {
         BlobWriter::new(Overflow::Anonymous(Box::new(open)), max_memory)
     }
 
-    /// An anonymous blob in the directory of temporary files, as a one-off tool uses it: `$TMPDIR` if it is there, else the
-    /// first of the usual ones.
+    /// An anonymous blob in the directory of temporary files, for one-off tools: `$TMPDIR` if it exists, else the first
+    /// existing one of the usual directories.
     pub fn temporary() -> BlobWriter {
         let usual = ["/tmp", "/var/tmp"].map(PathBuf::from);
         let is_there = |directory: &PathBuf| {
@@ -169,20 +169,20 @@ impl BlobWriter {
         BlobWriter::anonymous(directory.unwrap_or_else(std::env::temp_dir), MAX_MEMORY_BYTES)
     }
 
-    /// The same, with not more than `max_memory` bytes in memory.
+    /// The same writer, with at most `max_memory` bytes in memory.
     #[must_use]
     pub fn keeping(self, max_memory: usize) -> BlobWriter {
         BlobWriter { max_memory, ..self }
     }
 
-    /// The same, but its file does not grow where less than this is free: the error is the one of a full disk.
+    /// The same writer, whose file stops growing when less than this is free: the error is that of a full disk.
     #[must_use]
     pub fn leaving_free(self, min_free: u64) -> BlobWriter {
         BlobWriter { min_free, ..self }
     }
 
-    /// A blob of more than `max_memory` bytes goes into a new file whose name is asked for when it is needed. The file is
-    /// removed with the blob unless [`Blob::keep`] was called.
+    /// A writer that puts a blob of more than `max_memory` bytes into a new file, which `name` names when it is needed. The
+    /// file is removed with the blob unless [`Blob::keep`] was called.
     pub fn named(name: impl Fn() -> io::Result<PathBuf> + Send + 'static, max_memory: usize) -> BlobWriter {
         BlobWriter::new(Overflow::Named(Box::new(name)), max_memory)
     }
@@ -192,20 +192,20 @@ impl BlobWriter {
         BlobWriter { overflow, max_memory, memory, file, size_bytes, min_free, look_at }
     }
 
-    /// How many bytes were written.
+    /// The number of written bytes.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// True while there is no file: [`BlobWriter::finish`] does not wait for the disk.
+    /// True while there is no file: then [`BlobWriter::finish`] does not wait for the disk.
     pub fn is_in_memory(&self) -> bool {
         self.file.is_none()
     }
 
-    /// The whole blob. A named file is on the disk, synced, before this returns; its directory is not.
+    /// Returns the whole blob. A named file is synced before this returns; its directory is not.
     ///
     /// # Errors
-    /// What the system says of the last bytes or of the sync.
+    /// The system's error for the last bytes or the sync.
     pub fn finish(self) -> io::Result<Blob> {
         let Some((writer, named)) = self.file else { return Ok(Blob::memory(self.memory)) };
         let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;

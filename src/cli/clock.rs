@@ -1,15 +1,15 @@
-//! The local time zone, without the cost of looking its name up.
+//! The clock of tools: the local time zone (without a lookup of its name), time stamps, and times on the command line.
 
 use std::sync::OnceLock;
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
-/// Where the system says which zone it is in (localtime(5)).
+/// The file with the system's time zone (localtime(5)).
 const LOCALTIME: &str = "/etc/localtime";
 
-/// The time zone of `$TZ`, else of the system. The name of the system's zone is of no use to a tool, and finding it
-/// would read the whole zone database: a start of a few milliseconds instead of one. Found once a process.
+/// The time zone of `$TZ`, else of the system, read once per process. The name of the system's zone is not looked up: no tool
+/// needs it, and the search reads the whole zone database, so that a start takes a few milliseconds instead of one.
 pub fn zone() -> TimeZone {
     static ZONE: OnceLock<TimeZone> = OnceLock::new();
     ZONE.get_or_init(find).clone()
@@ -23,18 +23,18 @@ fn find() -> TimeZone {
     data.and_then(|data| TimeZone::tzif("localtime", &data).ok()).unwrap_or(TimeZone::UTC)
 }
 
-/// Now, in the local time zone.
+/// The current time in the local time zone.
 pub fn now() -> Zoned {
     jiff::Timestamp::now().to_zoned(zone())
 }
 
-/// Now as records and logs say it: RFC 3339, UTC, with milliseconds.
+/// The current time in the format of records and logs: RFC 3339, UTC, with milliseconds.
 pub fn stamp() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }
 
-/// A moment on the command line, in seconds since 1970: `2026-11-23T05:52:22Z`, `2026-11-23 05:52` and `2026-11-23` in the
-/// local zone, `@1795413142`, or a duration such as `2d`: that long ago.
+/// Parses a time of the command line into seconds since 1970: `2026-11-23T05:52:22Z`; `2026-11-23 05:52` and `2026-11-23` in the
+/// local zone; `@1795413142`; or a duration before now, such as `2d`.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Colours of text on stdout (ECMA-48, SELECT GRAPHIC RENDITION). Bytes of a peer are escaped first: they stand between two
-//! sequences of ours and hold none.
+//! Colours of text on stdout (ECMA-48, SELECT GRAPHIC RENDITION). Bytes of a peer are escaped before they are coloured, so they
+//! contain no control sequences of their own.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
@@ -8,31 +8,31 @@ use std::sync::OnceLock;
 pub const GOOD: &str = "32";
 /// A failure or a loss.
 pub const BAD: &str = "31";
-/// Something to look at: a change, a deferral.
+/// A result that needs attention: a change, a deferral.
 pub const CAUTION: &str = "33";
-/// A heading, or what is new.
+/// A heading, or a new item.
 pub const HEADING: &str = "1";
 /// The name of a field.
 pub const FIELD: &str = "36";
-/// What matters less.
+/// A less important detail.
 pub const FAINT: &str = "2";
 
-/// What begins and what ends a text of this colour.
+/// The control sequences before and after a text of this colour.
 pub fn around(colour: &str) -> (String, &'static str) {
     (format!("\x1b[{colour}m"), "\x1b[0m")
 }
 
-/// What dircolors(1) has where `LS_COLORS` says nothing.
+/// Colours of dircolors(1), used if `LS_COLORS` is unset or empty.
 const USUAL: &str = "di=01;34:ln=01;36:ex=01;32";
 
-/// Colours of file names by type and ending, as `LS_COLORS` tells them (dircolors(1)).
+/// Colours of file names by file type and name ending, in the syntax of `LS_COLORS` (dircolors(1)).
 #[derive(Debug, Default)]
 pub struct NameColours {
-    /// Two letters or `*ENDING`, and the colour; later ones count.
+    /// Two letters or `*ENDING`, and the colour. The last matching rule applies.
     rules: Vec<(String, String)>,
 }
 
-/// What a name belongs to.
+/// The file type that decides the colour of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameType {
     /// `di`
@@ -46,7 +46,7 @@ pub enum NameType {
 }
 
 impl NameColours {
-    /// Those of the environment.
+    /// The colours of the environment, read once per process.
     pub fn of_env() -> &'static NameColours {
         static COLOURS: OnceLock<NameColours> = OnceLock::new();
         let set = || std::env::var_os("LS_COLORS").filter(|set| !set.is_empty());
@@ -56,13 +56,13 @@ impl NameColours {
     fn parse(text: &OsStr) -> NameColours {
         let text = text.to_string_lossy();
         let rules = text.split(':').filter_map(|rule| rule.split_once('='));
-        // Anything but numbers could steer the terminal.
+        // Any other text than numbers could control the terminal.
         let is_colour = |colour: &str| !colour.is_empty() && colour.bytes().all(|b| b.is_ascii_digit() || b == b';');
         let rules = rules.filter(|(_, colour)| is_colour(colour));
         NameColours { rules: rules.map(|(what, colour)| (what.to_owned(), colour.to_owned())).collect() }
     }
 
-    /// The colour of a name; `None`: the terminal's own.
+    /// The colour of a name; `None` for the default colour of the terminal.
     pub fn of(&self, name: &[u8], kind: NameType) -> Option<&str> {
         let letters = |letters: &str| self.last(|what| what == letters);
         let by_ending = || {

@@ -1,4 +1,4 @@
-//! Escaping for output: one record stays one line, and a peer's bytes never steer a terminal, whichever pipe they take to it.
+//! Escaping for output: each record stays on one line, and bytes of a peer never control a terminal, even through a pipe.
 
 use std::io::{self, Write};
 
@@ -6,15 +6,15 @@ use serde_json::ser::Formatter;
 
 use crate::steering::steers;
 
-/// How much has to be escaped.
+/// The extent of escaping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Escape {
-    /// For pipes and files: the backslash, control characters, and what turns or hides text. Bytes that are not UTF-8
-    /// stay: file names need not be UTF-8, and scripts hand them on.
+    /// For pipes and files: escapes the backslash, control characters, and characters that reorder or hide text. Bytes that are
+    /// not UTF-8 stay unchanged: file names need not be UTF-8, and scripts pass them on.
     Pipe,
-    /// For terminals and stderr: bytes that are not UTF-8 as well.
+    /// For terminals and stderr: also escapes bytes that are not UTF-8.
     Terminal,
-    /// Nothing: exact bytes (`-0`).
+    /// Escapes nothing: exact bytes (`-0`).
     Exact,
 }
 
@@ -55,7 +55,7 @@ pub fn terminal(text: impl AsRef<[u8]>) -> String {
     String::from_utf8_lossy(&line).into_owned()
 }
 
-/// Compact JSON in which every character that steers a terminal is `\u`-escaped: it reads back as the same text.
+/// Compact JSON with a `\u` escape for every character that controls a terminal. A JSON parser restores the same text.
 pub struct SafeJson;
 
 impl Formatter for SafeJson {

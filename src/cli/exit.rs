@@ -1,26 +1,26 @@
-//! Exit statuses, which tell a script what to do next (sysexits).
+//! Exit statuses, from which a script decides its next step (sysexits).
 
 use std::process::ExitCode;
 
 use crate::fault::{Fault, Kind};
 
-/// The status a tool ends with.
+/// The exit status of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit(u8);
 
 impl Exit {
-    /// Done, all of it.
+    /// Complete success.
     pub const OK: Exit = Exit(0);
-    /// Success, and the answer is no.
+    /// Success with the answer "no".
     pub const NEGATIVE: Exit = Exit(1);
-    /// Partly done: repeating would repeat what succeeded.
+    /// Partial success: a second run would repeat the items that succeeded.
     pub const PARTLY: Exit = Exit(3);
-    /// Temporary: the same command again may do it.
+    /// A temporary failure: the same command may succeed later.
     pub const TEMPORARY: Exit = Exit(75);
-    /// The reader of stdout has gone (128 + SIGPIPE).
+    /// The reader of stdout has closed it (128 + SIGPIPE).
     pub const PIPE: Exit = Exit(141);
 
-    /// The number.
+    /// The status as a number.
     pub const fn code(self) -> u8 {
         self.0
     }
@@ -38,7 +38,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The status of an error: the [`Fault`] in its chain decides; an error without one is a bug of ours or the system's.
+/// The status of an error: that of the [`Fault`] in its chain, else [`Kind::Io`] for an I/O error, else [`Kind::Internal`] for a bug.
 pub fn of_error(error: &anyhow::Error) -> Exit {
     match error.chain().find_map(|cause| cause.downcast_ref::<Fault>()) {
         Some(fault) => Exit::from(fault.kind),
@@ -56,15 +56,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// An item succeeded and may be repeated without harm.
+    /// Notes the success of an item that may be repeated without harm.
     pub fn success(&mut self) {}
 
-    /// An item succeeded that must not be repeated (a message delivered).
+    /// Notes the success of an item that must not be repeated (a delivered message).
     pub fn success_once(&mut self) {
         self.done_once = true;
     }
 
-    /// An item failed.
+    /// Counts a failed item.
     pub fn fault(&mut self, fault: &Fault) {
         self.failed += 1;
         if !fault.temporary() {
@@ -72,13 +72,13 @@ impl Tally {
         }
     }
 
-    /// How many items failed.
+    /// The number of failed items.
     pub fn failed(&self) -> usize {
         self.failed
     }
 
-    /// 0 if all succeeded; 3 if something that must not be repeated succeeded and something failed; else the first
-    /// permanent failure in the order of the input; 75 if every failure was temporary.
+    /// The status of the run: 0 if all items succeeded; 3 if an item failed and one that must not be repeated succeeded; else that of
+    /// the first permanent failure in the order of the input; 75 if every failure was temporary.
     pub fn exit(&self) -> Exit {
         match (self.failed, self.done_once, self.first_permanent) {
             (0, _, _) => Exit::OK,
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use anyhow::Context as _;
 
-    /// One row of the exit table in applayer(7) each.
+    /// Each entry is one row of the exit table in applayer(7).
     #[test]
     fn every_kind_has_its_row() {
         for (code, kinds) in [

@@ -1,4 +1,4 @@
-//! Words of other tools: what stands for them here is said, instead of what clap guesses.
+//! Words of other tools: messages name their equivalents here instead of clap's guess.
 
 use std::ffi::OsString;
 
@@ -7,15 +7,15 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::cli::words;
 use crate::fault::{Fault, Kind};
 
-/// Words that are not ours, and what stands for them here: any of the words on the left, which spaces separate, is answered with
-/// the right; one that ends with `*` is a beginning.
+/// Words of other tools and their equivalents here. The left side lists words, separated by spaces; the right side is the
+/// equivalent of each. A word that ends with `*` is a prefix.
 pub type ForeignWords = &'static [(&'static str, &'static str)];
 
-/// Words that are ours and mean something else elsewhere: whether a word, with the one that follows it, is meant so, and what
-/// stands for it here.
+/// A word of this tool that has another meaning in another tool: a test of the word and its successor for that meaning, and the
+/// equivalent here.
 pub type ForeignMeaning = (fn(&str, &str) -> bool, &'static str);
 
-/// What stands here for the option or the verb that clap does not know: for the whole word, else for the letter of it.
+/// The equivalent here of the option or verb that clap does not know: of the whole word, else of its option letter.
 pub fn word_here(error: &clap::Error, arguments: &[OsString], tables: &[ForeignWords]) -> Option<&'static str> {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -23,7 +23,7 @@ pub fn word_here(error: &clap::Error, arguments: &[OsString], tables: &[ForeignW
     };
     let given = match error.kind() {
         ErrorKind::UnknownArgument => text(ContextKind::InvalidArg)?,
-        // A verb; the value of an option is no word of another tool.
+        // A verb; values of options are not words of another tool.
         ErrorKind::InvalidValue if !text(ContextKind::InvalidArg)?.starts_with('-') => text(ContextKind::InvalidValue)?,
         _ => return None,
     };
@@ -33,7 +33,7 @@ pub fn word_here(error: &clap::Error, arguments: &[OsString], tables: &[ForeignW
     wholes.chain([given]).find_map(|word| word_of(word, tables))
 }
 
-/// The end of a message about an unknown word: what stands here for it, else the nearest of our `words`, else nothing.
+/// The end of a message about an unknown word: its equivalent here, else the nearest of `words`, else nothing.
 pub fn meant(given: &str, tables: &[ForeignWords], words: impl IntoIterator<Item = &'static str>) -> String {
     match word_of(given, tables) {
         Some(ours) => format!("; {}", answer(ours)),
@@ -41,7 +41,7 @@ pub fn meant(given: &str, tables: &[ForeignWords], words: impl IntoIterator<Item
     }
 }
 
-/// What stands here for a foreign word, as it is told.
+/// A clause with the equivalent here of a foreign word, or with the reason for its absence.
 pub fn answer(ours: &str) -> String {
     match ours.strip_prefix("nothing: ") {
         Some(why) => format!("no option here: {why}"),
@@ -49,7 +49,7 @@ pub fn answer(ours: &str) -> String {
     }
 }
 
-/// What stands here for a word of another tool.
+/// The equivalent here of a word of another tool.
 pub fn word_of(given: &str, tables: &[ForeignWords]) -> Option<&'static str> {
     let is_it = |word: &str| match word.strip_suffix('*') {
         Some(beginning) => given.starts_with(beginning),
@@ -58,10 +58,10 @@ pub fn word_of(given: &str, tables: &[ForeignWords]) -> Option<&'static str> {
     tables.iter().copied().flatten().find(|(words, _)| words.split(' ').any(is_it)).map(|(_, ours)| *ours)
 }
 
-/// Refuses a word of ours that is meant as another tool's.
+/// Refuses a word of this tool that is used in the meaning of another tool.
 ///
 /// # Errors
-/// [`Kind::Usage`], with what stands for it here.
+/// [`Kind::Usage`], with the equivalent here.
 pub fn refuse_meant_otherwise(arguments: &[OsString], meanings: &[ForeignMeaning]) -> Result<(), Fault> {
     let texts: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
     for (at, text) in texts.iter().enumerate().skip(1) {

@@ -1,20 +1,20 @@
-//! Help of one shape for every tool: `-h` is one screen, `--help` is everything, and both end with examples and the manual page.
+//! Help in the same form for every tool: `-h` is one screen, `--help` is everything, and both end with examples and the manual page.
 
 use clap::builder::Resettable;
 use clap::{Arg, Command};
 
-/// The parts of a tool's help that its arguments do not tell.
+/// The parts of a tool's help that do not come from its arguments.
 #[derive(Debug, Clone, Copy)]
 pub struct HelpGuide {
-    /// The options of `-h`, by their names in the arguments' type, with spaces between them.
+    /// The options that `-h` shows, by their names in the type of the arguments, separated by spaces.
     pub options: &'static str,
-    /// Three examples: the purpose, and the command line.
+    /// Three examples, each a purpose and a command line.
     pub examples: &'static [(&'static str, &'static str)],
-    /// Whether a command line without arguments asks for nothing: then `-h` is printed on stderr, with status 64.
+    /// Whether the tool needs arguments: a command line without any prints `-h` on stderr, with status 64.
     pub needs_arguments: bool,
 }
 
-/// The command line with the help that the guide describes, for `--help` (`whole`) or `-h`.
+/// Adds the help of the guide to a command, for `--help` (`whole`) or `-h`.
 pub fn guided(command: Command, guide: &HelpGuide, whole: bool) -> Command {
     let header = *command.get_styles().get_header();
     let mut end = format!("{header}Examples:{header:#}");
@@ -30,7 +30,7 @@ pub fn guided(command: Command, guide: &HelpGuide, whole: bool) -> Command {
     if whole { command } else { command.mut_args(|arg| brief(arg, guide)) }
 }
 
-/// An argument as `-h` shows it: under no heading, and with the first clause of its text.
+/// An argument as `-h` shows it: without a heading, and with the first clause of its help text.
 fn brief(arg: Arg, guide: &HelpGuide) -> Arg {
     let shown = arg.is_positional() || guide.options.split(' ').any(|id| arg.get_id() == id);
     let clause = arg.get_help().map(|help| help.to_string().split("; ").next().unwrap_or_default().to_owned());

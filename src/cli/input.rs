@@ -1,5 +1,5 @@
-//! Standard input, and files that an argument or another file names, read whole: never more than the caller allows, whatever
-//! the file says of its size.
+//! Reads whole inputs: standard input, and files that an argument or another file names. The limit of the caller holds whatever
+//! size the file reports.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Read};
@@ -13,10 +13,10 @@ use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
 use crate::net::sys;
 
-/// Standard input, for the one who reads it in this run. Called before anything is sent or changed.
+/// Standard input, for its only reader in this run. Called before anything is sent or changed.
 ///
 /// # Errors
-/// `NoInput` if it is closed, or open for writing only: neither is an input without bytes.
+/// `NoInput` if it is closed, or open for writing only: neither counts as an empty input.
 pub fn stdin() -> Result<File, Fault> {
     let stdin = std::io::stdin();
     if !sys::stream_is_open(&stdin, OFlags::WRONLY) {
@@ -25,7 +25,7 @@ pub fn stdin() -> Result<File, Fault> {
     stdin.as_fd().try_clone_to_owned().map(File::from).map_err(|error| Fault::local("stdin", &error))
 }
 
-/// As [`file::open`], and `-` is standard input.
+/// Opens a file as [`file::open`] does; `-` is standard input.
 ///
 /// # Errors
 /// As [`file::open`] and [`stdin`].
@@ -33,16 +33,16 @@ pub fn open(path: &Path) -> Result<Blob, Fault> {
     if path == Path::new("-") { file::read_stream("stdin", stdin()?) } else { file::open(path) }
 }
 
-/// The whole of a file, a pipe or a device that the user names.
+/// Reads the whole content of a file, a pipe or a device that the user names.
 ///
 /// # Errors
-/// `BadData` if it has more bytes than are allowed; its I/O fault if it cannot be read.
+/// `BadData` if it is longer than `max_bytes`; its I/O fault if it cannot be read.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Fault> {
     let file = File::open(path).map_err(|error| Fault::local(path.display(), &error))?;
     read_from(path, file, max_bytes)
 }
 
-/// The whole content of a regular file that another file names; pipes, which could block, and devices are refused.
+/// Reads the whole content of a regular file that another file names. Pipes, which could block, and devices are refused.
 ///
 /// # Errors
 /// As [`read`]; `BadData` if it is not a regular file.
@@ -56,7 +56,7 @@ pub fn read_regular(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Fault> {
     read_from(path, file, max_bytes)
 }
 
-/// As [`read`], from an open file.
+/// Reads an open file as [`read`] does; `path` is its name in messages.
 ///
 /// # Errors
 /// As [`read`].

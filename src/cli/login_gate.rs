@@ -1,5 +1,5 @@
-//! The one way to a user's password, for every server that has users: limited by address and by user, few at once, off the
-//! event loop, and late where it fails.
+//! The only check of users' passwords, for every server that has users: limited by address and by user, few at a time, off the
+//! event loop, and with a late answer on failure.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,18 +13,18 @@ use crate::net::guess::Guesses;
 use crate::net::login::LoginVerdict;
 use crate::secret::Secret;
 
-/// How late a failed login is answered.
+/// The least time until the answer to a failed login.
 pub const FAILURE_DELAY: Duration = Duration::from_secs(1);
-/// How long a try waits for its turn; then it is refused unseen.
+/// The longest wait of a login attempt for its turn. After it, the attempt is refused without a check of the password.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What all logins of one server share.
+/// The state that all logins of one server share.
 #[derive(Debug)]
 pub struct LoginGate {
     guesses: Mutex<Guesses>,
-    /// Told when a right password gives a turn back.
+    /// Notified when a right password gives its turn back.
     returned: Notify,
-    /// Those who come from an address for the first time leave one check to those who are known there.
+    /// Limits the checks for users at a new address, so that one check stays free for users who have logged in from theirs before.
     strangers: Semaphore,
 }
 
@@ -36,7 +36,7 @@ impl Default for LoginGate {
 }
 
 impl LoginGate {
-    /// Checks a password. A wrong one takes [`FAILURE_DELAY`] at least, for whatever name; so does a refusal.
+    /// Checks a password. Any other verdict than success takes at least [`FAILURE_DELAY`], for known and unknown names alike.
     pub async fn check(
         &self,
         users: &Arc<Users>,
@@ -48,7 +48,7 @@ impl LoginGate {
         let client = client.unwrap_or(Ipv6Addr::LOCALHOST.into());
         let verdict = self.verdict(users, client, name, password, begun + PATIENCE).await;
         if !matches!(verdict, LoginVerdict::Right(_)) {
-            // Guessing is slow, and always equally slow.
+            // Every failed guess takes the same long time.
             tokio::time::sleep_until((begun + FAILURE_DELAY).into()).await;
         }
         verdict
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::cli::users::hash_password;
 
-    /// Many connections of one client log in together: only wrong passwords are limited, and late.
+    /// Many connections of one client log in at the same time: only wrong passwords are limited and delayed.
     #[tokio::test]
     async fn right_passwords_wait_for_nobody() {
         let users = Arc::new(Users::parse(&format!("joe:{}\n", hash_password("secret").unwrap())).unwrap());

@@ -1,4 +1,4 @@
-//! What every tool shares: argument groups, output, exit status, progress, secrets, users.
+//! The common parts of all tools: argument groups, output, exit status, progress, secrets, users.
 
 pub mod args;
 pub mod clock;
@@ -34,41 +34,41 @@ use crate::cli::help::HelpGuide;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 
-/// The most descriptors that a tool asks for: programs that it starts inherit the limit, and some close as many at start.
+/// The highest descriptor limit that a tool sets: programs that it starts inherit it, and some close that many descriptors at start.
 const MAX_DESCRIPTORS: u64 = 1 << 20;
 
-/// A runtime takes the descriptors of so many pipes: epoll and its copy, a waker, a socket pair for signals and its copy.
+/// The descriptors of a runtime, in pipes of two each: epoll and its copy, a waker, a socket pair for signals and its copy.
 const RUNTIME_PIPES: usize = 3;
 
 /// The interface of a tool's arguments that [`main`] needs.
 pub trait Tool: clap::Parser {
-    /// The tool's name as it stands before every message.
+    /// The tool's name, which begins every message.
     const NAME: &'static str;
 
-    /// The parts of the help that the arguments do not tell.
+    /// The parts of the help that do not come from the arguments.
     const GUIDE: HelpGuide;
 
-    /// Words of other tools and what stands for them here.
+    /// Words of other tools and their equivalents here.
     const FOREIGN_WORDS: &'static [ForeignWords] = &[];
 
-    /// Words of ours that mean something else elsewhere.
+    /// Words of this tool that have another meaning in another tool.
     const FOREIGN_MEANINGS: &'static [ForeignMeaning] = &[];
 
-    /// The arguments that say how to print.
+    /// The arguments about output.
     fn output(&self) -> &OutputArgs;
 
-    /// The arguments about the log of a tool that runs for long: its records have a time.
+    /// The arguments about the log, for a tool that runs for long. With them, records have a time stamp.
     fn log(&self) -> Option<&LogArgs> {
         None
     }
 
-    /// Whether a run prints to stdout when all goes well; one that finds out later calls [`Output::will_print`] by itself.
+    /// Whether a run prints to stdout on success. A run that decides this later calls [`Output::will_print`] itself.
     fn prints(&self) -> bool {
         true
     }
 }
 
-/// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
+/// The common code of every tool: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
     ($name:literal, $args:ty, guide $guide:expr $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)? $(, logged in $log:ident)?) => {
         impl crate::cli::Tool for $args {
@@ -119,12 +119,12 @@ macro_rules! tool {
 }
 pub(crate) use tool;
 
-/// The whole life of a tool: parse, run, report, flush, exit status. Nothing below this decides the status by itself.
+/// Runs a tool from start to end: parse, run, report, flush, exit status. No code below this function decides the status by itself.
 pub fn main<A: Tool>(run: impl FnOnce(A, &Output) -> anyhow::Result<Exit>) -> ExitCode {
     main_from::<A>(std::env::args_os().collect(), run)
 }
 
-/// As [`main`], with the arguments (the program's name first) given: for a tool that speaks another dialect too.
+/// As [`main`], with the arguments given (the program's name first), for a tool with a second command-line syntax.
 pub fn main_from<A: Tool>(
     arguments: Vec<std::ffi::OsString>,
     run: impl FnOnce(A, &Output) -> anyhow::Result<Exit>,
@@ -166,7 +166,7 @@ pub fn main_from<A: Tool>(
     out.finish(exit).into()
 }
 
-/// The arguments of a command line, with the help of the tool's guide.
+/// Parses a command line, with the help of the tool's guide.
 fn parse<A: Tool>(arguments: &[std::ffi::OsString]) -> Result<A, clap::Error> {
     let whole = arguments.iter().any(|word| word == "--help");
     let mut command = help::guided(A::command(), &A::GUIDE, whole);
@@ -174,22 +174,22 @@ fn parse<A: Tool>(arguments: &[std::ffi::OsString]) -> Result<A, clap::Error> {
     A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// Threads for what may wait: each transfer of ftpserve has one, made when it is needed; --max-clients is what limits them.
+/// The most threads for blocking work. Each transfer of ftpserve has one, created on demand; --max-clients limits their number.
 const MAX_BLOCKING_THREADS: usize = 16_384;
 
-/// Descriptors are what every tool needs most of: the soft limit, which is for programs that use select(2), is raised to
-/// the hard one, as far as [`MAX_DESCRIPTORS`].
+/// Raises the soft limit of descriptors, the resource that tools need most, to the hard limit, up to [`MAX_DESCRIPTORS`]. The
+/// soft limit is meant for programs that use select(2).
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let current = Some(limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS)).max(limit.current);
-    // A failure leaves the old limit; what finds no descriptor will report it. `None` is no limit at all.
+    // A failure leaves the old limit; code that gets no descriptor reports that. `None` is no limit at all.
     if limit.current.is_some() && current != limit.current {
         let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     }
 }
 
-/// A umask that takes rights from the owner leaves files that he cannot open again: only its part for others holds.
+/// Removes the owner's bits from the umask: with them, the tool would create files that their owner cannot open again.
 fn keep_owner_rights() {
     use rustix::fs::Mode;
     use rustix::process::umask;
@@ -197,7 +197,7 @@ fn keep_owner_rights() {
     umask(umask(others) & others);
 }
 
-/// Runs a future on a runtime of this thread: what one-off tools use. Starting it costs well under a millisecond.
+/// Runs a future on a runtime of this thread, for one-off tools. The start costs well under a millisecond.
 ///
 /// # Errors
 ///
@@ -206,7 +206,7 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
     runtime(tokio::runtime::Builder::new_current_thread())?.block_on(future)
 }
 
-/// Runs a future on as many threads as there are processors: what servers use.
+/// Runs a future on one thread per processor, for servers.
 ///
 /// # Errors
 ///
@@ -219,7 +219,7 @@ pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> a
 
 fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {
     let failed = |error: std::io::Error| Fault::local("starting the runtime", &error);
-    // tokio panics where the system gives no descriptor for its signals; what it takes is tried before.
+    // tokio panics if the system gives no descriptor for its signals, so as many as it needs are opened as a test.
     (0..RUNTIME_PIPES).map(|_| std::io::pipe()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     builder.enable_all().build().map_err(failed)
 }

@@ -10,11 +10,11 @@ use crate::net::login::Login;
 use crate::scope::same_host;
 use crate::secret::{Secret, without_url_password};
 
-/// A larger file is no netrc, in bytes.
+/// The largest netrc file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// The login for `host` (and for `user`, if one was named) from `explicit`, `$NETRC` or `~/.netrc`. A file that was
-/// not named explicitly may be absent.
+/// The login for `host` (and for `user`, if one is given) from `explicit`, `$NETRC` or `~/.netrc`. Only `~/.netrc` may be
+/// absent.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
     let failed = |error: std::io::Error| Fault::local(&shown, &error);
     let metadata = match std::fs::metadata(&path) {
         Ok(metadata) => metadata,
-        // HOME may be no directory at all.
+        // HOME may be a path that is not a directory.
         Err(error) if Fault::local("", &error).kind == Kind::NoInput && named.is_none() => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
@@ -39,7 +39,7 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
         _ => fault,
     })?;
     let mut odd = None;
-    // Bytes that are no UTF-8 matter only in the entry that is wanted.
+    // Bytes that are not UTF-8 matter only in the requested entry.
     let found = find(&String::from_utf8_lossy(&bytes), host, user, &mut odd)
         .map_err(|why| Fault::new(Kind::Config, format!("{shown}: {why}")))?;
     if found.is_some() {
@@ -52,9 +52,9 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
     Ok(found)
 }
 
-/// The first entry in the file's order that fits, as with ftp(1) and curl(1): `default` fits every host, so entries
-/// below it are never reached. With a `user` only entries of that user count. What is wrong in another entry is no matter;
-/// the first line with an unknown word is told in `odd`.
+/// The first matching entry in the order of the file, as in ftp(1) and curl(1). `default` matches every host, so entries
+/// below it are never reached. With a `user`, only entries of that user or without a login match. Faults in other entries are
+/// ignored. `odd` receives the number of the first line with an unknown word.
 fn find(text: &str, host: &str, user: Option<&str>, odd: &mut Option<usize>) -> Result<Option<Login>, String> {
     let mut words = NetrcWords { text, rest: text.strip_prefix('\u{feff}').unwrap_or(text) };
     let mut current: Option<NetrcEntry> = None;
@@ -95,7 +95,7 @@ fn find(text: &str, host: &str, user: Option<&str>, odd: &mut Option<usize>) -> 
     best.transpose()
 }
 
-/// What stands in a text for bytes that are no UTF-8.
+/// The replacement for bytes that are not UTF-8.
 const UNREADABLE: char = char::REPLACEMENT_CHARACTER;
 
 #[derive(Debug, Default)]
@@ -104,11 +104,11 @@ struct NetrcEntry {
     user: Option<String>,
     password: Option<Secret>,
     account: Option<Secret>,
-    /// A value that is missing or not closed.
+    /// The fault: a missing value, or a quotation mark that is not closed.
     wrong: Option<String>,
 }
 
-/// Words separated by white space. Where a keyword is expected `#` starts a comment; a value may begin with it.
+/// Words separated by white space. A `#` in the position of a keyword starts a comment; a value may begin with `#`.
 struct NetrcWords<'a> {
     text: &'a str,
     rest: &'a str,
@@ -125,7 +125,7 @@ impl<'a> NetrcWords<'a> {
         }
     }
 
-    /// `"…"` with backslash escapes, on one line, is one word.
+    /// Reads a value: one word, or `"…"` with backslash escapes on one line.
     fn value(&mut self) -> Result<String, &'static str> {
         self.rest = self.rest.trim_start();
         let Some(quoted) = self.rest.strip_prefix('"') else {
@@ -161,7 +161,7 @@ impl<'a> NetrcWords<'a> {
         read.matches('\n').count() + 1
     }
 
-    /// A macro ends at the next empty line; we never run one.
+    /// Skips a macro, which ends at the next empty line; macros are never run.
     fn skip_macro(&mut self) {
         while let Some((line, after)) = self.rest.split_once('\n') {
             self.rest = after;
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(find("machine a password p", "a", Some("u")).unwrap(), Some(Login::new("u", "p")));
     }
 
-    /// What Python's netrc and curl read; what is odd in one entry breaks no other.
+    /// Files that Python's netrc and curl read; a fault in one entry does not affect the others.
     #[test]
     fn odd_files() {
         let long = "macdef init\r\nmachine a\r\n\r\nmachine a login u password p";

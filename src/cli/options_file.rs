@@ -1,4 +1,4 @@
-//! Options files: one long option per line, read before the command line, which wins.
+//! Options files: one long option per line, read before the command line, which overrides them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,10 +14,10 @@ use crate::cli::secret::only_ours;
 use crate::fault::{Fault, Kind};
 use crate::secret::without_url_password;
 
-/// The tools of which a host has one configuration: these read default files, the others only a file that is named.
+/// The tools that read default files, since a host has one configuration for each. The others read only a named file.
 const WITH_DEFAULT_FILES: [&str; 7] =
     ["smtpsend", "mailq-run", "mailq-ls", "mailq-edit", "smtpserve", "ftpserve", "dnsserve"];
-/// All tools: the sections that a file may have.
+/// The names of all tools, which are the valid section names of a file.
 const TOOLS: [&str; 13] = [
     "smtpsend",
     "mailq-run",
@@ -33,16 +33,16 @@ const TOOLS: [&str; 13] = [
     "ftpdo",
     "mailread",
 ];
-/// The variable that names a file as `--config` does.
+/// The environment variable that names a file, like `--config`.
 const VARIABLE: &str = "APPLAYER_CONFIG";
-/// Variables that stand for an option, and win over a file.
+/// Environment variables that set an option and override a file.
 const VARIABLES: [(&str, &[&str]); 4] = [
     ("queue-dir", &["APPLAYER_QUEUE"]),
     ("proxy", &["all_proxy", "ALL_PROXY", "ftp_proxy", "FTP_PROXY"]),
     ("netrc-file", &["NETRC"]),
     ("ca-cert", &["SSL_CERT_FILE"]),
 ];
-/// Options that only a command line can have.
+/// Options that are valid only on a command line.
 const NEVER: [&str; 5] = ["config", "show-config", "help", "version", "sendmail"];
 /// The longest file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -58,7 +58,7 @@ pub struct FileOptions {
 struct FileOption {
     /// The file and line.
     origin: String,
-    /// The words for the command line: none for a flag that is switched off.
+    /// The words for the command line; empty for a flag that is switched off.
     words: Vec<OsString>,
 }
 
@@ -71,16 +71,16 @@ enum Line<'a> {
     Option(&'a [u8], Option<Vec<u8>>),
 }
 
-/// True when the command line asks which options are in force.
+/// True if the command line asks for the options in force (`--show-config`).
 pub fn is_to_be_shown(arguments: &[OsString]) -> bool {
     arguments.iter().skip(1).take_while(|word| *word != "--").any(|word| word == "--show-config")
 }
 
-/// The command line with what options files say before its words.
+/// The command line with the options of the files inserted before its own words.
 ///
 /// # Errors
-/// `Config` for a file that others may write, for a line that makes no option of the tool, or a value that it does not take;
-/// `NoInput` for a named file that is not there.
+/// `Config` for a file that others may write, a line that is not an option of the tool, or a value that the option does not take;
+/// `NoInput` for a named file that does not exist.
 pub fn extend(
     tool: &str,
     command: fn() -> Command,
@@ -111,7 +111,7 @@ pub fn extend(
     Ok((words, found))
 }
 
-/// The value of `--config`, `None` where it is not given.
+/// The value of `--config`; `None` if it is not given.
 fn named(arguments: &[OsString]) -> Option<OsString> {
     let mut words = arguments.iter().skip(1).take_while(|word| *word != "--");
     while let Some(word) = words.next() {
@@ -125,7 +125,7 @@ fn named(arguments: &[OsString]) -> Option<OsString> {
     None
 }
 
-/// The files to read, and whether somebody named them: the named one alone, else the defaults.
+/// The files to read, each with true if it was named: the named file alone, else the default files.
 fn files(tool: &str, arguments: &[OsString]) -> Vec<(PathBuf, bool)> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(name) = named(arguments).or_else(|| set(VARIABLE)) {
@@ -142,7 +142,7 @@ fn files(tool: &str, arguments: &[OsString]) -> Vec<(PathBuf, bool)> {
 
 fn read(path: &Path, named: bool) -> Result<Option<Vec<u8>>, Fault> {
     let failed = |error: std::io::Error| Fault::local(path.display(), &error);
-    // A HOME that was left from another user holds nothing of ours; /etc is for everybody.
+    // An unreadable HOME, left over from another user, counts as absent; /etc is for all users.
     let absent = |error: &std::io::Error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => true,
         ErrorKind::PermissionDenied => !path.starts_with("/etc"),
@@ -197,7 +197,7 @@ impl FileOptions {
         Ok(())
     }
 
-    /// Says in `-v` which options of which lines are in force.
+    /// The options in force, each with its file and line, for `-v`.
     pub fn origins(&self) -> impl Iterator<Item = String> {
         self.options.iter().flat_map(|(name, all)| all.iter().map(move |option| format!("{name}: {}", option.origin)))
     }
@@ -241,13 +241,13 @@ impl FileOptions {
     }
 }
 
-/// The variable that is set and stands for an option.
+/// The first non-empty environment variable that sets an option.
 fn variable(long: &str) -> Option<&'static str> {
     let names = VARIABLES.iter().find(|(option, _)| *option == long).map_or(&[][..], |(_, names)| names);
     names.iter().copied().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// True when the command line or the environment has the option or one that excludes it.
+/// True if the command line or the environment has the option, or the command line has one that excludes it.
 fn is_settled(command: &Command, given: &ArgMatches, name: &str) -> bool {
     let Some(arg) = option(command, name) else { return false };
     let is_given = |arg: &Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
@@ -261,7 +261,7 @@ fn is_settled(command: &Command, given: &ArgMatches, name: &str) -> bool {
             .any(|other| other.get_id() == arg.get_id() || excludes(arg, other) || excludes(other, arg))
 }
 
-/// The option of this long name or visible alias.
+/// The option with this long name or visible alias, unless it is valid only on a command line.
 fn option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     let is_it = |arg: &&Arg| {
         arg.get_long() == Some(name) || arg.get_visible_aliases().is_some_and(|aliases| aliases.contains(&name))
@@ -269,7 +269,7 @@ fn option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(is_it).filter(|_| !NEVER.contains(&name))
 }
 
-/// The words that an option of a file is on the command line.
+/// Converts an option of a file to words of the command line.
 fn words(command: &Command, arg: &Arg, value: Option<Vec<u8>>) -> Result<Vec<OsString>, String> {
     let long = format!("--{}", arg.get_long().unwrap_or_default());
     if !arg.get_action().takes_values() {
@@ -292,7 +292,7 @@ fn words(command: &Command, arg: &Arg, value: Option<Vec<u8>>) -> Result<Vec<OsS
     }
     let mut word = OsString::from(long + "=");
     word.push(value);
-    // What is missing beside this option may be on the command line; its value cannot change.
+    // Only the value is checked: other arguments that the option needs may be on the command line.
     let checked = command.clone().try_get_matches_from([OsStr::new(command.get_name()), &word]);
     match checked {
         Err(error)
@@ -306,8 +306,8 @@ fn words(command: &Command, arg: &Arg, value: Option<Vec<u8>>) -> Result<Vec<OsS
     }
 }
 
-/// One line: `name`, `name value`, `name = value`, `name: value`, leading dashes allowed; a value in double quotes has the
-/// escapes of curl's files (`\\ \" \t \n \r \v`), another one goes to the end of the line.
+/// Parses one line: `name`, `name value`, `name = value` or `name: value`, with or without leading dashes. A value in double quotes
+/// has the escapes of curl's files (`\\ \" \t \n \r \v`); any other value extends to the end of the line.
 fn parse(line: &[u8]) -> Result<Line<'_>, &'static str> {
     let line = line.trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
@@ -359,7 +359,7 @@ fn unquoted(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
 }
 
-/// A value as [`parse`] reads it.
+/// A value in the syntax of [`parse`], quoted if necessary.
 fn quoted(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\#".contains(&byte);
     if !value.is_empty() && value.bytes().all(plain) && !value.starts_with(['=', ':']) {

@@ -1,4 +1,4 @@
-//! Hashes of passwords as user files have them: Argon2, and those of crypt(5) that other servers' files bring along.
+//! Password hashes of user files: Argon2, and the hashes of crypt(5) in files from other servers.
 
 use std::str::FromStr;
 
@@ -12,11 +12,11 @@ use yescrypt::Yescrypt;
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 /// The most passes over the memory that a hash may cost (`t`).
 const MAX_PASSES: u32 = 16;
-/// The most of both together (`m` times `t`), in KiB: about a second of a processor.
+/// The highest product of both (`m` times `t`), in KiB: about one second of processor time.
 const MAX_WORK_KIB: u64 = 1024 * 1024;
 /// The most lanes of a hash (`p`).
 const MAX_LANES: u32 = 16;
-/// The most work of any other hash, in microseconds of a processor, about.
+/// The most work of any other hash: an estimate, in microseconds of processor time.
 const MAX_WORK_US: u64 = 1_000_000;
 /// The most memory that a yescrypt hash may cost, in KiB.
 const MAX_YESCRYPT_KIB: u64 = 64 * 1024;
@@ -41,15 +41,15 @@ pub(crate) struct StoredArgon2 {
     hash: Output,
 }
 
-/// What is said of anything else.
+/// The message about a text that is not a known hash.
 const NONE: &str =
     "no hash of a password after the name ($argon2id$, $y$, $6$, $5$, $2b$, $2y$, $2a$); --hash-password makes one";
 
 impl StoredHash {
-    /// Reads a hash.
+    /// Parses a hash.
     ///
     /// # Errors
-    /// It is none that is known, or costs too much.
+    /// A message if the hash is unknown, malformed, too weak or too expensive.
     pub(crate) fn parse(text: &str) -> Result<StoredHash, String> {
         let fields: Vec<&str> = text.split('$').collect();
         let (hash, work) = match fields.as_slice() {
@@ -74,7 +74,7 @@ impl StoredHash {
             }
             ["", "2a" | "2b" | "2y", ..] => {
                 let cost = bcrypt::HashParts::from_str(text).map_err(|_| NONE)?.get_cost();
-                // What crypt(5) takes.
+                // The range of crypt(5).
                 if !(4..=31).contains(&cost) {
                     return Err(NONE.to_owned());
                 }
@@ -96,7 +96,7 @@ impl StoredHash {
         }
     }
 
-    /// What it costs, in microseconds of a processor, about.
+    /// The cost of a check: an estimate, in microseconds of processor time.
     pub(crate) fn work(&self) -> u64 {
         match self {
             StoredHash::Argon2(stored) => stored.work() / 2,
@@ -104,7 +104,7 @@ impl StoredHash {
         }
     }
 
-    /// The blocks of memory that Argon2 needs.
+    /// The number of memory blocks that Argon2 needs; 0 for other hashes.
     pub(crate) fn block_count(&self) -> usize {
         match self {
             StoredHash::Argon2(stored) => stored.argon2.params().block_count(),
@@ -118,7 +118,7 @@ impl StoredHash {
         match self {
             StoredHash::Argon2(stored) => stored.matches(bytes, memory),
             StoredHash::Sha(hash, _) => ShaCrypt::default().verify_password(bytes, hash.as_str()).is_ok(),
-            // Like every other bcrypt it looks at the first 72 bytes.
+            // bcrypt uses only the first 72 bytes, as in every implementation.
             StoredHash::Bcrypt(hash, _) => bcrypt::verify(bytes, hash).unwrap_or(false),
             StoredHash::Yescrypt(hash, _) => Yescrypt::default().verify_password(bytes, hash.as_str()).is_ok(),
         }
@@ -151,7 +151,7 @@ impl StoredArgon2 {
         }
     }
 
-    /// What it costs, in KiB that are passed over.
+    /// The cost of a check: memory in KiB, times passes.
     fn work(&self) -> u64 {
         let params = self.argon2.params();
         u64::from(params.m_cost()) * u64::from(params.t_cost())
@@ -170,7 +170,7 @@ impl StoredArgon2 {
 mod tests {
     use super::*;
 
-    /// As mkpasswd(1), htpasswd(1) and openssl-passwd(1) write them; each of the password "secret".
+    /// Hashes of the password "secret", in the forms of mkpasswd(1), htpasswd(1) and openssl-passwd(1).
     const KNOWN: [&str; 6] = [
         "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1",
         "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA",

@@ -11,26 +11,26 @@ use std::time::{Duration, Instant};
 
 pub use line::{Figures, Measure};
 
-/// How often the bar is drawn. A run that ends earlier shows none.
+/// The interval between two drawings of the bar. A run that is shorter shows no bar.
 const REDRAW: Duration = Duration::from_millis(100);
-/// The rate is measured over so many redraws.
+/// The number of redraws over which the rate is measured.
 const RATE_SAMPLES: usize = 50;
-/// The width of a terminal that does not tell its own.
+/// The width, in columns, of a terminal that does not report its own.
 const USUAL_WIDTH: usize = 80;
 
 /// True while a bar is on the screen.
 static SHOWN: Mutex<bool> = Mutex::new(false);
-/// True while there is a bar: there is one line, and one bar, for all transfers of a process.
+/// True while a bar exists. All transfers of a process share one line and one bar.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Runs `print` while no bar is on the screen.
+/// Clears the bar and runs `print` before the bar is drawn again.
 pub fn above<T>(print: impl FnOnce() -> T) -> T {
     let mut shown = screen();
     clear(&mut shown);
     print()
 }
 
-/// True where a bar can be shown: stderr is a terminal that can clear a line.
+/// True if a bar can be shown: stderr is a terminal that can clear a line.
 pub fn is_possible() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -46,7 +46,7 @@ fn clear(shown: &mut bool) {
     }
 }
 
-/// A progress bar, or nothing where none is wanted. The last handle clears the bar.
+/// A progress bar, or a hidden one. The drop of the last handle clears the bar.
 #[derive(Debug, Clone, Default)]
 pub struct Bar(Option<Arc<BarState>>);
 
@@ -57,7 +57,7 @@ struct BarState {
 }
 
 impl Bar {
-    /// A bar that is drawn from now on; a hidden one while there is another.
+    /// Starts a bar. The result is a hidden bar while another one exists, or if the system gives no thread.
     pub fn start(label: &str, measure: Measure) -> Bar {
         if TAKEN.swap(true, Ordering::Relaxed) {
             return Bar::hidden();
@@ -72,17 +72,17 @@ impl Bar {
         }
     }
 
-    /// A bar that nobody sees.
+    /// A bar that is never drawn.
     pub fn hidden() -> Bar {
         Bar(None)
     }
 
-    /// True where somebody sees it.
+    /// False for a hidden bar.
     pub fn is_shown(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Changes what the bar shows.
+    /// Changes the figures of the bar.
     pub fn update(&self, change: impl FnOnce(&mut Figures)) {
         if let Some(state) = &self.0 {
             change(&mut state.figures());
@@ -111,7 +111,7 @@ impl Drop for BarState {
     }
 }
 
-/// Draws the bar until it is finished or nobody has it any more.
+/// Draws the bar until it is finished or its last handle is dropped.
 fn draw_regularly(bar: &Weak<BarState>) {
     let mut passed: VecDeque<(Instant, u64)> = VecDeque::new();
     loop {
@@ -128,7 +128,7 @@ fn draw_regularly(bar: &Weak<BarState>) {
         let rate = figures.fresh.saturating_sub(before) as f64 / time;
         let line = figures.line(rate, state.started.elapsed(), width());
         let mut shown = screen();
-        // Whoever finished the bar waits for the screen, or had it before.
+        // `finish` now waits for the screen, or has cleared it already.
         if state.figures().over {
             return;
         }

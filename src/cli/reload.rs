@@ -14,16 +14,16 @@ use crate::net::counters::Counter;
 use crate::net::reload::{FileStamp, Reloaded};
 use crate::net::tls::ServerTls;
 
-/// Something new that was read and is good.
+/// A new value that was read and is valid.
 pub struct Prepared {
-    /// Replaces the old value.
+    /// Replaces the old value by the new one.
     pub replace: Box<dyn FnOnce() + Send>,
-    /// What of the old stays all the same.
+    /// The parts of the old value that stay in use, in words; `None` if everything is new.
     pub but: Option<String>,
 }
 
 impl Prepared {
-    /// All of it is new.
+    /// A new value that replaces the old one completely.
     pub fn whole(replace: impl FnOnce() + Send + 'static) -> Prepared {
         Prepared { replace: Box::new(replace), but: None }
     }
@@ -37,18 +37,18 @@ pub struct Reloader {
     parts: Vec<(&'static str, Prepare)>,
     /// The files that are read again.
     files: Vec<PathBuf>,
-    /// Those of certificates and keys, as they were when they were read.
+    /// The files of certificates and keys, with their stamps when they were read.
     watched: Mutex<Vec<(PathBuf, Option<FileStamp>)>>,
 }
 
 impl Reloader {
-    /// Nothing yet.
+    /// A reloader without parts.
     pub fn new(out: &Output) -> Reloader {
         Reloader { out: out.clone(), parts: Vec::new(), files: Vec::new(), watched: Mutex::default() }
     }
 
-    /// The certificate and the users of a server that has them. Made before root is given up: the stamps are those of the
-    /// files that were read.
+    /// A reloader of the certificate and the users, for a server that has them. Created before root privileges are dropped: the
+    /// stamps are those of the files that were read.
     pub fn of(out: &Output, args: &ServeArgs, tls: Option<&ServerTls>, users: Option<&Reloaded<Users>>) -> Reloader {
         let mut reloader = Reloader::new(out);
         reloader.add_tls(tls, args);
@@ -61,17 +61,17 @@ impl Reloader {
         self.files.iter().map(PathBuf::as_path)
     }
 
-    /// Names files that parts read again.
+    /// Adds the names of files that parts read again.
     pub fn name<P: Into<PathBuf>>(&mut self, files: impl IntoIterator<Item = P>) {
         self.files.extend(files.into_iter().map(Into::into));
     }
 
-    /// Adds a part.
+    /// Adds a part, with its name in records and the function that reads it.
     pub fn add(&mut self, name: &'static str, prepare: impl Fn() -> Result<Prepared, Fault> + Send + Sync + 'static) {
         self.parts.push((name, Box::new(prepare)));
     }
 
-    /// Adds the certificate, if there is one that was read from a file.
+    /// Adds the certificate, if it was read from a file.
     fn add_tls(&mut self, tls: Option<&ServerTls>, args: &ServeArgs) {
         let mut files = args.cert.iter().chain(&args.key).chain(&args.client_ca).peekable();
         if let Some(tls) = tls.filter(|_| files.peek().is_some()).cloned() {
@@ -94,13 +94,13 @@ impl Reloader {
         }
     }
 
-    /// Reads everything again. Takes its time.
+    /// Reads all parts again. This call blocks.
     pub fn reload(&self) {
         self.run("signal");
     }
 
-    /// The same if one of the certificate's files is another than it was. One that is gone, or out of reach for who serves, is
-    /// nothing to be read.
+    /// Reads all parts again if a file of the certificate has changed. A file that is missing, or not accessible to the server's
+    /// user, counts as unchanged.
     pub fn reload_if_changed(&self) {
         let changed =
             self.watched().iter().any(|(path, seen)| FileStamp::of(path).is_some_and(|now| Some(now) != *seen));
@@ -114,7 +114,7 @@ impl Reloader {
     }
 
     fn run(&self, why: &'static str) {
-        // Before they are read: what changes meanwhile is found the next time.
+        // Stamps are taken before the files are read: a change in between is found the next time.
         let stamps: Vec<_> = self.watched().iter().map(|(path, _)| FileStamp::of(path)).collect();
         let parts: Vec<&'static str> = self.parts.iter().map(|(name, _)| *name).collect();
         let prepared: Result<Vec<Prepared>, Fault> = self.parts.iter().map(|(_, prepare)| prepare()).collect();
@@ -137,7 +137,7 @@ impl Reloader {
     }
 }
 
-/// What was read again.
+/// The result of a reload.
 #[derive(Debug, Serialize)]
 struct ReloadRecord {
     ok: bool,

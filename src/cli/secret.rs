@@ -1,4 +1,4 @@
-//! Where passwords come from: a file, a command, the terminal. Never from an argument.
+//! Sources of passwords: a file, a command, the terminal. Never an argument.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -24,7 +24,7 @@ const MAX_SECRET: u64 = 64 * 1024;
 /// `Config` if the first line is not a password; the I/O fault of the file.
 pub fn from_file(out: &Output, path: &Path) -> Result<Secret, Fault> {
     if path == Path::new("-") {
-        // No byte more than the line: the login at another server takes the next one.
+        // Reads no byte beyond the line: the login at another server takes the next line.
         return first_line(BufReader::with_capacity(1, input::stdin()?), "stdin");
     }
     let failed = |error: std::io::Error| Fault::local(path.display(), &error);
@@ -53,7 +53,7 @@ pub fn from_command(command: &str) -> Result<Secret, Fault> {
     first_line(output.stdout.as_slice(), "password command")
 }
 
-/// Asked for on the terminal, without echo.
+/// Asks for a secret on the terminal, without echo.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub fn from_command(command: &str) -> Result<Secret, Fault> {
 pub fn from_terminal(prompt: &str) -> Result<Secret, Fault> {
     let ask = || {
         let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
-        // Echo is off before the question is asked: an answer that comes at once is not shown.
+        // Echo is off before the prompt is printed, so that an early answer is not shown.
         let _silent = SilentTerminal::begin(terminal.try_clone()?)?;
         terminal.write_all(escape::terminal(prompt).as_bytes())?;
         let mut line = String::new();
@@ -73,7 +73,7 @@ pub fn from_terminal(prompt: &str) -> Result<Secret, Fault> {
     ask().map_err(|error: io::Error| Fault::local("terminal", &error))
 }
 
-/// A terminal that shows nothing of what is typed but the end of the line, until this is dropped.
+/// A terminal that echoes only the end of the line, until this value is dropped.
 struct SilentTerminal {
     terminal: File,
     before: Termios,
@@ -92,13 +92,13 @@ impl SilentTerminal {
 
 impl Drop for SilentTerminal {
     fn drop(&mut self) {
-        // A terminal that is gone has nothing to be put back.
+        // A terminal that is gone needs no restoring.
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
     }
 }
 
-/// Checks a file of passwords, keys or logins: one that others can change is refused, one that they can read causes a
-/// warning. A file of root's that only a group may read is accepted, and so are pipes.
+/// Checks a file of passwords, keys or logins. A file that other users can change is refused; one that they can read causes a
+/// warning. Pipes are accepted, and so is a file of root that only its group may read.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ pub fn look_at(out: &Output, path: &Path, file: &Metadata) -> Result<(), Fault> 
     Ok(())
 }
 
-/// Who can change such a file decides who we are and whom we believe: that is its owner and root, as ssh(1) has it.
+/// Refuses a file that any user but root and the current one can change, as ssh(1) does: it decides our identity and our trust.
 ///
 /// # Errors
 ///
@@ -136,7 +136,7 @@ fn shown(path: &Path) -> String {
     without_url_password(&path.to_string_lossy()).into_owned()
 }
 
-/// [`look_at`] for a file that is read elsewhere, where a missing file is reported.
+/// As [`look_at`], for a file that other code reads; that code reports a missing file.
 ///
 /// # Errors
 ///

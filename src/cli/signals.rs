@@ -1,5 +1,5 @@
-//! Signals of servers: HUP reads again and opens the log anew, USR1 tells the counters, and those that other servers know do
-//! no harm.
+//! Signals of servers: HUP reads files again and reopens the log, USR1 prints the counters, and signals that only other servers
+//! use are ignored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::net::activation;
 use crate::net::counters;
 use crate::net::listen::Shutdown;
 
-/// How long a drain may take before it is said what it waits for.
+/// The time after which a drain reports the open items that it waits for.
 const QUICK_DRAIN: Duration = Duration::from_millis(300);
 
-/// Signals of habit that come while a server starts wait until it minds them ([`outlive_habits`]). On the main thread, before
-/// any other.
+/// Blocks HUP, USR1, USR2 and ALRM while a server starts; they stay pending until [`outlive_habits`] handles them. Called on the
+/// main thread, before any other thread starts.
 ///
 /// # Errors
-/// What [`Fault::local`] makes of the system's error.
+/// The system's error, as [`Fault::local`] converts it.
 pub fn hold_habits() -> Result<(), Fault> {
     habits().thread_block().map_err(|errno| Fault::local("signals", &errno.into()))
 }
@@ -34,11 +34,11 @@ fn habits() -> SigSet {
     [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM].into_iter().collect()
 }
 
-/// From here on HUP opens the log and the report anew and reads again what there is to be read, USR1 prints the counters, USR2
-/// and ALRM do nothing. Certificates are looked at `every` so often; zero is never. Needs a running tokio runtime.
+/// Handles signals from here on: HUP reopens the log and the report and reads files again, USR1 prints the counters, USR2 and
+/// ALRM do nothing. Certificates are checked for changes at the interval `every`; zero is never. Needs a running tokio runtime.
 ///
 /// # Errors
-/// What [`Fault::local`] makes of the system's error.
+/// The system's error, as [`Fault::local`] converts it.
 pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Duration) -> Result<(), Fault> {
     let caught = |kind: SignalKind| signal(kind).map_err(|error| Fault::local("signals", &error));
     let mut hangup = caught(SignalKind::hangup())?;
@@ -80,7 +80,7 @@ pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Dura
     Ok(())
 }
 
-/// Says what a drain waits for, if it takes its time: `open` counts it. `None` is a drain without an end of its own.
+/// Warns about the items that a slow drain waits for; `open` counts them. `drain` is `None` for a drain without a time limit.
 pub fn tell_of_drain(
     out: &Output,
     shutdown: &Shutdown,

@@ -1,5 +1,5 @@
-//! What the probes of several tools tell of TLS: what was agreed on, the certificates that the server shows, how long they last,
-//! and whether they are believed.
+//! The TLS report of several tools' probes: the negotiated parameters, the certificates of the server, their remaining lifetime,
+//! and whether they are trusted.
 
 use serde::Serialize;
 
@@ -19,15 +19,15 @@ pub struct TlsReport {
     cipher: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alpn: Option<String>,
-    /// The certificate is believed, whether or not that was asked for.
+    /// The certificate is trusted, whether or not a check was requested.
     verified: bool,
-    /// Why it is not.
+    /// The reason if it is not trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     untrusted: Option<String>,
-    /// Days until the first of the certificates ends.
+    /// Days until the first of the certificates expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     days_left: Option<i64>,
-    /// The server's own first.
+    /// The certificates of the chain, the server's own first.
     certificates: Vec<CertificateReport>,
     #[serde(skip)]
     fault: Option<Fault>,
@@ -51,10 +51,10 @@ struct CertificateReport {
     key_bits: Option<usize>,
     signature_algorithm: String,
     authority: bool,
-    /// Of the certificate, hexadecimal.
+    /// The hash of the certificate, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
-    /// Of its public key, base64.
+    /// The hash of its public key, base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_sha256: Option<String>,
 }
@@ -81,7 +81,7 @@ impl CertificateReport {
 }
 
 impl TlsReport {
-    /// What a handshake with `host` came to.
+    /// The report of a handshake with `host`.
     pub fn new(info: &TlsInfo, tls: &ClientTls, host: &str) -> TlsReport {
         let now = clock::unix_seconds();
         let certificates: Vec<_> =
@@ -99,7 +99,7 @@ impl TlsReport {
         }
     }
 
-    /// Appends its lines to a text that has some already.
+    /// Appends the lines of the report to a text, each after a line feed.
     pub fn text(&self, line: &mut TextLine) {
         let verdict = if self.verified { "verified" } else { "not verified" };
         line.text("\ntls\t").text(self.version).text(" ");
@@ -138,21 +138,21 @@ impl CertificateReport {
     }
 }
 
-/// What a probe's user asks of certificates.
+/// The demands on certificates that the user of a probe sets.
 #[derive(Debug, Clone, Copy)]
 pub struct CertificateDemands {
-    /// They last at least so many days more.
+    /// The least number of days until they expire.
     pub min_days: Option<u32>,
-    /// They are believed.
+    /// Whether they must be trusted.
     pub trusted: bool,
 }
 
 impl CertificateDemands {
-    /// Tells what of it does not hold, and counts that.
+    /// Reports the first demand that is not met, and counts the result.
     pub fn check(self, report: Option<&TlsReport>, target: &str, out: &Output, tally: &mut Tally) {
         let Err(fault) = self.verdict(report) else { return tally.success() };
         tally.fault(&fault);
-        // With -q the answer "no" has no words.
+        // With -q the answer "no" prints nothing.
         if fault.kind != Kind::Negative || !out.quiet() {
             out.error(target, &fault);
         }

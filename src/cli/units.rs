@@ -1,4 +1,4 @@
-//! Durations, sizes and rates on the command line: a bare number is seconds or bytes, units work.
+//! Durations, sizes and rates on the command line. A number without a unit is in seconds or bytes.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
-/// Parses `100/1h` or `5/s`: the time between two of them.
+/// Parses a rate such as `100/1h` or `5/s` into the time between two events.
 ///
 /// # Errors
 ///
@@ -72,7 +72,7 @@ pub fn interval(text: &str) -> Result<Duration, String> {
     Ok(duration(&time)? / count)
 }
 
-/// Splits a leading number and the letters behind it off.
+/// Splits off a leading number and the letters after it.
 fn split(text: &str) -> Option<(f64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at_checked(digits)?;

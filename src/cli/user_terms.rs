@@ -1,4 +1,4 @@
-//! What the FLAGS of a line of the user file say: rights, and the terms on which a user is served.
+//! The FLAGS of a line of the user file: the rights and terms of a user.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -8,31 +8,31 @@ use crate::cli::{clock, units};
 use crate::ftp::session::Rights;
 use crate::net::cidr::Network;
 
-/// The terms of a user; what is not said is as for everybody.
+/// The terms of a user. The general setting applies for an absent term.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserTerms {
-    /// What the user may do in a tree.
+    /// The rights of the user in a tree.
     pub rights: Option<Rights>,
-    /// `root=PATH`: the user's tree, wherever in the file system it is. HOME is below it.
+    /// `root=PATH`: the user's tree, anywhere in the file system. HOME is below it.
     pub root: Option<PathBuf>,
     /// `quota=SIZE`: the bytes that all files of the tree may take together.
     pub quota: Option<u64>,
-    /// `up=RATE`: bytes a second, of all uploads together.
+    /// `up=RATE`: the limit of all uploads together, in bytes per second.
     pub up: Option<NonZeroU64>,
-    /// `down=RATE`: bytes a second, of all downloads together.
+    /// `down=RATE`: the limit of all downloads together, in bytes per second.
     pub down: Option<NonZeroU64>,
-    /// `net=NETWORK`, repeatable: where the user may come from; from everywhere if it is empty.
+    /// `net=NETWORK`, repeatable: the networks of the client addresses that the user may log in from; empty for all.
     networks: Vec<Network>,
-    /// `expires=TIME`: from then on nobody logs in, in seconds since 1970.
+    /// `expires=TIME`, in seconds since 1970: from then on no login succeeds.
     expires: Option<i64>,
 }
 
 impl UserTerms {
-    /// Reads FLAGS. One word alone may be a preset (`read`, `write`, `upload`, `drop`); several words are one right each, and
-    /// `write` among them is all of them.
+    /// Parses FLAGS. A single word may be a preset (`read`, `write`, `upload`, `drop`). Of several words, each is one right, and
+    /// `write` grants all rights.
     ///
     /// # Errors
-    /// The word that is not understood: it grants nothing.
+    /// A message about the first word that is unknown or invalid; no rights are granted then.
     pub fn parse(flags: &str) -> Result<UserTerms, String> {
         let words: Vec<&str> = flags.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
         let (terms, rights): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|word| word.contains('='));
@@ -84,7 +84,7 @@ impl UserTerms {
         read(self).map_err(|why| format!("{term:?}: {why}"))
     }
 
-    /// Why this user is not served now, from this address; `None` if he is.
+    /// The reason that this user is not served now at this address; `None` if the user is served.
     pub fn barred(&self, client: Option<IpAddr>, now: i64) -> Option<&'static str> {
         let elsewhere = || client.is_some_and(|client| !self.networks.iter().any(|network| network.contains(client)));
         if self.expires.is_some_and(|expires| now >= expires) {

@@ -1,4 +1,4 @@
-//! Users of our servers: a file of `NAME:HASH[:HOME[:FLAGS]]` lines.
+//! Users of the servers: a file of `NAME:HASH[:HOME[:FLAGS]]` lines.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::cli::password_hash::StoredHash;
 use crate::cli::user_terms::UserTerms;
 use crate::fault::{Fault, Kind};
 
-/// A larger file is no user file, in bytes.
+/// The largest user file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-/// A longer password is refused before it is hashed, in bytes.
+/// The longest password, in bytes. A longer one is refused before it is hashed.
 const MAX_PASSWORD: usize = 1024;
-/// Passwords checked at once: each costs memory and some 20 ms of a processor.
+/// The most passwords checked at the same time: each check costs memory and about 20 ms of processor time.
 pub const MAX_CONCURRENT_CHECKS: usize = 2;
 
 /// One user.
@@ -24,14 +24,14 @@ pub const MAX_CONCURRENT_CHECKS: usize = 2;
 pub struct User {
     /// The login name.
     pub name: String,
-    /// The home directory, relative to the served one; empty fields are absent.
+    /// The home directory, relative to the served directory; `None` if the field is empty.
     pub home: Option<String>,
     /// Rights and terms.
     pub account: UserTerms,
 }
 
-/// The memory in which passwords are hashed: [`MAX_CONCURRENT_CHECKS`] areas of one size, each allocated when it is first
-/// needed and kept. Memory that came and went with each check would stay in the allocator's arenas, one for each thread.
+/// The memory for password hashing: [`MAX_CONCURRENT_CHECKS`] areas of one size, each allocated on first use and kept. Memory
+/// that each check allocates and frees would stay in the allocator's arenas, one per thread.
 #[derive(Debug)]
 struct HashMemory {
     blocks: usize,
@@ -45,7 +45,7 @@ impl HashMemory {
         HashMemory { blocks, free, returned: Condvar::new() }
     }
 
-    /// Waits for an area.
+    /// Takes a free area; waits while there is none.
     fn take(&self) -> HashArea<'_> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut blocks = loop {
@@ -60,7 +60,7 @@ impl HashMemory {
     }
 }
 
-/// One area of the memory. It goes back when this is dropped, after a panic too.
+/// One area of the memory. A drop returns it, also after a panic.
 #[derive(Debug)]
 struct HashArea<'a> {
     memory: &'a HashMemory,
@@ -79,7 +79,7 @@ impl Drop for HashArea<'_> {
 #[derive(Debug)]
 pub struct Users {
     by_name: HashMap<String, (StoredHash, User)>,
-    /// The user whose hash costs most: it stands in for those of names that are not there.
+    /// The user with the most expensive hash, which is checked for unknown names.
     dearest: String,
     memory: HashMemory,
 }
@@ -88,7 +88,7 @@ impl Users {
     /// Reads and checks a user file.
     ///
     /// # Errors
-    /// [`Kind::Config`] when it cannot be read, and for the first line that is wrong, with its number.
+    /// [`Kind::Config`] if it cannot be read, and for the first invalid line, with its number.
     pub fn read(path: &Path) -> Result<Users, Fault> {
         let bytes = input::read(path, MAX_FILE).map_err(|fault| Fault { kind: Kind::Config, ..fault })?;
         let text = String::from_utf8(bytes);
@@ -124,8 +124,8 @@ impl Users {
         self.by_name.values().map(|(_, user)| user)
     }
 
-    /// The user whose name and password these are. An unknown name costs as much time as the dearest wrong password. Takes some
-    /// 20 ms of processor time, and waits while [`MAX_CONCURRENT_CHECKS`] others are checked: call it off the event loop.
+    /// The user with this name and password. An unknown name costs as much time as the most expensive wrong password. A check takes
+    /// about 20 ms of processor time and waits while [`MAX_CONCURRENT_CHECKS`] others run: call it off the event loop.
     pub fn verify(&self, name: &str, password: &str) -> Option<User> {
         if password.len() > MAX_PASSWORD {
             return None;
@@ -141,7 +141,7 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     if line.bytes().any(|byte| byte.is_ascii_control()) {
         return Err("a control character".to_owned());
     }
-    // FLAGS may hold colons: addresses and paths do.
+    // FLAGS may contain colons, in addresses and paths.
     let mut fields = line.splitn(4, ':');
     let (name, hash) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
     if name.is_empty() {
@@ -156,7 +156,7 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
 /// The hash of a password for the user file (Argon2id, PHC string).
 ///
 /// # Errors
-/// [`Kind::BadData`] for a password without bytes or with too many, [`Kind::Internal`] without randomness.
+/// [`Kind::BadData`] for an empty or too long password, [`Kind::Internal`] if the system gives no random bytes.
 pub fn hash_password(password: &str) -> Result<String, Fault> {
     if password.is_empty() || password.len() > MAX_PASSWORD {
         return Err(Fault::new(Kind::BadData, format!("a password has 1 to {MAX_PASSWORD} bytes")));

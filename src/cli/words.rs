@@ -1,4 +1,4 @@
-//! Words of closed lists: completions offer them, and a mistyped one is answered with the nearest.
+//! Words of closed lists: completions offer them, and the message about a mistyped word names the nearest one.
 
 use std::ffi::OsStr;
 
@@ -6,16 +6,16 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
-/// Mechanisms of SMTP AUTH, as options name them.
+/// The mechanisms of SMTP AUTH, by their names in options.
 pub const MECHANISMS: [&str; 8] =
     ["scram-sha-256", "scram-sha-1", "plain", "login", "cram-md5", "external", "oauthbearer", "xoauth2"];
 
-/// The end of a message about an unknown word: the question whether the nearest word of the list was meant, or nothing.
+/// The end of a message about an unknown word: a question with the nearest word of the list, or nothing.
 pub fn meant(given: &str, words: impl IntoIterator<Item = &'static str>) -> String {
     nearest(given, words).map_or_else(String::new, |word| format!("; did you mean {word}?"))
 }
 
-/// The word of the list that was probably meant: clap's measure, by way of a command line of one word.
+/// The word of the list that was probably meant, by the similarity measure of clap: it parses a command line of one word.
 fn nearest(given: &str, words: impl IntoIterator<Item = &'static str>) -> Option<String> {
     let word = Arg::new("word").value_parser(PossibleValuesParser::new(words));
     let parsed = Command::new("").no_binary_name(true).arg(word).try_get_matches_from(["--", given]);
@@ -25,7 +25,7 @@ fn nearest(given: &str, words: impl IntoIterator<Item = &'static str>) -> Option
     }
 }
 
-/// A value whose usual spellings are listed; `parse` may take more than those.
+/// The parser of a value with a list of its usual spellings; `parse` may accept others.
 #[derive(Debug, Clone)]
 pub struct ListedParser<T, E> {
     words: Vec<&'static str>,
@@ -40,7 +40,7 @@ pub fn listed<T, E>(
     ListedParser { words: words.into_iter().collect(), parse }
 }
 
-/// The parser of a word of a list that knows the value of each.
+/// The parser of a word of a list, which also holds the value of each word.
 pub fn one_of<T: Copy + Send + Sync + 'static>(
     words: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
@@ -48,7 +48,7 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
     names.try_map(|name| words.iter().find(|(word, _)| *word == name).map(|(_, value)| *value).ok_or("not listed"))
 }
 
-/// The parser of a text for which a list is only an offer.
+/// The parser of any text; the list only suggests values.
 pub fn offered(words: impl IntoIterator<Item = &'static str>) -> ListedParser<String, ()> {
     listed(words, |text| Ok(text.to_owned()))
 }
@@ -65,7 +65,7 @@ where
             return Ok(parsed);
         }
         let words = PossibleValuesParser::new(self.words.iter().copied());
-        // clap's own words for what is in no list, with the nearest.
+        // clap's own message about an unlisted word, with the nearest one.
         let listed = words.parse_ref(command, arg, value)?;
         Err(clap::Error::raw(ErrorKind::InvalidValue, format!("{listed:?} is not a value\n")))
     }

@@ -1,15 +1,15 @@
-//! Trust anchors: where chains of trust begin. Built in for the root; read from DS and DNSKEY records as in zone files
-//! and unbound's key files (RFC 5011 states included), from BIND's `trust-anchors { … }` and its older forms, from
-//! `trust-anchor:` lines, and from root-anchors.xml (RFC 9718).
+//! Trust anchors, the starting points of chains of trust. Those of the root are built in; others are read from DS and DNSKEY
+//! records as in zone files and unbound's key files (RFC 5011 states included), from BIND's `trust-anchors { … }` and its
+//! older forms, from `trust-anchor:` lines, and from root-anchors.xml (RFC 9718).
 
 use super::name::Name;
 use super::record::words::{RdataWords, ZoneWord};
 use super::record::{Rtype, parse};
 use super::zone::{ZoneReader, ZoneSource};
 
-/// Anchors taken from one file.
+/// The maximum number of anchors in one file.
 pub const MAX_ANCHORS: usize = 64;
-/// The largest file that is read.
+/// The maximum size of a file, in bytes.
 pub const MAX_ANCHOR_BYTES: usize = 1 << 20;
 
 /// The root's keys since 2017 and 2024 (<https://data.iana.org/root-anchors/root-anchors.xml>).
@@ -18,7 +18,7 @@ const ROOT: &str = "\
 . DS 38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16
 ";
 
-/// Where chains of trust begin.
+/// A list of trust anchors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Anchors {
     list: Vec<Anchor>,
@@ -27,35 +27,35 @@ pub struct Anchors {
 /// One anchor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
-    /// The zone that it is for.
+    /// The zone of the anchor.
     pub zone: Name,
-    /// What is trusted.
+    /// The trusted digest or key.
     pub trusted: Trusted,
-    /// Valid from this second since 1970 on.
+    /// The start of its validity, in seconds since 1970.
     pub from: Option<u64>,
-    /// Not valid from this second on.
+    /// The end of its validity (exclusive), in seconds since 1970.
     pub until: Option<u64>,
 }
 
-/// What an anchor trusts: record data in wire form.
+/// The trusted object of an anchor: record data in wire form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trusted {
-    /// The digest of a key, as a DS record has it.
+    /// The digest of a key, as DS record data.
     Ds(Vec<u8>),
-    /// A key, as a DNSKEY record has it.
+    /// A key, as DNSKEY record data.
     Key(Vec<u8>),
 }
 
 impl Anchors {
-    /// The root's.
+    /// The built-in anchors of the root.
     pub fn root() -> Anchors {
         Anchors::parse(ROOT.as_bytes()).unwrap_or_default()
     }
 
-    /// Reads a file of any of the forms; errors say the line where there is one.
+    /// Parses a file in any of the supported formats. Errors name the line if the format has lines.
     ///
     /// # Errors
-    /// The file has none of the forms, or no anchor.
+    /// The file has none of the supported formats, or contains no anchor.
     pub fn parse(text: &[u8]) -> Result<Anchors, String> {
         if text.len() > MAX_ANCHOR_BYTES {
             return Err(format!("larger than {MAX_ANCHOR_BYTES} bytes"));
@@ -76,7 +76,7 @@ impl Anchors {
         }
     }
 
-    /// The anchored zone that this name lies in, the closest if there are several.
+    /// The closest zone with an anchor that contains this name.
     pub fn closest(&self, name: &Name) -> Option<Name> {
         let over = self.list.iter().map(|anchor| &anchor.zone).filter(|zone| name.is_in(*zone));
         over.max_by_key(|zone| zone.label_count()).cloned()
@@ -92,7 +92,7 @@ impl Anchors {
         self.list.iter().filter(valid).collect()
     }
 
-    /// All of them.
+    /// All anchors.
     pub fn iter(&self) -> impl Iterator<Item = &Anchor> {
         self.list.iter()
     }
@@ -114,7 +114,7 @@ fn holds_block(text: &str, word: &str) -> bool {
         .any(|(at, _)| text.get(at + word.len()..).is_some_and(|rest| rest.trim_start().starts_with('{')))
 }
 
-/// Records one a line, as in a zone file, in unbound's `auto-trust-anchor-file` and behind its `trust-anchor:`.
+/// Parses one record per line, as in a zone file, in unbound's `auto-trust-anchor-file` and after its `trust-anchor:`.
 fn records(text: &str) -> Result<Vec<Anchor>, String> {
     let mut plain = String::with_capacity(text.len() + 16);
     for line in text.lines() {
@@ -127,7 +127,7 @@ fn records(text: &str) -> Result<Vec<Anchor>, String> {
         }
         plain.push('\n');
     }
-    // The times to live do not matter here; zone files need them.
+    // The times to live do not matter here, but zone files need them.
     let text = format!("$TTL 0\n{plain}").into_bytes();
     let mut reader = ZoneReader::new(ZoneSource { name: "anchors".to_owned(), text }, Some(Name::root()));
     let mut list = Vec::new();
@@ -145,7 +145,7 @@ fn records(text: &str) -> Result<Vec<Anchor>, String> {
     }
 }
 
-/// named.conf's statements: `NAME [static-key|initial-key|static-ds|initial-ds] NUMBER NUMBER NUMBER "TEXT…";`.
+/// Parses the statements of named.conf: `NAME [static-key|initial-key|static-ds|initial-ds] NUMBER NUMBER NUMBER "TEXT…";`.
 fn bind(text: &str) -> Result<Vec<Anchor>, String> {
     let tokens = bind_tokens(text)?;
     let mut list = Vec::new();
@@ -191,7 +191,7 @@ fn bind_anchor(statement: &[&str]) -> Result<Anchor, String> {
     Anchor::of(zone, rtype, rdata).ok_or_else(bad)
 }
 
-/// Words, quoted texts without their blanks, and the three signs; comments of C, C++ and shell.
+/// Splits named.conf into words, quoted strings without their blanks, and `{`, `}`, `;`; skips C, C++ and shell comments.
 fn bind_tokens(text: &str) -> Result<Vec<String>, String> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -219,7 +219,7 @@ fn bind_tokens(text: &str) -> Result<Vec<String>, String> {
     Ok(tokens)
 }
 
-/// root-anchors.xml (RFC 9718, section 2).
+/// Parses root-anchors.xml (RFC 9718, section 2).
 fn xml(text: &str) -> Result<Vec<Anchor>, String> {
     let document = roxmltree::Document::parse(text).map_err(|error| format!("XML: {error}"))?;
     let root = document.root_element();

@@ -1,5 +1,5 @@
-//! The authoritative server's answers: (zones, query bytes) -> response bytes (RFC 1034, section 4.3.2; wildcards by
-//! RFC 4592, DNAME by RFC 6672, signed zones by RFC 4035, section 3.1). Pure: no sockets, no clock.
+//! Answers of an authoritative server: (zones, query bytes) -> response bytes (RFC 1034, section 4.3.2; wildcards by
+//! RFC 4592, DNAME by RFC 6672, signed zones by RFC 4035, section 3.1). Pure functions: no sockets, no clock.
 
 mod onward;
 mod proof;
@@ -19,33 +19,33 @@ use super::tsig::{self, TsigKeys, TsigSigner};
 use super::wire::Malformed;
 use super::zone::{NameNode, Set, Zone};
 
-/// Aliases followed inside our own zones for one question.
+/// The maximum number of aliases followed within the served zones for one question.
 pub const MAX_ALIASES: usize = 12;
-/// The smallest UDP payload that every client takes (RFC 1035, section 4.2.1).
+/// The UDP payload size that every client accepts, in bytes (RFC 1035, section 4.2.1).
 const MIN_UDP_SIZE: u16 = 512;
 
-/// The zones that a server answers for.
+/// The zones for which a server is authoritative.
 #[derive(Debug, Clone, Default)]
 pub struct Zones {
-    /// None for a zone that could not be read: it is not answered for, and neither is its parent in its place.
+    /// `None` for a zone that could not be read: it does not answer, and its parent zone does not replace it.
     zones: HashMap<Name, Option<Arc<Zone>>>,
-    /// The most labels that the name of a zone has: what stands deeper need not be looked up.
+    /// The maximum number of labels in the name of a zone: longer names need no look-up.
     deepest: usize,
 }
 
 impl Zones {
-    /// Adds a zone; false if there is one of that name.
+    /// Adds a zone; false if a zone with that name exists.
     pub fn add(&mut self, zone: Zone) -> bool {
         self.insert(zone.origin().clone(), Some(Arc::new(zone)))
     }
 
-    /// Adds the name of a zone that could not be read: questions about it fail (SERVFAIL), as those about a zone that is being
-    /// repaired. False if there is one of that name.
+    /// Adds the name of a zone that could not be read: questions about it fail with SERVFAIL. False if a zone with that name
+    /// exists.
     pub fn add_broken(&mut self, name: Name) -> bool {
         self.insert(name, None)
     }
 
-    /// Takes over the zones that could be read before and are missing here, or broken.
+    /// Keeps the zones of `before` that could be read and are missing or broken here.
     pub fn keep_from(&mut self, before: &Zones) {
         for (name, zone) in before.zones.iter().filter(|(_, zone)| zone.is_some()) {
             if self.get(name).is_none() {
@@ -64,23 +64,23 @@ impl Zones {
         true
     }
 
-    /// The entry that a name belongs to: the longest that it is in.
+    /// The entry of the closest zone that contains a name.
     fn closest(&self, name: NameRef<'_>) -> Option<&Option<Arc<Zone>>> {
         let first = name.suffix(name.label_count().saturating_sub(self.deepest));
         std::iter::successors(first, |name| name.parent()).find_map(|name| self.zones.get(&name as &dyn NameKey))
     }
 
-    /// The zone that a name belongs to: the longest that it is in.
+    /// The closest zone that contains a name.
     pub fn find<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&Arc<Zone>> {
         self.closest(name.into())?.as_ref()
     }
 
-    /// True if the zone that a name belongs to could not be read.
+    /// True if the closest zone that contains a name could not be read.
     pub fn is_broken<'n>(&self, name: impl Into<NameRef<'n>>) -> bool {
         self.closest(name.into()).is_some_and(Option::is_none)
     }
 
-    /// The zone that answers a question: DS belongs to the parent of the zone it stands for (RFC 4035, section 3.1.4.1).
+    /// The zone that answers a question. A DS record belongs to the parent of the zone that it delegates (RFC 4035, section 3.1.4.1).
     fn find_for(&self, name: &Name, rtype: Rtype) -> Option<&Arc<Zone>> {
         let own = self.find(name)?;
         let parent =
@@ -88,7 +88,7 @@ impl Zones {
         Some(parent.unwrap_or(own))
     }
 
-    /// The zone of exactly this name.
+    /// The zone with exactly this name.
     pub fn get(&self, name: &Name) -> Option<&Arc<Zone>> {
         self.zones.get(name)?.as_ref()
     }
@@ -99,22 +99,22 @@ impl Zones {
     }
 }
 
-/// What came of a query.
+/// The action that answers a query.
 #[derive(Debug, Clone)]
 pub enum AnswerAction {
-    /// Send this.
+    /// Send this response.
     Send(DnsResponse),
-    /// A transfer of this zone was asked for: the server decides whether and how.
+    /// The query asks for a zone transfer; the server decides whether and how to make it.
     Transfer(Box<Message>),
-    /// Another server knows the answer or its rest, and recursion was desired: the server may forward the question; else it
-    /// sends what there is.
+    /// Another server has the answer or the rest of it, and the client desires recursion. The server may forward the question;
+    /// otherwise it sends its own part.
     Elsewhere(Box<OnwardQuestion>),
-    /// Say nothing: it was no query (RFC 1035 says nothing else; answering responses makes loops).
+    /// Send nothing: the message is no query. Answering a response would make a loop.
     Drop,
 }
 
 impl AnswerAction {
-    /// What a server sends that neither forwards nor transfers; none to a message that is dropped.
+    /// The response of a server that neither forwards nor transfers; `None` for a dropped message.
     pub fn response(self) -> Option<DnsResponse> {
         match self {
             AnswerAction::Send(response) => Some(response),
@@ -125,28 +125,28 @@ impl AnswerAction {
     }
 }
 
-/// A response with what a log wants to know.
+/// A response, with its code for the log.
 #[derive(Debug, Clone)]
 pub struct DnsResponse {
     /// The message.
     pub wire: Vec<u8>,
-    /// Its code.
+    /// Its response code.
     pub rcode: Rcode,
 }
 
-/// What a log tells of a query, as far as it can be read.
+/// The parts of a query for the log, as far as the query can be read.
 #[derive(Debug, Clone)]
 pub struct LoggedQuery {
     /// Flags and operation.
     pub flags: Flags,
-    /// What was asked.
+    /// The question.
     pub question: Option<Question>,
-    /// What the OPT record said.
+    /// The OPT record.
     pub edns: Option<Edns>,
 }
 
 impl LoggedQuery {
-    /// Reads a query once more, for a log.
+    /// Reads a query for the log.
     pub fn read(query: &[u8]) -> LoggedQuery {
         let flags = DnsMessageReader::new(query).map(|reader| reader.flags).unwrap_or_default();
         let read = ReadQuery::read(query).ok();
@@ -155,7 +155,7 @@ impl LoggedQuery {
     }
 }
 
-/// A query taken apart: nothing is read but the question, and what belongs to the message as a whole.
+/// A parsed query: the question and the records that concern the message as a whole.
 struct ReadQuery<'q> {
     question: Question,
     edns: Option<Edns>,
@@ -166,8 +166,8 @@ struct ReadQuery<'q> {
 }
 
 impl<'q> ReadQuery<'q> {
-    /// One question, no answers, an authority of one record for IXFR alone, OPT and TSIG in their places: anything else is
-    /// refused by its counts, before it costs work.
+    /// Accepts one question, no answers, one authority record for IXFR only, and OPT and TSIG in their places. The counts
+    /// in the header reject anything else before it costs work.
     fn read(query: &'q [u8]) -> Result<ReadQuery<'q>, Malformed> {
         let mut reader = DnsMessageReader::new(query)?;
         let counts = reader.counts;
@@ -205,13 +205,13 @@ impl<'q> ReadQuery<'q> {
     }
 }
 
-/// The most bytes of a response that a datagram may have for a client that says this of itself.
+/// The maximum size of a UDP response in bytes, for a client with this OPT record.
 pub(super) fn udp_limit(edns: Option<&Edns>) -> usize {
     usize::from(edns.map_or(MIN_UDP_SIZE, |edns| edns.udp_size.clamp(MIN_UDP_SIZE, DEFAULT_UDP_SIZE)))
 }
 
-/// Answers one message. `udp`: it came in a datagram, so that the response must fit into what the client takes. Errors of the
-/// message itself are answered by the header alone: a response never has more of a query than its one question.
+/// Answers one message. `udp`: the message came in a datagram, so that the response must fit into the client's UDP size. A
+/// malformed message is answered with the header alone: a response never repeats more of a query than its one question.
 pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
     let Some(header) = query.get(..HEADER_BYTES) else { return AnswerAction::Drop };
     let (id, flags) = match header {
@@ -289,28 +289,28 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
     }
 }
 
-/// As [`answer`], by a server that knows keys, at this time in seconds since 1970; with what signs the response. The query
-/// has to be proven before it is answered as a signed one.
+/// As [`answer`], for a server with TSIG keys; `now` is the time in seconds since 1970. Also returns the signer of the response.
+/// A signed query is answered only if its signature is valid.
 pub fn answer_signed(
     zones: &Zones,
     (keys, now): (&TsigKeys, u64),
     query: &[u8],
     udp: bool,
 ) -> (AnswerAction, Option<TsigSigner>) {
-    // Of a response nothing is looked at, not even its signature.
+    // A response is not examined at all, not even its signature.
     let is_query = query.get(2).is_some_and(|flags| flags & 0x80 == 0);
     let is_signed = is_query && !keys.0.is_empty() && ReadQuery::read(query).is_ok_and(|read| read.tsig.is_some());
     let opened = is_signed.then(|| keys.open(query, now).ok().flatten()).flatten();
     let Some(opened) = opened else { return (answer(zones, query, udp), None) };
     let action = match opened.signer.is_proven() {
         true => answer(zones, &opened.query, udp),
-        // What a query says that is not proven is not looked at.
+        // The content of a query without a valid signature is ignored.
         false => AnswerAction::Send(refuse(&Message::parse(&opened.query).unwrap_or_default(), Rcode::NOTAUTH)),
     };
     (action, Some(opened.signer))
 }
 
-/// Signs a response; one that is too large then says no more than that (RFC 8945, section 5.3).
+/// Signs a response. If it is then larger than `limit`, it is truncated to its question with TC set (RFC 8945, section 5.3).
 pub fn sign(response: &mut DnsResponse, signer: &mut TsigSigner, now: u64, limit: usize) {
     if response.wire.len() + signer.size() > limit {
         let mut header = Message::parse(&response.wire).unwrap_or_default();
@@ -321,7 +321,7 @@ pub fn sign(response: &mut DnsResponse, signer: &mut TsigSigner, now: u64, limit
     signer.sign(&mut response.wire, now);
 }
 
-/// The response to a query that is answered with a code alone.
+/// The response to a query with a response code and no records.
 pub fn refuse(query: &Message, rcode: Rcode) -> DnsResponse {
     let mut response = Message { id: query.id, flags: Flags(query.flags.0 & Flags::RD), ..Message::default() };
     response.flags.set(Flags::QR, true);
@@ -330,7 +330,7 @@ pub fn refuse(query: &Message, rcode: Rcode) -> DnsResponse {
     finish(response, rcode, (MIN_UDP_SIZE.into(), 0))
 }
 
-/// The response to an IXFR that has the zone's SOA record alone.
+/// The response to an IXFR with only the zone's SOA record.
 pub(super) fn with_soa(query: &Message, zone: &Zone) -> DnsResponse {
     let mut response = Message { id: query.id, flags: Flags(query.flags.0 & Flags::RD), ..Message::default() };
     response.flags.set(Flags::QR, true);
@@ -355,21 +355,21 @@ struct ResponseBuilder<'a> {
     response: Message,
     dnssec_ok: bool,
     udp: bool,
-    /// How many of the additional records a referral is no use without (RFC 9471).
+    /// The number of additional records that a referral requires (RFC 9471).
     glue: usize,
-    /// How many of the authority records are about the answer so far; those after it are a referral.
+    /// The number of authority records that belong to the answer; those after them are a referral.
     kept: usize,
 }
 
-/// Where our zones end.
+/// The end of the walk through the served zones.
 struct AnswerEnd {
     rcode: Rcode,
-    /// The name that others know more about: outside our zones, or below a delegation.
+    /// The name that other servers have data for: outside the served zones, or below a delegation.
     leads_to: Option<Name>,
 }
 
 impl ResponseBuilder<'_> {
-    /// Walks from zone to zone along aliases and fills the sections.
+    /// Follows aliases from zone to zone and fills the sections.
     fn resolve(&mut self, mut zone: Arc<Zone>, question: &Question) -> AnswerEnd {
         let mut name = question.name.clone();
         for _ in 0..MAX_ALIASES {
@@ -379,7 +379,7 @@ impl ResponseBuilder<'_> {
                 ZoneStep::Referral => return AnswerEnd { rcode: Rcode::NOERROR, leads_to: Some(name) },
                 ZoneStep::Alias(next) => next,
             };
-            // A loop inside the answer has been shown; following it again shows nothing new.
+            // The answer already shows the loop; following it again adds nothing.
             if self.response.answer.iter().any(|record| record.rtype == Rtype::CNAME && record.name == next) {
                 return AnswerEnd { rcode: Rcode::NOERROR, leads_to: None };
             }
@@ -427,7 +427,7 @@ impl ResponseBuilder<'_> {
         }
     }
 
-    /// The name exists (or the wildcard below `encloser` stands for it): its data, an alias, or nothing of this type.
+    /// Answers for a name that exists (or that the wildcard below `encloser` matches): its data, an alias, or no data of this type.
     fn node(
         &mut self,
         zone: &Zone,
@@ -442,7 +442,7 @@ impl ResponseBuilder<'_> {
             self.prove_no_closer(zone, name, encloser);
         }
         if rtype == Rtype::ANY && exact {
-            // RFC 8482: one set is enough over UDP, where a big answer would serve attackers; all over TCP.
+            // RFC 8482: one set is enough over UDP, where a large answer would help attackers; over TCP all sets.
             let data = node.sets().iter().filter(|set| set.covered.is_none());
             for set in data.take(if self.udp { 1 } else { usize::MAX }) {
                 self.answer(node, set, name);
@@ -450,7 +450,7 @@ impl ResponseBuilder<'_> {
             return ZoneStep::Done(Rcode::NOERROR);
         }
         if rtype == Rtype::RRSIG && exact {
-            // As with ANY: those of one set, or all.
+            // As with ANY: over UDP the signatures of one set, over TCP all.
             let signatures = node.sets().iter().filter(|set| set.covered.is_some());
             let count = if self.udp { 1 } else { usize::MAX };
             self.response.answer.extend(signatures.take(count).flat_map(|set| set.records(name)));
@@ -480,13 +480,13 @@ impl ResponseBuilder<'_> {
         self.response.answer.extend(signed.flat_map(|set| set.records(owner)));
     }
 
-    /// A set, and its signatures for those who want them.
+    /// A set, with its signatures if the client asked for DNSSEC records.
     fn signed<'n>(&self, node: &'n NameNode, set: &'n Set) -> impl Iterator<Item = &'n Set> + use<'n> {
         let signatures = node.signatures(set.rtype).filter(|_| self.dnssec_ok);
         std::iter::once(set).chain(signatures)
     }
 
-    /// The SOA record that says how long the answer may be remembered, with its signatures.
+    /// Adds the SOA record that limits negative caching of the answer, with its signatures.
     fn negative_soa(&mut self, zone: &Zone) {
         let soa = zone.negative_soa();
         let node = zone.node(zone.origin()).filter(|_| self.dnssec_ok);
@@ -497,7 +497,7 @@ impl ResponseBuilder<'_> {
         self.response.authority.insert(0, soa);
     }
 
-    /// The zone ends here: name servers of the child and their addresses (RFC 1034, section 4.2.1).
+    /// Adds the referral at a zone cut: the child's name servers and their addresses (RFC 1034, section 4.2.1).
     fn referral(&mut self, zone: &Zone, cut: NameRef<'_>, node: &NameNode, ns: &Set) -> ZoneStep {
         self.response.authority.extend(ns.records(cut));
         match node.set(Rtype::DS) {
@@ -509,7 +509,7 @@ impl ResponseBuilder<'_> {
             None => self.prove_no_data(zone, cut),
         }
         for (server, _) in ns.rdata.iter().filter_map(|rdata| NameRef::read(rdata, 0).ok()) {
-            // Glue: what stands below the cut, where we have no authority, and cannot be asked for otherwise.
+            // Glue: addresses below the cut, outside our authority, which the client cannot find otherwise.
             if server.is_in(cut) {
                 self.addresses(zone, server);
             }
@@ -523,8 +523,8 @@ impl ResponseBuilder<'_> {
         ZoneStep::Referral
     }
 
-    /// The name is below a DNAME: the DNAME itself, and the CNAME that follows from it (RFC 6672, section 3.2), which a
-    /// question for CNAME has asked for.
+    /// Answers for a name below a DNAME: the DNAME itself and the CNAME synthesized from it (RFC 6672, section 3.2). That CNAME
+    /// is the whole answer to a question for CNAME.
     fn dname(&mut self, owner: NameRef<'_>, node: &NameNode, set: &Set, name: NameRef<'_>, rtype: Rtype) -> ZoneStep {
         self.authoritative();
         self.answer(node, set, owner);
@@ -545,7 +545,7 @@ impl ResponseBuilder<'_> {
         }
     }
 
-    /// The addresses of hosts that the answer names, as far as they are ours.
+    /// Adds the addresses of hosts named in the answer, if they are in the served zones.
     fn additional(&mut self) {
         let answer = std::mem::take(&mut self.response.answer);
         for host in answer.iter().filter_map(host_of) {
@@ -567,7 +567,7 @@ impl ResponseBuilder<'_> {
         }
     }
 
-    /// AA is about the first name of the answer (RFC 1035, section 4.1.1).
+    /// Sets AA, which applies to the first name of the answer (RFC 1035, section 4.1.1).
     fn authoritative(&mut self) {
         self.response.flags.set(Flags::AA, true);
     }
@@ -575,12 +575,12 @@ impl ResponseBuilder<'_> {
 
 enum ZoneStep {
     Done(Rcode),
-    /// The zone ends above the name.
+    /// The name is at or below a zone cut.
     Referral,
     Alias(Name),
 }
 
-/// The host in the data of NS, MX and SRV.
+/// The host name in the data of an NS, MX or SRV record.
 fn host_of(record: &Record) -> Option<NameRef<'_>> {
     match record.rtype {
         Rtype::NS => NameRef::read(&record.rdata, 0).map(|(name, _)| name).ok(),

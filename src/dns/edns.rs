@@ -1,4 +1,4 @@
-//! EDNS (RFC 6891): the OPT record and its options, both ways.
+//! EDNS (RFC 6891): the OPT record and its options, parsed and composed.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,28 +6,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::record::layout::in_words;
 use super::wire::{Cursor, Malformed};
 
-/// The UDP payload size we announce: below every common path's limit (DNS flag day 2020).
+/// The announced UDP payload size: below the limit of every common path (DNS flag day 2020).
 pub const DEFAULT_UDP_SIZE: u16 = 1232;
-/// Most options taken from one OPT record.
+/// The maximum number of options in one OPT record.
 pub const MAX_OPTIONS: usize = 256;
 
-/// The extended error of a forwarder that no server answers (RFC 8914, section 4.23).
+/// The extended error of a forwarder that gets no answer from any server (RFC 8914, section 4.23).
 pub const NO_REACHABLE_AUTHORITY: u16 = 22;
 
-/// What an OPT record says.
+/// The contents of an OPT record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edns {
-    /// The UDP payload that the sender can take.
+    /// The UDP payload size that the sender accepts, in bytes.
     pub udp_size: u16,
-    /// Upper eight bits of the response code.
+    /// The upper eight bits of the response code.
     pub extended_rcode: u8,
     /// Version; only 0 exists.
     pub version: u8,
-    /// DNSSEC records are wanted (RFC 3225).
+    /// The DO bit: the client wants DNSSEC records (RFC 3225).
     pub dnssec_ok: bool,
     /// The other flag bits.
     pub other_flags: u16,
-    /// Options in the order in which they came.
+    /// The options in message order.
     pub options: Vec<EdnsOption>,
 }
 
@@ -45,8 +45,8 @@ impl Default for Edns {
 }
 
 impl Edns {
-    /// True if a question may go without this record: nothing was asked for that lives in it. Cookies, padding and the size are
-    /// means, not ends.
+    /// True if a query may be sent without this record, because it requests nothing. Cookies, padding and the UDP size are not
+    /// requests.
     pub fn is_dispensable(&self) -> bool {
         let means = |option: &EdnsOption| matches!(option.code, EdnsOption::COOKIE | EdnsOption::PADDING);
         !self.dnssec_ok && self.version == 0 && self.other_flags == 0 && self.options.iter().all(means)
@@ -58,7 +58,7 @@ impl Edns {
 pub struct EdnsOption {
     /// Code (IANA, DNS EDNS0 Option Codes).
     pub code: u16,
-    /// Data as it stands on the wire.
+    /// The data in wire form.
     pub data: Vec<u8>,
 }
 
@@ -79,7 +79,7 @@ impl EdnsOption {
         EdnsOption { code, data }
     }
 
-    /// Client subnet of a query (RFC 7871, section 6): only the bytes that the prefix covers are sent.
+    /// The client subnet option of a query (RFC 7871, section 6), with only the bytes that the prefix covers.
     pub fn client_subnet(address: IpAddr, prefix: u8) -> EdnsOption {
         let (family, octets) = match address {
             IpAddr::V4(v4) => (1u16, v4.octets().to_vec()),
@@ -123,12 +123,12 @@ impl EdnsOption {
         known.iter().find(|(code, _)| *code == self.code).map_or(format!("OPT={}", self.code), |row| row.1.to_owned())
     }
 
-    /// The value in words, as dig prints it.
+    /// The value as text, as dig prints it.
     pub fn value(&self) -> String {
         self.known_value().unwrap_or_else(|_| spaced_hex(&self.data))
     }
 
-    /// The option that dig's `+ednsopt=` calls so, by name or number.
+    /// The code of an option from its name in dig's `+ednsopt=`, or from its number.
     pub fn code_of(text: &str) -> Option<u16> {
         let names = [
             ("LLQ", 1),
@@ -163,7 +163,7 @@ impl EdnsOption {
         }
     }
 
-    /// The value as dig prints it; none if there is none. `of_answer`: a cookie came back to whom it belongs.
+    /// The value as dig prints it; `None` if it is empty. `of_answer`: in an answer a cookie also gets dig's `(good)` or `(echoed)`.
     pub fn dig_value(&self, of_answer: bool) -> Option<String> {
         let value = self.known_value();
         if self.data.is_empty() && self.code != Self::PADDING {
@@ -186,7 +186,7 @@ impl EdnsOption {
         })
     }
 
-    /// The code with its meaning and the text of an extended error (RFC 8914).
+    /// The code with its meaning, and the text, of an extended error (RFC 8914).
     pub fn extended_error(&self) -> Option<(String, String)> {
         let (code, text) = self.data.split_first_chunk().filter(|_| self.code == Self::EXTENDED_ERROR)?;
         let code = u16::from_be_bytes(*code);
@@ -261,7 +261,7 @@ impl Edns {
         })
     }
 
-    /// The first option of this code, to be changed.
+    /// The first option of this code, mutable.
     pub fn option_mut(&mut self, code: u16) -> Option<&mut EdnsOption> {
         self.options.iter_mut().find(|option| option.code == code)
     }
@@ -287,7 +287,7 @@ impl Edns {
     }
 }
 
-/// What an extended error code means (RFC 8914, section 4, and the IANA registry).
+/// The meaning of an extended error code (RFC 8914, section 4, and the IANA registry).
 pub fn extended_error(code: u16) -> Option<&'static str> {
     const WORDS: &[&str] = &[
         "Other",
@@ -325,12 +325,12 @@ pub fn extended_error(code: u16) -> Option<&'static str> {
     WORDS.get(usize::from(code)).copied()
 }
 
-/// UTF-8 from a server, made safe: control characters and those that turn the direction of text or hide are dropped.
+/// UTF-8 text from a server, made safe for printing: control characters, bidirectional controls and invisible characters are dropped.
 pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().filter(|c| !crate::steering::steers_or_joins(*c)).collect()
 }
 
-/// Hexadecimal digits, and behind them the letters that they may be.
+/// The bytes as hexadecimal digits, followed by their ASCII characters.
 fn with_letters(bytes: &[u8]) -> String {
     let letters = |byte: &u8| if (0x20..0x7f).contains(byte) { char::from(*byte) } else { '.' };
     match bytes {

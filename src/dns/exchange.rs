@@ -1,5 +1,5 @@
-//! The client's state machine for one question: which server to ask next and how, which answers count, when to send
-//! again, when to change to TCP, when to give up. No sockets and no clock: the caller says what came and what time it is.
+//! The client's state machine for one question. It decides which server to ask next and over which transport, which answers
+//! count, and when to resend, switch to TCP or give up. No sockets and no clock: the caller passes in messages and the time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use super::query::Query;
 use super::transport::Transport;
 use crate::fault::{Fault, Kind};
 
-/// How patient and how stubborn a client is.
+/// Timeouts, retries and other choices of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExchangePolicy {
-    /// How long to wait for each answer.
+    /// The timeout for each answer.
     pub timeout: Duration,
-    /// How often each server is asked over UDP; over a connection, which does not lose messages, once.
+    /// The number of times each server is asked over UDP. Over a connection, which loses no messages, it is asked once.
     pub tries: u32,
-    /// No longer than this for the whole exchange.
+    /// The time limit for the whole exchange.
     pub deadline: Duration,
-    /// A truncated answer is taken as it is.
+    /// Accepts a truncated answer as it is.
     pub ignore_truncation: bool,
-    /// Every server is asked at once; the first usable answer wins.
+    /// Asks all servers at once; the first usable answer wins.
     pub race: bool,
-    /// A code that is no answer sends the question to the next server.
+    /// Asks the next server after a response code that is no answer.
     pub next_on_failure: bool,
-    /// BADCOOKIE is answered with the cookie that came with it (RFC 7873, section 5.3).
+    /// Retries after BADCOOKIE with the cookie from that response (RFC 7873, section 5.3).
     pub answer_bad_cookie: bool,
-    /// Each round waits twice as long as the one before.
+    /// Doubles the timeout with each round.
     pub backoff: bool,
 }
 
@@ -45,93 +45,93 @@ impl Default for ExchangePolicy {
     }
 }
 
-/// Most tries that may be asked for.
+/// The maximum value of [`ExchangePolicy::tries`].
 pub const MAX_TRIES: u32 = 100;
 
-/// What the driver has to do next.
+/// The next action for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExchangeAction {
-    /// Send these bytes to a server, and report what comes or fails.
+    /// Send these bytes to a server, and report its messages or a failure.
     Send {
-        /// Which server, by its place in the list.
+        /// The server, by its index in the list.
         server: usize,
-        /// By datagram or connection.
+        /// The transport.
         transport: Transport,
         /// The message.
         wire: Vec<u8>,
     },
-    /// Wait for datagrams until this time, then ask again what to do.
+    /// Wait for messages until this time, then poll again.
     Wait {
-        /// Time since the beginning of the exchange.
+        /// The time since the start of the exchange.
         until: Duration,
     },
-    /// It is over: see [`Exchange::outcome`].
+    /// The exchange is over: see [`Exchange::outcome`].
     Done,
 }
 
-/// An answer that counts.
+/// An accepted answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeAnswer {
     /// The message.
     pub message: Message,
     /// Its bytes.
     pub wire: Vec<u8>,
-    /// The query that it answers, as it was last sent to this server, before it was signed.
+    /// The query that it answers, as last sent to this server, without its signature.
     pub query: Vec<u8>,
-    /// Which server it came from, by its place in the list.
+    /// The server that it came from, by its index in the list.
     pub server: usize,
-    /// How it came.
+    /// The transport that it came over.
     pub transport: Transport,
-    /// Time from the last sending to its arrival.
+    /// The time from the last transmission to its arrival.
     pub elapsed: Duration,
-    /// Messages that were no answer to this question and were waited past.
+    /// The number of messages that did not match this question and were ignored.
     pub mismatches: u32,
-    /// How many times a query was sent.
+    /// The number of transmissions of the query.
     pub sent: u32,
 }
 
-/// One sending that is planned.
+/// One planned transmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Attempt {
     server: usize,
     transport: Transport,
-    /// In a race those of one round are sent together.
+    /// In a race all attempts of one round are sent together.
     round: u32,
 }
 
-/// One question on its way.
+/// The state of one question.
 #[derive(Debug)]
 pub struct Exchange {
     query: Query,
-    /// One identifier a server, kept over retransmissions so that a late answer still counts.
+    /// One identifier per server, kept over retransmissions so that a late answer still counts.
     ids: Vec<u16>,
     policy: ExchangePolicy,
-    /// What was last sent to each.
+    /// The message last sent to each server.
     sent_to: Vec<Vec<u8>>,
-    /// Attempts still to be made.
+    /// The remaining attempts.
     plan: VecDeque<Attempt>,
-    /// Until when to wait for what is under way; none if nothing is.
+    /// The end of the wait for pending answers; `None` if no answer is pending.
     waiting_until: Option<Duration>,
     last_sent: Duration,
-    /// The round of the last sending.
+    /// The round of the last transmission.
     round: u32,
-    /// The servers that the wait is for. What others send counts as well, if it comes.
+    /// The servers whose answers are awaited. Answers of other servers count as well.
     awaited: Vec<usize>,
-    /// Servers whose truncated answer was followed by TCP: a copy of it does not ask once more.
+    /// Servers asked over TCP after a truncated answer: a copy of that answer does not trigger another query.
     over_tcp: Vec<usize>,
     sent: u32,
     mismatches: u32,
     answer: Option<ExchangeAnswer>,
-    /// The best of the answers that nobody wants (codes that are none).
+    /// The first response whose code is no answer, used if no server answers properly.
     fallback: Option<ExchangeAnswer>,
     fault: Option<Fault>,
     done: bool,
-    /// A server wants its own cookie back (RFC 7873, section 5.3); that was done.
+    /// True once a query was repeated with the server's cookie (RFC 7873, section 5.3).
     with_cookie: bool,
 }
 
 impl Exchange {
-    /// A question for these servers, each with the identifier it gets and the way it is asked.
+    /// An exchange with these servers, each with its query identifier and its transport.
     pub fn new(query: Query, servers: &[(u16, Transport)], policy: ExchangePolicy) -> Exchange {
         let ways = servers.iter().map(|(_, transport)| *transport).enumerate();
         let plan = (0..policy.tries.max(1))
@@ -164,7 +164,7 @@ impl Exchange {
         self.plan.make_contiguous().sort_by_key(|attempt| (attempt.round, is_silent(attempt.server)));
     }
 
-    /// What to do now.
+    /// Returns the next action at the time `now`.
     pub fn poll(&mut self, now: Duration) -> ExchangeAction {
         if self.done {
             return ExchangeAction::Done;
@@ -203,7 +203,7 @@ impl Exchange {
         ExchangeAction::Send { server, transport, wire }
     }
 
-    /// A message came from a server. True if it ended the exchange or changed its course.
+    /// Handles a message from a server. True if it ended the exchange or changed its state.
     pub fn received(&mut self, server: usize, transport: Transport, wire: &[u8], now: Duration) -> bool {
         if self.done {
             return false;
@@ -212,7 +212,7 @@ impl Exchange {
         let message = match Message::parse(wire) {
             Ok(message) => message,
             Err(error) => {
-                // Garbage on a connection or with the right identifier is the server's own; other may be anybody's.
+                // Garbage on a connection or with the right identifier comes from the server; other garbage may come from anyone.
                 let ours = wire.get(..2) == Some(&id.to_be_bytes()) && wire.get(2).is_some_and(|byte| byte & 0x80 != 0);
                 if ours || transport != Transport::Udp {
                     self.failed(server, Fault::from(error));
@@ -223,7 +223,7 @@ impl Exchange {
             }
         };
         if transport == Transport::Udp && self.query.is_answered_in_another_case(&message, id) {
-            // A server that does not keep the case, or a forger who guessed all but that: a connection tells.
+            // A server that does not keep the case, or a forger who guessed everything else: a connection decides.
             self.mismatches += 1;
             return self.over_tcp(server);
         }
@@ -232,7 +232,7 @@ impl Exchange {
             if transport == Transport::Udp {
                 return false;
             }
-            // On a connection nobody else can speak.
+            // On a connection the message can only come from the server.
             self.failed(server, Fault::new(Kind::Protocol, "the answer is not to our question"));
             return true;
         }
@@ -274,13 +274,13 @@ impl Exchange {
         true
     }
 
-    /// Sending to a server or its connection failed.
+    /// Handles a failed transmission to a server or a failed connection.
     pub fn failed(&mut self, server: usize, fault: Fault) {
         self.fault = Some(fault);
         self.waits_no_more_for(server);
     }
 
-    /// Asks the same server by connection, once a round of datagrams.
+    /// Asks the same server over TCP, once per UDP transmission.
     fn over_tcp(&mut self, server: usize) -> bool {
         if self.over_tcp.contains(&server) {
             return false;
@@ -289,7 +289,7 @@ impl Exchange {
         self.again(server, Transport::Tcp)
     }
 
-    /// Asks the same server again, at once.
+    /// Asks the same server again immediately.
     fn again(&mut self, server: usize, transport: Transport) -> bool {
         self.plan.push_front(Attempt { server, transport, round: self.round });
         self.awaited.retain(|awaited| *awaited != server);
@@ -306,15 +306,15 @@ impl Exchange {
         }
     }
 
-    /// True while no server has answered and nothing else went wrong.
+    /// True while no server has answered and no fault has occurred.
     pub fn is_silent(&self) -> bool {
         self.answer.is_none() && self.fallback.is_none() && self.fault.is_none()
     }
 
-    /// How it ended. Codes that answer nothing are answers here; the caller decides what they mean.
+    /// The result of the exchange. Responses with error codes count as answers here; the caller interprets them.
     ///
     /// # Errors
-    /// What kept every server from answering, with its kind.
+    /// No server answered: the last fault, or [`Kind::TimedOut`].
     pub fn outcome(self) -> Result<ExchangeAnswer, Fault> {
         let mismatches = self.mismatches;
         self.answer.or(self.fallback).ok_or_else(|| {
@@ -326,7 +326,7 @@ impl Exchange {
         })
     }
 
-    /// The query as it was last sent.
+    /// The query as last sent.
     pub fn query(&self) -> &Query {
         &self.query
     }

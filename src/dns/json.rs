@@ -1,4 +1,4 @@
-//! Answers as JSON: our stable members, and RFC 8427's.
+//! Answers as JSON: with the stable members of `--json`, and as in RFC 8427.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -26,7 +26,7 @@ pub struct AnswerJson {
     additional: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     edns: Option<Value>,
-    /// Extended errors in words (RFC 8914).
+    /// Extended errors with their meanings (RFC 8914).
     ede: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Value>,
@@ -47,7 +47,7 @@ pub fn question(question: &Question) -> Value {
     })
 }
 
-/// The members of an answer and where it came from, with the name that the user gave the server; none for one from a file.
+/// The members of an answer. `server` is its server with the name that the user gave it; `None` for an answer from a file.
 pub fn answer(answer: &ExchangeAnswer, server: Option<(std::net::SocketAddr, &str)>) -> AnswerJson {
     let message = &answer.message;
     let records = |records: &[Record]| records.iter().map(record).collect();
@@ -73,7 +73,7 @@ pub fn answer(answer: &ExchangeAnswer, server: Option<(std::net::SocketAddr, &st
     }
 }
 
-/// One record: owner, type, class, TTL, the data as text and as typed members.
+/// The members of a record: owner, type, class, TTL, the data as text and as typed members.
 pub fn record(record: &Record) -> Value {
     let mut map = Map::new();
     map.insert("name".to_owned(), record.name.to_string().into());
@@ -87,7 +87,7 @@ pub fn record(record: &Record) -> Value {
     Value::Object(map)
 }
 
-/// What an EDNS record says.
+/// The members of an OPT record.
 pub fn edns(edns: &Edns) -> Value {
     json!({
         "version": edns.version,

@@ -1,4 +1,4 @@
-//! Messages (RFC 1035, section 4): parsing with every count and length distrusted, composing with name compression.
+//! Messages (RFC 1035, section 4): parsing that verifies every count and length, composing with name compression.
 
 use super::edns::Edns;
 use super::name::Name;
@@ -7,11 +7,11 @@ use super::record::table::{self};
 use super::record::{self, Class, Record, Rtype};
 use super::wire::Malformed;
 
-/// The largest message (its length over TCP has 16 bits).
+/// The maximum size of a message in bytes (its length over TCP has 16 bits).
 pub const MAX_MESSAGE_BYTES: usize = 65_535;
-/// The length of the header.
+/// The length of the header in bytes.
 pub const HEADER_BYTES: usize = 12;
-/// Most records taken from one message: the smallest record has 11 bytes.
+/// The maximum number of records in one message: the smallest record has 11 bytes.
 pub const MAX_RECORDS: usize = MAX_MESSAGE_BYTES / 11;
 
 /// A whole message.
@@ -19,9 +19,9 @@ pub const MAX_RECORDS: usize = MAX_MESSAGE_BYTES / 11;
 pub struct Message {
     /// Identifier.
     pub id: u16,
-    /// Second word of the header: flags, opcode and the lower bits of the response code.
+    /// The second word of the header: flags, opcode and the lower bits of the response code.
     pub flags: Flags,
-    /// What is asked; one entry in practice (RFC 9619).
+    /// The questions; one entry in practice (RFC 9619).
     pub question: Vec<Question>,
     /// The answers.
     pub answer: Vec<Record>,
@@ -29,7 +29,7 @@ pub struct Message {
     pub authority: Vec<Record>,
     /// The additional records, without OPT.
     pub additional: Vec<Record>,
-    /// What the OPT record said.
+    /// The OPT record.
     pub edns: Option<Edns>,
     /// Bytes after the last record.
     pub trailing_bytes: usize,
@@ -38,11 +38,11 @@ pub struct Message {
 /// A question: name, type, class.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// Whose data.
+    /// The name that is queried.
     pub name: Name,
-    /// Which data.
+    /// The type that is queried.
     pub rtype: Rtype,
-    /// Of which class.
+    /// The class that is queried.
     pub class: Class,
 }
 
@@ -81,12 +81,12 @@ impl Flags {
         self.0 = if on { self.0 | bit } else { self.0 & !bit };
     }
 
-    /// The operation: 0 is a query.
+    /// The opcode; 0 is a query.
     pub fn opcode(self) -> u8 {
         (self.0 >> 11) as u8 & 15
     }
 
-    /// The same flags with another operation.
+    /// The same flags with another opcode.
     pub fn with_opcode(self, opcode: u8) -> Flags {
         Flags(self.0 & !0x7800 | u16::from(opcode & 15) << 11)
     }
@@ -125,23 +125,23 @@ const OPCODES: [&str; 16] = [
     "RESERVED15",
 ];
 
-/// The operation's name as dig prints it.
+/// The name of an opcode as dig prints it.
 pub fn opcode_name(opcode: u8) -> &'static str {
     OPCODES.get(usize::from(opcode)).copied().unwrap_or("RESERVED15")
 }
 
-/// An operation by name or number.
+/// An opcode from its name or number.
 pub fn opcode(text: &str) -> Option<u8> {
     let named = OPCODES.iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| u8::try_from(at).ok());
     named.or_else(|| text.parse().ok().filter(|number| *number < 16))
 }
 
 impl Message {
-    /// Parses a message. Two OPT records, names that loop and counts that lie are errors; bytes after the end are only
+    /// Parses a message. A second OPT record, a name with a pointer loop and a wrong count are errors; trailing bytes are only
     /// counted.
     ///
     /// # Errors
-    /// The bytes are no message.
+    /// The bytes are not a valid message.
     pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
         let mut reader = DnsMessageReader::new(bytes)?;
         let mut message = Message { id: reader.id, flags: reader.flags, ..Message::default() };
@@ -172,34 +172,34 @@ impl Message {
         Ok(message)
     }
 
-    /// What it says of a question for this type.
+    /// The meaning of the message for a question of this type.
     pub fn meaning(&self, qtype: Rtype) -> AnswerMeaning {
         let answers = self.answer.iter().map(|record| record.rtype);
         let authorities = self.authority.iter().map(|record| record.rtype);
         AnswerMeaning::of(self.rcode(), qtype, self.flags.has(Flags::TC), answers, authorities)
     }
 
-    /// The response code with EDNS's upper bits.
+    /// The response code, including the upper bits from EDNS.
     pub fn rcode(&self) -> Rcode {
         let upper = self.edns.as_ref().map_or(0, |edns| u16::from(edns.extended_rcode));
         Rcode(upper << 4 | self.flags.0 & 15)
     }
 
-    /// Leaves out records of other classes than this: they belong to no set of the answer (RFC 4035, section 5.3.1). Gives those
-    /// of the answer section.
+    /// Removes records of other classes: they belong to no set of the answer (RFC 4035, section 5.3.1). Returns those removed
+    /// from the answer section.
     pub(super) fn drop_other_classes(&mut self, class: Class) -> Vec<Record> {
         let other = |record: &Record| record.class != class && class != Class::ANY;
         self.authority.retain(|record| !other(record));
         self.answer.extract_if(.., |record| other(record)).collect()
     }
 
-    /// The message in wire form, at most `limit` bytes: where the answers and authorities do not fit, TC is set and none of
-    /// them is sent (RFC 2181, section 9); additional records are dropped silently.
+    /// The message in wire form, at most `limit` bytes. If the answers and authorities do not fit, TC is set and all of them
+    /// are omitted (RFC 2181, section 9). Additional records that do not fit are dropped silently.
     pub fn compose(&self, limit: usize) -> Vec<u8> {
         self.compose_with(limit, 0)
     }
 
-    /// The same; TC is set also where the first `needed` additional records do not fit (RFC 9471).
+    /// As [`Message::compose`], but TC is also set if the first `needed` additional records do not fit (RFC 9471).
     pub fn compose_with(&self, limit: usize, needed: usize) -> Vec<u8> {
         let mut composer = Composer::new(self.id, self.flags);
         let mut opt = Vec::new();
@@ -231,7 +231,7 @@ impl Message {
     }
 }
 
-/// Takes the parts of a message one after the other, without keeping them: for streams of records.
+/// Reads the parts of a message one after the other without storing them, for streams of records.
 #[derive(Debug)]
 pub struct DnsMessageReader<'a> {
     bytes: &'a [u8],
@@ -240,7 +240,7 @@ pub struct DnsMessageReader<'a> {
     pub id: u16,
     /// Flag word.
     pub flags: Flags,
-    /// How many entries the header announces.
+    /// The numbers of entries in the header.
     pub counts: Counts,
 }
 
@@ -257,7 +257,7 @@ pub struct Counts {
     pub additional: u16,
 }
 
-/// A record in its place in the message.
+/// A record with its position in the message.
 #[derive(Debug)]
 pub struct RawRecord {
     /// Owner.
@@ -268,16 +268,16 @@ pub struct RawRecord {
     pub class: Class,
     /// Time to live.
     pub ttl: u32,
-    /// Where the record starts, its owner's name first.
+    /// The offset of the record, which begins with its owner name.
     pub owner_begin: usize,
-    /// Where its data begins.
+    /// The offset of its data.
     pub begin: usize,
-    /// Where its data ends.
+    /// The offset of the end of its data.
     pub end: usize,
 }
 
 impl RawRecord {
-    /// The record with its names uncompressed. A TTL with its highest bit set counts as 0 (RFC 2181, section 8).
+    /// The record with the names in its data uncompressed. A TTL with its highest bit set counts as 0 (RFC 2181, section 8).
     ///
     /// # Errors
     /// The data does not fit its type.
@@ -292,7 +292,7 @@ impl<'a> DnsMessageReader<'a> {
     /// Reads the header.
     ///
     /// # Errors
-    /// The header is cut short, or its counts cannot be.
+    /// The header is cut short, or its counts exceed the size of the message.
     pub fn new(bytes: &'a [u8]) -> Result<DnsMessageReader<'a>, Malformed> {
         let header = bytes.get(..HEADER_BYTES).ok_or(Malformed("shorter than a header"))?;
         let mut words = header.chunks_exact(2).map(|pair| u16::from_be_bytes(pair.try_into().unwrap_or_default()));
@@ -344,12 +344,12 @@ impl<'a> DnsMessageReader<'a> {
     }
 }
 
-/// A time to live; one with the highest bit set means 0 (RFC 2181, section 8).
+/// A time to live; a value with the highest bit set counts as 0 (RFC 2181, section 8).
 fn lifetime(ttl: u32) -> u32 {
     if ttl > i32::MAX.unsigned_abs() { 0 } else { ttl }
 }
 
-/// Where the TTLs of a message stand, and what they are; without OPT, which has none. Ends where the message is broken.
+/// The offsets and values of the TTLs in a message, except for OPT, which has none. Stops at the first malformed entry.
 pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
     let mut places = Vec::new();
     let Ok(mut reader) = DnsMessageReader::new(message) else { return places };
@@ -361,7 +361,7 @@ pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
     for _ in 0..records {
         let Ok(record) = reader.record() else { break };
         if record.rtype != Rtype::OPT {
-            // The data's length stands between TTL and data.
+            // The length of the data is between TTL and data.
             places.push((record.begin - 6, lifetime(record.ttl)));
         }
     }
@@ -372,23 +372,23 @@ pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
 #[derive(Debug)]
 pub struct Composer {
     out: Vec<u8>,
-    /// Where names begin in `out`, for pointers; only so many, so that a huge message costs no quadratic time.
-    /// With each stands how long the name is: names of other lengths need no look.
+    /// The offsets of names in `out`, as targets of compression pointers, each with the length of its name: only names of
+    /// the same length are compared. Their number is limited, so that a huge message takes no quadratic time.
     names: Vec<(u16, usize)>,
 }
 
-/// A place in a message that is being written.
+/// A saved position in a message that is being composed.
 struct ComposerMark {
     bytes: usize,
     names: usize,
     counts: [u8; 8],
 }
 
-/// Places kept for compression.
+/// The maximum number of offsets kept for compression.
 const MAX_COMPRESSION_TARGETS: usize = 48;
 
 impl Composer {
-    /// A message with this header and nothing in it.
+    /// An empty message with this header.
     pub fn new(id: u16, flags: Flags) -> Composer {
         let mut out = Vec::with_capacity(512);
         out.extend(id.to_be_bytes());
@@ -397,7 +397,7 @@ impl Composer {
         Composer { out, names: Vec::new() }
     }
 
-    /// How many bytes so far.
+    /// The size so far in bytes.
     pub fn size(&self) -> usize {
         self.out.len()
     }
@@ -410,12 +410,12 @@ impl Composer {
         self.count(0);
     }
 
-    /// Appends the records of a section; false if one did not fit into `limit` bytes: it and those after it are left out.
+    /// Appends the records of a section. False if one does not fit into `limit` bytes: it and the following ones are omitted.
     pub fn section(&mut self, section: usize, records: &[Record], limit: usize) -> bool {
         records.iter().all(|record| self.record(section, record, limit))
     }
 
-    /// Appends one record to a section (1 answer, 2 authority, 3 additional); false and nothing if it does not fit.
+    /// Appends one record to a section (1 answer, 2 authority, 3 additional). If it does not fit, appends nothing and returns false.
     pub fn record(&mut self, section: usize, record: &Record, limit: usize) -> bool {
         let (before, known) = (self.out.len(), self.names.len());
         self.name(&record.name, true);
@@ -436,13 +436,13 @@ impl Composer {
         true
     }
 
-    /// How far the message is.
+    /// Saves the current position.
     fn mark(&self) -> ComposerMark {
         let counts = self.out.get(4..HEADER_BYTES).and_then(|counts| counts.try_into().ok()).unwrap_or_default();
         ComposerMark { bytes: self.out.len(), names: self.names.len(), counts }
     }
 
-    /// Takes back what came after the mark.
+    /// Removes everything after the mark.
     fn rewind(&mut self, mark: &ComposerMark) {
         self.out.truncate(mark.bytes);
         self.names.truncate(mark.names);
@@ -458,7 +458,7 @@ impl Composer {
         }
     }
 
-    /// The message, with an OPT record at its end if there is one.
+    /// The finished message, with the OPT record `opt` at its end unless `opt` is empty.
     pub fn finish(mut self, opt: &[u8]) -> Vec<u8> {
         if !opt.is_empty() {
             self.out.extend_from_slice(opt);
@@ -467,7 +467,7 @@ impl Composer {
         self.out
     }
 
-    /// Only the types of RFC 1035 may have their names compressed (RFC 3597, section 4).
+    /// Appends the data of a record. Only names in types of RFC 1035 may be compressed (RFC 3597, section 4).
     fn rdata(&mut self, record: &Record) {
         let row = table::row(record.rtype).filter(|row| row.fields.iter().any(|(_, f)| *f == table::RdataField::Name));
         let mut rest = record.rdata.as_slice();
@@ -491,7 +491,7 @@ impl Composer {
         self.out.extend_from_slice(rest);
     }
 
-    /// Appends a name; the longest tail that stands in the message already, case and all, becomes a pointer.
+    /// Appends a name. The longest suffix that is already in the message, in the same case, becomes a pointer.
     fn name(&mut self, name: &Name, compress: bool) {
         let mut rest = name.as_wire();
         while let Some(&length) = rest.first().filter(|length| **length > 0) {
@@ -515,7 +515,7 @@ impl Composer {
         self.out.push(0);
     }
 
-    /// True if the name at `at` is `wanted`, byte for byte.
+    /// True if the name at offset `at` equals `wanted` byte for byte.
     fn stands_at(&self, at: u16, mut wanted: &[u8]) -> bool {
         let mut here = usize::from(at);
         loop {

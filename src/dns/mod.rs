@@ -3,12 +3,12 @@
 //! ```text
 //!  wire message edns   the wire: names, messages, EDNS options
 //!  record              one table of field types: wire <-> text <-> JSON, for every type
-//!  query transport exchange   what to ask, over what; the client state machine (match, retransmit, truncation -> TCP)
-//!  client resolve      sockets for exchange; the stub resolver that other rooms use
-//!  zone answer server  zone files, (zones, query bytes) -> response bytes, sockets for it
-//!  anchor validate     trust anchors; DNSSEC: the walk from an anchor to the data, one verdict
-//!  trace              from the root's servers to the answer, step by step
-//!  present json template   dig-like text, JSON members, lines as the user wants them
+//!  query transport exchange   the query and its transport; the client state machine (match, retransmit, truncation -> TCP)
+//!  client resolve      the sockets of exchange; the stub resolver for the other protocols
+//!  zone answer server  zone files; (zones, query bytes) -> response bytes; the server's sockets
+//!  anchor validate     trust anchors; DNSSEC: validates from an anchor down to the data, with one verdict
+//!  trace               follows delegations from the root servers to the answer
+//!  present json template   text like dig's, JSON members, lines in the user's format
 //! ```
 #![warn(clippy::indexing_slicing)]
 

@@ -1,4 +1,4 @@
-//! Answers as dig prints them (dig(1)), so that eyes and scripts that know dig's text can read ours.
+//! Answers in dig's text format (dig(1)), so that users and scripts that know dig can read them.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::message::{Flags, Message, opcode_name};
 use super::record::text::{self, Style};
 use super::record::{Record, Rtype};
 
-/// Which parts are printed; all of them unless dig's `+no…` options say otherwise.
+/// The parts that are printed: all of them, except those disabled by dig's `+no…` options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Show {
@@ -22,25 +22,25 @@ pub struct Show {
     /// `1h30m` instead of seconds.
     pub ttl_units: bool,
     pub class: bool,
-    /// Who answered, where it is not said anyway.
+    /// Names the server that answered (dig's `+identify`), unless the statistics do.
     pub identify: bool,
-    /// The SOA record that ends a transfer is left out.
+    /// Omits the SOA record at the end of a transfer.
     pub one_soa: bool,
     /// Microseconds instead of milliseconds.
     pub usec: bool,
-    /// What is asked is shown, too.
+    /// Prints the query as well.
     pub query: bool,
     /// YAML instead of text.
     pub yaml: bool,
-    /// Comments behind records; none: where records are laid out over several lines.
+    /// Comments after records; `None`: only if records are printed over several lines.
     pub rr_comments: Option<bool>,
-    /// Long data in pieces of this many characters; none: as dig does.
+    /// Splits long data into pieces of this many characters; `None`: as dig does.
     pub split: Option<usize>,
     pub style: Style,
 }
 
 impl Show {
-    /// Everything (`true`, dig's `+all`) or nothing (`+noall`).
+    /// All parts (`true`, dig's `+all`) or none (`+noall`).
     pub fn all(on: bool) -> Show {
         Show {
             comments: on,
@@ -65,7 +65,7 @@ impl Show {
 }
 
 impl Show {
-    /// Makes the style what all options together mean.
+    /// Derives the style from all options together.
     pub fn settle(&mut self) {
         let style = &mut self.style;
         style.comments = self.rr_comments.unwrap_or(style.multiline);
@@ -73,22 +73,22 @@ impl Show {
     }
 }
 
-/// What is known about an answer beside its message.
+/// The metadata of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
     /// The server as `address#port(name) (TRANSPORT)`.
     pub server: &'a str,
-    /// Time between query and answer.
+    /// The time between query and answer.
     pub elapsed: Duration,
-    /// UDP's answer was truncated, and this one came over TCP.
+    /// True if the UDP answer was truncated and this one came over TCP.
     pub over_tcp: bool,
-    /// Point in time, as date(1) prints it.
+    /// The time of the answer, as date(1) prints it.
     pub when: &'a str,
-    /// Length of the message.
+    /// The length of the message in bytes.
     pub size_bytes: usize,
 }
 
-/// The whole answer. Ends without a line end.
+/// The text of a whole answer; the caller adds the last line end.
 pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String {
     let mut out = String::with_capacity(1024);
     if show.comments {
@@ -143,7 +143,7 @@ pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String
             about.elapsed.as_millis()
         );
     } else {
-        // The line end after the last line is the caller's.
+        // The caller adds the line end after the last line.
         out.truncate(out.trim_end_matches('\n').len());
     }
     out
@@ -227,7 +227,7 @@ pub fn write_record(record: &Record, show: &Show, out: &mut String) {
     text::write_rdata(record.rtype, &record.rdata, show.style, out);
 }
 
-/// The columns of TTL, class, type and data; those of questions have room for a TTL that they do not have.
+/// The columns of TTL, class, type and data. Questions have no TTL, but leave its column empty.
 fn columns(show: &Show, record: bool) -> [usize; 4] {
     if show.style.multiline {
         return [24, 24, 24, 32];
@@ -237,7 +237,7 @@ fn columns(show: &Show, record: bool) -> [usize; 4] {
     [24, class, rtype, rtype + 8]
 }
 
-/// A time as BIND's `$TTL` takes it: `1w2d3h4m5s`.
+/// A time in the notation of BIND's `$TTL`: `1w2d3h4m5s`.
 struct Units(u32);
 
 impl std::fmt::Display for Units {
@@ -256,7 +256,7 @@ impl std::fmt::Display for Units {
     }
 }
 
-/// The answers alone, one datum a line (dig's `+short`).
+/// The data of the answer section, one record per line (dig's `+short`).
 pub fn short(message: &Message, style: Style) -> Vec<String> {
     let style = Style { multiline: false, comments: style.comments && !style.multiline, ..style };
     let wanted = |record: &&Record| record.rtype != Rtype::RRSIG || asked(message) == Some(Rtype::RRSIG);
@@ -267,7 +267,7 @@ fn asked(message: &Message) -> Option<Rtype> {
     message.question.first().map(|question| question.rtype)
 }
 
-/// Fills columns with tabs of eight as BIND does: at least one blank after each field.
+/// Aligns columns with tabs of eight as BIND does, with at least one blank after each field.
 struct Columns<'a> {
     out: &'a mut String,
     at: usize,
@@ -278,7 +278,7 @@ impl<'a> Columns<'a> {
         Columns { out, at: 0 }
     }
 
-    /// A field, then blanks up to `next` (0: none).
+    /// Writes a field, then blanks up to column `next` (0: none).
     fn put(&mut self, field: impl std::fmt::Display, next: usize) {
         let before = self.out.len();
         let _ = write!(self.out, "{field}");

@@ -1,4 +1,4 @@
-//! What to ask: a question with its flags and EDNS options, turned into bytes.
+//! Queries: a question with its flags and EDNS options, and its wire form.
 
 use super::edns::{Edns, EdnsOption};
 use super::message::{Composer, Flags, Message, Question, Rcode};
@@ -6,21 +6,21 @@ use super::name::Name;
 use super::record::{Record, Rtype};
 use super::transport::Transport;
 
-/// One question with everything that goes into its message.
+/// One question with the other contents of its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Name, type, class.
     pub question: Question,
     /// RD, AD, CD, AA and the opcode.
     pub flags: Flags,
-    /// The OPT record; none for plain DNS.
+    /// The OPT record; `None` for plain DNS.
     pub edns: Option<Edns>,
     /// A record for the authority section: the SOA of an IXFR (RFC 1995, section 3).
     pub authority: Option<Record>,
-    /// The length is padded to a multiple of this, 0 for never (RFC 7830). None: to [`PADDING_BLOCK`] where the length is all
-    /// that others see.
+    /// The length is padded to a multiple of this; 0 disables padding (RFC 7830). `None`: [`PADDING_BLOCK`] on encrypted
+    /// transports, where observers see only the length.
     pub padding: Option<u16>,
-    /// The answer must repeat the letters of the name in the same case.
+    /// True if the answer must repeat the name in the same case.
     pub exact_case: bool,
 }
 
@@ -28,7 +28,7 @@ pub struct Query {
 pub const PADDING_BLOCK: u16 = 128;
 
 impl Query {
-    /// A question with recursion desired and EDNS, as a stub resolver asks it.
+    /// A stub resolver's query: recursion desired, with EDNS.
     pub fn new(name: Name, rtype: Rtype) -> Query {
         Query {
             question: Question::new(name, rtype),
@@ -40,7 +40,7 @@ impl Query {
         }
     }
 
-    /// The message with this identifier for a transport: padded where that hides something.
+    /// The message with this identifier for a transport, with padding if configured or if the transport is encrypted.
     pub fn compose_over(&self, id: u16, transport: Transport) -> Vec<u8> {
         let usual = if transport.is_encrypted() { PADDING_BLOCK } else { 0 };
         let block = usize::from(self.padding.unwrap_or(usual));
@@ -70,7 +70,7 @@ impl Query {
         composer.finish(&opt)
     }
 
-    /// Turns letters of the name into upper or lower case by the bits of `random`; an answer has to repeat them from then on
+    /// Sets the case of the name's letters from the bits of `random`; answers must then repeat that case
     /// (draft-vixie-dnsext-dns0x20).
     pub fn mix_case(&mut self, random: &[u8]) {
         let mut wire = self.question.name.as_wire().to_vec();
@@ -85,7 +85,7 @@ impl Query {
         }
     }
 
-    /// Puts the cookie of an answer, ours with the server's behind it, into the query (RFC 7873, section 5.3). False if there is none.
+    /// Copies the full cookie of an answer (client and server part) into the query (RFC 7873, section 5.3). False if there is none.
     pub fn take_cookie(&mut self, answer: &Message) -> bool {
         let theirs = answer.edns.as_ref().and_then(|edns| edns.option(EdnsOption::COOKIE));
         let ours = self.edns.as_mut().and_then(|edns| edns.option_mut(EdnsOption::COOKIE));
@@ -98,7 +98,7 @@ impl Query {
         }
     }
 
-    /// False if a cookie comes back that is not ours (RFC 7873, section 5.3). Servers need not know cookies.
+    /// False if the answer has a cookie whose client part is not ours (RFC 7873, section 5.3). Servers need not support cookies.
     fn has_our_cookie(&self, message: &Message) -> bool {
         let client_part = |edns: Option<&Edns>| {
             edns.and_then(|edns| edns.option(EdnsOption::COOKIE)).map(|cookie| cookie.data.first_chunk::<8>().copied())
@@ -109,15 +109,15 @@ impl Query {
         }
     }
 
-    /// True if `message` is an answer to this query with this identifier: QR, opcode, our cookie if there is one, and the same
-    /// question (RFC 5452, section 9.1), in letters of any case (RFC 4343) unless they were mixed and went by datagram: nobody
-    /// else speaks on a connection. Servers that cannot parse a query may answer without a question.
+    /// True if `message` is an answer to this query with this identifier: QR, opcode, our cookie if it has one, and the same
+    /// question (RFC 5452, section 9.1). The case of the name is ignored (RFC 4343), unless it was mixed and sent over UDP: on a
+    /// connection only the server can answer. Servers that cannot parse a query may answer without a question.
     pub fn is_answered_by(&self, message: &Message, id: u16, transport: Transport) -> bool {
         let exact = self.exact_case && transport == Transport::Udp;
         self.is_answered(message, id) && (!exact || self.has_same_case(message))
     }
 
-    /// True if the letters of the name have another case than they were mixed to, and all else is an answer.
+    /// True if `message` is an answer to this query except for the mixed case of the name.
     pub fn is_answered_in_another_case(&self, message: &Message, id: u16) -> bool {
         self.exact_case && self.is_answered(message, id) && !self.has_same_case(message)
     }

@@ -1,4 +1,4 @@
-//! Response codes (RFC 1035, section 4.1.1; RFC 6895, section 2.3), and what they mean for whoever asked.
+//! Response codes (RFC 1035, section 4.1.1; RFC 6895, section 2.3), and their meaning for the client.
 
 use std::fmt;
 
@@ -25,42 +25,42 @@ impl Rcode {
 }
 
 impl Rcode {
-    /// True if a response says that its server knows no EDNS, and a question with this record may be asked again without: FORMERR
-    /// and NOTIMP without an OPT record do (RFC 6891, section 7). BADVERS and errors with an OPT record come from servers that know
-    /// it; SERVFAIL and silence have other reasons.
+    /// True if a response shows that its server does not support EDNS, and the query may be repeated without this OPT record: the
+    /// code is FORMERR or NOTIMP, and the response has no OPT record (RFC 6891, section 7). BADVERS and errors with an OPT record
+    /// come from servers that support EDNS; SERVFAIL and silence have other reasons.
     pub fn rejects(self, edns: &Edns, response_has_edns: bool) -> bool {
         matches!(self, Rcode::FORMERR | Rcode::NOTIMP) && !response_has_edns && edns.is_dispensable()
     }
 
-    /// True for the codes that answer a question: its data, or that there are none. With every other the server did not answer,
-    /// and the next may.
+    /// True for the codes that answer a question, with data or with their absence. Any other code is no answer, and another
+    /// server may have one.
     pub fn is_answer(self) -> bool {
         matches!(self, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN)
     }
 
-    /// What a code that is no answer means: SERVFAIL may go over, the others stay.
+    /// The fault kind of a code that is no answer: SERVFAIL is temporary, the others are permanent.
     pub fn failure_kind(self) -> Kind {
         if self == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused }
     }
 }
 
-/// What a response says of its question.
+/// The meaning of a response for its question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerMeaning {
-    /// There are data, or an alias whose end the server does not know.
+    /// The answer has data, or an alias whose target the server does not know.
     Data,
     /// The name has no data of this type (RFC 2308, section 2.2).
     NoData,
-    /// There is no such name (RFC 2308, section 2.1).
+    /// The name does not exist (RFC 2308, section 2.1).
     NoName,
-    /// What was asked for was cut off: it is not known not to be there.
+    /// The response is truncated: the data may exist.
     Truncated,
     /// The code is no answer.
     Failed,
 }
 
 impl AnswerMeaning {
-    /// The meaning of a code, with the types of the records in the answer and the authority section.
+    /// The meaning of a response code, given the types of the records in the answer and authority sections.
     pub fn of(
         rcode: Rcode,
         qtype: Rtype,
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::dns::edns::EdnsOption;
 
-    /// The one rule of when a question may go without EDNS.
+    /// The rule for repeating a query without EDNS.
     #[test]
     fn when_edns_is_given_up() {
         let with = |code| Edns { options: vec![EdnsOption::new(code, Vec::new())], ..Edns::default() };

@@ -1,5 +1,5 @@
-//! The stub resolver that other rooms use: MX, addresses and texts of a name, from the servers of resolv.conf or from
-//! those the user named.
+//! The stub resolver for the other protocols: MX, address and TXT records of a name, from the servers of resolv.conf or from
+//! servers that the user named.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,28 +23,28 @@ use crate::net::dial::Resolve;
 use crate::net::literal::loopback;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 
-/// CNAME records followed from a name to its data.
+/// The maximum number of CNAME records followed from a name to its data.
 pub const MAX_CNAMES: usize = 12;
-/// The longest time for one look-up, all servers and tries together.
+/// The time limit of one look-up, for all servers and attempts together.
 const MAX_LOOKUP: Duration = Duration::from_secs(20);
-/// Look-ups under way at once, each in a thread.
+/// The maximum number of concurrent look-ups, each in its own thread.
 const MAX_LOOKUPS: usize = 128;
 
-/// Looks names up. Cheap to clone.
+/// The stub resolver. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Resolver {
     client: Arc<DnsClient>,
     /// The hosts file; empty if servers were named explicitly.
     hosts: Arc<Hosts>,
-    /// Room for threads.
+    /// Permits for look-up threads.
     lookups: Arc<Semaphore>,
 }
 
 impl Resolver {
-    /// The system's: servers of /etc/resolv.conf, and /etc/hosts for addresses.
+    /// The system's resolver: the servers of /etc/resolv.conf, and /etc/hosts for addresses.
     ///
     /// # Errors
-    /// resolv.conf cannot be read.
+    /// resolv.conf cannot be read, or names no usable server.
     pub fn system() -> Result<Resolver, Fault> {
         let conf = ResolvConf::system()?;
         let policy = ExchangePolicy {
@@ -57,7 +57,7 @@ impl Resolver {
         Ok(Resolver { hosts: Arc::new(Hosts::system()), ..Resolver::of(client) })
     }
 
-    /// These servers alone, asked in this order; no hosts file.
+    /// A resolver that asks only these servers, in this order, without a hosts file.
     pub fn new(servers: Vec<SocketAddr>) -> Resolver {
         let policy = ExchangePolicy {
             timeout: Duration::from_secs(2),
@@ -73,11 +73,11 @@ impl Resolver {
         Resolver { client: Arc::new(client), hosts: Arc::default(), lookups }
     }
 
-    /// The servers named on a command line: addresses with an optional port (`127.0.0.1:5300`, `::1#53`), or URLs
+    /// A resolver for servers from a command line: addresses with an optional port (`127.0.0.1:5300`, `::1#53`), or URLs
     /// (`dns://…`, `tls://…`).
     ///
     /// # Errors
-    /// [`Kind::Usage`]: no server's name, or one without an address.
+    /// [`Kind::Usage`]: a text is not the notation of a server. Other kinds: a server has no address, or TLS settings failed.
     pub fn named<S: AsRef<str>>(servers: &[S]) -> Result<Resolver, Fault> {
         let mut endpoints = Vec::new();
         for server in servers {
@@ -88,22 +88,22 @@ impl Resolver {
         Ok(Resolver::of(DnsClient { policy, servers: endpoints, ..DnsClient::new(Vec::new()) }))
     }
 
-    /// The mail exchangers of a domain with their preferences, as the answer had them. Empty: the name exists and has
-    /// none. [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
+    /// The mail exchangers of a domain with their preferences, in the order of the answer. The list is empty if the name exists
+    /// without MX records.
     ///
     /// # Errors
-    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
+    /// [`Kind::NoHost`]: the name does not exist. [`Kind::LookupFailed`]: the look-up failed, the answer is unknown.
     pub async fn mx(&self, domain: &str) -> Result<Vec<(u16, String)>, Fault> {
         let records = self.records(domain, Rtype::MX).await?;
         let exchangers = records.iter().filter_map(|record| Mx::parse(&record.rdata).ok());
         Ok(exchangers.map(|mx| (mx.preference, mx.exchange.to_name().to_host())).collect())
     }
 
-    /// The addresses of a host, IPv6 first as they came, from the hosts file or by A and AAAA questions; those of `localhost`
-    /// are known. Empty: the name exists and has none.
+    /// The addresses of a host, from the hosts file or from AAAA and A queries, IPv6 first, each family in the order of its
+    /// answer. `localhost` has the loopback addresses. The list is empty if the name exists without addresses.
     ///
     /// # Errors
-    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
+    /// [`Kind::NoHost`]: the name does not exist. [`Kind::LookupFailed`]: the look-up failed, the answer is unknown.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![address.to_canonical()]);
@@ -117,27 +117,27 @@ impl Resolver {
         let (v6, v4) = tokio::join!(self.records(host, Rtype::AAAA), self.records(host, Rtype::A));
         let found: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().filter_map(Record::address).collect();
         if found.is_empty() {
-            // One family that fails must not hide that the other may exist: trouble is trouble.
+            // If one family fails, addresses of that family may exist: report the fault.
             v6?;
             v4?;
         }
         Ok(found)
     }
 
-    /// The texts of a name, each with its strings joined (RFC 7208, section 3.3). Empty: none.
+    /// The TXT records of a name, each with its strings joined (RFC 7208, section 3.3). The list is empty if there are none.
     ///
     /// # Errors
-    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
+    /// [`Kind::NoHost`]: the name does not exist. [`Kind::LookupFailed`]: the look-up failed, the answer is unknown.
     pub async fn txt(&self, name: &str) -> Result<Vec<Vec<u8>>, Fault> {
         let records = self.records(name, Rtype::TXT).await?;
         Ok(records.iter().map(|record| joined_txt(&record.rdata)).collect())
     }
 
-    /// The records of one type at the end of the name's CNAME chain. No server is asked about `localhost` or what lies below
-    /// it, where there are none (RFC 6761, section 6.3).
+    /// The records of one type at the end of the name's CNAME chain. `localhost` and the names below it have no records; no
+    /// server is asked about them (RFC 6761, section 6.3).
     ///
     /// # Errors
-    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
+    /// [`Kind::NoHost`]: the name does not exist. [`Kind::LookupFailed`]: the look-up failed, the answer is unknown.
     pub async fn records(&self, name: &str, rtype: Rtype) -> Result<Vec<Record>, Fault> {
         if loopback(name).is_some() {
             return Ok(Vec::new());
@@ -150,7 +150,7 @@ impl Resolver {
         let broken = || Fault::new(Kind::Internal, format!("{question}: no thread for it"));
         let permit = self.lookups.clone().acquire_owned().await.map_err(|_| broken())?;
         let (done, result) = oneshot::channel();
-        // A thread of its own, and none of the runtime's: whoever loses interest ends without waiting for it.
+        // Its own thread, and none of the runtime's: a caller that cancels the look-up ends without waiting for it.
         let work = move || {
             let _permit = permit;
             let _ = done.send(lookup(&client, &query));
@@ -173,10 +173,10 @@ impl Resolve for Resolver {
     }
 }
 
-/// A name as people write it, Unicode labels as IDNA wants them (RFC 5891). Everything ASCII is taken literally.
+/// Parses a name in user notation and converts Unicode labels by IDNA (RFC 5891). An ASCII name is taken literally.
 ///
 /// # Errors
-/// The text is no name.
+/// The text is not a valid name.
 pub fn ascii_name(text: &str) -> Result<Name, String> {
     if text.is_ascii() {
         return Name::parse(text).map_err(|error| error.to_string());
@@ -185,7 +185,7 @@ pub fn ascii_name(text: &str) -> Result<Name, String> {
     Name::parse(&ascii).map_err(|error| error.to_string())
 }
 
-/// Asks, and asks again for the end of a CNAME chain that the server did not complete.
+/// Sends a query, and further queries for the end of a CNAME chain that the server did not complete.
 fn lookup(client: &DnsClient, query: &Query) -> Result<Vec<Record>, Fault> {
     let mut query = query.clone();
     let mut steps = 0;
@@ -217,7 +217,7 @@ fn lookup(client: &DnsClient, query: &Query) -> Result<Vec<Record>, Fault> {
     }
 }
 
-/// The end of the CNAME chain in an answer, and the records wanted there; none if the chain is too long.
+/// The end of the CNAME chain in an answer, with its records of type `rtype`; `None` if the chain is too long.
 pub fn follow(message: &Message, name: &Name, rtype: Rtype, steps: &mut usize) -> Option<(Name, Vec<Record>)> {
     let mut name = name.clone();
     loop {
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use std::net::UdpSocket;
 
-    /// A server in a thread that answers with what `answer` makes of each query.
+    /// A server in a thread; `answer` turns each query into its response.
     fn server(answer: impl Fn(&mut Message) + Send + 'static) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Sockets for [`super::answer`]: datagrams, connections, questions handed on.
+//! The name server: serves [`super::answer`] over datagrams and connections, and forwards questions.
 
 mod connection;
 
@@ -28,85 +28,85 @@ use crate::net::reload::Reloaded;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 
-/// How often a port that is free for TCP and taken for UDP is exchanged for another.
+/// The maximum number of attempts to find a port that is free for both TCP and UDP.
 const MAX_PORT_TRIES: usize = 20;
 
-/// One question as the log shows it.
+/// One question and its answer, for the log.
 #[derive(Debug)]
 pub struct LoggedAnswer<'a> {
-    /// Who asked, whom, and how.
+    /// The client, the server's address and the transport.
     pub asker: Asker,
-    /// The query as it came.
+    /// The query as received.
     pub query: &'a [u8],
-    /// How it was answered.
+    /// The response code.
     pub rcode: Rcode,
-    /// The answer did not fit and has TC set.
+    /// True if the answer did not fit and has TC set.
     pub truncated: bool,
-    /// The length of the response; of a transfer, of all its messages.
+    /// The length of the response in bytes; for a transfer, of all its messages.
     pub size_bytes: usize,
-    /// False for a transfer that broke off.
+    /// False for a transfer that was aborted.
     pub complete: bool,
 }
 
-/// Where a question comes from.
+/// The origin of a question.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker {
     /// The client.
     pub client: SocketAddr,
-    /// Our own address and port; unspecified as far as the socket is.
+    /// The server's own address and port; unspecified as far as the socket's address is.
     pub server: SocketAddr,
-    /// How it came.
+    /// The transport of the question.
     pub transport: Transport,
-    /// The connection; datagrams have none.
+    /// The identifier of the connection; `None` for datagrams.
     pub session: Option<SessionId>,
 }
 
-/// A connection at its end.
+/// A finished connection, for the log.
 #[derive(Debug)]
 pub struct AskedSession {
-    /// Our name for it.
+    /// The identifier of the connection.
     pub session: SessionId,
     /// The client.
     pub client: SocketAddr,
-    /// How long it took.
+    /// The duration of the connection.
     pub elapsed: Duration,
-    /// Why it ended: `left` (the client closed), `idle`, `shutdown`, `closed` (no question, or too many), `refused` (too many
-    /// connections), `ended` (by us), or the kind of a fault.
+    /// The reason for its end: `left` (the client closed), `idle`, `shutdown`, `displaced` (by another client), `closed` (no
+    /// question, or too many), `refused` (too many connections), `ended` (by the server), or the kind of a fault.
     pub why: &'static str,
-    /// Its questions.
+    /// The number of its questions.
     pub queries: u64,
-    /// Bytes of questions.
+    /// Bytes received.
     pub received: u64,
-    /// Bytes of answers.
+    /// Bytes sent.
     pub sent: u64,
 }
 
-/// Told about every question that got a response.
+/// A callback for every question that got a response.
 pub type AnswerLog = dyn Fn(&LoggedAnswer<'_>) + Send + Sync;
 
-/// Told about every connection at its end.
+/// A callback for every finished connection.
 pub type SessionLog = dyn Fn(&AskedSession) + Send + Sync;
 
-/// The zones that are served now. A query that is being answered keeps those that it began with.
+/// The zones that are served now. A query in progress keeps the zones that it started with.
 pub type ServedZones = Reloaded<Zones>;
 
-/// What a name server serves, and to whom.
+/// The configuration of a name server: its zones and its access rules.
 pub struct NameServer {
-    /// The zones it answers for.
+    /// The zones for which the server is authoritative.
     pub zones: ServedZones,
-    /// Where questions for other names go, if anywhere.
+    /// The forwarder for questions about other names, if any.
     pub forward: Option<Forwarder>,
-    /// Whose questions are forwarded: these networks; by default this host and the networks that it is in.
+    /// The client networks whose questions are forwarded; by default this host and the networks that it is in.
     pub forward_for: Option<Vec<Network>>,
     /// The networks that this host is in.
     pub local: LocalNetworks,
-    /// Who may transfer zones, beside those who sign with one of the keys.
+    /// The networks that may transfer zones, besides clients that sign with one of the keys.
     pub transfer_to: Vec<Network>,
     /// The keys that queries may be signed with; answers to them are signed too (RFC 8945).
     pub keys: Option<Reloaded<TsigKeys>>,
-    /// Told about every question.
+    /// The callback for every answered question.
     pub log: Option<Arc<AnswerLog>>,
-    /// Told about every connection.
+    /// The callback for every finished connection.
     pub session_log: Option<Arc<SessionLog>>,
 }
 
@@ -124,11 +124,11 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// The sockets that the service manager passed, else what `bind_tcp` binds and UDP on the same addresses; a free port
-    /// (0) is one that is free for both. Where sockets of one kind alone were passed, the other kind is bound beside them.
+    /// The sockets that the service manager passed, otherwise those that `bind_tcp` binds, with UDP on the same addresses. Port 0
+    /// selects a port that is free for both. If only TCP or only UDP sockets were passed, the others are bound to match them.
     ///
     /// # Errors
-    /// Those of `bind_tcp`; [`Kind::CannotCreate`] for a UDP port that is taken.
+    /// Those of `bind_tcp`; [`Kind::CannotCreate`] for a UDP port in use.
     pub fn bind(
         activated: ActivatedSockets,
         bind_tcp: impl Fn() -> Result<Listeners, Fault>,
@@ -151,23 +151,23 @@ impl Sockets {
             match tcp.bind_udp_beside() {
                 Ok(udp) => return Ok(Sockets { tcp, udp }),
                 Err(fault) if tries >= MAX_PORT_TRIES => return Err(fault),
-                // With a fixed port this fails again and says so at the end.
+                // With a fixed port this fails again, and the last attempt returns the fault.
                 Err(_) => {}
             }
         }
     }
 
-    /// Where they listen.
+    /// The addresses on which they listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.addresses()
     }
 }
 
 impl NameServer {
-    /// Serves until the shutdown, as many connections as are admitted.
+    /// Serves until shutdown, with the connections that `admission` accepts.
     ///
     /// # Errors
-    /// [`Kind::Io`] when a socket fails for good, [`Kind::Config`] for one that cannot be watched.
+    /// [`Kind::Io`] if a socket fails permanently; [`Kind::Config`] for a socket that cannot be polled.
     pub async fn serve(self, sockets: Sockets, admission: &Arc<Admission>, shutdown: &Shutdown) -> Result<(), Fault> {
         let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("UDP socket: {}", plain(&error)));
         let udp = sockets.udp.into_iter().map(AskedSocket::new).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
@@ -190,11 +190,11 @@ impl NameServer {
             let server = server.clone();
             async move {
                 let mut ending = EndingConnection::begin(&server.server, peer);
-                // A client that breaks its connection is not our trouble.
+                // A client that breaks its connection is no error of the server.
                 connection::serve(&server, stream, place, &mut ending.session).await;
             }
         };
-        // DNS has no words for a client without a place.
+        // DNS has no message for a client that is not admitted.
         let connections = sockets.tcp.serve(admission, shutdown, |_, _| "", handler);
         tokio::select! {
             ended = connections => ended,
@@ -214,7 +214,7 @@ impl NameServer {
         answer::answer_signed(&self.zones.now(), (keys, since_1970().as_secs()), query, udp)
     }
 
-    /// Who hands this client's questions on; nobody does for strangers.
+    /// The forwarder for this client's questions; `None` if the client is not allowed to use it.
     fn forwarder(&self, client: SocketAddr) -> Option<Forwarder> {
         let allowed = match &self.forward_for {
             Some(networks) => networks.iter().any(|network| network.contains(client.ip())),
@@ -223,7 +223,7 @@ impl NameServer {
         self.forward.clone().filter(|_| allowed)
     }
 
-    /// RA is true of a server that forwards, whatever it answers (RFC 1035, section 4.1.1).
+    /// Finishes a response: sets RA if the server forwards at all (RFC 1035, section 4.1.1), signs it and logs it.
     fn outgoing(
         &self,
         asker: Asker,
@@ -263,7 +263,7 @@ impl NameServer {
     }
 }
 
-/// A connection that is told of when it ends, whichever way.
+/// Logs a connection when it ends, for whatever reason.
 struct EndingConnection {
     log: Option<Arc<SessionLog>>,
     session: AskedSession,
@@ -288,17 +288,17 @@ impl Drop for EndingConnection {
     }
 }
 
-/// What all sockets of a server share.
+/// The state that all sockets of a server share.
 struct ServingState {
     server: NameServer,
-    /// The threads that make messages of transfers: as long as others wait, transfers have no more.
+    /// Permits for the threads that build transfer messages: without a permit a transfer waits.
     transfers: Semaphore,
     admission: Arc<Admission>,
     shutdown: Shutdown,
 }
 
 impl ServingState {
-    /// Answers datagrams; ends with an error of the socket that stays.
+    /// Answers datagrams until the socket fails permanently.
     async fn datagrams(self: Arc<ServingState>, socket: Arc<AskedSocket>) -> Result<(), Fault> {
         let (mut buffer, mut room) = (vec![0; MAX_MESSAGE_BYTES], ControlRoom::default());
         loop {
@@ -350,12 +350,12 @@ impl ServingState {
         if response.wire.len() > usize::from(DEFAULT_UDP_SIZE) {
             return; // whatever went wrong: a name server is no weapon
         }
-        // A datagram that cannot be sent is one that was lost.
+        // A datagram that cannot be sent counts as lost.
         let _ = socket.answer(path, &response.wire).await;
     }
 
-    /// The current SOA for an IXFR, which the client takes as a call to come by TCP (RFC 1995, section 2). AXFR is for
-    /// connections alone (RFC 5936, section 4.2).
+    /// Answers an IXFR with the current SOA, which tells the client to retry over TCP (RFC 1995, section 2). AXFR is allowed on
+    /// connections only (RFC 5936, section 4.2).
     fn transfer_by_datagram(&self, query: &Message, allowed: bool) -> DnsResponse {
         let question = query.question.first().filter(|question| question.rtype == Rtype::IXFR);
         let Some(question) = question else { return answer::refuse(query, Rcode::FORMERR) };
@@ -367,7 +367,7 @@ impl ServingState {
     }
 }
 
-/// Hands a question on; the response is under the client's identifier.
+/// Forwards a question; the response has the client's identifier.
 async fn forwarded(forwarder: &Forwarder, onward: OnwardQuestion) -> DnsResponse {
     match forwarder.ask(&onward.upstream).await {
         Ok(answer) => onward.completed(&answer.message),

@@ -1,19 +1,19 @@
-//! `--format TEMPLATE`: a line for each record, made of the parts that the user names.
+//! `--format TEMPLATE`: one line per record, in the format that the user gives.
 
 use super::exchange::ExchangeAnswer;
 use super::record::{Record, json, table};
 use serde_json::{Map, Value};
 
-/// A template that was read.
+/// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<FormatPart>);
 
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormatPart {
-    /// Text as it stands.
+    /// Literal text.
     Text(String),
-    /// What stands between braces.
+    /// A field in braces.
     Field(TemplateField),
 }
 
@@ -30,15 +30,15 @@ pub enum TemplateField {
     Rtype,
     /// Its data.
     Rdata,
-    /// The name that was asked for.
+    /// The name in the question.
     Qname,
-    /// The type that was asked for.
+    /// The type in the question.
     Qtype,
-    /// NOERROR, NXDOMAIN …
+    /// The response code: NOERROR, NXDOMAIN …
     Status,
     /// The server that answered.
     Server,
-    /// A member of the record's data, by the name that it has in JSON.
+    /// A member of the record's data, by its JSON name.
     Member(&'static str),
 }
 
@@ -65,10 +65,10 @@ impl TemplateField {
 }
 
 impl Template {
-    /// Reads a template: `{field}`, `{{` and `}}` for braces, `\t`, `\n` and `\\`. The error says what is wrong with it.
+    /// Parses a template: `{field}`, `{{` and `}}` for braces, `\t`, `\n` and `\\`.
     ///
     /// # Errors
-    /// What is wrong with the template.
+    /// The template is malformed; the text names the mistake.
     pub fn parse(text: &str) -> Result<Template, String> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -110,7 +110,7 @@ impl Template {
         &self.0
     }
 
-    /// The lines of an answer, one a record.
+    /// The lines of an answer, one per record.
     pub fn lines(&self, answer: &ExchangeAnswer, server: &str) -> Vec<String> {
         answer.message.answer.iter().map(|record| self.line(record, answer, server)).collect()
     }
@@ -139,7 +139,7 @@ impl Template {
     }
 }
 
-/// A member of a record's data as text: lists with blanks between; empty if the type has no such member.
+/// A member of a record's data as text. List items are separated by blanks. Empty if the type has no such member.
 pub fn member(members: Option<&Map<String, Value>>, name: &str) -> String {
     match members.and_then(|members| members.get(name)) {
         Some(Value::String(text)) => text.clone(),

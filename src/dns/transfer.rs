@@ -1,5 +1,5 @@
-//! Zone transfers: AXFR (RFC 5936) and IXFR (RFC 1995), streamed in constant memory. The state machine checks what
-//! comes; the driver reads it from one connection.
+//! Zone transfers: AXFR (RFC 5936) and IXFR (RFC 1995), streamed in constant memory. The state machine checks the records;
+//! the driver reads them from one connection.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -18,42 +18,42 @@ use crate::net::clock::since_1970;
 use crate::net::tls::BlockingTls;
 use crate::serial::Serial;
 
-/// Records of one transfer: a zone is not larger, a server that goes on sends no zone.
+/// The maximum number of records of one transfer: no zone is larger, so a server that sends more sends no zone.
 pub const MAX_RECORDS: u64 = 1_000_000_000;
-/// Bytes read at once.
+/// The size of a read, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// What a record of an incremental transfer does.
+/// The effect of a transferred record on the zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZoneChange {
-    /// It is part of the zone (AXFR, or an IXFR answered with the whole zone).
+    /// The record is part of the zone (AXFR, or an IXFR answered with the whole zone).
     Whole,
-    /// It is taken away.
+    /// The record is deleted.
     Delete,
-    /// It is added.
+    /// The record is added.
     Add,
 }
 
-/// What a transfer was, once it is complete.
+/// The summary of a complete transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ZoneTransferSummary {
-    /// Records, the SOA records at begin and end included.
+    /// The number of records, including the SOA records at begin and end.
     pub records: u64,
-    /// Messages.
+    /// The number of messages.
     pub messages: u64,
-    /// Bytes of all messages.
+    /// The size of all messages in bytes.
     pub size_bytes: u64,
     /// The zone's serial number.
     pub serial: Serial,
-    /// Only differences came (IXFR).
+    /// True if the server sent only differences (IXFR).
     pub incremental: bool,
 }
 
-/// The order of records that a transfer must keep.
+/// The state machine that checks the order of the records in a transfer.
 #[derive(Debug)]
 pub struct Sequence {
     zone: Name,
-    /// The serial the client has (IXFR); none for AXFR.
+    /// The serial that the client has (IXFR); `None` for AXFR.
     have: Option<Serial>,
     state: SequenceState,
     newest: Serial,
@@ -65,18 +65,18 @@ pub struct Sequence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SequenceState {
     Start,
-    /// The first SOA came.
+    /// After the first SOA record.
     First,
     Whole,
-    /// Deletions from this version on.
+    /// In the deletions from a version.
     Deleting,
-    /// Additions up to this version.
+    /// In the additions up to this version.
     Adding(Serial),
     Done,
 }
 
 impl Sequence {
-    /// The transfer of a zone; `have` is the serial of an IXFR.
+    /// The start of a transfer; `have` is the serial that the client has (IXFR).
     pub fn new(zone: Name, have: Option<Serial>) -> Sequence {
         Sequence {
             zone,
@@ -89,10 +89,10 @@ impl Sequence {
         }
     }
 
-    /// Takes the next record; what it does, or why it does not belong here.
+    /// Checks the next record and returns its effect on the zone.
     ///
     /// # Errors
-    /// [`Kind::Protocol`]: the record does not belong here.
+    /// [`Kind::Protocol`]: the record is not allowed at this point of the transfer.
     pub fn take(&mut self, record: &Record) -> Result<ZoneChange, Fault> {
         let wrong = |why: String| Err(Fault::new(Kind::Protocol, format!("transfer of {}: {why}", self.zone)));
         self.records += 1;
@@ -116,7 +116,7 @@ impl Sequence {
             (SequenceState::Start, Some(serial)) => {
                 (self.newest, self.state) = (serial, SequenceState::First);
                 self.first_soa = Some(record.clone());
-                // The client has this version already: this record is all (RFC 1995, section 2).
+                // The client has this version already: the transfer has only this record (RFC 1995, section 2).
                 if self.have == Some(serial) {
                     self.state = SequenceState::Done;
                 }
@@ -159,42 +159,42 @@ impl Sequence {
         }
     }
 
-    /// Takes the end of a message. A client with a newer version than the server's gets the server's SOA record and
-    /// nothing more (RFC 1995, section 2).
+    /// Handles the end of a message. A client with a newer version than the server's gets only the server's SOA record
+    /// (RFC 1995, section 2).
     pub fn message_ended(&mut self) {
         if self.state == SequenceState::First && self.have.is_some_and(|have| have > self.newest) {
             self.state = SequenceState::Done;
         }
     }
 
-    /// True once the last record came.
+    /// True after the last record.
     pub fn is_done(&self) -> bool {
         self.state == SequenceState::Done
     }
 }
 
-/// A transfer to be made.
+/// The parameters of a transfer.
 #[derive(Debug, Clone)]
 pub struct ZoneTransfer {
-    /// The server; asked over TCP, or over TLS if that is its transport (RFC 9103).
+    /// The server. It is asked over TCP, or over TLS if that is its transport (RFC 9103).
     pub server: Endpoint,
     /// The zone.
     pub zone: Name,
-    /// For IXFR: the serial that the client has.
+    /// The serial that the client has, for IXFR; `None` for AXFR.
     pub have: Option<Serial>,
-    /// Signs the query and verifies every answer.
+    /// The key that signs the query and verifies every answer.
     pub key: Option<TsigKey>,
-    /// The server may stay silent for this long.
+    /// The time limit for each wait for the server.
     pub timeout: Duration,
-    /// When all of it must be over.
+    /// The deadline of the whole transfer.
     pub until: Option<Instant>,
 }
 
 impl ZoneTransfer {
-    /// Makes the transfer; each record is handed on as it comes. Only `Ok` means that the zone is complete.
+    /// Runs the transfer, and passes each record to `each` as it arrives. The zone is complete only if the result is `Ok`.
     ///
     /// # Errors
-    /// The transfer is not complete: [`Kind::Refused`], [`Kind::Protocol`], or what the network said.
+    /// The transfer is not complete: [`Kind::Refused`], [`Kind::Protocol`], a network fault, or a fault of `each`.
     pub fn run(
         &self,
         each: &mut dyn FnMut(&Record, ZoneChange) -> Result<(), Fault>,
@@ -302,7 +302,7 @@ impl ZoneTransfer {
             }
         }
         if reader.counts.answer == 0 {
-            // Such messages bring a transfer no further, and there is no end to them.
+            // Such messages do not advance a transfer and could go on forever.
             let (kind, what) = match first {
                 true => (Kind::Refused, "the server sent no zone"),
                 false => (Kind::Protocol, "a message without records in a transfer"),
@@ -319,14 +319,14 @@ impl ZoneTransfer {
     }
 }
 
-/// What carries a transfer.
+/// The stream of a transfer.
 #[derive(Debug)]
 enum TransferStream {
     Tcp(TcpStream),
     Tls(BlockingTls),
 }
 
-/// A limit of time for each wait, and one for all of them: a server that sends a byte now and then meets the second.
+/// A stream with a time limit per wait and one for all waits, which also stops a server that sends single bytes slowly.
 #[derive(Debug)]
 struct Timed {
     stream: TransferStream,
@@ -334,7 +334,7 @@ struct Timed {
     until: Option<Instant>,
 }
 
-/// No wait is shorter: a limit of 0 would mean none.
+/// The minimum time limit of a wait: 0 would mean no limit.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Timed {
@@ -390,13 +390,13 @@ impl Write for Timed {
     }
 }
 
-/// Why a server gives no zone away.
+/// The fault for a server that refuses the transfer.
 fn refusal(rcode: Rcode, message: Option<Message>) -> Fault {
     let rcode = message.map_or(rcode, |message| message.rcode());
     Fault::new(rcode.failure_kind(), format!("transfer: {rcode}")).with_code(PeerCode::Rcode(rcode.0))
 }
 
-/// A connection that ends before the zone does.
+/// The fault for a connection that ends before the zone is complete.
 fn cut_short(fault: Fault, records: u64) -> Fault {
     if fault.kind == Kind::Disconnected || records > 0 {
         let detail = format!("transfer cut short after {records} records: {}", fault.detail);
@@ -423,8 +423,7 @@ mod tests {
         format!("z.test SOA a. b. {serial} 1 1 1 1")
     }
 
-    /// The changes as one letter each, or the error.
-    /// What the records of one message do, and whether the transfer is over after it.
+    /// The effects of the records in one message, as one letter each, and whether the transfer is then over; or the error.
     fn run(have: Option<u32>, records: &[String]) -> Result<(String, bool), String> {
         let mut sequence = Sequence::new(Name::parse("z.test").unwrap(), have.map(Serial));
         let mut shown = String::new();

@@ -1,17 +1,17 @@
-//! What carries messages.
+//! The transports of DNS messages.
 
-/// What carried a message.
+/// The transport of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// Datagrams.
+    /// UDP datagrams.
     Udp,
-    /// A connection; length-prefixed messages.
+    /// A TCP connection with length-prefixed messages.
     Tcp,
-    /// The same inside TLS (RFC 7858).
+    /// Length-prefixed messages inside TLS (RFC 7858).
     Tls,
     /// HTTP/2 inside TLS (RFC 8484).
     Https,
-    /// A QUIC stream for each question (RFC 9250).
+    /// One QUIC stream per query (RFC 9250).
     Quic,
 }
 
@@ -27,7 +27,7 @@ impl Transport {
         }
     }
 
-    /// The port where servers listen for it.
+    /// The standard server port.
     pub fn port(self) -> u16 {
         match self {
             Transport::Udp | Transport::Tcp => 53,
@@ -36,7 +36,7 @@ impl Transport {
         }
     }
 
-    /// True if others on the way see the length of messages at most.
+    /// True if the transport is encrypted, so that observers see at most the length of messages.
     pub fn is_encrypted(self) -> bool {
         matches!(self, Transport::Tls | Transport::Https | Transport::Quic)
     }

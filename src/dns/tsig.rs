@@ -1,5 +1,5 @@
-//! Transaction signatures (RFC 8945): keys, signing queries, verifying answers and streams of answers. The time comes
-//! in as an argument.
+//! Transaction signatures (RFC 8945): keys, signing of queries, verification of answers and streams of answers. The time is
+//! an argument.
 
 use ring::hmac;
 
@@ -10,11 +10,11 @@ use super::record::{Class, Rtype};
 use super::wire::{Cursor, Malformed};
 use crate::fault::{Fault, Kind, PeerCode};
 
-/// Seconds that the clocks of both sides may differ (section 10).
+/// The permitted clock difference between client and server, in seconds (section 10).
 pub const FUDGE: u16 = 300;
-/// Messages of a stream that may pass without a signature (section 5.3.1).
+/// The maximum number of consecutive messages without a signature in a stream (section 5.3.1).
 pub const MAX_UNSIGNED: u32 = 99;
-/// The errors of a signature that is wrong, a key that is not known, and a time that is too far from ours (section 3).
+/// The error codes for a wrong signature, an unknown key, and a time too far from the server's (section 3).
 const BADSIG: u16 = 16;
 const BADKEY: u16 = 17;
 const BADTIME: u16 = 18;
@@ -45,10 +45,10 @@ const ALGORITHMS: [TsigAlgorithm; 4] = [
 ];
 
 impl TsigKey {
-    /// A key as dig's `-y` takes it: `[ALGORITHM:]NAME:BASE64`, hmac-sha256 if no algorithm is named.
+    /// Parses a key in the notation of dig's `-y`: `[ALGORITHM:]NAME:BASE64`, with hmac-sha256 as the default algorithm.
     ///
     /// # Errors
-    /// The text is no key.
+    /// The text is not a valid key.
     pub fn parse(text: &str) -> Result<TsigKey, String> {
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
@@ -58,10 +58,10 @@ impl TsigKey {
         }
     }
 
-    /// The first key of a file in BIND's form: `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`.
+    /// Reads the first key of a file in BIND's format: `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`.
     ///
     /// # Errors
-    /// What is wrong with the key, or that there is none.
+    /// The key is malformed, or the file has none.
     pub fn from_file(text: &str) -> Result<TsigKey, String> {
         let words = config_words(text).ok_or("a comment or a string without an end")?;
         let key = words.iter().position(|word| *word == "key").and_then(|at| words.get(at + 1..));
@@ -72,7 +72,7 @@ impl TsigKey {
                 [] => {}
                 ["algorithm", value] => algorithm = Some(*value),
                 ["secret", value] => secret = Some(*value),
-                // Not the word: it may be the secret.
+                // The message omits the word: it may be the secret.
                 _ => return Err("something else than algorithm or secret, each with one value".to_owned()),
             }
         }
@@ -98,7 +98,7 @@ impl TsigKey {
         Name::parse(self.algorithm.0).unwrap_or_else(|_| Name::root())
     }
 
-    /// The variables that are signed with the message (section 4.3.3); `None`: only the timers.
+    /// The variables that are signed with the message (section 4.3.3). If `error` is `None`, only the timers.
     fn variables(&self, time: u64, fudge: u16, error: Option<(u16, &[u8])>) -> Vec<u8> {
         let mut out = Vec::new();
         if error.is_some() {
@@ -116,7 +116,7 @@ impl TsigKey {
         out
     }
 
-    /// Appends the record with this code.
+    /// Appends the TSIG record with this MAC.
     fn append(&self, wire: &mut Vec<u8>, now: u64, mac: &[u8], (error, other): (u16, &[u8])) {
         let mut rdata = self.algorithm_name().as_wire().to_vec();
         rdata.extend(now.to_be_bytes().iter().skip(2));
@@ -130,7 +130,7 @@ impl TsigKey {
         append(wire, &self.name, &rdata);
     }
 
-    /// Appends a signature to a query; returns it and its code, which the answer's signature covers.
+    /// Signs a query. Returns the signed message, and the session with its MAC, which the answer's signature covers.
     pub fn sign(&self, query: &[u8], now: u64) -> (Vec<u8>, TsigSession) {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(query);
@@ -143,13 +143,13 @@ impl TsigKey {
     }
 }
 
-/// The keys that a server knows.
+/// The keys of a server.
 #[derive(Debug, Clone, Default)]
 pub struct TsigKeys(pub Vec<TsigKey>);
 
 impl TsigKeys {
-    /// Looks at the signature of a query: what signs its answers, and the query without it; or the error that the answer
-    /// tells, signed as far as the client's signature was right (RFC 8945, section 5.2). `None`: the key is not known.
+    /// Verifies the signature of a query. Returns the query without it and the signer of its answers, which holds the error to
+    /// report if verification failed (RFC 8945, section 5.2). `None` if the query is unsigned or its key is unknown.
     ///
     /// # Errors
     /// The message or its TSIG record is malformed.
@@ -170,39 +170,39 @@ impl TsigKeys {
     }
 }
 
-/// A query whose key is known.
+/// A signed query with a known key.
 #[derive(Debug)]
 pub struct OpenedQuery {
     /// The query without its signature.
     pub query: Vec<u8>,
-    /// What signs the answers.
+    /// The signer of its answers.
     pub signer: TsigSigner,
 }
 
-/// Signs the answers to one query.
+/// The signer of the answers to one query.
 #[derive(Debug)]
 pub struct TsigSigner {
     key: TsigKey,
-    /// The code of the query, then of the answer before.
+    /// The MAC of the query, then of the previous answer.
     mac: Vec<u8>,
     first: bool,
-    /// What is wrong with the query's signature, and the time that it has.
+    /// The error code for the query's signature, and the time in that signature.
     error: Option<(u16, u64)>,
 }
 
 impl TsigSigner {
-    /// True if the client has the key, and signed this query with it now: the proof that it is the client it says.
+    /// True if the query's signature is valid and recent, which proves that the client has the key.
     pub fn is_proven(&self) -> bool {
         self.error.is_none()
     }
 
-    /// The most bytes that a signature adds.
+    /// The maximum size of a signature in bytes.
     pub fn size(&self) -> usize {
-        // Fields of fixed length (section 4.2) with the longest code, and the server's time with BADTIME.
+        // Fields of fixed length (section 4.2), the longest MAC, and the server's time with BADTIME.
         self.key.name.as_wire().len() + self.key.algorithm_name().as_wire().len() + 26 + 64 + 6
     }
 
-    /// Signs one answer, the next of a stream if there was one before (section 5.3.1).
+    /// Signs one answer; after the first, the next message of the stream (section 5.3.1).
     pub fn sign(&mut self, wire: &mut Vec<u8>, now: u64) {
         let ours = now.to_be_bytes();
         let (time, error, other) = match self.error {
@@ -221,11 +221,11 @@ impl TsigSigner {
     }
 }
 
-/// Appends the TSIG record that says that the key of a query is not known: unsigned, under the query's own names (RFC 8945,
+/// Appends the TSIG record for an unknown key: unsigned, with the key name and algorithm of the query (RFC 8945,
 /// section 5.2.1).
 ///
 /// # Errors
-/// The data of the query's record is none.
+/// The data of the query's TSIG record is malformed.
 pub fn append_bad_key(response: &mut Vec<u8>, key: &Name, rdata: &[u8]) -> Result<(), Malformed> {
     let mut cursor = Cursor::new(rdata);
     let mut answer = cursor.name()?.as_wire().to_vec();
@@ -240,7 +240,7 @@ pub fn append_bad_key(response: &mut Vec<u8>, key: &Name, rdata: &[u8]) -> Resul
     Ok(())
 }
 
-/// The words of a file in BIND's form without its three kinds of comments. `None` for a comment or a string without an end.
+/// The words of a file in BIND's format, without its three kinds of comments. `None` for an unterminated comment or string.
 fn config_words(text: &str) -> Option<Vec<&str>> {
     let (mut words, mut rest) = (Vec::new(), text.trim_start());
     while let Some(first) = rest.chars().next() {
@@ -262,7 +262,7 @@ fn config_words(text: &str) -> Option<Vec<&str>> {
     Some(words)
 }
 
-/// Appends a TSIG record (section 4.2) and counts it.
+/// Appends a TSIG record (section 4.2) and increments the additional count.
 fn append(wire: &mut Vec<u8>, name: &Name, rdata: &[u8]) {
     wire.extend_from_slice(name.as_wire());
     wire.extend([0, 250, 0, 255, 0, 0, 0, 0]);
@@ -274,23 +274,23 @@ fn append(wire: &mut Vec<u8>, name: &Name, rdata: &[u8]) {
     }
 }
 
-/// The signatures of the answers to one query.
+/// The verifier of the answers to one query.
 #[derive(Debug, Clone)]
 pub struct TsigSession {
     key: TsigKey,
-    /// The code of the query or of the last signed answer.
+    /// The MAC of the query or of the last signed answer.
     mac: Vec<u8>,
-    /// Unsigned messages since then.
+    /// The bytes of the unsigned messages since then.
     pending: Vec<u8>,
     unsigned: u32,
     first: bool,
 }
 
 impl TsigSession {
-    /// Checks one answer. In a stream some messages may come unsigned; [`TsigSession::finish`] says whether the last was.
+    /// Verifies one answer. In a stream some messages may be unsigned; [`TsigSession::finish`] checks that the last is signed.
     ///
     /// # Errors
-    /// [`Kind::AuthFailed`]: not signed with this key.
+    /// [`Kind::AuthFailed`]: the signature is missing, wrong or too old, or the server reports a TSIG error.
     pub fn verify(&mut self, answer: &[u8], now: u64) -> Result<(), Fault> {
         let bad = |why: &str| Fault::new(Kind::AuthFailed, format!("TSIG: {why}"));
         let Some(found) = find(answer).map_err(Fault::from)? else {
@@ -305,7 +305,7 @@ impl TsigSession {
             return Err(bad("signed with another key"));
         }
         if found.error != 0 {
-            // Here 16 means something else than in a response code (RFC 8945, section 3).
+            // Here 16 has another meaning than as a response code (RFC 8945, section 3).
             let says = if found.error == 16 { "BADSIG".to_owned() } else { Rcode(found.error).to_string() };
             return Err(bad(&format!("the server says {says}")).with_code(PeerCode::Rcode(found.error)));
         }
@@ -316,7 +316,7 @@ impl TsigSession {
         signed.extend(message);
         let whole = self.first.then_some((found.error, found.other.as_slice()));
         signed.extend(self.key.variables(found.time, found.fudge, whole));
-        // Truncated codes are not taken (section 5.2.2.1 lets policy decide): ring compares in constant time.
+        // Truncated MACs are rejected (section 5.2.2.1 leaves that to policy): ring compares in constant time.
         hmac::verify(&self.key.key, &signed, &found.mac).map_err(|_| bad("the signature is wrong"))?;
         if now.abs_diff(found.time) > u64::from(found.fudge) {
             return Err(bad("signed too long ago, or a clock is wrong"));
@@ -325,7 +325,7 @@ impl TsigSession {
         Ok(())
     }
 
-    /// At the end of a stream: its last message must have been signed (section 5.3.1).
+    /// Checks at the end of a stream that its last message was signed (section 5.3.1).
     ///
     /// # Errors
     /// [`Kind::AuthFailed`]: the last message was not signed.
@@ -350,7 +350,7 @@ struct TsigRecord {
 }
 
 impl TsigRecord {
-    /// The message as it was before it was signed.
+    /// The message before it was signed.
     fn unsigned(&self, message: &[u8]) -> Vec<u8> {
         let mut bare = message.get(..self.begin).unwrap_or_default().to_vec();
         if let Some(count) = bare.get_mut(10..12) {
@@ -364,7 +364,7 @@ impl TsigRecord {
     }
 }
 
-/// The TSIG record: the last of the additional section, or none.
+/// The TSIG record, which must be the last record of the message; `None` if there is none.
 fn find(message: &[u8]) -> Result<Option<TsigRecord>, Malformed> {
     let mut reader = DnsMessageReader::new(message)?;
     for _ in 0..reader.counts.question {
@@ -416,7 +416,7 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    /// What a server that has the key answers: the signature covers the query's code, and in streams the code before.
+    /// The answer of a server that has the key: the signature covers the query's MAC, and in streams the previous MAC.
     fn answer(key: &TsigKey, query_mac: &[u8], first: bool, before: &[u8], body: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut signed = (query_mac.len() as u16).to_be_bytes().to_vec();
         signed.extend_from_slice(query_mac);
@@ -505,7 +505,7 @@ mod tests {
         assert!(long.verify(&body(), NOW).is_err());
     }
 
-    /// A server's signatures as a client checks them: of one answer, of a stream, and of what it says of wrong ones.
+    /// A server's signatures as a client verifies them: of one answer, of a stream, and of errors about wrong signatures.
     #[test]
     fn a_server_signs() {
         let key = TsigKey::parse("k.test:c2VjcmV0").unwrap();
@@ -537,7 +537,7 @@ mod tests {
         for place in 0..signed.len() {
             let mut changed = signed.clone();
             changed[place] ^= 1;
-            // The identifier is signed as the record has it (section 4.3.2): a forwarder may change that of the header.
+            // The signature covers the identifier in the TSIG record (section 4.3.2): a forwarder may change the one in the header.
             let proven = matches!(keys.open(&changed, NOW), Ok(Some(opened)) if opened.signer.is_proven());
             assert_eq!(proven, place < 2, "byte {place}");
         }

@@ -1,4 +1,4 @@
-//! An answer, or the query for it, as dig's `+yaml` prints it.
+//! An answer or its query in the format of dig's `+yaml`.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -9,16 +9,16 @@ use super::record::text::{self, Style};
 use super::record::{Record, Rtype};
 use crate::scope::host_of;
 
-/// What YAML tells of the way that a message took.
+/// Times, addresses and transport of a message, for YAML.
 #[derive(Debug, Clone)]
 pub struct MessageWay<'a> {
-    /// When the query left, and when the answer came (RFC 3339).
+    /// The times at which the query was sent and the answer arrived (RFC 3339).
     pub times: [&'a str; 2],
-    /// The server; none: the hosts file.
+    /// The server; `None` for an answer from the hosts file.
     pub server: Option<SocketAddr>,
-    /// The address that the query came from, as far as it was chosen.
+    /// The source address of the query, if the user chose one.
     pub bind: Option<SocketAddr>,
-    /// What carried it, as dig calls it.
+    /// The transport, by dig's name.
     pub transport: &'a str,
 }
 
@@ -110,7 +110,7 @@ fn record_line(record: &Record, style: Style) -> String {
     format!("{} {} {} {} {data}", record.name, record.ttl, record.class, record.rtype)
 }
 
-/// Text between single quotes, which YAML doubles.
+/// The text in single quotes; quotes inside are doubled.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

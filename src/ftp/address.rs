@@ -1,8 +1,8 @@
-//! Where the data connection goes: PORT and PASV (RFC 959, section 4.1.2), EPRT and EPSV (RFC 2428), both directions.
+//! The address of the data connection: PORT and PASV (RFC 959, section 4.1.2), EPRT and EPSV (RFC 2428), parsed and formatted.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
-/// Why an EPRT argument cannot be used.
+/// The reason for refusing an EPRT argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EprtError {
     /// The argument is malformed: reply 501.
@@ -11,8 +11,8 @@ pub enum EprtError {
     Protocol,
 }
 
-/// The address of a 227 reply. The text differs from server to server, so the first six numbers with commas between them
-/// count (RFC 1123, section 4.1.2.6). A client uses the port and, unless told otherwise, not the address.
+/// The address of a 227 reply. The text differs between servers, so the first six comma-separated numbers count (RFC
+/// 1123, section 4.1.2.6). A client uses the port and, unless told otherwise, ignores the address.
 pub fn parse_pasv(text: &[u8]) -> Option<SocketAddrV4> {
     let mut rest = text;
     loop {
@@ -68,7 +68,7 @@ pub fn format_epsv(port: u16) -> String {
 /// The argument of EPRT: `|1|192.0.2.1|6275|` or `|2|2001:db8::1|6275|` (RFC 2428, section 2).
 ///
 /// # Errors
-/// Which reply refuses the argument.
+/// The error selects the reply that refuses the argument.
 pub fn parse_eprt(argument: &[u8]) -> Result<SocketAddr, EprtError> {
     let text = std::str::from_utf8(argument).map_err(|_| EprtError::Syntax)?.trim_ascii();
     let delimiter = text.chars().next().filter(|byte| byte.is_ascii_graphic() && !byte.is_ascii_digit());
@@ -99,7 +99,7 @@ pub fn format_eprt(address: SocketAddr) -> String {
     format!("|{family}|{}|{}|", address.ip(), address.port())
 }
 
-/// Six numbers up to 255 with commas between them, and what follows.
+/// Six comma-separated numbers up to 255, and the rest of the text.
 fn six_numbers(text: &[u8]) -> Option<(SocketAddrV4, &[u8])> {
     let mut bytes = [0u8; 6];
     let mut rest = text;
@@ -115,7 +115,7 @@ fn six_numbers(text: &[u8]) -> Option<(SocketAddrV4, &[u8])> {
     (port != 0).then_some((SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port), rest))
 }
 
-/// A decimal number up to `max`, and what follows.
+/// A decimal number up to `max`, and the rest of the text.
 fn number(text: &[u8], max: u32) -> Option<(u32, &[u8])> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;

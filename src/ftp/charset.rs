@@ -1,8 +1,8 @@
-//! Names in another charset on the wire: here they are UTF-8. RFC 2640 wants UTF-8 there too; older servers keep whatever
-//! charset their users had.
+//! Conversion of file names between UTF-8 (local) and another charset (on the wire). RFC 2640 requires UTF-8 on the
+//! wire too; older servers keep the charset of their users.
 //!
-//! Both directions are strict: what does not come back as the same bytes is no name here. So two names never become one, and a
-//! name that was read in a listing means that very file when it is sent.
+//! Both directions are strict: bytes that do not survive a round trip are not accepted as a name. So two names never
+//! become one, and a name read from a listing denotes the same file when it is sent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,15 +13,15 @@ use super::listing::{ListingEntry, ListingLine};
 use crate::fault::{Fault, Kind};
 
 /// The charset of names on the wire, by the labels of the Encoding Standard (<https://encoding.spec.whatwg.org/#names-and-labels>).
-/// Every one of them holds ASCII as it is, so that commands, facts and slashes mean the same in it.
+/// Each is a superset of ASCII, so commands, facts and slashes keep their meaning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct WireCharset(&'static Encoding);
 
 impl WireCharset {
-    /// The charset of this label, in letters of any case.
+    /// The charset with this label, case-insensitive.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The label is unknown, or its charset is not ASCII-compatible.
     pub fn named(label: &str) -> Result<WireCharset, String> {
         let found =
             Encoding::for_label_no_replacement(label.as_bytes()).ok_or("no charset of the Encoding Standard")?;
@@ -42,7 +42,7 @@ impl WireCharset {
         self.0 == encoding_rs::UTF_8
     }
 
-    /// Text as it goes over the wire; `None` for what is no UTF-8 or cannot be written in the charset.
+    /// Text as it is sent; `None` if it is not UTF-8 or cannot be encoded in the charset.
     pub fn encode(self, text: &[u8]) -> Option<Cow<'_, [u8]>> {
         if text.is_ascii() {
             return Some(Cow::Borrowed(text));
@@ -52,8 +52,8 @@ impl WireCharset {
         (!lossy && self.decoded(&bytes)? == text).then_some(bytes)
     }
 
-    /// What the bytes from the wire say; `None` for what makes no sense in the charset, and for a spelling that would go back as
-    /// another one.
+    /// The text of bytes from the wire, in UTF-8; `None` if they are invalid in the charset, or if encoding the text
+    /// again would give other bytes.
     pub fn decode(self, bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
         if bytes.is_ascii() {
             return Some(Cow::Borrowed(bytes));
@@ -78,14 +78,14 @@ impl WireCharset {
         }
     }
 
-    /// The fault of what [`WireCharset::encode`] refuses.
+    /// The fault for a name that [`WireCharset::encode`] refuses.
     pub fn unsendable(self) -> Fault {
         Fault::new(Kind::BadData, format!("the name cannot be written in {} (--charset)", self.name()))
     }
 }
 
-/// A listed entry with its names in UTF-8, where the charset of names is known. A link's target that makes no sense in it is not
-/// known.
+/// A listed entry with its names in UTF-8, if the charset of names is known. A link target that is invalid in the
+/// charset becomes unknown.
 pub fn listed(charset: Option<WireCharset>, line: ListingLine) -> ListingLine {
     match charset {
         Some(charset) => charset.line(line),
@@ -110,7 +110,7 @@ mod tests {
         ["latin1", "koi8-r", "Shift_JIS", "euc-jp", "big5", "gb18030", "gbk", "euc-kr", "windows-1251", "utf-8"];
 
     proptest! {
-        /// Text that can be written comes back, and bytes that can be read go out again; nothing becomes something else.
+        /// Text that can be encoded decodes to itself, and bytes that can be decoded encode to themselves; nothing changes on the way.
         #[test]
         fn what_fits_comes_back(
             text in "[ -~äéßжяЖ日本表ソ能€¥‾한中\u{85}]{0,12}",

@@ -1,5 +1,5 @@
 //! Checksums that servers compute: HASH (draft-bryan-ftpext-hash-02), and XSHA256, XMD5, XCRC and the like, which no
-//! document describes. What to ask, and what the answers say.
+//! document describes. Builds the commands and parses the replies.
 
 use md5::{Digest as _, Md5};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512};
@@ -8,7 +8,7 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::reply::FtpReply;
 use crate::hex;
 
-/// A checksum algorithm, the strongest first.
+/// A checksum algorithm, in order from the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChecksumAlgorithm {
     /// SHA-512.
@@ -24,7 +24,7 @@ pub enum ChecksumAlgorithm {
 }
 
 impl ChecksumAlgorithm {
-    /// All, the strongest first.
+    /// All algorithms, in order from the strongest.
     pub const ALL: [ChecksumAlgorithm; 5] = [
         ChecksumAlgorithm::Sha512,
         ChecksumAlgorithm::Sha256,
@@ -44,13 +44,13 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// Reads a name: any case, with or without the dash.
+    /// Parses a name, case-insensitive, with or without the dash.
     pub fn parse(name: &str) -> Option<ChecksumAlgorithm> {
         let plain = |text: &str| text.replace('-', "").to_ascii_uppercase();
         ChecksumAlgorithm::ALL.into_iter().find(|algorithm| plain(algorithm.as_str()) == plain(name))
     }
 
-    /// The verbs of its own that servers have.
+    /// The non-standard verbs of servers for this algorithm.
     const fn verbs(self) -> &'static [&'static str] {
         match self {
             ChecksumAlgorithm::Sha512 => &["XSHA512"],
@@ -61,7 +61,7 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// The digits of its checksum in hexadecimal.
+    /// The number of hexadecimal digits in its checksum.
     pub const fn digits(self) -> usize {
         match self {
             ChecksumAlgorithm::Sha512 => 128,
@@ -73,7 +73,7 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// A checksum of bytes as they come.
+/// An incremental checksum.
 pub struct Digest {
     algorithm: ChecksumAlgorithm,
     state: DigestState,
@@ -86,7 +86,7 @@ enum DigestState {
 }
 
 impl Digest {
-    /// Of no bytes yet.
+    /// A checksum of no bytes yet.
     pub fn new(algorithm: ChecksumAlgorithm) -> Digest {
         let state = match algorithm {
             ChecksumAlgorithm::Sha512 => DigestState::Sha(Context::new(&SHA512)),
@@ -98,12 +98,12 @@ impl Digest {
         Digest { algorithm, state }
     }
 
-    /// By which algorithm.
+    /// The algorithm.
     pub fn algorithm(&self) -> ChecksumAlgorithm {
         self.algorithm
     }
 
-    /// More bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
             DigestState::Crc32(state) => state.update(bytes),
@@ -122,7 +122,7 @@ impl Digest {
     }
 }
 
-/// What FEAT says about checksums.
+/// The checksums that FEAT announces.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OfferedChecksums<'a> {
     /// The algorithm that HASH uses unless told otherwise.
@@ -134,8 +134,8 @@ pub struct OfferedChecksums<'a> {
 }
 
 impl OfferedChecksums<'_> {
-    /// The commands that ask for the checksum of a file, the last of which gives it: by the algorithm that is wanted, else
-    /// by the strongest. `None`: the server offers none such.
+    /// The commands that request the checksum of a file, the last of which returns it: with the wanted algorithm,
+    /// otherwise with the strongest offered. `None` if the server does not offer it.
     pub fn question(
         &self,
         wanted: Option<ChecksumAlgorithm>,
@@ -159,8 +159,8 @@ impl OfferedChecksums<'_> {
     }
 }
 
-/// The checksum in a reply, in lower case: `213 SHA-256 0-49 6ad9… name` (HASH), `250 6ad9…`, `213 name 6ad9…`. The name may
-/// look like a checksum, so the first word of the right form counts. A CRC may lack its leading zeros.
+/// The checksum in a reply, in lower case: `213 SHA-256 0-49 6ad9… name` (HASH), `250 6ad9…`, `213 name 6ad9…`. The
+/// name may look like a checksum, so the first word of the right form counts. A CRC may lack its leading zeros.
 pub fn answer(reply: &FtpReply, algorithm: ChecksumAlgorithm) -> Option<String> {
     if !reply.ok() {
         return None;

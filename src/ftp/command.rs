@@ -1,7 +1,7 @@
-//! Commands: wire text ↔ types, for the client that sends them and the server that takes them.
+//! Commands: conversion between wire text and types, for the client that sends them and the server that receives them.
 //!
-//! Arguments are bytes: a path is everything after the one space that follows the verb, spaces included, in whatever
-//! character set the server keeps its names (UTF-8 by RFC 2640). CR, LF and NUL never pass, in either direction.
+//! Arguments are bytes: a path is everything after the single space that follows the verb, spaces included, in the
+//! character set of the server's names (UTF-8 by RFC 2640). CR, LF and NUL are refused in both directions.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,19 +14,19 @@ use super::telnet;
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 
-/// The longest command line that is taken or sent, without its CRLF: the longest path of Linux and some room.
+/// The longest command line that is accepted or sent, without its CRLF: the longest path of Linux plus a margin.
 pub const MAX_COMMAND_LINE: usize = 4096 + 256;
-/// The longest verb; all that are known have at most seven letters.
+/// The longest verb; all known verbs have at most seven letters.
 pub const MAX_VERB: usize = 16;
 
 /// One command of the control connection.
 #[derive(Clone, PartialEq, Eq)]
 pub enum FtpCommand {
-    /// `USER`: who logs in (RFC 959, section 4.1.1, as the next seven).
+    /// `USER`: the user name (RFC 959, section 4.1.1, as the next seven).
     User(Vec<u8>),
     /// `PASS`: the password.
     Pass(Secret<Vec<u8>>),
-    /// `ACCT`: the account, as secret as a password.
+    /// `ACCT`: the account, treated as a secret like a password.
     Acct(Secret<Vec<u8>>),
     /// `CWD` (and `XCWD`, RFC 775).
     Cwd(Vec<u8>),
@@ -38,29 +38,29 @@ pub enum FtpCommand {
     Rein,
     /// `QUIT`.
     Quit,
-    /// `PORT h1,h2,h3,h4,p1,p2` (section 4.1.2, as the next five); the argument is [`super::address`]'s to read.
+    /// `PORT h1,h2,h3,h4,p1,p2` (section 4.1.2, as the next five); [`super::address`] parses the argument.
     Port(Vec<u8>),
     /// `PASV`.
     Pasv,
-    /// `EPRT |net|address|port|` (RFC 2428, section 2); the argument is [`super::address`]'s to read.
+    /// `EPRT |net|address|port|` (RFC 2428, section 2); [`super::address`] parses the argument.
     Eprt(Vec<u8>),
     /// `EPSV` (RFC 2428, section 3).
     Epsv(Epsv),
     /// `TYPE`.
     Type(TypeCode),
-    /// `STRU` and its letter, upper case.
+    /// `STRU` and its code letter, upper case.
     Stru(u8),
-    /// `MODE` and its letter, upper case.
+    /// `MODE` and its code letter, upper case.
     Mode(u8),
     /// `RETR`: download (section 4.1.3, as all until `NOOP`).
     Retr(Vec<u8>),
     /// `STOR`: upload.
     Stor(Vec<u8>),
-    /// `STOU`: upload under a name that the server makes unique.
+    /// `STOU`: upload under a unique name that the server chooses.
     Stou(Option<Vec<u8>>),
     /// `APPE`: upload to the end of a file.
     Appe(Vec<u8>),
-    /// `ALLO`: the size that an upload will have.
+    /// `ALLO`: the size of the next upload.
     Allo(u64),
     /// `REST`: the offset of the next transfer (RFC 3659, section 5).
     Rest(u64),
@@ -82,7 +82,7 @@ pub enum FtpCommand {
     List(Option<Vec<u8>>),
     /// `NLST`.
     Nlst(Option<Vec<u8>>),
-    /// `SITE` and its own command.
+    /// `SITE` and a command specific to the server.
     Site(Vec<u8>),
     /// `SYST`.
     Syst,
@@ -108,15 +108,15 @@ pub enum FtpCommand {
     Mdtm(Vec<u8>),
     /// `SIZE` (RFC 3659, section 4).
     Size(Vec<u8>),
-    /// `MLST`: facts of one name (RFC 3659, section 7).
+    /// `MLST`: the facts of one name (RFC 3659, section 7).
     Mlst(Option<Vec<u8>>),
-    /// `MLSD`: facts of all names of a directory (RFC 3659, section 7).
+    /// `MLSD`: the facts of all names in a directory (RFC 3659, section 7).
     Mlsd(Option<Vec<u8>>),
-    /// `MFMT time path`: set the modification time (draft-somers-ftp-mfxx-04, section 3.1).
+    /// `MFMT time path`: sets the modification time (draft-somers-ftp-mfxx-04, section 3.1).
     Mfmt {
-        /// The time to be set.
+        /// The new modification time.
         modified: Timestamp,
-        /// Whose.
+        /// The path of the file.
         path: Vec<u8>,
     },
     /// `LANG` (RFC 2640, section 4.1).
@@ -125,20 +125,20 @@ pub enum FtpCommand {
     Host(Vec<u8>),
     /// `HASH path` (draft-bryan-ftpext-hash-02, section 3).
     Hash(Vec<u8>),
-    /// `RANG start end`: the byte range of the next RETR or HASH, both ends counted (draft-bryan-ftp-range-08, section 3).
+    /// `RANG start end`: the byte range of the next RETR or HASH, both ends included (draft-bryan-ftp-range-08, section 3).
     Rang(u64, u64),
     /// Any other verb, upper case, with its argument.
     Other(String, Option<Vec<u8>>),
 }
 
-/// What `EPSV` asks for (RFC 2428, section 3).
+/// The argument of `EPSV` (RFC 2428, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Epsv {
-    /// Without an argument: the family of the control connection.
+    /// No argument: the address family of the control connection.
     Same,
     /// `EPSV 1` (IPv4), `EPSV 2` (IPv6) or another network protocol.
     Protocol(u16),
-    /// `EPSV ALL`: from now on no other way of setting up data connections.
+    /// `EPSV ALL`: from now on the client sets up data connections with EPSV only.
     All,
 }
 
@@ -151,14 +151,14 @@ pub enum TypeCode {
     Ebcdic,
     /// `I`.
     Image,
-    /// `L` and the bits of a byte.
+    /// `L` and the number of bits per byte.
     Local(u8),
 }
 
 /// Protection level of the data connection (RFC 2228, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// `C`: plain.
+    /// `C`: clear text.
     Clear,
     /// `S`: integrity only; TLS has no such level.
     Safe,
@@ -168,7 +168,7 @@ pub enum Protection {
     Private,
 }
 
-/// Why a line is no command. [`FtpCommandError::code`] is the reply that it deserves.
+/// The reason for rejecting a command line. [`FtpCommandError::code`] is the code of the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FtpCommandError {
     /// No verb: the line is empty, or does not begin with letters.
@@ -179,7 +179,7 @@ pub enum FtpCommandError {
     TooLong,
     /// An argument is missing, superfluous or malformed.
     Argument,
-    /// The argument is understood but names something unknown (RFC 959: 504).
+    /// The argument is well-formed but names an unknown value (RFC 959: 504).
     Parameter,
 }
 
@@ -206,10 +206,10 @@ impl FtpCommandError {
 }
 
 impl FtpCommand {
-    /// Reads one line without its line end.
+    /// Parses one line, without its line end.
     ///
     /// # Errors
-    /// Which reply refuses the line.
+    /// The error selects the reply that refuses the line.
     pub fn parse(line: &[u8]) -> Result<FtpCommand, FtpCommandError> {
         if line.len() > MAX_COMMAND_LINE {
             return Err(FtpCommandError::TooLong);
@@ -324,11 +324,11 @@ impl FtpCommand {
         self.parts().0
     }
 
-    /// The bytes for the wire, CRLF included.
+    /// The bytes to send, CRLF included.
     ///
     /// # Errors
-    /// `Usage` for CR, LF and NUL in an argument, an empty argument where one is needed, and a line that is too long: what
-    /// a user or a listing names must not become a second command.
+    /// `Usage` for CR, LF and NUL in an argument, an empty argument where one is required, and a line that is too long:
+    /// a name from a user or from a listing must not become a second command.
     pub fn encode(&self) -> Result<Vec<u8>, Fault> {
         let (verb, argument) = self.parts();
         let mut line = verb.as_bytes().to_vec();
@@ -350,16 +350,16 @@ impl FtpCommand {
         Ok(line)
     }
 
-    /// True for commands whose argument must not be shown.
+    /// True for commands whose argument must not be displayed.
     pub fn is_secret(&self) -> bool {
         match self {
             FtpCommand::Pass(_) | FtpCommand::Acct(_) => true,
-            // As the user wrote it.
+            // Raw, as the user wrote it.
             FtpCommand::Other(verb, argument) => match (verb.as_str(), argument.as_deref()) {
                 ("PASS" | "ACCT", _) => true,
                 // More than a name: perhaps a password after it.
                 ("USER", Some(argument)) => argument.contains(&b' '),
-                // Where servers let a password be changed.
+                // Commands of servers that change a password.
                 ("SITE", Some(argument)) => {
                     let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();
                     [&b"PSWD"[..], b"PASSWD", b"CPWD"].iter().any(|known| word.eq_ignore_ascii_case(known))
@@ -451,7 +451,7 @@ impl FtpCommand {
     }
 }
 
-/// The line for a person: lossy, secrets as `***`. What a peer chose may be in it: escape it when printing.
+/// The command line for display: lossy, secrets as `***`. It may contain text that the peer chose: escape it when printing.
 impl fmt::Display for FtpCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (verb, argument) = self.parts();
@@ -470,7 +470,7 @@ impl fmt::Debug for FtpCommand {
     }
 }
 
-/// Reads a time as FTP writes it: `YYYYMMDDHHMMSS[.fraction]`, UTC (RFC 3659, section 2.3). Second 60 is taken as 59.
+/// Parses a time in the format of FTP: `YYYYMMDDHHMMSS[.fraction]`, UTC (RFC 3659, section 2.3). Second 60 is read as 59.
 pub fn parse_time(text: &[u8]) -> Option<Timestamp> {
     let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
         Some(dot) => (text.get(..dot)?, text.get(dot + 1..).filter(|digits| !digits.is_empty())?),
@@ -491,7 +491,7 @@ pub fn parse_time(text: &[u8]) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(time).ok()
 }
 
-/// Writes a time as FTP does (RFC 3659, section 2.3), in whole seconds.
+/// Formats a time for FTP (RFC 3659, section 2.3), in whole seconds.
 pub fn format_time(time: Timestamp) -> String {
     let time = TimeZone::UTC.to_datetime(time);
     let (date, clock) = (time.date(), time.time());
@@ -499,12 +499,12 @@ pub fn format_time(time: Timestamp) -> String {
     format!("{year:04}{month:02}{day:02}{:02}{:02}{:02}", clock.hour(), clock.minute(), clock.second())
 }
 
-/// True for bytes that may stand in a command.
+/// True for bytes that are allowed in a command.
 fn passes(byte: u8) -> bool {
     !matches!(byte, b'\r' | b'\n' | 0)
 }
 
-/// A decimal number of at most 20 digits, nothing around.
+/// A decimal number of at most 20 digits, without surrounding text.
 fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -512,7 +512,7 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A single letter, as upper case.
+/// A single letter, converted to upper case.
 fn letter(text: &[u8]) -> Result<u8, FtpCommandError> {
     match text {
         [letter] if letter.is_ascii_alphabetic() => Ok(letter.to_ascii_uppercase()),

@@ -1,5 +1,5 @@
 //! Globs over names and paths: `*`, `?`, `[a-z]`, `[!a-z]`, `{a,b}`, `**` for any number of directories, `\` before a
-//! character that is to mean itself. Characters are UTF-8, and single bytes where a name is not.
+//! literal character. Characters are those of UTF-8; bytes that are not UTF-8 are characters of their own.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use crate::fault::{Fault, Kind};
 
 /// The longest glob, in bytes.
 pub const MAX_GLOB: usize = 4096;
-/// The most globs that the braces of one glob may stand for.
+/// The most globs to which the braces of one glob may expand.
 pub const MAX_ALTERNATIVES: usize = 256;
-/// The characters that make a glob of a text.
+/// The characters that make a text a glob.
 const SPECIAL: &[u8] = b"*?[{";
 
 /// One glob.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Glob {
     text: String,
-    /// What the braces stand for, each a path of components.
+    /// The expansions of the braces, each a path of components.
     alternatives: Vec<Vec<Component>>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
 enum Component {
-    /// `**`: any number of directories, none included.
+    /// `**`: any number of directories, including none.
     Deep,
     /// One name.
     Name(Vec<GlobToken>),
@@ -36,31 +36,31 @@ enum GlobToken {
     One,
     /// `*`
     Any,
-    /// `[a-z]`; `true`: all but these.
+    /// `[a-z]`; `true`: negated.
     Class(bool, Vec<(u32, u32)>),
 }
 
-/// How far a walk down a tree has come: which components are to be matched next.
+/// The state of a walk down a tree: the components to match next, as (alternative, position).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GlobWalk(Vec<(usize, usize)>);
 
 impl GlobWalk {
-    /// True when nothing below can match.
+    /// True if nothing below can match.
     pub fn is_over(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Glob {
-    /// Reads a glob.
+    /// Parses a glob.
     ///
     /// # Errors
-    /// `Usage`: a brace or bracket that is not closed, too long, too many alternatives.
+    /// `Usage`: an unclosed brace or bracket, an empty or too long glob, too many alternatives, or another syntax error.
     pub fn new(text: &str) -> Result<Glob, Fault> {
         Glob::from_bytes(text.as_bytes())
     }
 
-    /// The same from bytes that need not be UTF-8.
+    /// Parses a glob from bytes that need not be UTF-8.
     ///
     /// # Errors
     /// As [`Glob::new`].
@@ -83,12 +83,12 @@ impl Glob {
         Ok(Glob { text: shown, alternatives })
     }
 
-    /// True when a text holds a character that makes it a glob.
+    /// True if a text contains a character that makes it a glob.
     pub fn is_special(text: &[u8]) -> bool {
         text.iter().any(|byte| SPECIAL.contains(byte))
     }
 
-    /// A text that matches itself only.
+    /// Escapes a text, so that it matches only itself.
     pub fn escape(text: &[u8]) -> Vec<u8> {
         let mut escaped = Vec::with_capacity(text.len());
         for byte in text {
@@ -100,8 +100,8 @@ impl Glob {
         escaped
     }
 
-    /// True when the glob matches this relative path. A glob without a `/` is held against the last name alone; one with a
-    /// `/` against the whole path.
+    /// True if the glob matches this relative path. A glob without a `/` is matched against the last name alone, one
+    /// with a `/` against the whole path.
     pub fn matches(&self, path: &[u8]) -> bool {
         let names: Vec<Vec<u32>> = path.split(|byte| *byte == b'/').map(characters).collect();
         self.alternatives.iter().any(|wanted| match wanted.as_slice() {
@@ -111,7 +111,7 @@ impl Glob {
         })
     }
 
-    /// The walk that finds what the glob stands for below a directory, as shells do: each component matches the names of
+    /// The start of a walk that expands the glob below a directory, as shells do: each component matches the names of
     /// one directory.
     pub fn walk(&self) -> GlobWalk {
         let first = |path: &[Component]| usize::from(matches!(path.first(), Some(Component::Name(n)) if n.is_empty()));
@@ -119,13 +119,13 @@ impl Glob {
         self.closure(states.collect())
     }
 
-    /// One name of the directory that the walk has reached: whether the glob matches it, and the walk below it, should it
-    /// be a directory. A leading dot is matched by a dot only.
+    /// Advances the walk by one name of the current directory. Returns whether the glob matches the name, and the walk
+    /// below it if it is a directory. Only an explicit dot matches a leading dot.
     pub fn step(&self, walk: &GlobWalk, name: &[u8]) -> (bool, GlobWalk) {
         self.advance(walk, name, true)
     }
 
-    /// The walk below a name that is a link: only what a component of its own matches leads through it, `**` does not.
+    /// The walk below a name that is a link: only a component that matches the name itself follows the link, `**` does not.
     pub fn step_through(&self, walk: &GlobWalk, name: &[u8]) -> GlobWalk {
         self.advance(walk, name, false).1
     }
@@ -152,7 +152,7 @@ impl Glob {
         (matched, self.closure(below))
     }
 
-    /// Adds the states that `**` allows by matching nothing; drops those that have come to the end.
+    /// Adds the states in which `**` matches nothing; removes those at the end of their path.
     fn closure(&self, states: Vec<(usize, usize)>) -> GlobWalk {
         let mut closed = Vec::with_capacity(states.len());
         for (alternative, mut at) in states {
@@ -177,7 +177,7 @@ impl fmt::Debug for Glob {
     }
 }
 
-/// The characters of a text; a byte that is no part of UTF-8 becomes a number that no character has.
+/// The characters of a text; each byte that is not UTF-8 becomes a number outside the Unicode scalar values.
 fn characters(text: &[u8]) -> Vec<u32> {
     let mut letters = Vec::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
@@ -187,7 +187,7 @@ fn characters(text: &[u8]) -> Vec<u32> {
     letters
 }
 
-/// The globs without braces that a glob stands for.
+/// Expands the braces of a glob.
 fn expand(glob: Vec<u32>) -> Result<Vec<Vec<u32>>, &'static str> {
     let (mut done, mut open) = (Vec::new(), vec![glob]);
     while let Some(glob) = open.pop() {
@@ -199,16 +199,16 @@ fn expand(glob: Vec<u32>) -> Result<Vec<Vec<u32>>, &'static str> {
             return Err("its braces stand for too many globs");
         }
         let (head, tail) = (glob.get(..start).unwrap_or_default(), glob.get(end..).unwrap_or_default());
-        // The last one is taken first: the order of the alternatives stays.
+        // Reversed, since `pop` takes the last one first: the alternatives keep their order.
         open.extend(parts.into_iter().rev().map(|part| [head, part, tail].concat()));
     }
     Ok(done)
 }
 
-/// Where the first brace of a glob opens, the parts between its commas, and where what follows it begins.
+/// The start of the first brace expression, the parts between its commas, and the start of the text after it.
 type Braces<'a> = (usize, Vec<&'a [u32]>, usize);
 
-/// The first braces of a glob.
+/// The first brace expression of a glob.
 fn braces(glob: &[u32]) -> Result<Option<Braces<'_>>, &'static str> {
     let is = |letter: u32, wanted: char| letter == u32::from(wanted);
     let (mut start, mut depth, mut cuts) = (0, 0, Vec::new());
@@ -240,7 +240,7 @@ fn braces(glob: &[u32]) -> Result<Option<Braces<'_>>, &'static str> {
     if depth > 0 { Err("a brace is not closed") } else { Ok(None) }
 }
 
-/// Where the `]` of the class at the start of `glob` stands. Directly after `[` or `[!` it means itself.
+/// The position of the `]` that closes the class at the start of `glob`. Directly after `[` or `[!` it is literal.
 fn class_end(glob: &[u32]) -> Option<usize> {
     let mut at = 1;
     if glob.get(at).is_some_and(|letter| *letter == u32::from('!') || *letter == u32::from('^')) {
@@ -257,7 +257,7 @@ fn class_end(glob: &[u32]) -> Option<usize> {
     }
 }
 
-/// One component of a path of globs.
+/// Parses one component of a path of globs.
 fn component(glob: &[u32]) -> Result<Component, &'static str> {
     let star = u32::from('*');
     if glob == [star, star] {
@@ -287,7 +287,7 @@ fn component(glob: &[u32]) -> Result<Component, &'static str> {
     Ok(Component::Name(tokens))
 }
 
-/// What stands between the brackets.
+/// Parses the text between the brackets.
 fn class_of(inner: &[u32]) -> Result<GlobToken, &'static str> {
     let is = |letter: Option<&u32>, wanted: char| letter == Some(&u32::from(wanted));
     let negated = is(inner.first(), '!') || is(inner.first(), '^');
@@ -314,8 +314,8 @@ fn class_of(inner: &[u32]) -> Result<GlobToken, &'static str> {
     Ok(GlobToken::Class(negated, ranges))
 }
 
-/// Matches a whole name. Only the last `*` needs to be taken back, so that the effort is bounded by the product of both
-/// lengths.
+/// Matches a whole name. Backtracking concerns only the last `*`, so the number of steps is bounded by the product of
+/// both lengths.
 fn name_matches(tokens: &[GlobToken], name: &[u32]) -> bool {
     let (mut token, mut letter) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -355,7 +355,7 @@ impl GlobToken {
     }
 }
 
-/// Matches a whole path; as with `*`, only the last `**` is ever taken back.
+/// Matches a whole path; as with `*`, backtracking concerns only the last `**`.
 fn path_matches(wanted: &[Component], names: &[Vec<u32>]) -> bool {
     let (mut at, mut name) = (0, 0);
     let mut deep: Option<(usize, usize)> = None;
@@ -446,7 +446,7 @@ mod tests {
 
     #[test]
     fn a_walk_finds_what_matches() {
-        /// Steps through the names of a path: whether the last one is matched.
+        /// Walks through the names of a path: whether the last one matches.
         fn found(glob: &str, path: &str) -> bool {
             let glob = Glob::new(glob).unwrap();
             let (mut walk, mut matched) = (glob.walk(), false);

@@ -3,14 +3,14 @@
 //! | file | role |
 //! |---|---|
 //! | [`command`], [`reply`], [`telnet`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
-//! | [`charset`] | names in other charsets on the wire, pure |
-//! | [`checksum`] | what servers compute of files, pure |
-//! | [`glob`] | which names and paths are meant, pure |
+//! | [`charset`] | file names in other charsets on the wire, pure |
+//! | [`checksum`] | file checksums of servers, pure |
+//! | [`glob`] | patterns of names and paths, pure |
 //! | [`session`] | server state machine: command → actions, pure |
-//! | [`store`] | the tree being served: confined below its root, atomic uploads |
+//! | [`store`] | the served tree: confined below its root, atomic uploads |
 //! | [`server`] | sockets, data streams and TLS for [`session`] |
 //! | [`client`] | control connection: queue of expected replies, pipelining |
-//! | [`transfer`], [`mirror`] | data connections; walking both trees |
+//! | [`transfer`], [`mirror`] | data connections; walks over both trees |
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;

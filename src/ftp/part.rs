@@ -1,7 +1,7 @@
-//! The name of an unfinished file, in both directions: it belongs to one source and cannot be taken for a listed file.
+//! The name of an unfinished file, composed and parsed: it belongs to one source and cannot be mistaken for a listed file.
 //!
-//! `.NAME.TAG.part`: the tag is a digest of all that makes the source what it is, or of random bytes for one run alone, and
-//! ends in a check of its own. What a listing shows under such a name is an unfinished file of somebody's, never data.
+//! `.NAME.TAG.part`: the tag is a digest of everything that identifies the source, or of random bytes for a single run,
+//! and ends in a checksum of its own. A listed file with such a name is always an unfinished file, never data.
 
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -10,21 +10,21 @@ use crate::fault::{Fault, Kind};
 use crate::fnv::fnv1a;
 use crate::ftp::path::MAX_NAME;
 
-/// Letters of the digest in a tag: 80 bits, five a letter.
+/// Letters of the digest in a tag: 80 bits, five per letter.
 const DIGEST_LETTERS: usize = 16;
-/// Letters that check the others: no name that came about otherwise has them.
+/// Checksum letters over the others: a name of other origin does not have them.
 const CHECK_LETTERS: usize = 4;
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// `.` before the name, `.` between name and tag, and the end.
+/// `.` before the name, `.` between name and tag, and the suffix.
 const AROUND: usize = 2 + DIGEST_LETTERS + CHECK_LETTERS + SUFFIX.len();
 const SUFFIX: &[u8] = b".part";
 
-/// Whose unfinished file: two sources, or two runs that must not meet, never have the same.
+/// The identity of an unfinished file: two sources, or two runs that must not collide, never share a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartTag([u8; DIGEST_LETTERS + CHECK_LETTERS]);
 
 impl PartTag {
-    /// The tag of a source: every field counts, and where it begins and ends.
+    /// The tag of a source: every field counts, and so do the boundaries between fields.
     pub fn of_source(fields: &[&[u8]]) -> PartTag {
         let mut text = Vec::new();
         for field in fields {
@@ -34,10 +34,10 @@ impl PartTag {
         PartTag::of_bytes(digest(&SHA256, &text).as_ref())
     }
 
-    /// A tag that no other run has: nothing that bears it is ever continued.
+    /// A tag that no other run has: a file with it is never resumed.
     ///
     /// # Errors
-    /// `Internal` where the system has no random bytes.
+    /// `Internal` if the system has no random bytes.
     pub fn of_run() -> Result<PartTag, Fault> {
         let mut bytes = [0; 32];
         SystemRandom::new()
@@ -62,15 +62,15 @@ fn check_letters(digest: &[u8]) -> [u8; CHECK_LETTERS] {
     std::array::from_fn(|at| LETTERS.get(sum.get(at).map_or(0, |byte| usize::from(byte & 31))).copied().unwrap_or(b'a'))
 }
 
-/// The name of the unfinished file of `name`; of a name too long for the rest, its beginning.
+/// The name of the unfinished file of `name`; a `name` that is too long is truncated.
 pub fn part_name(name: &[u8], tag: &PartTag) -> Vec<u8> {
     [b".", whole_of(name), b".", &tag.0, SUFFIX].concat()
 }
 
-/// As much of a file's name as the name of its unfinished file holds.
+/// The part of a file's name that fits into the name of its unfinished file.
 pub fn whole_of(name: &[u8]) -> &[u8] {
     match name.get(..MAX_NAME - AROUND) {
-        // Half a character is no name at servers that take only UTF-8.
+        // Servers that accept only UTF-8 refuse a truncated character.
         Some(cut) if std::str::from_utf8(name).is_ok() => match std::str::from_utf8(cut) {
             Ok(_) => cut,
             Err(error) => cut.get(..error.valid_up_to()).unwrap_or(cut),
@@ -80,12 +80,12 @@ pub fn whole_of(name: &[u8]) -> &[u8] {
     }
 }
 
-/// True for a part whose name may hold only the beginning of its file's: that may be the beginning of others, too.
+/// True if the name of an unfinished file may hold only a truncated file name, which other files may share.
 pub fn may_be_cut(part: &[u8]) -> bool {
     part.len() + 3 >= MAX_NAME
 }
 
-/// What an unfinished file is of, if `name` is the name of one: the beginning of the file's name, and the tag.
+/// The parts of the name of an unfinished file, if `name` is one: the (possibly truncated) file name, and the tag.
 pub fn unfinished(name: &[u8]) -> Option<(&[u8], PartTag)> {
     let inner = name.strip_prefix(b".")?.strip_suffix(SUFFIX)?;
     let (whole, tag) = inner.split_at_checked(inner.len().checked_sub(DIGEST_LETTERS + CHECK_LETTERS)?)?;

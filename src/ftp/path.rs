@@ -11,12 +11,12 @@ use crate::scope::from_url;
 use crate::secret::{Secret, without_password};
 use crate::steering::{is_plain_name, steers};
 
-/// The longest name of a file that is taken from a listing (NAME_MAX of Linux).
+/// The longest accepted file name of a listing (NAME_MAX of Linux).
 pub const MAX_NAME: usize = 255;
 /// The longest remote path.
 pub const MAX_PATH: usize = 4096;
 
-/// What must be escaped in a URL path besides control bytes and non-ASCII: a shown URL means this one file, globs or not.
+/// Bytes to escape in a URL path besides control bytes and non-ASCII: a displayed URL denotes exactly one file, even when parsed as a glob.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -33,10 +33,10 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
-/// The scheme fixes when TLS starts.
+/// The URL scheme, which determines when TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// `ftp`: clear text, unless `--tls` says otherwise.
+    /// `ftp`: clear text, unless `--tls` requests otherwise.
     Ftp,
     /// `ftpes`: AUTH TLS (RFC 4217).
     Ftpes,
@@ -54,7 +54,7 @@ impl Scheme {
         }
     }
 
-    /// The port where the URL names none.
+    /// The port if the URL names none.
     pub const fn default_port(self) -> u16 {
         match self {
             Scheme::Ftp | Scheme::Ftpes => 21,
@@ -78,9 +78,9 @@ pub struct FtpUrl {
     pub port: Option<u16>,
     /// The path as it is sent, without a trailing `/`.
     pub path: RemotePath,
-    /// True when the URL ends in `/`, or names no path: it means a directory.
+    /// True if the URL denotes a directory: it ends in `/`, has no path, or has `;type=d`.
     pub directory: bool,
-    /// True for `;type=a`: text, lines converted (RFC 1738, section 3.2.2).
+    /// True for `;type=a`: text, with line ends converted (RFC 1738, section 3.2.2).
     pub ascii: bool,
 }
 
@@ -88,7 +88,7 @@ impl FtpUrl {
     /// Parses `ftp[s|es]://[user[:password]@]host[:port][/path][;type=a|i|d]`.
     ///
     /// # Errors
-    /// `Usage`: what is wrong with the URL, which is told without its password.
+    /// `Usage`: the defect of the URL, shown without its password.
     pub fn parse(text: &str) -> Result<FtpUrl, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("{}: {why}", without_password(text)));
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
@@ -151,8 +151,8 @@ impl FtpUrl {
         Ok(FtpUrl { scheme, user, password, host, port, path: RemotePath::new(&bytes), directory, ascii })
     }
 
-    /// Parses a URL whose path may hold globs: the URL of the last directory before them, and the glob below it. `%2A`,
-    /// `%3F`, `%5B` and `%7B` mean the characters themselves. Without a glob the URL is that of [`FtpUrl::parse`].
+    /// Parses a URL whose path may contain globs. Returns the URL of the last directory before the glob, and the glob relative
+    /// to it. `%2A`, `%3F`, `%5B` and `%7B` are literal characters. Without a glob the URL is that of [`FtpUrl::parse`].
     ///
     /// # Errors
     /// As [`FtpUrl::parse`] and [`Glob::new`].
@@ -199,14 +199,14 @@ impl FtpUrl {
         FtpUrl { path, directory, ..self.clone() }
     }
 
-    /// True when both name the same login at the same server, so that one connection serves both.
+    /// True if both URLs name the same login on the same server, so that one connection serves both.
     pub fn same_server(&self, other: &FtpUrl) -> bool {
         let key = |url: &FtpUrl| (url.scheme, url.user.clone(), url.password.clone(), url.host.clone(), url.port());
         key(self) == key(other)
     }
 }
 
-/// A path or a name as it stands in a URL.
+/// A path or a name, percent-encoded for a URL.
 pub fn url_encoded(path: &[u8]) -> impl fmt::Display + '_ {
     percent_encode(path, ESCAPED)
 }
@@ -237,13 +237,13 @@ impl fmt::Debug for FtpUrl {
     }
 }
 
-/// A path on the server as it is sent: empty for the login directory, absolute with a leading `/`, else relative to
-/// the login directory. No empty components inside, no trailing `/`.
+/// A path on the server as it is sent: empty for the login directory, absolute with a leading `/`, otherwise relative
+/// to the login directory. It has no empty components and no trailing `/`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RemotePath(Vec<u8>);
 
 impl RemotePath {
-    /// A path from bytes: repeated and trailing slashes go.
+    /// A path from bytes: repeated and trailing slashes are removed.
     pub fn new(bytes: &[u8]) -> RemotePath {
         let mut path = Vec::with_capacity(bytes.len());
         if bytes.first() == Some(&b'/') {
@@ -268,8 +268,8 @@ impl RemotePath {
         self.0.is_empty()
     }
 
-    /// The bytes for a command that needs an argument: `.` is the login directory. Servers expand a leading `~` to
-    /// somebody's home; `./~` is the name.
+    /// The bytes for a command that needs an argument: `.` is the login directory. Servers expand a leading `~` to a
+    /// home directory; `./~` denotes the literal name.
     pub fn argument(&self) -> Vec<u8> {
         match self.0.first() {
             None => b".".to_vec(),
@@ -278,7 +278,7 @@ impl RemotePath {
         }
     }
 
-    /// This path and one name below it. The name is the caller's to check.
+    /// This path extended by one name. The caller checks the name.
     #[must_use]
     pub fn join(&self, name: &[u8]) -> RemotePath {
         let mut path = Vec::with_capacity(self.0.len() + 1 + name.len());
@@ -306,7 +306,7 @@ impl RemotePath {
         })
     }
 
-    /// For messages and JSON.
+    /// The path as text for messages and JSON, lossy for bytes that are not UTF-8.
     pub fn to_text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
@@ -325,21 +325,21 @@ impl fmt::Display for RemotePath {
     }
 }
 
-/// Why a name that a server listed can be none.
+/// The reason for rejecting a name that a server listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadName {
-    /// Nothing, `.` or `..`.
+    /// An empty name, `.` or `..`.
     NotAName,
-    /// A `/`.
+    /// The name contains a `/`.
     Separator,
-    /// NUL, CR or LF: no command can hold it.
+    /// The name contains NUL, CR or LF: no command can hold it.
     Unsendable,
-    /// More than [`MAX_NAME`] bytes.
+    /// The name has more than [`MAX_NAME`] bytes.
     TooLong,
 }
 
 impl BadName {
-    /// In words.
+    /// The reason as text.
     pub const fn as_str(self) -> &'static str {
         match self {
             BadName::NotAName => "not a file name",
@@ -350,11 +350,11 @@ impl BadName {
     }
 }
 
-/// Checks a name from a listing before it becomes part of a path or of a command. Servers must not choose where we write
-/// (CVE-2002-1344, CVE-2010-2252, CVE-2018-10916); under which name something is stored here says [`local_name`].
+/// Checks a name from a listing before it becomes part of a path or of a command. Servers must not choose the local path of a
+/// write (CVE-2002-1344, CVE-2010-2252, CVE-2018-10916); [`local_name`] gives the name under which a file is stored locally.
 ///
 /// # Errors
-/// What makes the name bad.
+/// The defect of the name.
 pub fn check_name(name: &[u8]) -> Result<(), BadName> {
     match name {
         b"" | b"." | b".." => Err(BadName::NotAName),
@@ -365,14 +365,14 @@ pub fn check_name(name: &[u8]) -> Result<(), BadName> {
     }
 }
 
-/// The name that a remote name has here: the same, unless something in it steers a terminal, hides, or would pass for an
-/// option. That is percent-encoded then, and so is every `%`; no two remote names have one local name.
+/// The local name of a remote name: the same, unless it contains characters that control a terminal, reorder or hide text, or
+/// would pass for an option. Those are percent-encoded then, and so is every `%`; no two remote names share a local name.
 pub fn local_name(name: &[u8]) -> Cow<'_, [u8]> {
     if needs_escape(name) { Cow::Owned(escape_name(name)) } else { Cow::Borrowed(name) }
 }
 
 fn needs_escape(name: &[u8]) -> bool {
-    // What looks like the local name of another one: each time round it is shorter.
+    // A name that equals the escaped form of another name. The recursion ends because each decoded name is shorter.
     let taken = || {
         let other: Cow<'_, [u8]> = percent_decode(name).into();
         matches!(&other, Cow::Owned(other) if escape_name(other) == name && needs_escape(other))
@@ -576,7 +576,7 @@ mod tests {
         assert_eq!(check_name(&[b'a'; MAX_NAME + 1]), Err(BadName::TooLong));
     }
 
-    /// Names near the border: every odd character there is, and what stands for it.
+    /// Names near the boundary of escaping: every special character, and its escaped form.
     fn odd_name() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
         let piece = "[-~%.a0]|%25|%2D|%C2%85|%[0-9A-F]{2}|\u{85}|\u{202e}|\t|\u{7f}|\u{200d}|\u{e4}";
         let bytes = prop_oneof![9 => piece.prop_map(String::into_bytes), 1 => prop::collection::vec(any::<u8>(), 1..3)];

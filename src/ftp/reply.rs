@@ -1,4 +1,4 @@
-//! FTP replies (RFC 959, section 4.2): lines to [`FtpReply`] and back. Client and server share it.
+//! FTP replies (RFC 959, section 4.2): parses lines into [`FtpReply`] and composes them. Client and server share it.
 
 use std::collections::VecDeque;
 
@@ -6,13 +6,13 @@ use super::telnet;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::line::{Ends, Splitter};
 
-/// The longest reply line that is taken, line end not counted. RFC 959 names no limit; a STAT listing puts one path in it.
+/// The longest accepted reply line, without its line end. RFC 959 sets no limit; a STAT listing puts one path into a line.
 pub const MAX_LINE: usize = 8192;
 
-/// The most lines one reply may have: a `STAT dir` listing is the longest sort.
+/// The most lines of one reply: a `STAT dir` listing is the longest kind.
 pub const MAX_LINES: usize = 200_000;
 
-/// The most bytes one reply may hold altogether.
+/// The most bytes of one reply in total.
 pub const MAX_BYTES: usize = 16 << 20;
 
 /// One reply: a code and one or more lines of text, without the code, the separator and the line end.
@@ -20,22 +20,22 @@ pub const MAX_BYTES: usize = 16 << 20;
 pub struct FtpReply {
     /// The three digits.
     pub code: u16,
-    /// The text, line by line: bytes, since a server puts file names in it.
+    /// The text, per line: bytes, since servers put file names in it.
     pub lines: Vec<Vec<u8>>,
 }
 
-/// What the first digit of a reply says (RFC 959, section 4.2.1).
+/// The meaning of the first digit of a reply (RFC 959, section 4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyClass {
-    /// 1yz: begun, another reply follows.
+    /// 1yz: action started, another reply follows.
     Preliminary,
     /// 2yz: done.
     Completion,
     /// 3yz: another command is needed.
     Intermediate,
-    /// 4yz: not now.
+    /// 4yz: temporary failure.
     Transient,
-    /// 5yz: no.
+    /// 5yz: permanent failure.
     Permanent,
 }
 
@@ -45,7 +45,7 @@ impl FtpReply {
         FtpReply { code, lines: vec![text.into()] }
     }
 
-    /// A reply of several lines; none at all gives one empty line.
+    /// A reply of several lines; an empty iterator gives one empty line.
     pub fn multi<T: Into<Vec<u8>>>(code: u16, lines: impl IntoIterator<Item = T>) -> FtpReply {
         let mut lines: Vec<Vec<u8>> = lines.into_iter().map(Into::into).collect();
         if lines.is_empty() {
@@ -54,7 +54,7 @@ impl FtpReply {
         FtpReply { code, lines }
     }
 
-    /// What its first digit says.
+    /// The class that its first digit denotes.
     pub fn class(&self) -> ReplyClass {
         match self.code / 100 {
             1 => ReplyClass::Preliminary,
@@ -70,12 +70,12 @@ impl FtpReply {
         self.class() == ReplyClass::Completion
     }
 
-    /// True for the replies that say: this server does not know the command, or not in this form.
+    /// True for the replies of a server that does not know the command, or not in this form.
     pub fn is_unsupported(&self) -> bool {
         matches!(self.code, 500 | 501 | 502 | 504)
     }
 
-    /// The last line's text, for messages: where servers put what matters.
+    /// The text of the last line, for messages: servers put the relevant text there.
     pub fn text(&self) -> String {
         let line = self.lines.last().map(Vec::as_slice).unwrap_or_default();
         String::from_utf8_lossy(line.trim_ascii()).into_owned()
@@ -86,13 +86,13 @@ impl FtpReply {
         self.lines.first().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The lines between the first and the last: what FEAT, MLST and STAT carry.
+    /// The lines between the first and the last: the payload of FEAT, MLST and STAT.
     pub fn middle(&self) -> impl Iterator<Item = &[u8]> {
         let count = self.lines.len().saturating_sub(2);
         self.lines.iter().skip(1).take(count).map(Vec::as_slice)
     }
 
-    /// The fault that this reply is. 550 gets the kind that only the command can know.
+    /// The fault that this reply represents. For 550 the caller gives the kind, which depends on the command.
     pub fn fault(&self, what: impl std::fmt::Display, kind_of_550: Kind) -> Fault {
         let kind = match self.code {
             400..=499 => Kind::PeerTemporary,
@@ -106,9 +106,9 @@ impl FtpReply {
         Fault::new(kind, format!("{what}: {} {}", self.code, self.text())).with_code(PeerCode::Reply(self.code))
     }
 
-    /// Appends the wire form (RFC 959, section 4.2): `ddd-first`, lines between as they are (one that begins with a digit
-    /// gets a space before it, so that it never ends the reply), `ddd last`. CR, LF and NUL inside a line become spaces: no
-    /// text can end a reply early.
+    /// Appends the wire form (RFC 959, section 4.2): `ddd-first`, the lines between unchanged (a line that begins with
+    /// a digit gets a leading space, so that it never ends the reply), `ddd last`. CR, LF and NUL inside a line become
+    /// spaces: no text can end a reply early.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let last = self.lines.len().saturating_sub(1);
         for (at, line) in self.lines.iter().enumerate() {
@@ -135,16 +135,16 @@ impl FtpReply {
     }
 }
 
-/// Makes replies of bytes that arrive in pieces of any size.
+/// Parses replies from bytes that arrive in pieces of any size.
 #[derive(Debug)]
 pub struct FtpReplyReader {
     splitter: Splitter,
     open: Option<FtpReply>,
     bytes: usize,
-    /// The line of the open reply with which it ends if none comes that has its own code.
+    /// The index of the line that ends the open reply with another code, and that code, if no line with its own code follows.
     other_end: Option<(usize, u16)>,
     any_code_ends: bool,
-    /// Lines behind such an end, to be read again.
+    /// Lines after such an end, to be parsed again.
     again: VecDeque<Vec<u8>>,
 }
 
@@ -167,13 +167,13 @@ impl FtpReplyReader {
         }
     }
 
-    /// True when the reply that is being read may have ended with another code than it began with (glftpd: `553-`, then
-    /// `150 `), as RFC 959 does not allow: whether it has is told by nothing more coming.
+    /// True if the reply being read may have ended with another code than it began with (glftpd: `553-`, then `150 `),
+    /// which RFC 959 does not allow. It has ended if no more bytes follow.
     pub fn may_have_ended(&self) -> bool {
         self.other_end.is_some()
     }
 
-    /// From now on a line of any code ends a reply; one that may have ended has.
+    /// From now on a line with any code ends a reply; a reply that may have ended is ended now.
     pub fn end_with_any_code(&mut self) {
         self.any_code_ends = true;
         let (Some((at, code)), Some(open)) = (self.other_end.take(), self.open.take()) else { return };
@@ -186,16 +186,16 @@ impl FtpReplyReader {
         self.again = std::iter::once(last).chain(rest).collect();
     }
 
-    /// Adds bytes as they came. Drain [`FtpReplyReader::next_reply`] before pushing more.
+    /// Adds received bytes. Drain [`FtpReplyReader::next_reply`] before pushing more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.splitter.push(bytes);
     }
 
-    /// The next whole reply, `None` when more bytes are needed.
+    /// The next complete reply, `None` if more bytes are needed.
     ///
     /// # Errors
-    /// `Protocol` for what is no reply. The connection cannot be used on then: which reply belongs to which command is no
-    /// longer known.
+    /// `Protocol` for input that is not a reply. The connection is unusable then: replies can no longer be matched to
+    /// commands.
     pub fn next_reply(&mut self) -> Result<Option<FtpReply>, Fault> {
         loop {
             let again = self.again.pop_front();
@@ -252,7 +252,7 @@ impl FtpReplyReader {
         }
     }
 
-    /// True when bytes wait that no reply has claimed, or a reply is half read: at a TLS handshake there must be none
+    /// True if unparsed bytes are buffered, or a reply is incomplete: at a TLS handshake there must be none
     /// (CVE-2021-22947).
     pub fn has_pending(&self) -> bool {
         self.open.is_some() || !self.again.is_empty() || !self.splitter.pending().is_empty()
@@ -281,7 +281,7 @@ fn parse_line(line: &[u8]) -> Option<(u16, bool, &[u8])> {
     }
 }
 
-/// The path of a 257 reply (RFC 959, appendix II): between the first quote and the next single one, `""` is a quote.
+/// The path of a 257 reply (RFC 959, appendix II): the text between the first quote and the next undoubled one; `""` is a quote.
 pub fn quoted_path(text: &[u8]) -> Option<Vec<u8>> {
     let start = memchr::memchr(b'"', text)? + 1;
     let mut path = Vec::new();

@@ -1,16 +1,16 @@
-//! What the control connection takes of TELNET (RFC 959, section 3.1; RFC 854): byte 255 in a line is sent twice, and option
-//! negotiation may stand anywhere. Many servers know nothing of it; the client finds out which.
+//! The part of TELNET that the control connection uses (RFC 959, section 3.1; RFC 854): byte 255 in a line is sent
+//! twice, and option negotiation may appear anywhere. Many servers do not implement it; the client probes for that.
 
 /// "Interpret as command".
 pub const IAC: u8 = 255;
 /// The first of the four commands that are followed by an option: WILL, WONT, DO, DONT.
 const WILL: u8 = 251;
-/// The last of them.
+/// The last of these four commands.
 const DONT: u8 = 254;
 /// The first command byte.
 const SE: u8 = 240;
-/// `IAC WILL TIMING-MARK` (RFC 860): before a command, it is taken out by a server that speaks TELNET, and spoils the command for
-/// any other.
+/// `IAC WILL TIMING-MARK` (RFC 860), sent before a command: a server that speaks TELNET removes it, and for any other
+/// server it invalidates the command.
 pub const PROBE: [u8; 3] = [IAC, WILL, 6];
 
 /// The line with each byte 255 sent twice.
@@ -25,7 +25,7 @@ pub fn doubled(line: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The line without commands before its first byte of text.
+/// The line without TELNET commands before its first byte of text.
 pub fn without_commands(line: &[u8]) -> &[u8] {
     let mut rest = line;
     loop {
@@ -37,8 +37,8 @@ pub fn without_commands(line: &[u8]) -> &[u8] {
     }
 }
 
-/// The line without commands anywhere, each pair of bytes 255 as one. A single one that begins no command stays: servers that
-/// speak TELNET when they listen often do not when they reply.
+/// The line without any TELNET commands, each pair of bytes 255 reduced to one. A single byte 255 that begins no
+/// command stays: servers that parse TELNET in commands often do not escape it in replies.
 pub fn plain(line: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(line.len());
     let mut rest = line;

@@ -1,28 +1,28 @@
-//! Addresses as header fields and command lines hold them: lists, groups, display names, comments (RFC 5322, section
-//! 3.4, with the old forms of 4.4). Linear in the input, and bounded.
+//! Addresses in header fields and on command lines: lists, groups, display names, comments (RFC 5322, section 3.4, with
+//! the old forms of 4.4). Linear in the input, and bounded.
 
 use crate::fault::{Fault, Kind};
 use crate::smtp::address::{Address, AddressError, unquote};
 
-/// Most addresses taken of one list.
+/// The maximum number of addresses in one list.
 pub const MAX_ADDRESSES: usize = 100_000;
-/// Deepest nesting of comments.
+/// The maximum nesting of comments.
 pub const MAX_COMMENT_DEPTH: usize = 20;
 
-/// One mailbox: an address, perhaps with a display name.
+/// One mailbox: an address with an optional display name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mailbox {
-    /// The name as a person reads it, unquoted; encoded-words are left as they stand.
+    /// The display name, unquoted; encoded-words stay encoded.
     pub name: Option<String>,
-    /// The address, by the lenient grammar; perhaps a local part alone.
+    /// The address, by the lenient grammar; possibly a local part alone.
     pub address: Address,
 }
 
 impl Mailbox {
-    /// Exactly one mailbox.
+    /// Parses exactly one mailbox.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for none, for several, and for what [`parse_list`] refuses.
+    /// [`Kind::BadData`] for no mailbox, for several, and for any error of [`parse_list`].
     pub fn parse(text: &str) -> Result<Mailbox, Fault> {
         let mut all = parse_list(text)?;
         match (all.pop(), all.pop()) {
@@ -32,20 +32,20 @@ impl Mailbox {
         }
     }
 
-    /// With its domain in A-labels (RFC 5891): what header fields and envelopes hold.
+    /// The mailbox with its domain in A-labels (RFC 5891), the form for header fields and envelopes.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for a domain that is no internationalised name.
+    /// [`Kind::BadData`] for a domain that is not a valid internationalised name.
     pub fn to_ascii_domain(self) -> Result<Mailbox, Fault> {
         let address = self.address.to_ascii_domain().map_err(|error| no_address(self.address.as_str(), error))?;
         Ok(Mailbox { address, ..self })
     }
 }
 
-/// All mailboxes of an address list; groups are opened, empty places skipped.
+/// Parses all mailboxes of an address list; groups are flattened, empty elements skipped.
 ///
 /// # Errors
-/// [`Kind::BadData`], with the list and what is wrong with it.
+/// [`Kind::BadData`], with the list and its error.
 pub fn parse_list(text: &str) -> Result<Vec<Mailbox>, Fault> {
     if let Some(control) = text.chars().find(|letter| matches!(letter, '\r' | '\n' | '\0')) {
         return Err(bad(text, &format!("{control:?} in an address")));
@@ -88,7 +88,7 @@ fn one(text: &str) -> Result<Address, Fault> {
     Address::parse_lenient(text).map_err(|error| no_address(text, error))
 }
 
-/// The fault of a text that is no address.
+/// The fault for a text that is not an address.
 pub fn no_address(text: &str, error: AddressError) -> Fault {
     bad(text, &error.to_string())
 }
@@ -136,7 +136,7 @@ fn mailbox(text: &str, words: Vec<AddressToken<'_>>, bracketed: Option<String>) 
 
 #[derive(Debug)]
 enum AddressToken<'a> {
-    /// A run of anything that is neither white space nor special: atoms, dots, `@`, domain literals.
+    /// A run of characters that are neither white space nor special: atoms, dots, `@`, domain literals.
     Atom(&'a str),
     /// A quoted string with its quotes.
     Quoted(&'a str),
@@ -165,7 +165,7 @@ impl<'a> AddressReader<'a> {
         }))
     }
 
-    /// What stands between `<` and `>`, without the old route.
+    /// The text between `<` and `>`, without the obsolete route.
     fn bracketed(&mut self) -> Result<String, Fault> {
         let mut address = String::new();
         loop {

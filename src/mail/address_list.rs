@@ -1,20 +1,20 @@
-//! Address fields as strangers write them (RFC 5322, sections 3.4 and 4.4): every address that can be read, and the text of
-//! what cannot. Reading what a user writes is stricter ([`address::parse_list`]). Linear in the field.
+//! Address fields of received mail (RFC 5322, sections 3.4 and 4.4): every readable address, and the text of the
+//! unreadable elements. The parser for user input is stricter ([`address::parse_list`]). Linear in the field.
 
 use super::address::{MAX_ADDRESSES, Mailbox};
 use super::encoded_word::{decode_words, unfold};
 use crate::smtp::address::{Address, unquote};
 
-/// What an address field holds.
+/// The content of an address field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressList {
-    /// The mailboxes, groups opened, names decoded.
+    /// The mailboxes, with groups flattened and names decoded.
     pub mailboxes: Vec<Mailbox>,
-    /// What stands where a mailbox should, as it was written, decoded.
+    /// The elements that are not readable mailboxes: their original text, decoded.
     pub unparsed: Vec<String>,
 }
 
-/// Reads an address field.
+/// Parses an address field.
 pub fn read(value: &[u8]) -> AddressList {
     let text = unfold(value);
     let mut tokens = ListTokens::new(&text);
@@ -65,7 +65,7 @@ pub fn read(value: &[u8]) -> AddressList {
     }
 }
 
-/// The addresses that a text holds somewhere: what is left to answer where a field cannot be read.
+/// The addresses found anywhere in a text: a last resort for a reply if a field cannot be parsed.
 pub fn guess(text: &str) -> Vec<Mailbox> {
     let apart = |letter: char| letter.is_whitespace() || "<>()[],;:\"'".contains(letter);
     let words = text.split(apart).map(|word| word.trim_matches('.')).filter(|word| word.contains('@'));
@@ -73,19 +73,19 @@ pub fn guess(text: &str) -> Vec<Mailbox> {
     addresses.map(|address| Mailbox { name: None, address }).collect()
 }
 
-/// One place of the list while it is read.
+/// One element of the list during parsing.
 #[derive(Debug, Default)]
 struct ListItem<'a> {
     start: usize,
     words: Vec<ListWord<'a>>,
     comment: Option<&'a str>,
-    /// There was a `<`.
+    /// A `<` was found.
     has_address: bool,
-    /// Between `<` and `>`.
+    /// The position is between `<` and `>`.
     bracketed: bool,
-    /// What stands there.
+    /// The text between `<` and `>`.
     address: String,
-    /// The words behind the `>`, and where they begin.
+    /// The words after the `>`, followed by their position.
     behind: Vec<ListWord<'a>>,
     behind_start: usize,
 }
@@ -121,7 +121,7 @@ impl<'a> ListItem<'a> {
         self.behind.push(word);
     }
 
-    /// Ends the item at its `>`; the words behind that begin the next one.
+    /// Ends the item at its `>`; the words after the `>` begin the next item.
     fn split(mut self, text: &'a str, end: usize, list: &mut AddressList) -> ListItem<'a> {
         let words = std::mem::take(&mut self.behind);
         let start = if words.is_empty() { end } else { self.behind_start };
@@ -129,7 +129,7 @@ impl<'a> ListItem<'a> {
         ListItem { start, words, ..ListItem::default() }
     }
 
-    /// Takes what was collected for a mailbox, or notes its text if it is none and that matters.
+    /// Adds the collected item as a mailbox, or its text as unparsed; with `noted` false, it adds nothing.
     fn end(&mut self, text: &'a str, end: usize, noted: bool, list: &mut AddressList) {
         let item = std::mem::take(self);
         if item.words.is_empty() && !item.has_address {
@@ -164,7 +164,7 @@ impl<'a> ListItem<'a> {
     }
 
     /// An address alone, with white space around its dots and its @ (RFC 5322, section 4.4), or with a name before or
-    /// behind it.
+    /// after it.
     fn without_brackets(&self) -> Option<(String, Option<String>)> {
         let mut runs: Vec<(String, Vec<ListWord<'a>>)> = Vec::new();
         for word in &self.words {
@@ -195,8 +195,8 @@ impl<'a> ListItem<'a> {
     }
 }
 
-/// Puts the next word of an address behind the others: white space may stand around its dots and its @ (RFC 5322, section
-/// 4.4), and nowhere else.
+/// Appends the next word of an address. White space is allowed around its dots and its @ (RFC 5322, section 4.4), and
+/// nowhere else.
 fn join(address: &mut String, raw: &str) {
     if !(address.is_empty() || address.ends_with(['.', '@']) || raw.starts_with(['.', '@'])) {
         address.push(' ');
@@ -204,38 +204,38 @@ fn join(address: &mut String, raw: &str) {
     address.push_str(raw);
 }
 
-/// Words as a name, decoded.
+/// Joins words into a name, decoded.
 fn named<'a>(words: impl Iterator<Item = ListWord<'a>>) -> Option<String> {
     let words: Vec<String> = words.map(ListWord::text).collect();
     let joined = words.join(" ");
     (!joined.is_empty()).then(|| if joined.contains("=?") { decode_words(&joined) } else { joined })
 }
 
-/// The text of a comment without the backslashes that quote in it.
+/// The text of a comment without its quoting backslashes.
 fn unescaped(comment: &str) -> String {
     unquote(&format!("\"{comment}\"")).trim().to_owned()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ListToken<'a> {
-    /// A run of anything that is neither white space nor special.
+    /// A run of characters that are neither white space nor special.
     Word(&'a str),
     /// A quoted string with its quotes.
     Quoted(&'a str),
-    /// What stands in parentheses.
+    /// The text in parentheses.
     Comment(&'a str),
     Special(char),
 }
 
-/// Cuts a field into tokens. What opens and is never closed is an ordinary letter, and is looked for once.
+/// Splits a field into tokens. An opening character that is never closed is an ordinary letter; the search for its end runs once.
 struct ListTokens<'a> {
     text: &'a str,
     position: usize,
     quotes: bool,
     comments: bool,
-    /// Behind it no encoded-word ends.
+    /// No encoded-word ends after this position.
     last_word_end: usize,
-    /// Before it no encoded-word ends.
+    /// No encoded-word ends before this position.
     no_word_before: usize,
 }
 
@@ -311,7 +311,7 @@ impl<'a> ListTokens<'a> {
         rest.len()
     }
 
-    /// The length of the encoded-word that begins at this offset of the text; 0 if there is none.
+    /// The length of the encoded-word at this offset of the text; 0 without one.
     fn encoded_word(&mut self, at: usize) -> usize {
         if at >= self.last_word_end || at < self.no_word_before {
             return 0;
@@ -349,7 +349,7 @@ impl<'a> ListTokens<'a> {
     }
 }
 
-/// The length of what these bytes open with `open`, up to and with its `close`, backslashes minded; comments nest.
+/// The length of the text from `open` up to and including its `close`, with backslash escapes; comments nest.
 fn closed(text: &str, open: u8, close: u8) -> Option<usize> {
     let (mut depth, mut escaped) = (0usize, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(found, ["second@a", "third@a", "x@y", "z@w", "q@r"]);
     }
 
-    /// Whatever the strict reader takes, this one takes alike.
+    /// The lenient reader reads all strictly valid input in the same way.
     #[test]
     fn what_a_user_may_write_is_read_the_same() {
         for text in [
@@ -487,7 +487,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// What was read of anything is a list that reads back the same.
+        /// Any parsed input gives a list that reads back the same.
         #[test]
         fn anything_reads_back(pieces in proptest::collection::vec("a@b|[a-z]{1,3}|[ \t]|[\"(),.:;<>@\\[\\]\\\\'\0]|=\\?utf-8\\?q\\?=C3=BC,\\?=|=\\?|\\?=|ü|\\PC", 0..20)) {
             let list = read(pieces.concat().as_bytes());

@@ -1,23 +1,23 @@
-//! Which parts of a message are its text: what a reader shows, while everything else is a file.
+//! Chooses the text parts of a message, which a mail reader displays; all other parts are files.
 
 use super::structure::{PartRole, StructurePart};
 
-/// Media types that are shown as text.
+/// The media types that are displayed as text.
 const SHOWN: &[&str] =
     &["text/plain", "text/html", "text/enriched", "text/richtext", "text/markdown", "text/x-markdown"];
 
-/// The parts that are a message's text, as places among the parts.
+/// The text parts of a message, as indices into its parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bodies {
-    /// In the order of reading: of alternatives the plain one; an HTML part where there is no other.
+    /// The text parts in reading order: from alternatives, the plain one; an HTML part if there is no other text.
     pub text: Vec<usize>,
-    /// The HTML parts; of alternatives the last one.
+    /// The HTML parts; from alternatives, the last one.
     pub html: Vec<usize>,
 }
 
 impl Bodies {
-    /// Chooses among the parts of a message. A text with a file name, or that is marked as an attachment, is a file; if
-    /// there is no other text, the first one with a name is shown as well.
+    /// Chooses among the parts of a message. A text with a file name or with the disposition `attachment` is a file. If
+    /// there is no other text, the first one with a name is displayed as well.
     pub fn choose(parts: &[StructurePart]) -> Bodies {
         let chosen = choose(parts, 0, false);
         if chosen.text.is_empty() {
@@ -36,7 +36,7 @@ impl Bodies {
     }
 }
 
-/// The texts in one part, which is nested [`super::structure::MAX_DEPTH`] deep at most.
+/// The texts in one part, whose nesting is at most [`super::structure::MAX_DEPTH`].
 fn choose(parts: &[StructurePart], place: usize, named: bool) -> Bodies {
     let Some(part) = parts.get(place) else { return Bodies::default() };
     let mut inside = part.children.iter().map(|child| choose(parts, *child, named));

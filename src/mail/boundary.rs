@@ -1,5 +1,5 @@
-//! Boundaries of multiparts (RFC 2046, section 5.1): what a header names, and which line is one. The one rule for who reads
-//! a message and who converts it.
+//! Boundaries of multiparts (RFC 2046, section 5.1): those that a header names, and the lines that match them. Both the
+//! reader and the converter of messages use this one rule.
 
 use std::collections::HashMap;
 
@@ -7,22 +7,22 @@ use super::header_line;
 use super::parameter::{self, Parameters};
 use super::scan::{self, HeaderCharset};
 
-/// Most fields Content-Type of one header that are looked at.
+/// The maximum number of Content-Type fields examined in one header.
 const MAX_REPEATED_FIELDS: usize = 4;
 
-/// The boundaries of the multiparts that are open.
+/// The boundaries of the open multiparts.
 #[derive(Debug, Default)]
 pub(super) struct OpenBoundaries {
     /// Level and boundary, outermost first.
     stack: Vec<(usize, Vec<u8>)>,
-    /// The levels that have a boundary, the innermost last.
+    /// The levels that have this boundary, the innermost last.
     levels: HashMap<Vec<u8>, Vec<usize>>,
-    /// The longest boundary met.
+    /// The length of the longest boundary so far.
     longest: usize,
 }
 
 impl OpenBoundaries {
-    /// Opens a multipart at a level that is not above any open one. It has more than one boundary where Content-Type is
+    /// Opens a multipart at a level that is not above any open one. It has several boundaries if Content-Type is
     /// repeated.
     pub(super) fn open(&mut self, level: usize, boundaries: Vec<Vec<u8>>) {
         for boundary in boundaries {
@@ -32,7 +32,7 @@ impl OpenBoundaries {
         }
     }
 
-    /// Closes the multiparts of this level and of those in it.
+    /// Closes the multiparts at this level and those inside them.
     pub(super) fn close(&mut self, level: usize) {
         while let Some((_, boundary)) = self.stack.pop_if(|(open, _)| *open >= level) {
             if let Some(levels) = self.levels.get_mut(&boundary) {
@@ -44,13 +44,13 @@ impl OpenBoundaries {
         }
     }
 
-    /// Whether no multipart is open.
+    /// True if no multipart is open.
     pub(super) fn is_empty(&self) -> bool {
         self.stack.is_empty()
     }
 
-    /// Whether a line is a boundary: its level, and whether it closes. White space may follow (section 5.1.1), anything
-    /// else makes it a line of text. The time does not depend on how many are open.
+    /// The level of a boundary line, and whether it is a closing one; `None` for other lines. White space may follow the boundary
+    /// (section 5.1.1); any other text makes it an ordinary line. The time does not depend on the number of open boundaries.
     pub(super) fn delimiter(&self, line: &[u8]) -> Option<(usize, bool)> {
         let token = line.strip_prefix(b"--")?.trim_ascii_end();
         if token.len() > self.longest + 2 {
@@ -64,14 +64,14 @@ impl OpenBoundaries {
     }
 }
 
-/// The fields Content-Type of a header: value in lower case, and parameters, whose raw bytes are in `charset`.
+/// The Content-Type fields of a header: value in lower case, and parameters, whose raw bytes are in `charset`.
 pub(super) fn content_types(header: &[u8], charset: &HeaderCharset<'_>) -> Vec<(String, Parameters)> {
     let fields = header_line::fields(header).take(scan::MAX_FIELDS);
     let types = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
     types.take(MAX_REPEATED_FIELDS).map(|(_, value)| parameter::parse(&charset.utf8(value))).collect()
 }
 
-/// The boundaries that these fields name, if the first one says multipart: of repeated fields any may be meant.
+/// The boundaries in these fields, if the first one says multipart: with repeated fields, any of them may be the real one.
 pub(super) fn boundaries(types: &[(String, Parameters)]) -> Vec<Vec<u8>> {
     let named = |(kind, parameters): &(String, Parameters)| {
         let boundary = parameters.get("boundary").filter(|_| kind.starts_with("multipart"))?;

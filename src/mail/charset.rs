@@ -1,5 +1,5 @@
-//! Charsets of mail as text: the labels of the Encoding Standard and those that mail has beside them, with the right
-//! guess for what is labelled wrongly. Decoding never fails; what is no character becomes U+FFFD.
+//! Decodes the charsets of mail: the labels of the Encoding Standard and further ones found in mail, with a guess for
+//! text with a wrong label. Decoding never fails; invalid bytes become U+FFFD.
 
 mod pages;
 mod shifted;
@@ -9,17 +9,17 @@ use encoding_rs::{
     WINDOWS_1252, X_MAC_CYRILLIC, X_USER_DEFINED,
 };
 
-/// Longest label looked at.
+/// The maximum length of a label.
 pub(super) const MAX_LABEL_BYTES: usize = 64;
 
-/// How the bytes of a label become characters.
+/// The decoding method for a label.
 #[derive(Debug, Clone, Copy)]
 enum CharsetKind {
-    /// One of the Encoding Standard.
+    /// An encoding of the Encoding Standard.
     Web(&'static Encoding),
     /// ASCII and these 128 characters.
     Page(&'static str),
-    /// RFC 1468, 1554, 1557, 1922: sets chosen by escape sequences and shifts.
+    /// RFC 1468, 1554, 1557, 1922: character sets selected by escape sequences and shifts.
     Iso2022,
     /// RFC 1843.
     Hz,
@@ -27,11 +27,11 @@ enum CharsetKind {
     Utf7,
     /// KS X 1001, annex 3.
     Johab,
-    /// Four bytes a character; the order, if the label says it.
+    /// Four bytes per character; the byte order, if the label states it.
     Utf32(Option<ByteOrder>),
-    /// Two bytes a character, in an order that the label does not say.
+    /// Two bytes per character, in a byte order that the label does not state.
     Utf16,
-    /// The label says nothing.
+    /// The label is unknown.
     Unknown,
 }
 
@@ -41,8 +41,8 @@ enum ByteOrder {
     Little,
 }
 
-/// The text of bytes in a labelled charset. A label that is not known, and one that promises ASCII or Latin-1 for what is
-/// UTF-8, counts as none ([`decode_unlabelled`]).
+/// Decodes bytes in a labelled charset. An unknown label is ignored, and so is a label of ASCII or Latin-1 on UTF-8
+/// text ([`decode_unlabelled`]).
 pub fn decode(label: &str, bytes: &[u8]) -> String {
     match kind_of(label) {
         CharsetKind::Unknown => decode_unlabelled(bytes),
@@ -67,7 +67,7 @@ pub fn decode(label: &str, bytes: &[u8]) -> String {
     }
 }
 
-/// The text of bytes without a charset: UTF-8 if that is what they are, else Windows-1252.
+/// Decodes bytes without a charset: as UTF-8 if they are valid UTF-8, else as Windows-1252.
 pub fn decode_unlabelled(bytes: &[u8]) -> String {
     match str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text).to_owned(),
@@ -75,7 +75,7 @@ pub fn decode_unlabelled(bytes: &[u8]) -> String {
     }
 }
 
-/// Text that claims to be UTF-8. Where nothing beyond ASCII is, it is Windows-1252.
+/// Decodes text labelled as UTF-8. If no sequence beyond ASCII is valid, it is read as Windows-1252.
 fn decode_utf8(bytes: &[u8]) -> String {
     if bytes.utf8_chunks().all(|chunk| chunk.valid().is_ascii()) {
         return decode_unlabelled(bytes);
@@ -105,7 +105,7 @@ fn kind_of(label: &str) -> CharsetKind {
             _ => {}
         }
     }
-    // What programs make of the usual spelling: windows1252, ISO8859_2, x-gbk, cp-1251.
+    // Variants of the usual spelling: windows1252, ISO8859_2, x-gbk, cp-1251.
     let bare = squeezed.strip_prefix('x').unwrap_or(&squeezed);
     let numbered = ["windows", "win", "ibm", "cp", "codepage", "ms", "dos", "csibm", "cspc", "cswindows", "oem", ""];
     numbered
@@ -118,7 +118,7 @@ fn kind_of(label: &str) -> CharsetKind {
         .unwrap_or(CharsetKind::Unknown)
 }
 
-/// Names beside those of the Encoding Standard, or where it means something else: letters and digits, lower case.
+/// Labels that the Encoding Standard lacks or interprets differently: only letters and digits, in lower case.
 fn named(squeezed: &str) -> Option<CharsetKind> {
     use CharsetKind::{Hz, Iso2022, Johab, Page, Utf7, Utf16, Utf32, Web};
     let page = |name| pages::upper_half(name).map(Page);
@@ -220,7 +220,7 @@ fn code_page(number: &str) -> Option<CharsetKind> {
     Encoding::for_label(label.as_bytes()).map(Web)
 }
 
-/// A part of ISO/IEC 8859 by its number, which a year or a direction (RFC 1556) may follow.
+/// A part of ISO/IEC 8859 by its number; a year or a direction (RFC 1556) may follow.
 fn latin(part: &str) -> Option<CharsetKind> {
     let digits = part.len() - part.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
     let (number, rest) = part.split_at_checked(digits)?;
@@ -242,7 +242,7 @@ fn decode_page(upper: &str, bytes: &[u8]) -> String {
     bytes.iter().map(|byte| letter(*byte)).collect()
 }
 
-/// Without a byte order mark the order shows in the zeros of ASCII; else the small end comes first.
+/// The byte order of text without a byte order mark: the zeros of ASCII characters show it; otherwise little-endian.
 fn utf_16_order(bytes: &[u8]) -> &'static Encoding {
     let (pairs, _) = bytes.as_chunks::<2>();
     let zeros = |side: usize| pairs.iter().filter(|pair| pair.get(side) == Some(&0)).count();
@@ -267,7 +267,7 @@ fn utf_32(order: Option<ByteOrder>, bytes: &[u8]) -> String {
     if text.starts_with('\u{feff}') { text.split_off('\u{feff}'.len_utf8()) } else { text }
 }
 
-/// RFC 2152: `+`, UTF-16 in base64, and `-`, which may be missing before what is not base64.
+/// Decodes UTF-7 (RFC 2152): `+`, UTF-16 in base64, and `-`, which may be missing before a character that is not base64.
 fn utf_7(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -290,7 +290,7 @@ fn utf_7(bytes: &[u8]) -> String {
     out
 }
 
-/// Two bytes hold the three letters of a syllable, five bits each; the other signs of KS X 1001 lie in rows behind them.
+/// Decodes Johab: two bytes hold the three letters of a syllable, five bits each; the other characters of KS X 1001 are in rows after them.
 fn johab(bytes: &[u8]) -> String {
     const INITIALS: [char; 19] = [
         'ㄱ', 'ㄲ', 'ㄴ', 'ㄷ', 'ㄸ', 'ㄹ', 'ㅁ', 'ㅂ', 'ㅃ', 'ㅅ', 'ㅆ', 'ㅇ', 'ㅈ', 'ㅉ', 'ㅊ', 'ㅋ', 'ㅌ', 'ㅍ',

@@ -1,6 +1,6 @@
-//! A complete message as somebody else wrote it (`smtpsend -t`, a saved file): byte for byte but for line ends, save that
-//! Bcc fields go and what every message must have is added. One bounded pass looks at it, a second one sends it. Under the
-//! name sendmail nothing is refused for its form: [`Complete::read_any`] takes it, [`Complete::mend`] makes it legal.
+//! A complete message from another program (`smtpsend -t`, a saved file). It stays unchanged except for line ends: Bcc
+//! fields are removed and required fields added. One bounded pass examines it, a second one sends it. Under the name
+//! sendmail, no message is refused for its form: [`Complete::read_any`] accepts it, [`Complete::mend`] makes it legal.
 
 mod first_pass;
 mod mend;
@@ -17,9 +17,9 @@ use super::transfer::canonical_text;
 use crate::blob::Blob;
 use crate::fault::Fault;
 
-/// Longest header section taken.
+/// The maximum length of a header section in bytes.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
-/// Most header fields taken.
+/// The maximum number of header fields.
 pub const MAX_HEADER_FIELDS: usize = 20_000;
 
 use first_pass::Scan;
@@ -27,30 +27,30 @@ pub use mend::{Rewritten, rewrite};
 
 const SCAN_BYTES: usize = 64 * 1024;
 
-/// A message whose header was read and whose body was looked at.
+/// A message with a parsed header and an examined body.
 #[derive(Debug, Clone)]
 pub struct Complete {
     fields: Vec<HeaderField>,
     blob: Blob,
-    /// Where the body begins in the blob.
+    /// The offset of the body in the blob.
     body_at: u64,
-    /// Bytes that sending bare LF as CRLF adds to the body.
+    /// The number of bytes added to the body by sending bare LF as CRLF.
     body_extra: u64,
-    /// The body's last line has no line end.
+    /// The last line of the body has no line end.
     open_end: bool,
     body_8bit: bool,
-    /// The body's bytes above 127 are UTF-8. Known only of a message taken in any form.
+    /// The bytes above 127 in the body are UTF-8. Known only for a message read by [`Complete::read_any`].
     body_utf8: bool,
-    /// The body has what no message may hold: a bare CR, CRCRLF, NUL, a line longer than 998 bytes. Found in any form only.
+    /// The body has a bare CR, CRCRLF, NUL or a line longer than 998 bytes, which no message may have. Set by [`Complete::read_any`] only.
     body_irregular: bool,
-    /// The first line longer than 998 bytes, if any.
+    /// The number of the first line longer than 998 bytes, if any.
     long_line: Option<u64>,
 }
 
-/// One header field as it was written: all its lines, line ends CRLF.
+/// One header field in its original form: all its lines, with CRLF line ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderField {
-    /// The name as written.
+    /// The name in its original spelling.
     pub name: String,
     /// Name, colon, value, line ends.
     pub raw: Vec<u8>,
@@ -65,7 +65,7 @@ impl HeaderField {
         text.replace("\r\n", "").trim().to_owned()
     }
 
-    /// Writes raw letters beyond ASCII as encoded-words (RFC 2047, 2231), where that can be done.
+    /// Encodes raw letters outside ASCII as encoded-words (RFC 2047, 2231), where possible.
     fn encode(&mut self) {
         if self.raw.is_ascii() {
             return;
@@ -82,19 +82,19 @@ impl HeaderField {
 }
 
 impl Complete {
-    /// Reads a message. With `dot_ends`, a line that holds a lone dot ends it, as sendmail without `-i` has it.
+    /// Reads a message. With `dot_ends`, a line with a lone dot ends it, as in sendmail without `-i`.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for a message that breaks the limits or has a bare CR, [`Kind::Io`] when it cannot be read.
+    /// [`Kind::BadData`] for a message that exceeds the limits or has a bare CR, [`Kind::Io`] if it cannot be read.
     pub fn read(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
         Complete::scan(blob, Scan::new(dot_ends, false))
     }
 
-    /// Reads a message of any form, as sendmail does. In the header a bare CR becomes a space and NUL goes; a header beyond the
-    /// limits goes on as body; the body stays as it is until [`Complete::mend`].
+    /// Reads a message of any form, as sendmail does. In the header, a bare CR becomes a space and NULs are removed.
+    /// Header lines beyond the limits become part of the body. The body stays unchanged until [`Complete::mend`].
     ///
     /// # Errors
-    /// [`Kind::Io`] when it cannot be read.
+    /// [`Kind::Io`] if it cannot be read.
     pub fn read_any(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
         Complete::scan(blob, Scan::new(dot_ends, true))
     }
@@ -114,7 +114,7 @@ impl Complete {
         scan.finish(blob)
     }
 
-    /// The first field of this name.
+    /// The first field with this name.
     pub fn field(&self, name: &str) -> Option<&HeaderField> {
         self.fields.iter().find(|field| field.is(name))
     }
@@ -124,18 +124,18 @@ impl Complete {
         &self.fields
     }
 
-    /// The recipients that the header names: To, Cc and Bcc, or those of the latest Resent block if there is one
-    /// (RFC 5322, section 3.6.6).
+    /// The recipients in the header: To, Cc and Bcc, or those of the latest Resent block if there is one (RFC 5322,
+    /// section 3.6.6).
     ///
     /// # Errors
-    /// [`Kind::BadData`] or [`Kind::Usage`], as [`address::parse_list`] gives it, for a field that cannot be read.
+    /// [`Kind::BadData`] or [`Kind::Usage`] from [`address::parse_list`], for a field that cannot be parsed.
     pub fn recipients(&self) -> Result<Vec<Mailbox>, Fault> {
         let read =
             |field: &HeaderField| address::parse_list(&field.value()).map_err(|fault| fault.context(&field.name));
         Ok(self.recipient_fields().into_iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// The same, every address that can be read, and a fault for each that cannot.
+    /// Like [`Complete::recipients`], but returns every readable address, and a fault for each unreadable one.
     pub fn readable_recipients(&self) -> (Vec<Mailbox>, Vec<Fault>) {
         let (mut found, mut malformed) = (Vec::new(), Vec::new());
         for field in self.recipient_fields() {
@@ -178,7 +178,7 @@ impl Complete {
         found
     }
 
-    /// Who sends it, as the header says: Resent-Sender, Resent-From, Sender, From; the first that holds an address.
+    /// The sender in the header: the first of Resent-Sender, Resent-From, Sender and From that contains an address.
     pub fn sender(&self) -> Option<Mailbox> {
         ["resent-sender", "resent-from", "sender", "from"].iter().find_map(|name| {
             let list = address::parse_list(&self.field(name)?.value()).ok()?;
@@ -191,38 +191,38 @@ impl Complete {
         self.field("message-id").map(HeaderField::value).filter(|id| !id.is_empty())
     }
 
-    /// Adds a field of ours behind the others unless one of this name is there. `line` is the whole field with CRLF.
+    /// Appends a field unless the header has one with this name. `line` is the whole field with CRLF.
     pub fn add_missing(&mut self, name: &str, line: String) {
         if self.field(name).is_none() {
             self.fields.push(HeaderField { name: name.to_owned(), raw: line.into_bytes() });
         }
     }
 
-    /// True if the body holds a byte outside ASCII.
+    /// True if the body contains a byte outside ASCII.
     pub fn body_8bit(&self) -> bool {
         self.body_8bit
     }
 
-    /// True if a header field holds a byte outside ASCII.
+    /// True if a header field contains a byte outside ASCII.
     pub fn header_8bit(&self) -> bool {
         self.fields.iter().any(|field| !field.raw.is_ascii())
     }
 
-    /// True if a header field that is sent holds letters outside ASCII in UTF-8: the message needs SMTPUTF8 (RFC 6532). Bytes
-    /// of an older charset ask for nothing that a server could offer.
+    /// True if a header field to be sent contains letters outside ASCII in UTF-8: the message needs SMTPUTF8 (RFC
+    /// 6532). For bytes in an older charset, no server extension would help.
     pub fn header_utf8(&self) -> bool {
         let mut sent = self.fields.iter().filter(|field| !field.is("bcc") && !field.is("resent-bcc")).map(|it| &it.raw);
         sent.clone().any(|raw| !raw.is_ascii()) && sent.all(|raw| str::from_utf8(raw).is_ok())
     }
 
-    /// True when a signature of the header would break if a field of it were written otherwise.
+    /// True if the header has a signature that a change of its fields would break.
     fn is_signed(&self) -> bool {
         const SIGNATURES: &[&str] = &["dkim-signature", "domainkey-signature", "arc-message-signature", "arc-seal"];
         SIGNATURES.iter().any(|name| self.field(name).is_some())
     }
 
-    /// Writes raw UTF-8 in header fields as encoded-words (RFC 2047), so that every server on the way takes the message. What
-    /// is signed stays as it is, and so does a field with an address outside ASCII.
+    /// Encodes raw UTF-8 in header fields as encoded-words (RFC 2047), so that every server on the path accepts the
+    /// message. A signed header stays unchanged, and so does a field with an address outside ASCII.
     pub fn encode_header(&mut self) {
         if self.is_signed() {
             return;
@@ -232,12 +232,12 @@ impl Complete {
         }
     }
 
-    /// The number of the first line that is longer than 998 bytes, which servers may break or refuse.
+    /// The number of the first line longer than 998 bytes; servers may break or refuse such lines.
     pub fn long_line(&self) -> Option<u64> {
         self.long_line
     }
 
-    /// The header as it is sent, with its empty line.
+    /// The header in the form that is sent, with its empty line.
     fn head(&self) -> Vec<u8> {
         let sent = self.fields.iter().filter(|field| !field.is("bcc") && !field.is("resent-bcc"));
         let mut head = sent.map(|field| field.raw.as_slice()).collect::<Vec<_>>().concat();

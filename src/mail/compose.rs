@@ -1,5 +1,5 @@
-//! From what a person means ([`Draft`]) to a message ([`Composed`]): correct MIME, 7-bit, streamed. Charset and encoding
-//! follow from the content; addresses of Bcc are in the envelope and nowhere else.
+//! Turns a [`Draft`] into a message ([`Composed`]): correct MIME, 7-bit, streamed. The content determines charset and
+//! encoding. Bcc addresses appear in the envelope and nowhere else.
 
 use super::address::Mailbox;
 use super::header;
@@ -10,17 +10,17 @@ use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
 use crate::smtp::address::Address;
 
-/// Largest text or HTML body; anything larger is an attachment.
+/// The maximum size of a text or HTML body in bytes; anything larger must be an attachment.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// Most attachments of one message.
+/// The maximum number of attachments of one message.
 pub const MAX_ATTACHMENTS: usize = 10_000;
 
-/// What is to be written. Everything is text as a person reads it; nothing is encoded yet.
+/// The content of a message to be composed. All of it is plain, readable text; nothing is encoded yet.
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
     /// The author. Without one the message cannot be composed.
     pub from: Option<Mailbox>,
-    /// Who sends it, if not the author.
+    /// The sender, if different from the author.
     pub sender: Option<Mailbox>,
     /// Recipients that everybody sees.
     pub to: Vec<Mailbox>,
@@ -28,36 +28,36 @@ pub struct Draft {
     pub cc: Vec<Mailbox>,
     /// Recipients that nobody sees.
     pub bcc: Vec<Mailbox>,
-    /// Where answers go, if not to the author.
+    /// The addresses for replies, if different from the author.
     pub reply_to: Vec<Mailbox>,
     /// The subject.
     pub subject: Option<String>,
-    /// Further fields. Those that have a place of their own here are refused.
+    /// Further fields. Fields that have their own member here are refused.
     pub headers: Vec<(String, String)>,
     /// The text body.
     pub text: Option<Vec<u8>>,
-    /// The HTML body. Without `text`, a text is made from it.
+    /// The HTML body. Without `text`, a text is generated from it.
     pub html: Option<Vec<u8>>,
-    /// Files that go with it.
+    /// Files to attach.
     pub attachments: Vec<Attachment>,
-    /// Files that the HTML shows: `cid:NAME` in it refers to the one with this name.
+    /// Files that the HTML displays: `cid:NAME` in it refers to the one with this name.
     pub inline: Vec<Attachment>,
-    /// Identifiers of the messages this one answers.
+    /// The identifiers of the messages that this one answers.
     pub in_reply_to: Vec<String>,
-    /// Identifiers of the whole thread; those of `in_reply_to` if empty.
+    /// The identifiers of the whole thread; those of `in_reply_to` if empty.
     pub references: Vec<String>,
     /// The Date field's value (RFC 5322, section 3.3).
     pub date: String,
     /// `<left@right>`.
     pub message_id: String,
-    /// Letters and digits that occur in no other message: they make the boundaries.
+    /// Letters and digits that occur in no other message, for the boundaries.
     pub unique: String,
 }
 
 /// One file to attach.
 #[derive(Debug, Clone)]
 pub struct Attachment {
-    /// Its bytes.
+    /// The bytes of the file.
     pub blob: Blob,
     /// The name that the reader sees.
     pub name: Option<String>,
@@ -78,15 +78,15 @@ pub struct Composed {
     pub smtputf8: bool,
     /// The text was not UTF-8; it is labelled `unknown-8bit` (RFC 1428).
     pub unknown_charset: bool,
-    /// Its identifier.
+    /// The Message-ID.
     pub message_id: String,
 }
 
 impl Draft {
-    /// Writes the message. CR, LF and NUL in any value are refused.
+    /// Composes the message. CR, LF and NUL in any value are refused.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a value that cannot stand in a message, [`Kind::BadData`] for a body that is too large.
+    /// [`Kind::Usage`] for a value that is not allowed in a message, [`Kind::BadData`] for a body that is too large.
     pub fn compose(mut self) -> Result<Composed, Fault> {
         for list in [&mut self.to, &mut self.cc, &mut self.bcc, &mut self.reply_to] {
             *list = list.drain(..).map(Mailbox::to_ascii_domain).collect::<Result<_, _>>()?;
@@ -194,7 +194,7 @@ impl Draft {
     }
 }
 
-/// Fields that `--header` may not give: they have a flag of their own, or MIME writes them.
+/// Refuses the fields that `--header` may not set: they have their own flag, or MIME sets them.
 fn check_extra(name: &str) -> Result<(), Fault> {
     const OWN: &[&str] = &[
         "from",
@@ -278,7 +278,7 @@ fn attachment(file: Attachment, disposition: &str, id: Option<&str>) -> Result<M
     Ok(MimePart::Leaf { header, body: Segment::Base64(file.blob) })
 }
 
-/// `type/subtype`, both tokens (RFC 2045, section 5.1), perhaps with `; charset=…`; never a composite type.
+/// Checks for `type/subtype`, both tokens (RFC 2045, section 5.1), optionally with `; charset=…`; composite types are refused.
 fn check_type(kind: &str) -> Result<(), Fault> {
     let token = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`{|}~".contains(&byte))
@@ -297,7 +297,7 @@ fn check_type(kind: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The media type that a file name's ending stands for (IANA's names).
+/// The media type for a file name's extension (IANA's names).
 pub fn type_of(name: &str) -> &'static str {
     const TYPES: &[(&str, &str)] = &[
         ("7z", "application/x-7z-compressed"),
@@ -366,7 +366,7 @@ pub fn type_of(name: &str) -> &'static str {
         .map_or("application/octet-stream", |(_, kind)| kind)
 }
 
-/// Replaces `cid:NAME` by `cid:ID`, where the name ends there.
+/// Replaces `cid:NAME` by `cid:ID` wherever the name ends there.
 fn refer(html: &[u8], name: &str, id: &str) -> Vec<u8> {
     let wanted = format!("cid:{name}");
     let mut out = Vec::with_capacity(html.len() + id.len());
@@ -384,7 +384,7 @@ fn refer(html: &[u8], name: &str, id: &str) -> Vec<u8> {
     out
 }
 
-/// Collects the message's pieces.
+/// Collects the segments of the message.
 struct PartWriter {
     segments: Vec<Segment>,
     bytes: Vec<u8>,

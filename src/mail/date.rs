@@ -1,17 +1,17 @@
-//! Dates of mail (RFC 5322, section 3.3, with the old forms of 4.3), and as the wild writes them: what day, what time and
-//! how far from UTC is taken from wherever it stands; what says nothing is passed over.
+//! Dates of mail (RFC 5322, section 3.3, with the old forms of 4.3), also in malformed variants: day, time and zone are
+//! accepted in any position; words without meaning are skipped.
 
 use jiff::Zoned;
 use jiff::civil::{Date, Time};
 use jiff::tz::{Offset, TimeZone};
 
-/// Longest date looked at.
+/// The maximum length of a date in bytes.
 pub const MAX_DATE_BYTES: usize = 256;
 
-/// Most words of a date.
+/// The maximum number of words in a date.
 const MAX_WORDS: usize = 20;
 
-/// What was found so far.
+/// The components found so far.
 #[derive(Debug, Default)]
 struct DateParts {
     day: Option<i8>,
@@ -22,8 +22,8 @@ struct DateParts {
     zone: Option<i32>,
 }
 
-/// Reads the date that a Date field, a Received field or a separator of an mbox holds. Without a zone, or with one that
-/// nobody knows, it is UTC (RFC 5322, section 4.3).
+/// Parses the date of a Date field, a Received field or an mbox separator. A missing or unknown zone means UTC (RFC
+/// 5322, section 4.3).
 pub fn parse(text: &str) -> Option<Zoned> {
     if text.len() > MAX_DATE_BYTES {
         return None;
@@ -43,7 +43,7 @@ pub fn parse(text: &str) -> Option<Zoned> {
 }
 
 impl DateParts {
-    /// Takes one word; `None` where the text cannot be a date.
+    /// Takes one word; `None` if the text cannot be a date.
     fn word(&mut self, word: &str) -> Option<()> {
         // "2025-08-14t14:15:52z".
         if let Some((date, time)) = word.split_once('t')
@@ -97,7 +97,7 @@ impl DateParts {
         Some(())
     }
 
-    /// A day, a month or a year; other words (names of days in any language, "at", "of") say nothing.
+    /// Takes a day, a month or a year; other words (names of days in any language, "at", "of") are ignored.
     fn piece(&mut self, piece: &str) {
         let digits = piece.strip_suffix("st").or_else(|| piece.strip_suffix("nd")).or_else(|| piece.strip_suffix("rd"));
         let digits = digits.or_else(|| piece.strip_suffix("th")).unwrap_or(piece);
@@ -147,8 +147,8 @@ impl DateParts {
     }
 }
 
-/// Seconds east of UTC: `+0100`, `+01:00`, `+1`, `gmt+2`, names of RFC 5322, section 4.3, and the usual others. Any other
-/// name is UTC, as is an offset that cannot be; what is neither name nor offset is no zone.
+/// Seconds east of UTC: `+0100`, `+01:00`, `+1`, `gmt+2`, the names of RFC 5322, section 4.3, and other common ones.
+/// Any other name means UTC, and so does an impossible offset; a word that is neither name nor offset is not a zone.
 fn zone(word: &str) -> Option<i32> {
     const HOURS: &[(&str, f32)] = &[
         ("est", -5.0),
@@ -232,7 +232,7 @@ fn month_of(word: &str) -> Option<i8> {
     i8::try_from(at + 1).ok()
 }
 
-/// Two digits are of 1950 to 2049, three count from 1900 (RFC 5322, section 4.3).
+/// Two digits mean 1950 to 2049, three count from 1900 (RFC 5322, section 4.3).
 fn year_of(digits: &str) -> Option<i16> {
     let year = digits.parse::<i16>().ok().filter(|_| is_number(digits))?;
     Some(match (digits.len(), year) {
@@ -246,7 +246,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The text without what stands in parentheses, closed or not.
+/// The text without its parenthesised parts, closed or not.
 fn without_comments(text: &str) -> String {
     let mut depth = 0u32;
     text.chars()
@@ -337,7 +337,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// A date of any form is one that the standard form says as well.
+        /// A date parsed from any form can also be written in the standard form.
         #[test]
         fn what_is_read_can_be_written(words in proptest::collection::vec("[0-9]{1,4}|[0-9]{2}:[0-9]{2}|aug|sept|[+-][0-9]{1,5}|[a-z]{1,4}|[-+.:/(), tz]|\\PC| ", 0..14)) {
             if let Some(date) = parse(&words.concat()) {

@@ -1,6 +1,6 @@
-//! From 8-bit to 7-bit, for a server without 8BITMIME (RFC 6152, section 3): parts that need it become quoted-printable,
-//! raw letters in headers become encoded-words. So do parts with bare CRs, NULs or long lines. Never of signed mail: the
-//! signature would break.
+//! Converts 8-bit messages to 7-bit, for a server without 8BITMIME (RFC 6152, section 3): 8-bit parts become
+//! quoted-printable, raw letters in headers become encoded-words. Parts with bare CRs, NULs or long lines are
+//! converted, too. Signed mail is never converted: the signature would break.
 
 use std::io::{BufRead, BufReader, Read, Write};
 
@@ -16,18 +16,18 @@ use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::address::unquote;
 use crate::smtp::data::Content;
 
-/// Deepest nesting of parts converted.
+/// The maximum nesting of parts.
 pub const MAX_DEPTH: usize = 100;
-/// Longest line of a header or around parts; a body's longer ones are converted in pieces of this size.
+/// The maximum line length in a header or around parts, in bytes; longer lines in a body are converted in pieces of this size.
 pub const MAX_LINE_BYTES: usize = 1024 * 1024;
-/// Longest header section converted.
+/// The maximum length of a header section in bytes.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
-/// Writes the same message in 7 bits. It is read twice.
+/// Writes the same message in 7 bits. The message is read twice.
 ///
 /// # Errors
-/// [`Kind::Unsupported`] with 5.6.3 where it must not or cannot be converted (RFC 3463, section 3.7), the kinds of
-/// [`Fault::local`] when it cannot be read or written.
+/// [`Kind::Unsupported`] with 5.6.3 if the message must not or cannot be converted (RFC 3463, section 3.7); the kinds
+/// of [`Fault::local`] if it cannot be read or written.
 pub fn to_seven_bit(content: &dyn Content, out: &mut dyn Write) -> Result<(), Fault> {
     let mut survey = Survey::default();
     walk(content, &mut survey)?;
@@ -41,12 +41,11 @@ fn cannot(why: &str) -> Fault {
         .with_enhanced(Some(Enhanced::new(5, 6, 3)))
 }
 
-/// What a pass over the message does with its pieces.
+/// The callbacks of a pass over the message.
 trait Pass {
     /// A header section, without its empty line; `leaf` counts parts that are not containers.
     fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault>;
-    /// One line of a leaf's body or of what stands around parts, with its CRLF; a piece of a line that is too long comes
-    /// without it.
+    /// One line of a leaf's body or around parts, with its CRLF. A piece of an overlong line comes without it.
     fn line(&mut self, line: &[u8], where_: LineContext) -> Result<(), Fault>;
 }
 
@@ -54,21 +53,21 @@ trait Pass {
 enum LineContext {
     /// A leaf's body.
     Body,
-    /// Before the first part, behind the last, or a boundary.
+    /// Before the first part, after the last, or a boundary.
     Around,
 }
 
-/// What a header says about the part it heads.
+/// The kind of a part, as its header states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Nature {
     Leaf,
-    /// With its boundaries.
+    /// A multipart with these boundaries.
     Multipart(Vec<Vec<u8>>),
     /// A message of its own: another header follows.
     Nested,
 }
 
-/// Goes over the message line by line, keeping track of the parts.
+/// Reads the message line by line and keeps track of the parts.
 fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
     let read = |error: std::io::Error| Fault::local("message", &error);
     let mut reader = BufReader::with_capacity(64 * 1024, content.open().map_err(read)?);
@@ -78,7 +77,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
     let mut header: Option<(Vec<u8>, HeaderLines)> = Some(Default::default());
     let mut place = LineContext::Around;
     let mut line = Vec::new();
-    // The line goes on that the piece before this began; the CR of its end came alone.
+    // The line of the previous piece continues; a CR was held back, which may be part of its line end.
     let (mut goes_on, mut held_cr) = (false, false);
     loop {
         line.clear();
@@ -167,7 +166,7 @@ fn nature(header: &[u8]) -> Result<Nature, Fault> {
     })
 }
 
-/// The first pass: which leaves have 8-bit bytes.
+/// The first pass: finds the leaves with 8-bit bytes.
 #[derive(Debug, Default)]
 struct Survey {
     needs: Vec<bool>,
@@ -199,19 +198,19 @@ impl Pass for Survey {
     }
 }
 
-/// The second pass: writes it.
+/// The second pass: writes the converted message.
 struct Converter<'a> {
     needs: Vec<bool>,
-    /// Leaves so far.
+    /// The number of leaves so far.
     index: usize,
-    /// How the current leaf comes, where it is converted.
+    /// The encoding of the current leaf, if it is converted.
     coding: LeafCoding,
-    /// Where the line of base64 stands that is written.
+    /// The column in the current line of base64 output.
     column: usize,
     out: &'a mut dyn Write,
 }
 
-/// The transfer encoding in which a leaf that is converted comes, and in which it stays if it has one.
+/// The transfer encoding of a leaf that is converted; the leaf keeps it if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LeafCoding {
     Text,
@@ -228,7 +227,7 @@ impl Converter<'_> {
         self.index > 0 && self.needs.get(self.index - 1).copied().unwrap_or_default()
     }
 
-    /// Base64 in lines of its own length, whatever stood between its letters.
+    /// Writes base64 in lines of standard length, and skips all characters between the digits.
     fn base64(&mut self, line: &[u8]) -> Result<(), Fault> {
         let mut letters: &[u8] = &line
             .iter()
@@ -328,10 +327,10 @@ impl Pass for Converter<'_> {
     }
 }
 
-/// A field whose value has raw letters beyond ASCII, written as RFC 2047 and 2231 want it.
+/// Encodes a field whose value has raw letters outside ASCII, by RFC 2047 and 2231.
 ///
 /// # Errors
-/// [`Kind::Unsupported`] with 5.6.3 where an address is outside ASCII or cannot be read.
+/// [`Kind::Unsupported`] with 5.6.3 if an address is outside ASCII or cannot be parsed.
 pub fn seven_bit_field(name: &str, raw: &[u8]) -> Result<String, Fault> {
     let lower = name.to_ascii_lowercase();
     if matches!(lower.as_str(), "content-type" | "content-disposition") {

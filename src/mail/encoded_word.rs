@@ -1,26 +1,26 @@
-//! Encoded-words (RFC 2047), as they should be and as the wild writes them: decoding of text that holds some.
+//! Encoded-words (RFC 2047), correct or malformed: decoding of text that contains them.
 
 use super::charset;
 use super::transfer::decode_base64;
 
-/// Longest text decoded; the rest of it is shown as it is.
+/// The maximum length of decoded text in bytes; the rest stays unchanged.
 pub const MAX_DECODED_BYTES: usize = 1024 * 1024;
 
-/// A header value as a person reads it: unfolded, raw 8-bit bytes read once, encoded-words decoded.
+/// Decodes a header value to readable text: unfolds it, interprets raw 8-bit bytes once, decodes encoded-words.
 pub fn decode_text(value: &[u8]) -> String {
     let text = unfold(value);
     if text.contains("=?") { decode_words(&text) } else { text }
 }
 
-/// A header value on one line (RFC 5322, section 2.2.3), without white space at its ends; encoded-words are left as they
-/// stand. Bytes that are not UTF-8 are read as [`charset::decode_unlabelled`] does.
+/// A header value on one line (RFC 5322, section 2.2.3), without white space at its ends; encoded-words stay encoded.
+/// Bytes that are not UTF-8 are decoded by [`charset::decode_unlabelled`].
 pub fn unfold(value: &[u8]) -> String {
     let text = decode_piece(None, value);
     let text = if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "") } else { text };
     text.trim_matches([' ', '\t']).to_owned()
 }
 
-/// A piece of a header value as text. It is the middle of something: a byte order mark is a letter of it.
+/// Decodes a piece of a header value. It is the middle of a text, so that a byte order mark counts as a letter.
 pub(super) fn decode_piece(label: Option<&str>, bytes: &[u8]) -> String {
     match (label, str::from_utf8(bytes)) {
         (None, Ok(text)) => text.to_owned(),
@@ -30,14 +30,14 @@ pub(super) fn decode_piece(label: Option<&str>, bytes: &[u8]) -> String {
     }
 }
 
-/// Decodes the encoded-words of a text (RFC 2047, section 6). Neighbours of one charset are joined before their bytes
-/// become characters: many mailers cut inside a character.
+/// Decodes the encoded-words in a text (RFC 2047, section 6). Adjacent words in one charset are joined before their
+/// bytes are decoded: many mailers split inside a character.
 pub fn decode_words(text: &str) -> String {
     let (text, tail) = text.split_at(floor_boundary(text, MAX_DECODED_BYTES));
     let mut out = String::with_capacity(text.len());
     let mut pending = PendingWords::default();
     let mut rest = text;
-    // Behind the last end no word is searched for its end: each search would go to the end of the text.
+    // After the last `?=`, no search for the end of a word starts: each would run to the end of the text.
     let last_end = text.rfind("?=").unwrap_or_default();
     while let Some((between, _)) = split_once(rest, "=?") {
         let word = rest.get(between.len()..).unwrap_or_default();
@@ -94,7 +94,7 @@ impl<'a> PendingWords<'a> {
     }
 }
 
-/// `=?charset?encoding?text?=`: charset, decoded bytes, and what follows.
+/// Parses `=?charset?encoding?text?=` into charset, decoded bytes, and the rest after it.
 fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     let inner = text.strip_prefix("=?")?;
     let (charset, inner) = split_once(inner, "?")?;
@@ -114,7 +114,7 @@ fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     Some((charset, bytes, after))
 }
 
-/// [`str::split_once`], which tests count by the bytes that it looks at.
+/// [`str::split_once`], with a count of the examined bytes for tests.
 fn split_once<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
     let found = text.split_once(mark);
     #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     }
 
     thread_local! {
-        /// The bytes that searches looked at.
+        /// The number of bytes examined by searches.
         pub(super) static SEARCHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     }
 

@@ -1,5 +1,5 @@
-//! Text of several parts as one, and format=flowed undone (RFC 3676): paragraphs that a mailer broke into lines become
-//! one line each again.
+//! Joins the text of several parts, and reverses format=flowed (RFC 3676): each paragraph that a mailer broke into
+//! lines becomes one line again.
 
 /// Appends the text of a further part, on lines of its own.
 pub fn append(text: &mut String, part: &str) {
@@ -9,8 +9,8 @@ pub fn append(text: &mut String, part: &str) {
     text.push_str(part);
 }
 
-/// The text of a part of type `text/plain; format=flowed` (section 4.2). `delsp`: the space that marks a soft line end is
-/// not part of the text.
+/// Unflows the text of a `text/plain; format=flowed` part (section 4.2). `delsp`: the space that marks a soft line end
+/// is not part of the text.
 pub fn unflow(text: &str, delsp: bool) -> String {
     let mut out = String::with_capacity(text.len());
     // The quote depth of a line whose end was soft.
@@ -89,7 +89,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The example encoder of section 4.2 for short lines: stuff, and break behind spaces.
+        /// Encodes short lines as the example of section 4.2 does: stuffs spaces, and breaks after spaces.
         #[test]
         fn what_is_flowed_comes_back(words in proptest::collection::vec("[a-zA-Z>]{1,8}", 1..20), depth in 0..3usize) {
             let marks = ">".repeat(depth);

@@ -1,4 +1,4 @@
-//! Mailboxes that gzip packed (RFC 1952), as log rotation and archives leave them.
+//! Mailboxes compressed with gzip (RFC 1952), such as rotated files and archives.
 
 use std::io::{self, Read};
 
@@ -7,21 +7,21 @@ use flate2::read::MultiGzDecoder;
 use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
 
-/// Whatever is packed, this many bytes may come out of it.
+/// The output size that is always allowed, in bytes, whatever the input.
 pub const MAX_SMALL_BYTES: u64 = 64 * 1024 * 1024;
-/// Beyond them, this many times the packed bytes: deflate can do 1,032 with zeros, mail does 3 to 50.
+/// The output limit beyond that, as a multiple of the packed size: deflate reaches 1,032 with zeros, mail 3 to 50.
 pub const MAX_RATIO: u64 = 200;
 
-/// True if these first bytes of a file are those of gzip with its one method, deflate.
+/// True if these first bytes of a file are a gzip header with deflate, its only method.
 pub fn is_gzip(start: &[u8]) -> bool {
     start.starts_with(&[0x1f, 0x8b, 8])
 }
 
-/// What is in a packed blob; one that is not packed stays as it is.
+/// Unpacks a blob; one that is not packed stays unchanged.
 ///
 /// # Errors
-/// [`Kind::BadData`] when it is damaged, cut off, or grows beyond the limits; the kinds of [`Fault::local`] when it cannot
-/// be read or its content stored.
+/// [`Kind::BadData`] if the data is damaged, cut off, or exceeds the limits; the kinds of [`Fault::local`] if the blob
+/// cannot be read or its content stored.
 pub fn unpacked(what: &str, blob: Blob) -> Result<Blob, Fault> {
     let mut start = Vec::new();
     blob.open_at(0).take(3).read_to_end(&mut start).map_err(|error| Fault::local(what, &error))?;
@@ -37,7 +37,7 @@ pub fn unpacked(what: &str, blob: Blob) -> Result<Blob, Fault> {
     }
 }
 
-/// What comes out, up to a limit. What is wrong with the packed bytes is kept apart from what the system says.
+/// The unpacked data, up to a limit. Errors in the packed data are kept apart from system errors.
 struct BoundedContent<R> {
     decoder: MultiGzDecoder<R>,
     room: u64,

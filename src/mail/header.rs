@@ -1,5 +1,5 @@
-//! Writing header fields: folding (RFC 5322, section 2.2.3), encoded-words (RFC 2047), parameters (RFC 2231). Everything
-//! written is ASCII unless an address itself needs UTF-8 (RFC 6532).
+//! Writes header fields: folding (RFC 5322, section 2.2.3), encoded-words (RFC 2047), parameters (RFC 2231). The output
+//! is ASCII unless an address itself needs UTF-8 (RFC 6532).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,16 +9,16 @@ use super::transfer::MAX_LINE_BYTES;
 use crate::fault::{Fault, Kind};
 use crate::smtp::address::is_atext;
 
-/// Where a line is folded if it can be: 78 (RFC 5322, section 2.1.1), or 76 with an encoded-word (RFC 2047, section 2).
+/// The column for folding, where possible: the limit is 78 (RFC 5322, section 2.1.1), or 76 with an encoded-word (RFC 2047, section 2).
 pub const FOLD_COLUMN: usize = 76;
-/// Longest encoded-word (RFC 2047, section 2).
+/// The maximum length of an encoded-word (RFC 2047, section 2).
 pub const MAX_ENCODED_WORD: usize = 75;
-/// Longest value given by a user for one field.
+/// The maximum length of a user's value for one field, in bytes.
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
-/// Longest parameter value kept in one piece.
+/// The maximum length of a parameter value that is not split.
 const PARAMETER_PIECE: usize = 60;
 
-/// Refuses CR, LF and NUL: a value that holds one would start a header of its own.
+/// Refuses CR, LF and NUL: a value with one of them could start another header field.
 ///
 /// # Errors
 /// [`Kind::Usage`] for such a value and for one that is too long.
@@ -37,10 +37,10 @@ pub fn is_field_name(name: &str) -> bool {
     (1..=76).contains(&name.len()) && name.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b':')
 }
 
-/// A field of free text, such as Subject.
+/// Writes a field of free text, such as Subject.
 ///
 /// # Errors
-/// [`Kind::Usage`], as [`check_value`] gives it.
+/// [`Kind::Usage`] from [`check_value`].
 pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
     check_value(name, value)?;
     let mut line = LineFolder::new(name);
@@ -80,10 +80,10 @@ pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
     Ok(line.finish())
 }
 
-/// A field of addresses, such as To.
+/// Writes a field of addresses, such as To.
 ///
 /// # Errors
-/// [`Kind::Usage`], as [`check_value`] gives it.
+/// [`Kind::Usage`] from [`check_value`].
 pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
     let mut line = LineFolder::new(name);
     for (index, mailbox) in mailboxes.iter().enumerate() {
@@ -100,10 +100,10 @@ pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
     Ok(line.finish())
 }
 
-/// A field of addresses that holds a group without members, such as `To: undisclosed recipients:;` (RFC 5322, section 3.4).
+/// Writes an address field with an empty group, such as `To: undisclosed recipients:;` (RFC 5322, section 3.4).
 ///
 /// # Errors
-/// [`Kind::Usage`], as [`check_value`] gives it.
+/// [`Kind::Usage`] from [`check_value`].
 pub fn empty_group(name: &str, display: &str) -> Result<String, Fault> {
     check_value(name, display)?;
     let mut line = LineFolder::new(name);
@@ -112,10 +112,10 @@ pub fn empty_group(name: &str, display: &str) -> Result<String, Fault> {
     Ok(line.finish())
 }
 
-/// A field of message identifiers, such as References.
+/// Writes a field of message identifiers, such as References.
 ///
 /// # Errors
-/// [`Kind::Usage`] for what is no message identifier.
+/// [`Kind::Usage`] for a text that is not a message identifier.
 pub fn identifiers(name: &str, ids: &[String]) -> Result<String, Fault> {
     let mut line = LineFolder::new(name);
     for id in ids {
@@ -127,7 +127,7 @@ pub fn identifiers(name: &str, ids: &[String]) -> Result<String, Fault> {
     Ok(line.finish())
 }
 
-/// True for `<left@right>` of visible ASCII (RFC 5322, section 3.6.4, and what is met of it).
+/// True for `<left@right>` of visible ASCII (RFC 5322, section 3.6.4, and looser forms found in mail).
 pub fn is_message_id(id: &str) -> bool {
     let inner = id.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or_default();
     inner.contains('@')
@@ -135,10 +135,10 @@ pub fn is_message_id(id: &str) -> bool {
         && inner.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'<' && byte != b'>')
 }
 
-/// A field with parameters, such as Content-Type; `value` is written as it is (RFC 2045, section 5.1; RFC 2231).
+/// Writes a field with parameters, such as Content-Type; `value` is written unchanged (RFC 2045, section 5.1; RFC 2231).
 ///
 /// # Errors
-/// [`Kind::Usage`], as [`check_value`] gives it.
+/// [`Kind::Usage`] from [`check_value`].
 pub fn with_parameters(name: &str, value: &str, parameters: &[(&str, &str)]) -> Result<String, Fault> {
     check_value(name, value)?;
     let mut pieces = Vec::new();
@@ -155,7 +155,7 @@ pub fn with_parameters(name: &str, value: &str, parameters: &[(&str, &str)]) -> 
     Ok(line.finish())
 }
 
-/// Encoded-words alone, without a field around them (a name in a template, a downgrade).
+/// Encodes a text as encoded-words, without a field around them (a name in a template, a downgrade).
 pub fn encode_words(text: &str) -> String {
     let mut line = LineFolder { out: String::new(), column: 0, fresh: true };
     line.encoded("", text);
@@ -198,7 +198,7 @@ fn parameter(key: &str, text: &str, pieces: &mut Vec<String>) {
     }
 }
 
-/// A display name: atoms, a quoted string, or encoded-words (RFC 5322, section 3.2.5; RFC 2047, section 5).
+/// Writes a display name: atoms, a quoted string, or encoded-words (RFC 5322, section 3.2.5; RFC 2047, section 5).
 fn phrase(line: &mut LineFolder, name: &str) {
     let printable = name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let quoted = quote(name);
@@ -231,7 +231,7 @@ fn needs_encoding(word: &str) -> bool {
     word.contains("=?") || !word.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
 }
 
-/// Words, each with the white space before it; white space at the end comes with an empty word.
+/// Splits a value into words, each with the white space before it; trailing white space comes with an empty word.
 fn split_words(value: &str) -> Vec<(&str, &str)> {
     let is_space = |letter: char| letter == ' ' || letter == '\t';
     let mut words = Vec::new();
@@ -245,11 +245,11 @@ fn split_words(value: &str) -> Vec<(&str, &str)> {
     words
 }
 
-/// Puts words on lines.
+/// Folds words into lines.
 struct LineFolder {
     out: String,
     column: usize,
-    /// Nothing but the field's name stands on the line.
+    /// The line contains only the field's name so far.
     fresh: bool,
 }
 
@@ -268,7 +268,7 @@ impl LineFolder {
         self.fresh = false;
     }
 
-    /// `text` as encoded-words, each on what is left of its line.
+    /// Writes `text` as encoded-words, each within the space left on its line.
     fn encoded(&mut self, mut space: &str, text: &str) {
         // Blanks that leave no room for a word beside them go into the words, all but the first.
         let whole;
@@ -327,7 +327,7 @@ impl LineFolder {
     }
 }
 
-/// Bytes that stand for themselves in a Q encoded-word of a phrase, the strictest place (RFC 2047, section 5 (3)).
+/// True for bytes that are literal in a Q encoded-word of a phrase, the strictest context (RFC 2047, section 5 (3)).
 fn q_literal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!*+-/".contains(&byte)
 }
@@ -356,7 +356,7 @@ mod tests {
         field.strip_suffix("\r\n").unwrap().replace("\r\n", "")
     }
 
-    /// What our own reader makes of a Subject.
+    /// A Subject as decoded by this crate's reader.
     fn decoded(field: &str) -> String {
         decode_text(field.strip_prefix("Subject:").unwrap().as_bytes())
     }
@@ -415,7 +415,7 @@ mod tests {
         }
     }
 
-    /// Text of every kind: letters, marks that mean something to a header, blanks, control characters.
+    /// Text of every kind: letters, characters with a meaning in headers, blanks, control characters.
     fn any_text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             "[a-zäöü€😀=?_,\"]{1,12}",

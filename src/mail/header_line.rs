@@ -1,18 +1,18 @@
-//! Where a header ends (RFC 5322, sections 2.1 and 4.2): the one rule for every reader of messages, line by line or at
-//! once. What two programs read differently here is a header to one and text to the other.
+//! Finds the end of a header (RFC 5322, sections 2.1 and 4.2): every reader of messages uses this one rule, line by
+//! line or at once. If two programs disagree here, the same line is a header to one and text to the other.
 
-/// What a line is to the header that it may belong to.
+/// The role of a line in the header that it may belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderLine {
-    /// Begins a field; the length of its name in bytes.
+    /// The first line of a field; with the length of its name in bytes.
     Field(usize),
-    /// Continues the field above it. A line of nothing but white space does so as well (RFC 5322, section 4.2).
+    /// A continuation of the previous field. A line of white space alone is one as well (RFC 5322, section 4.2).
     Continuation,
-    /// A separator of an mbox in front of the first field; not part of the message.
+    /// An mbox separator before the first field; not part of the message.
     MboxFrom,
-    /// The empty line behind the header.
+    /// The empty line after the header.
     Separator,
-    /// Nothing that a header can hold: the header ended without an empty line, and this is the body's first line.
+    /// A line that no header can contain: the header ended without an empty line, and this is the body's first line.
     Body,
 }
 
@@ -25,9 +25,9 @@ pub struct HeaderLines {
 /// The ends of a header, as offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderEnd {
-    /// Behind the last field.
+    /// The offset after the last field.
     pub fields: usize,
-    /// Where the body begins: the same, or behind the empty line.
+    /// The offset of the body: the same, or after the empty line.
     pub body: usize,
 }
 
@@ -50,7 +50,7 @@ impl HeaderLines {
     }
 }
 
-/// Where the header of a message ends, if that is within these complete lines.
+/// The end of a message's header, if these complete lines contain it.
 pub fn find_end(bytes: &[u8]) -> Option<HeaderEnd> {
     let mut lines = HeaderLines::default();
     let mut start = 0;
@@ -64,7 +64,7 @@ pub fn find_end(bytes: &[u8]) -> Option<HeaderEnd> {
     None
 }
 
-/// Where the header of a whole message ends; its last line may lack its end.
+/// The end of the header in a whole message, whose last line may lack its line end.
 pub fn end_of(message: &[u8]) -> HeaderEnd {
     if let Some(end) = find_end(message) {
         return end;
@@ -77,12 +77,12 @@ pub fn end_of(message: &[u8]) -> HeaderEnd {
     HeaderEnd { fields, body: fields }
 }
 
-/// The fields of a header section: name, and value as written (folded, without its last line end).
+/// The fields of a header section: each name, and the raw value (folded, without its last line end).
 pub fn fields(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     whole_fields(header).map(|(name, field)| (name, value_of(name, field)))
 }
 
-/// The fields of a header section: name, and all lines of the field.
+/// The fields of a header section: each name, and all lines of the field.
 pub fn whole_fields(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let (mut rest, mut lines) = (header, HeaderLines::default());
     std::iter::from_fn(move || {
@@ -105,14 +105,14 @@ pub fn whole_fields(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// What stands behind the colon of a whole field, without its last line end.
+/// The text after the colon of a whole field, without its last line end.
 pub fn value_of<'a>(name: &[u8], field: &'a [u8]) -> &'a [u8] {
     let value = field.get(name.len()..).unwrap_or_default().trim_ascii_start();
     without_end(value.strip_prefix(b":").unwrap_or(value))
 }
 
-/// The length of a field's name: visible ASCII before a colon. White space before the colon is taken (RFC 5322, section
-/// 4.5).
+/// The length of a field's name: visible ASCII before a colon. White space before the colon is accepted (RFC 5322,
+/// section 4.5).
 fn name_length(line: &[u8]) -> Option<usize> {
     let length = line.iter().position(|byte| !(b'!'..=b'~').contains(byte) || *byte == b':')?;
     let rest = line.get(length..).unwrap_or_default();
@@ -139,7 +139,7 @@ mod tests {
     use crate::mail::{downgrade, scan, trace};
     use crate::smtp::data::MessageBlob;
 
-    /// Messages whose header is odd: what is in front of the body, as names of fields, and the body.
+    /// Messages with odd headers, each with the names of its header fields and its body.
     const ODD: &[(&str, &[&str], &str)] = &[
         ("A: b\nC: d\n\nbody\n", &["A", "C"], "body\n"),
         ("A: b\n \n c\nC: d\n\nbody\n", &["A", "C"], "body\n"),
@@ -174,7 +174,7 @@ mod tests {
         fields.map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
     }
 
-    /// All that looks for the end of a header finds the same one: header here and text there is how a Bcc gets out.
+    /// All searches for the end of a header agree: if one took a header line for text, a Bcc could leak.
     #[test]
     fn every_reader_of_headers_agrees() {
         for (message, expected, body) in ODD {

@@ -1,10 +1,10 @@
-//! A readable text made from HTML: what a mail reader without HTML shows. No layout, no scripts, nothing is fetched.
+//! Converts HTML to readable text, for a mail reader without HTML. No layout, no scripts, nothing is fetched.
 
-/// Where the text is wrapped.
+/// The column at which the text is wrapped.
 const COLUMNS: usize = 76;
-/// Longest tag or entity looked at; a longer `<` or `&` is text.
+/// The maximum length of a tag or entity in bytes; the `<` or `&` of a longer one is text.
 const MAX_TAG_BYTES: usize = 16 * 1024;
-/// Deepest quotation shown.
+/// The maximum depth of nested quotations in the output.
 const MAX_QUOTE_DEPTH: usize = 20;
 
 /// Converts HTML to plain text.
@@ -47,7 +47,7 @@ pub fn to_text(html: &str) -> String {
     page.finish()
 }
 
-/// The inside of `<…>`.
+/// The text inside `<…>`.
 struct Tag<'a>(&'a str);
 
 impl Tag<'_> {
@@ -108,7 +108,7 @@ fn tag(text: &str) -> Option<(Tag<'_>, &str)> {
     None
 }
 
-/// What follows the end tag of an element whose content is not text.
+/// The rest of the text after the end tag of an element whose content is not text.
 fn skip_element<'a>(text: &'a str, name: &str) -> &'a str {
     let mut rest = text;
     while let Some(at) = rest.find("</") {
@@ -159,7 +159,7 @@ fn entity(text: &str) -> Option<(String, &str)> {
     Some((letter.to_string(), after))
 }
 
-/// The entities that are met in mail; others stay as they are written.
+/// The entities common in mail; others stay unchanged.
 const NAMED: &[(&str, char)] = &[
     ("amp", '&'),
     ("lt", '<'),
@@ -209,23 +209,23 @@ const NAMED: &[(&str, char)] = &[
     ("zwnj", '\u{200c}'),
 ];
 
-/// The text so far.
+/// The text output so far.
 #[derive(Default)]
 struct Page {
     out: String,
     line: String,
     word: String,
-    /// White space is due before the next word.
+    /// White space must precede the next word.
     space: bool,
-    /// Empty lines are due before the next line.
+    /// The number of empty lines before the next line.
     gap: usize,
     quote: usize,
     preformatted: usize,
-    /// One per open list: the number of the next item, 0 in lists without numbers.
+    /// One entry per open list: the number of the next item, 0 for lists without numbers.
     lists: Vec<u32>,
-    /// One per open link: its address, and where its text starts.
+    /// One entry per open link: its address, and the start of its text.
     links: Vec<(String, usize)>,
-    /// What the next line starts with: a list's mark.
+    /// The prefix of the next line: a list's mark.
     mark: String,
 }
 
@@ -324,13 +324,13 @@ impl Page {
         self.out.len() + self.line.len() + self.word.len()
     }
 
-    /// What was written since then, good enough to compare a link's text with its address.
+    /// The text since that position, exact enough to compare a link's text with its address.
     fn since(&self, start: usize) -> String {
         let all = format!("{}{}", self.line, self.word);
         all.get(start.saturating_sub(self.out.len()).min(all.len())..).unwrap_or_default().to_owned()
     }
 
-    /// Ends the paragraph; `gap` empty lines before the next one.
+    /// Ends the paragraph, with `gap` empty lines before the next one.
     fn block(&mut self, gap: usize) {
         self.end_word();
         if !self.line.is_empty() {

@@ -1,5 +1,5 @@
-//! Maildir: durable delivery here, listing, reading and flags in [`reader`]. A message is written below `tmp`, synced,
-//! renamed into `new` and the directory is synced; it is there whole or not at all, without any lock
+//! Maildir: durable delivery; [`reader`] has listing, reading and flags. A message is written below `tmp`, synced and
+//! renamed into `new`, then the directory is synced. The message is either complete or absent, without any lock
 //! (cr.yp.to/proto/maildir.html).
 
 use std::ffi::OsStr;
@@ -18,16 +18,16 @@ use crate::fault::{Fault, Kind};
 pub mod owners;
 pub mod reader;
 
-/// Longest name of one mailbox directory (NAME_MAX of every usual file system).
+/// The maximum length of the name of a mailbox directory (NAME_MAX of every usual file system).
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// The directories of every Maildir.
+/// The subdirectories of every Maildir.
 pub const INNER: [&str; 3] = ["cur", "new", "tmp"];
 
 const COPY_BYTES: usize = 64 * 1024;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A Maildir opened for delivery. Its directories are held open: a link that is swapped in later leads nowhere.
+/// A Maildir opened for delivery. Its directories are held open: a link swapped in later has no effect.
 #[derive(Debug)]
 pub struct Maildir {
     path: PathBuf,
@@ -35,33 +35,33 @@ pub struct Maildir {
     new: OwnedFd,
 }
 
-/// Proof that a message was committed to a Maildir, synced: only [`Staged::commit`] makes one.
+/// Proof that a message was committed to a Maildir and synced: only [`Staged::commit`] creates one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
     path: PathBuf,
-    /// Its length on disk in bytes.
+    /// The length of the file on disk in bytes.
     pub size_bytes: u64,
 }
 
 impl Delivered {
-    /// Its file, below `new`.
+    /// The path of the message file, below `new`.
     pub fn into_path(self) -> PathBuf {
         self.path
     }
 }
 
-/// A message written and synced below `tmp`, not yet visible. Dropping it removes it. It holds no descriptor, so that one
-/// message may be staged in any number of mailboxes.
+/// A message written and synced below `tmp`, not yet visible. Dropping it removes the file. It holds no descriptor, so
+/// that one message can be staged in any number of mailboxes.
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
-    /// Its file below `tmp`, wherever the path leads by then.
+    /// The identity of the file below `tmp`, even if the path leads elsewhere later.
     identity: FileIdentity,
     temporary: String,
     committed: bool,
 }
 
-/// Which file or directory it is, whatever its names: device and inode.
+/// The identity of a file or directory, whatever its names: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     device: u64,
@@ -75,20 +75,20 @@ impl From<rustix::fs::Stat> for FileIdentity {
 }
 
 impl FileIdentity {
-    /// Of what lies here, through links.
+    /// The identity of the file at this path, through links.
     ///
     /// # Errors
-    /// What the system says: there is none, or it may not be looked at.
+    /// The system's error: the file does not exist, or access is denied.
     pub fn of(path: &Path) -> std::io::Result<FileIdentity> {
         Ok(rustix::fs::stat(path)?.into())
     }
 }
 
 impl Maildir {
-    /// Opens an existing Maildir; `cur`, `new` and `tmp` that are missing in an existing directory are made, durably.
+    /// Opens an existing Maildir. Missing `cur`, `new` and `tmp` in an existing directory are created durably.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when a directory is missing or cannot be made, opened or synced.
+    /// The kinds of [`Fault::local`] if a directory is missing or cannot be created, opened or synced.
     pub fn open(path: &Path) -> Result<Maildir, Fault> {
         let root = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|error| local(path, error))?;
         let mut made = false;
@@ -115,22 +115,22 @@ impl Maildir {
         Ok(maildir)
     }
 
-    /// Opens a Maildir, making it and the directories above it first where they are missing. What was made is on disk when
-    /// this returns: a message in a mailbox that a power cut takes away would be lost.
+    /// Opens a Maildir; first creates it and its parent directories if they are missing. New directories are on disk
+    /// when this returns: otherwise a power cut could remove the mailbox with its message.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when a directory cannot be made, opened or synced.
+    /// The kinds of [`Fault::local`] if a directory cannot be created, opened or synced.
     pub fn create(path: &Path) -> Result<Maildir, Fault> {
         make_directory(path).map_err(|error| Fault::local(path.display(), &error))?;
         Maildir::open(path)
     }
 
-    /// Where the mailbox of a local part lies below `base`; only asks, makes nothing. `None` when the name cannot be a
-    /// mailbox ([`is_safe_name`]), or there is nothing of this name, or no directory that is or can become a Maildir: it has
-    /// one of `cur`, `new` and `tmp`, or no directory at all but hidden ones.
+    /// The path of a local part's mailbox below `base`; creates nothing. `None` if the name cannot be a mailbox
+    /// ([`is_safe_name`]), if it does not exist, or if it is not a directory that is or can become a Maildir: one with
+    /// `cur`, `new` or `tmp`, or one without any directories except hidden ones.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when it cannot be looked at; so for a link whose target is away.
+    /// The kinds of [`Fault::local`] if the path cannot be examined, including a link whose target is missing.
     pub fn find(base: &Path, local_part: &str) -> Result<Option<PathBuf>, Fault> {
         if !is_safe_name(local_part) {
             return Ok(None);
@@ -158,18 +158,18 @@ impl Maildir {
         Ok(Some(path))
     }
 
-    /// True if a directory has all that makes a Maildir.
+    /// True if a directory contains all three subdirectories of a Maildir.
     pub fn is_complete(path: &Path) -> bool {
         INNER.iter().all(|name| path.join(name).is_dir())
     }
 
-    /// Where it lies.
+    /// The path of the Maildir.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Delivers one message: `head` (trace fields such as Return-Path and Received) and then `content`, line ends stored
-    /// as LF. When this returns, the message and its directory entry are on disk.
+    /// Delivers one message: `head` (trace fields such as Return-Path and Received), then `content`, stored with LF
+    /// line ends. When this returns, the message and its directory entry are on disk.
     ///
     /// # Errors
     /// Those of [`Maildir::stage`] and [`Staged::commit`].
@@ -177,18 +177,18 @@ impl Maildir {
         self.stage(head, content)?.commit()
     }
 
-    /// The first half of [`Maildir::deliver`]: everything that can fail for want of space. With several mailboxes, stage
-    /// all of them before the first commit.
+    /// The first half of [`Maildir::deliver`]: every step that can fail for lack of space. With several mailboxes,
+    /// stage all of them before the first commit.
     ///
     /// # Errors
-    /// [`Kind::CannotCreate`] or [`Kind::Io`] when the message cannot be read or written; nothing stays then.
+    /// [`Kind::CannotCreate`] or [`Kind::Io`] if the message cannot be read or written; then no file remains.
     pub fn stage(&self, head: &[u8], content: &mut dyn Read) -> Result<Staged, Fault> {
         let (staged, file) = self.begin()?;
         fill(file, head, content).map_err(|error| writing(&self.path, error))?;
         Ok(staged)
     }
 
-    /// A new file below `tmp`, for [`fill`].
+    /// Creates a new file below `tmp`, for [`fill`].
     fn begin(&self) -> Result<(Staged, File), Fault> {
         let temporary = unique_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -199,7 +199,7 @@ impl Maildir {
     }
 }
 
-/// Writes a message with LF for CRLF, and returns when it is on disk.
+/// Writes a message with LF instead of CRLF, and returns when it is on disk.
 fn fill(mut file: File, head: &[u8], content: &mut dyn Read) -> std::io::Result<()> {
     let mut lines = UnixLines::default();
     let mut out = Vec::with_capacity(COPY_BYTES + 1);
@@ -227,7 +227,7 @@ impl Staged {
     /// Makes the message visible, and returns when its directory entry is on disk.
     ///
     /// # Errors
-    /// [`Kind::CannotCreate`] or [`Kind::Io`] when it cannot be renamed or synced, or is no longer where it was written.
+    /// [`Kind::CannotCreate`] or [`Kind::Io`] if the file cannot be renamed or synced, or is no longer at its path.
     pub fn commit(mut self) -> Result<Delivered, Fault> {
         let maildir = Maildir::open(&self.path)?;
         let Maildir { tmp, new, path, .. } = &maildir;
@@ -256,7 +256,7 @@ impl Drop for Staged {
     }
 }
 
-/// Renames without replacing what has the new name already.
+/// Renames a file without replacing an existing one of the new name.
 fn rename_to_new(from: &OwnedFd, old: &OsStr, to: &OwnedFd, new: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         // Not every file system knows NOREPLACE; the names are unique all the same.
@@ -265,7 +265,7 @@ fn rename_to_new(from: &OwnedFd, old: &OsStr, to: &OwnedFd, new: &OsStr) -> rust
     }
 }
 
-/// Makes a directory and those above it that are missing, each for its owner alone and durable by its parent's sync.
+/// Creates a directory and its missing parents, each for its owner alone, and makes it durable by a sync of its parent.
 fn make_directory(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
@@ -279,7 +279,7 @@ fn make_directory(path: &Path) -> std::io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// True when a local part may name a directory: no `/`, no leading `.`, no control bytes, not empty, not too long.
+/// True if a local part may name a directory: no `/`, no leading `.`, no control characters, not empty, not too long.
 pub fn is_safe_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
@@ -287,7 +287,7 @@ pub fn is_safe_name(name: &str) -> bool {
         && !name.chars().any(|letter| letter == '/' || letter.is_control())
 }
 
-/// CRLF to LF over pieces of any size; a CR elsewhere stays.
+/// Converts CRLF to LF in pieces of any size; any other CR stays.
 #[derive(Default)]
 struct UnixLines {
     held_cr: bool,
@@ -321,7 +321,7 @@ impl UnixLines {
     }
 }
 
-/// `seconds.M<µs>P<pid>Q<count>R<random>.<host>`: unique on this host without asking the file system.
+/// `seconds.M<µs>P<pid>Q<count>R<random>.<host>`: unique on this host without a query to the file system.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = crate::net::clock::since_1970();
@@ -345,7 +345,7 @@ fn local(path: impl AsRef<Path>, error: rustix::io::Errno) -> Fault {
     Fault::local(path.as_ref().display(), &error.into())
 }
 
-/// A failure while delivering: what is missing or in the way is ours, so nothing counts as "input not there".
+/// A failure during delivery. A missing or obstructed path is this host's problem, so `NoInput` becomes `CannotCreate`.
 fn writing(path: impl AsRef<Path>, error: std::io::Error) -> Fault {
     let mut fault = Fault::local(path.as_ref().display(), &error);
     if fault.kind == Kind::NoInput {

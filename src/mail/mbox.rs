@@ -1,4 +1,4 @@
-//! mbox files (RFC 4155, in the mboxrd form): appending and writing here, finding and reading the messages in [`spans`].
+//! mbox files (RFC 4155, in the mboxrd form): appending and writing; [`spans`] finds and reads the messages.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -10,22 +10,22 @@ use rustix::fs::FlockOperation;
 
 use crate::fault::{Fault, Kind};
 
-/// How long to wait for somebody else's lock.
+/// The maximum wait for a lock held by another process.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 pub mod spans;
 
-/// The date of a `From ` line, for strftime.
+/// The date format of a `From ` line, for strftime.
 pub const DATE: &str = "%a %b %e %H:%M:%S %Y";
 
 const SCAN_BYTES: usize = 256 * 1024;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Appends a message to an mbox, which is made if it is missing. When this returns, it is on disk; if it fails, the file
-/// is as it was.
+/// Appends a message to an mbox, which is created if missing. When this returns, the message is on disk; if it fails,
+/// the file is unchanged.
 ///
 /// # Errors
-/// [`Kind::Locked`] when somebody else keeps it locked, [`Kind::CannotCreate`] or [`Kind::Io`] when it cannot be written.
+/// [`Kind::Locked`] if another process keeps it locked, [`Kind::CannotCreate`] or [`Kind::Io`] if it cannot be written.
 pub fn append(path: &Path, sender: &str, date: &str, content: &mut dyn Read) -> Result<(), Fault> {
     let problem = |error: std::io::Error| {
         let mut fault = Fault::local(path.display(), &error);
@@ -40,7 +40,7 @@ pub fn append(path: &Path, sender: &str, date: &str, content: &mut dyn Read) -> 
     let before = file.seek(std::io::SeekFrom::End(0)).map_err(problem)?;
     let result = write_message(&mut file, before, sender, date, content).and_then(|()| file.sync_all());
     result.map_err(|error| {
-        // What was written half goes again.
+        // A half-written message is removed again.
         let _ = file.set_len(before).and_then(|()| file.sync_all());
         problem(error)
     })
@@ -70,10 +70,10 @@ fn write_message(
     out.flush()
 }
 
-/// Writes one message in the form of an mbox: its `From ` line, LF line ends, `From ` lines quoted, an empty line.
+/// Writes one message in mbox format: its `From ` line, LF line ends, `From ` lines quoted, an empty line.
 ///
 /// # Errors
-/// What reading and writing give.
+/// Errors from reading and writing.
 pub fn write(out: &mut dyn Write, sender: &str, date: &str, content: &mut dyn Read) -> std::io::Result<()> {
     // White space in the sender would end it, readers take ASCII alone, and an mbox has no word for the null sender.
     let sender: String = sender.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { '-' }).collect();
@@ -100,11 +100,11 @@ pub fn write(out: &mut dyn Write, sender: &str, date: &str, content: &mut dyn Re
     out.write_all(&piece)
 }
 
-/// Line ends to LF, and `>` before every `From ` and `>From ` line.
+/// Converts line ends to LF, and adds `>` before every `From ` and `>From ` line.
 #[derive(Default)]
 struct Quoting {
     line: Vec<u8>,
-    /// The current line is too long to begin with `From `: it passes through.
+    /// The current line is too long to begin with `From `: the rest of it is copied.
     passing: bool,
 }
 
@@ -169,8 +169,8 @@ fn lock(file: &File, path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// `NAME.lock` beside the file, which older programs look at. Where it cannot be made for want of permission, the kernel's
-/// lock has to do.
+/// `NAME.lock` beside the file, which older programs check. If it cannot be created for lack of permission, the
+/// kernel's lock must suffice.
 struct DotLock(Option<PathBuf>);
 
 impl DotLock {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever stands in messages, they come back as many and as they were, with LF line ends.
+        /// Messages of any content read back in the same number and unchanged, with LF line ends.
         #[test]
         fn what_is_written_reads_back(
             messages in proptest::collection::vec(

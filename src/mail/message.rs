@@ -1,5 +1,5 @@
-//! A message as it leaves: a few pieces that are either bytes or the promise of a file's bytes, encoded while they are
-//! read. Its size is known before the first byte is, it can be opened again, and memory stays constant.
+//! A message to be sent, in a few segments: bytes, or references to files that are encoded while they are read. Its
+//! size is known before its first byte, it can be opened again, and memory use is constant.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use super::transfer::{BASE64_LINE_INPUT, BASE64_LINE_OUTPUT, base64_lines, base6
 use crate::blob::{Blob, BlobReader};
 use crate::smtp::data::Content;
 
-/// Bytes of a file read at once before they are encoded: a whole number of base64 lines.
+/// The size of one read from a file before encoding, in bytes: a whole number of base64 lines.
 const RAW_BYTES: usize = BASE64_LINE_INPUT * 1150;
 
-/// A piece of a message.
+/// A segment of a message.
 #[derive(Debug, Clone)]
 pub enum Segment {
     /// Bytes in their final form.
     Bytes(Vec<u8>),
     /// A blob as base64 in lines of 76 characters.
     Base64(Blob),
-    /// A blob from some position on, as it is.
+    /// A blob from this offset on, unchanged.
     Exact(Blob, u64),
-    /// A blob from some position on, every bare LF sent as CRLF; `extra` bytes are added by that.
+    /// A blob from this offset on, with every bare LF sent as CRLF; the last number is how many bytes that adds.
     Lines(Blob, u64, u64),
 }
 
@@ -44,13 +44,13 @@ pub struct MailMessage {
 }
 
 impl MailMessage {
-    /// A message of these pieces, in this order.
+    /// Creates a message from these segments, in this order.
     pub fn new(segments: Vec<Segment>, has_8bit: bool) -> MailMessage {
         let size_bytes = segments.iter().map(Segment::size_bytes).sum();
         MailMessage { segments: segments.into(), size_bytes, has_8bit }
     }
 
-    /// A reader from the first byte on.
+    /// Opens a reader at the first byte.
     pub fn reader(&self) -> MessageReader {
         MessageReader {
             message: self.clone(),
@@ -83,19 +83,19 @@ impl Content for MailMessage {
     }
 }
 
-/// One reading of a [`MailMessage`].
+/// One pass over a [`MailMessage`].
 #[derive(Debug)]
 pub struct MessageReader {
     message: MailMessage,
     index: usize,
     reading: SegmentReading,
-    /// A file's bytes before they are encoded.
+    /// The bytes of a file before they are encoded.
     raw: Vec<u8>,
-    /// Encoded bytes, end first, that did not fit into the caller's buffer.
+    /// Encoded bytes that did not fit into the caller's buffer, in reverse order.
     carry: Vec<u8>,
 }
 
-/// Where in the current segment the reading stands.
+/// The position in the current segment.
 #[derive(Debug)]
 enum SegmentReading {
     Start,
@@ -178,7 +178,7 @@ impl Read for MessageReader {
     }
 }
 
-/// The caller's buffer, and behind it the carry.
+/// The output: the caller's buffer, then the carry.
 struct Out<'a> {
     buffer: &'a mut [u8],
     used: usize,
@@ -209,7 +209,7 @@ fn crlf(raw: &[u8], after_cr: &mut bool, out: &mut Out<'_>) {
     }
 }
 
-/// Reads until `wanted` bytes are there or the blob ends.
+/// Reads until `wanted` bytes are available or the blob ends.
 fn fill(blob: &mut BlobReader, raw: &mut Vec<u8>, wanted: usize) -> io::Result<usize> {
     if raw.len() < wanted {
         raw.resize(wanted, 0);
@@ -236,7 +236,7 @@ fn copy(from: &[u8], to: &mut [u8], count: usize) {
 mod tests {
     use super::*;
 
-    /// Reads with a buffer of one size throughout.
+    /// Reads the whole message with a buffer of this size.
     fn read_by(message: &MailMessage, size: usize) -> Vec<u8> {
         let (mut reader, mut buffer, mut all) = (message.reader(), vec![0; size], Vec::new());
         loop {

@@ -1,5 +1,5 @@
-//! Parameters of Content-Type and Content-Disposition (RFC 2045, section 5.1; RFC 2183), with the charsets and pieces of
-//! RFC 2231, and read as the wild writes them. Linear in the field, however many pieces it has.
+//! Parameters of Content-Type and Content-Disposition (RFC 2045, section 5.1; RFC 2183), with the charsets and pieces
+//! of RFC 2231, also in malformed variants. Linear in the field, however many pieces it has.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use super::encoded_word::{decode_piece, decode_text, decode_words};
 /// The parameters of one field, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parameters {
-    /// Names in lower case, without what RFC 2231 puts behind them.
+    /// Names in lower case, without the suffixes of RFC 2231.
     names: Vec<String>,
     values: HashMap<String, ParameterForms>,
 }
 
-/// The forms in which one parameter was given.
+/// The forms of one parameter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct ParameterForms {
     /// `name=`.
@@ -31,8 +31,8 @@ struct ParameterPiece {
     bytes: Vec<u8>,
 }
 
-/// Takes a field's body apart: its value in lower case (`text/plain`, `attachment`), and the parameters. Comments go. A
-/// value that is missing is empty.
+/// Parses the body of a field: its value in lower case (`text/plain`, `attachment`), and the parameters. Comments are
+/// removed. A missing value is empty.
 pub fn parse(field_body: &[u8]) -> (String, Parameters) {
     let unfolded: Vec<u8> = field_body.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect();
     let body = unfolded.trim_ascii();
@@ -53,14 +53,14 @@ pub fn parse(field_body: &[u8]) -> (String, Parameters) {
 }
 
 impl Parameters {
-    /// A parameter's text: `name*=` before the pieces `name*0=` …, these before `name=`; of one form that comes again the
-    /// first.
+    /// The text of a parameter: `name*=` is preferred to the pieces `name*0=` …, and these to `name=`; of a repeated
+    /// form, the first counts.
     pub fn get(&self, name: &str) -> Option<String> {
         let forms = self.values.get(name.to_ascii_lowercase().as_str())?;
         if let Some(extended) = &forms.extended {
             let (label, bytes) = split_charset(extended);
             let text = labelled(label, &percent_decoded(bytes));
-            // Who puts an encoded-word into an extended value has mixed up the two.
+            // An encoded-word inside an extended value: the composer confused the two forms.
             return Some(if label.is_none() { decode_words(&text) } else { text });
         }
         if !forms.pieces.is_empty() {
@@ -100,7 +100,7 @@ impl Parameters {
     }
 }
 
-/// The pieces in the order of their numbers, joined as bytes: a character may begin in one and end in the next.
+/// Joins the pieces in the order of their numbers, as bytes: a character may begin in one and end in the next.
 fn joined(pieces: &[ParameterPiece]) -> String {
     let mut order: Vec<&ParameterPiece> = pieces.iter().collect();
     // Stable: of two pieces of one number the first is taken.
@@ -122,7 +122,7 @@ fn joined(pieces: &[ParameterPiece]) -> String {
     }
 }
 
-/// `charset'language'value` (RFC 2231, section 4): the charset, if it is named, and the value.
+/// Splits `charset'language'value` (RFC 2231, section 4) into the charset, if present, and the value.
 fn split_charset(extended: &[u8]) -> (Option<&str>, &[u8]) {
     let mut parts = extended.splitn(3, |byte| *byte == b'\'');
     let (Some(charset), Some(_), Some(value)) = (parts.next(), parts.next(), parts.next()) else {
@@ -143,12 +143,12 @@ fn percent_decoded(bytes: &[u8]) -> Vec<u8> {
 
 struct ParameterReader<'a> {
     rest: &'a [u8],
-    /// False once a comment was found open: no other one is closed either.
+    /// False after an unclosed comment was found: no later comment is closed either.
     comments: bool,
 }
 
 impl<'a> ParameterReader<'a> {
-    /// The word in front of the parameters; nothing if the first thing is a parameter already.
+    /// The value before the parameters; empty if the field begins with a parameter.
     fn value(&mut self) -> String {
         let mut value = Vec::new();
         let mut before = self.rest;
@@ -178,7 +178,7 @@ impl<'a> ParameterReader<'a> {
         value.trim_matches(['"', ',', '\'']).to_owned()
     }
 
-    /// The next parameter; what is none is passed over.
+    /// The next parameter; text that is not a parameter is skipped.
     fn parameter(&mut self) -> Option<(String, Vec<u8>)> {
         loop {
             self.skip_space_and_comments();
@@ -197,8 +197,8 @@ impl<'a> ParameterReader<'a> {
         }
     }
 
-    /// Quoted strings, one directly behind the other. A backslash quotes only `"` and itself: other ones belong to paths of
-    /// Windows, and no composer quotes anything else.
+    /// Adjacent quoted strings. A backslash quotes only `"` and itself: other backslashes belong to Windows paths, and
+    /// no composer quotes any other character.
     fn quoted(&mut self) -> Vec<u8> {
         let mut text = Vec::new();
         while self.rest.starts_with(b"\"") {
@@ -234,7 +234,7 @@ impl<'a> ParameterReader<'a> {
         text
     }
 
-    /// What stands before the next semicolon, blanks in it included, without a comment at its end.
+    /// The text before the next semicolon, with inner blanks, without a comment at its end.
     fn token(&mut self) -> &'a [u8] {
         let end = memchr::memchr(b';', self.rest).unwrap_or(self.rest.len());
         let token = self.take(end).trim_ascii();
@@ -266,7 +266,7 @@ impl<'a> ParameterReader<'a> {
     }
 }
 
-/// The bytes of the comment that these begin with (RFC 5322, section 3.2.2), if it is closed.
+/// The length of the comment at the start of these bytes (RFC 5322, section 3.2.2), if it is closed.
 fn comment_length(bytes: &[u8]) -> Option<usize> {
     let mut depth = 0usize;
     let mut escaped = false;
@@ -287,7 +287,7 @@ fn comment_length(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// The examples of RFC 2045 and RFC 2231, then forms that mail programs were met to write.
+    /// The examples of RFC 2045 and RFC 2231, then forms found in real mail.
     #[test]
     fn names_of_files() {
         let table: &[(&[u8], Option<&str>)] = &[
@@ -386,7 +386,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever was read is written as a field that reads back the same.
+        /// Any parsed field is written as a field that reads back the same.
         #[test]
         fn anything_reads_back(pieces in proptest::collection::vec("x=|x\\*=|x\\*[0-2]\\*?=|[a-z]{1,3}|[ \t]|[\"(),;=%'\\\\]|=\\?utf-8\\?q\\?=C3=BC\\?=|utf-8''|%C3%BC|ü|\\PC", 0..20)) {
             let (_, parameters) = parse(pieces.concat().as_bytes());
@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    /// Time is not measured here; that a million of each ends at all within a test says that it is not quadratic.
+    /// Not a measurement of time: that a million of each ends within the test at all shows that it is not quadratic.
     #[test]
     fn millions_of_pieces_end() {
         const COUNT: usize = 100_000;

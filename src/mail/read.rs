@@ -1,5 +1,5 @@
-//! Reading one message for showing and extracting: its structure and its texts behind one type with limits. Attachments
-//! come out byte for byte; text comes out as text.
+//! Reads one message for display and extraction: its structure and its texts behind one type with limits. Attachments
+//! are returned byte for byte, text as characters.
 
 use std::collections::HashSet;
 
@@ -10,18 +10,18 @@ use super::{charset, flowed, html, scan, uuencode};
 use crate::fault::Fault;
 use crate::steering::{has_no_width, steers, steers_or_joins};
 
-/// Largest message read.
+/// The maximum size of a message in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 
-/// A message taken apart.
+/// A parsed message.
 #[derive(Debug)]
 pub struct Reading {
     structure: Structure,
-    /// Header fields: name, and value as a person reads it.
+    /// Header fields: name, and decoded value.
     pub headers: Vec<(String, String)>,
-    /// All parts that are not multiparts, in their order; those of an attached message follow it.
+    /// All parts except multiparts, in their order; the parts of an attached message follow it.
     pub parts: Vec<ReadPart>,
-    /// The text body; made from the HTML if there is nothing else.
+    /// The text body; generated from the HTML if there is no other text.
     pub text: String,
     /// The HTML body, if there is one.
     pub html: Option<String>,
@@ -30,29 +30,29 @@ pub struct Reading {
 /// One part of a message.
 #[derive(Debug, Clone)]
 pub struct ReadPart {
-    /// Its place in the tree: `1`, `2.1` (as IMAP counts, RFC 9051, section 6.4.5.1).
+    /// The path in the tree: `1`, `2.1` (numbered as in IMAP, RFC 9051, section 6.4.5.1).
     pub path: String,
     /// `type/subtype`, lower case.
     pub content_type: String,
-    /// The charset of a text, if it says so.
+    /// The charset of a text, if stated.
     pub charset: Option<String>,
-    /// `inline`, `attachment` …, lower case, if it says so.
+    /// `inline`, `attachment` …, lower case, if stated.
     pub disposition: Option<String>,
-    /// The file name, as it was sent: not safe to be used as it is ([`safe_file_name`]).
+    /// The file name as sent: unsafe without [`safe_file_name`].
     pub name: Option<String>,
     /// The Content-ID without its brackets.
     pub content_id: Option<String>,
-    /// True for what a reader saves: everything but the texts that are shown, and those of attached messages.
+    /// True for the parts that a reader saves: all except the displayed texts and the parts of attached messages.
     pub is_attachment: bool,
-    /// True for what a reader lists beside the text.
+    /// True for the parts that a reader lists beside the text.
     pub is_listed: bool,
-    /// Where it is in the structure.
+    /// Its index in the structure.
     place: usize,
 }
 
 impl Reading {
-    /// Takes a message apart. Whatever is in it, this ends, in linear time. Text that was sent as format=flowed
-    /// (RFC 3676) gets its paragraphs back.
+    /// Parses a message. It ends in linear time for any input. Text sent as format=flowed (RFC 3676) is joined into
+    /// paragraphs again.
     ///
     /// # Errors
     /// [`crate::fault::Kind::BadData`] for a message beyond the limits.
@@ -60,7 +60,7 @@ impl Reading {
         Reading::parse_with(raw, true)
     }
 
-    /// [`Reading::parse`], which leaves format=flowed as it was sent unless `reflow`.
+    /// Like [`Reading::parse`], but format=flowed stays unchanged unless `reflow` is set.
     ///
     /// # Errors
     /// [`crate::fault::Kind::BadData`] for a message beyond the limits.
@@ -107,18 +107,18 @@ impl Reading {
         Ok(Reading { headers, parts, text, html, structure })
     }
 
-    /// The message as it is stored.
+    /// The raw message.
     pub fn raw(&self) -> &[u8] {
         self.structure.message()
     }
 
-    /// The first header of this name.
+    /// The value of the first header field with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// A part's bytes, decoded: exactly what was attached, unless it is damaged.
+    /// The decoded bytes of a part: exactly the attached bytes, unless the part is damaged.
     pub fn content(&self, part: &ReadPart) -> Decoded {
         self.structure.parts.get(part.place).map(|part| self.structure.content(part)).unwrap_or_default()
     }
@@ -142,7 +142,7 @@ impl ReadPart {
     }
 }
 
-/// A text part's characters with LF line ends, without the files that stand in it.
+/// The characters of a text part with LF line ends, without the uuencoded files in it.
 fn text_of(structure: &Structure, part: &StructurePart) -> String {
     let content = structure.content(part).bytes;
     let charset = part.parameters.get("charset").or_else(|| charset_in_page(part, &content)).unwrap_or_default();
@@ -159,7 +159,7 @@ fn text_of(structure: &Structure, part: &StructurePart) -> String {
     with_line_feeds(charset::decode(&charset, &kept))
 }
 
-/// CRLF and CRCRLF become LF; a CR elsewhere is a character of the text.
+/// Converts CRLF and CRCRLF to LF; any other CR is a character of the text.
 fn with_line_feeds(text: String) -> String {
     if !text.contains("\r\n") {
         return text;
@@ -177,7 +177,7 @@ fn with_line_feeds(text: String) -> String {
     out
 }
 
-/// The charset that an HTML page names in a `meta` element, where the part says none.
+/// The charset in a `meta` element of an HTML page, for use if the part states none.
 fn charset_in_page(part: &StructurePart, page: &[u8]) -> Option<String> {
     const MAX_PROLOGUE_BYTES: usize = 1024;
     if part.content_type != "text/html" || str::from_utf8(page).is_ok() {
@@ -195,14 +195,14 @@ fn charset_in_page(part: &StructurePart, page: &[u8]) -> Option<String> {
     String::from_utf8(label).ok()
 }
 
-/// Whether soft line ends take their space with them, of a part that has any (RFC 3676, section 4).
+/// For a format=flowed part: whether the space before a soft line end is deleted (RFC 3676, section 4); `None` for others.
 fn flow_of(part: &StructurePart) -> Option<bool> {
     let says = |name, value| part.parameters.get(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
     (part.content_type == "text/plain" && says("format", "flowed")).then(|| says("delsp", "yes"))
 }
 
-/// A file name that stays in its directory and shows what it is: no `/`, no `\`, no leading `.`, `~` or `-`, no control
-/// characters and none that turn the direction of reading; 200 bytes at most, ending kept. `None` if nothing is left.
+/// Makes a file name safe: no directory, no `/`, no `\`, no leading `.`, `~` or `-`, no control characters, none that
+/// change the text direction; at most 200 bytes, with its extension kept. `None` if nothing is left.
 pub fn safe_file_name(name: &str) -> Option<String> {
     const MAX_BYTES: usize = 200;
     // Windows mailers send whole paths; only the last piece is a name.
@@ -224,8 +224,8 @@ pub fn safe_file_name(name: &str) -> Option<String> {
     Some(format!("{}{ending}", stem.get(..cut).unwrap_or_default()))
 }
 
-/// Text that cannot steer a terminal: control characters but line feed and tab, and those that turn the direction of
-/// reading or hide in it, become visible; what has no width goes. Line ends become LF.
+/// Makes text safe for a terminal. Control characters except line feed and tab become visible, and so do characters
+/// that change the text direction or hide in it; zero-width characters are removed. Line ends become LF.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(Reading::parse(header.into_bytes()).unwrap_err().kind, Kind::BadData);
     }
 
-    /// The examples of RFC 2231, sections 3, 4 and 4.1, as names of files; then our own way of writing them, back again.
+    /// The examples of RFC 2231, sections 3, 4 and 4.1, as file names; then the form that this crate writes, read back.
     #[test]
     fn names_as_rfc_2231_writes_them() {
         let name = |disposition: &str| {

@@ -1,5 +1,5 @@
-//! Reading header sections: our own bounded scan, fast enough to list tens of thousands of messages, and the decoding of
-//! what stands in them (RFC 2047). What a stranger wrote never makes it fail; it shows what can be shown.
+//! Reads header sections with a bounded scan, fast enough to list tens of thousands of messages, and decodes their
+//! values (RFC 2047). Malformed input never makes it fail; it returns all that is readable.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -13,16 +13,16 @@ use super::header_line;
 use super::parameter;
 use crate::fault::{Fault, Kind};
 
-/// Longest header section looked at; what stands behind is not seen.
+/// The maximum length of a header section in bytes; the rest is ignored.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
-/// Most fields taken of one header.
+/// The maximum number of fields in one header.
 pub const MAX_FIELDS: usize = 20_000;
-/// Where the body begins, if that is within these complete lines.
+/// The offset of the body, if these complete lines contain the end of the header.
 pub fn header_end(bytes: &[u8]) -> Option<usize> {
     header_line::find_end(bytes).map(|end| end.body)
 }
 
-/// The fields of a header section within the bounds: name, and value as written (folded, without its last line end).
+/// The fields of a header section within the limits: each name, and the raw value (folded, without its last line end).
 pub fn fields(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     header_line::fields(header.get(..header.len().min(MAX_HEADER_BYTES)).unwrap_or_default()).take(MAX_FIELDS)
 }
@@ -45,12 +45,12 @@ pub fn pick<'a, const N: usize>(header: &'a [u8], wanted: [&str; N]) -> [Option<
     found
 }
 
-/// The values of all fields of this name.
+/// The values of all fields with this name.
 pub fn all<'a>(header: &'a [u8], wanted: &str) -> impl Iterator<Item = &'a [u8]> {
     fields(header).filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes())).map(|(_, value)| value)
 }
 
-/// The addresses of all fields of this name.
+/// The addresses of all fields with this name.
 pub fn addresses(header: &[u8], wanted: &str) -> AddressList {
     let (charset, mut list) = (HeaderCharset::of(header), AddressList::default());
     for value in all(header, wanted) {
@@ -61,18 +61,18 @@ pub fn addresses(header: &[u8], wanted: &str) -> AddressList {
     list
 }
 
-/// A value of this header as a person reads it, as [`HeaderCharset::text`] gives it.
+/// Decodes a value of this header with [`HeaderCharset::text`].
 pub fn text(header: &[u8], value: &[u8]) -> String {
     HeaderCharset::of(header).text(value)
 }
 
-/// What raw bytes of a header are that are not UTF-8. Headers have no charset of their own; who writes such bytes writes
-/// the text in the same one. Looked for when the first such value is met, and once.
+/// The charset of raw bytes in a header that are not UTF-8. Headers have no charset of their own; a program that writes
+/// such bytes uses the charset of its text. Determined once, for the first such value.
 #[derive(Debug)]
 pub struct HeaderCharset<'a> {
     header: &'a [u8],
     label: OnceCell<String>,
-    /// Where the header names none.
+    /// The charset to use if the header names none.
     other: &'a str,
 }
 
@@ -87,13 +87,12 @@ impl<'a> HeaderCharset<'a> {
         HeaderCharset { header, label: OnceCell::new(), other }
     }
 
-    /// A value as a person reads it: [`decode`], with raw bytes in the charset of the message's text where they are not
-    /// UTF-8.
+    /// Decodes a value with [`decode`]; raw bytes that are not UTF-8 are in the charset of the message's text.
     pub fn text(&self, value: &[u8]) -> String {
         decode(&self.utf8(value))
     }
 
-    /// A value with its raw bytes as UTF-8, where their charset is known.
+    /// A value with its raw bytes converted to UTF-8, if their charset is known.
     pub(super) fn utf8<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
         let shifted = value.contains(&0x1b);
         if !shifted && str::from_utf8(value).is_ok() {
@@ -130,12 +129,12 @@ pub fn identifiers(value: &[u8]) -> Vec<String> {
     found
 }
 
-/// A Date field, as [`date::parse`] reads it.
+/// Parses a Date field with [`date::parse`].
 pub fn date(value: &[u8]) -> Option<jiff::Zoned> {
     date::parse(&unfold(value))
 }
 
-/// The header section of a message, complete or [`Kind::BadData`].
+/// The complete header section of a message.
 ///
 /// # Errors
 /// [`Kind::BadData`] for a header beyond [`MAX_HEADER_BYTES`].

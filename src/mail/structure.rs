@@ -1,7 +1,7 @@
 //! The MIME structure of a message (RFC 2045, 2046): one pass over its lines finds headers, boundaries and parts.
 //!
-//! A boundary is looked for at the beginning of a line only and at every level that is open, so that an inner multipart
-//! without an end takes nothing from the outer one. Each line is looked up once, whatever the depth: the time is linear in
+//! A boundary is recognised only at the beginning of a line, for every open level, so that an unterminated inner
+//! multipart takes nothing from the outer one. Each line needs one look-up, whatever the depth: the time is linear in
 //! the bytes for every input.
 
 use std::ops::Range;
@@ -14,58 +14,58 @@ use super::transfer::{self, Decoded};
 use super::{charset, scan, uuencode};
 use crate::fault::{Fault, Kind};
 
-/// Most parts of a message, multiparts included.
+/// The maximum number of parts in a message, multiparts included.
 pub const MAX_PARTS: usize = 10_000;
-/// Deepest nesting of multiparts and messages.
+/// The maximum nesting of multiparts and messages.
 pub const MAX_DEPTH: usize = 100;
 
-/// How a part's content travels.
+/// The transfer encoding of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentEncoding {
-    /// As it is: 7bit, 8bit, binary, and what nobody knows.
+    /// Unencoded: 7bit, 8bit, binary, and unknown encodings.
     Identity,
     /// RFC 2045, section 6.8.
     Base64,
     /// RFC 2045, section 6.7.
     QuotedPrintable,
-    /// `x-uuencode` and its other names.
+    /// `x-uuencode` and its aliases.
     Uuencode,
 }
 
-/// What a part is to the structure.
+/// The role of a part in the structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartRole {
-    /// A content.
+    /// A single content.
     Leaf,
     /// Parts between boundaries (RFC 2046, section 5.1).
     Multipart,
-    /// A message with parts of its own (RFC 2046, section 5.2.1), which is a content as well.
+    /// A message with parts of its own (RFC 2046, section 5.2.1), which is also a content.
     Message,
 }
 
 /// One part.
 #[derive(Debug)]
 pub struct StructurePart {
-    /// Its place: `1`, `2.1` (as IMAP counts, RFC 9051, section 6.4.5.1); of a message's outermost multipart, the message's.
+    /// Its path: `1`, `2.1` (as in IMAP, RFC 9051, section 6.4.5.1); the outermost multipart of a message has the message's path.
     pub path: String,
     /// `type/subtype`, lower case.
     pub content_type: String,
     /// The parameters of Content-Type.
     pub parameters: Parameters,
-    /// `inline`, `attachment` …, lower case, if it says so.
+    /// `inline`, `attachment` …, lower case, if stated.
     pub disposition: Option<String>,
-    /// The file name, as it was sent.
+    /// The file name as sent.
     pub name: Option<String>,
     /// The Content-ID without its brackets.
     pub content_id: Option<String>,
-    /// What it is to the structure.
+    /// Its role in the structure.
     pub role: PartRole,
-    /// The parts in it, as places in [`Structure::parts`].
+    /// The parts in it, as indices into [`Structure::parts`].
     pub children: Vec<usize>,
-    /// The message ends before its multiparts do, and in this part.
+    /// The message ends in this part, before its multiparts are closed.
     pub cut_off: bool,
     encoding: ContentEncoding,
-    /// Where its content is: the message, or a decoded content that has parts itself.
+    /// The source of its content, by index: the message, or a decoded content with parts of its own.
     source: usize,
     body: Range<usize>,
 }
@@ -73,17 +73,17 @@ pub struct StructurePart {
 /// The parts of a message.
 #[derive(Debug)]
 pub struct Structure {
-    /// In the order of their beginnings, the message's own first; files in a text follow all others.
+    /// The parts in the order of their beginnings, the message's own first; files in a text follow all others.
     pub parts: Vec<StructurePart>,
-    /// What parts were found in: the message, then decoded contents.
+    /// The sources of the parts: the message, then decoded contents.
     sources: Vec<Vec<u8>>,
 }
 
 impl Structure {
-    /// Takes a message apart.
+    /// Parses a message.
     ///
     /// # Errors
-    /// [`Kind::BadData`] beyond [`MAX_PARTS`], [`MAX_DEPTH`] or [`scan::MAX_HEADER_BYTES`].
+    /// [`Kind::BadData`] above [`MAX_PARTS`], [`MAX_DEPTH`] or [`scan::MAX_HEADER_BYTES`].
     pub fn parse(message: Vec<u8>) -> Result<Structure, Fault> {
         // Decoded contents are looked into as long as all of them are no more than the message: encodings that hold
         // encodings cost nothing then.
@@ -105,12 +105,12 @@ impl Structure {
         Ok(structure)
     }
 
-    /// The message as it is stored.
+    /// The raw message.
     pub fn message(&self) -> &[u8] {
         self.sources.first().map_or(&[], Vec::as_slice)
     }
 
-    /// A part's content, decoded.
+    /// The decoded content of a part.
     pub fn content(&self, part: &StructurePart) -> Decoded {
         let source = self.sources.get(part.source).map_or(&[][..], Vec::as_slice);
         let bytes = source.get(part.body.clone()).unwrap_or_default();
@@ -124,7 +124,7 @@ impl Structure {
         decoded
     }
 
-    /// Finds the parts of one source, which belong to the message part `owner`.
+    /// Finds the parts of one source; they belong to the message part `owner`.
     fn walk(&mut self, source: Vec<u8>, owner: Option<usize>) -> Result<(), Fault> {
         let holder = owner.and_then(|owner| self.parts.get_mut(owner));
         let depth = holder.map_or(0, |holder| {
@@ -148,8 +148,8 @@ impl Structure {
         Ok(())
     }
 
-    /// Adds the files that stand in texts as uuencoded blocks, which count below their text, and names what only such a
-    /// block names.
+    /// Adds uuencoded files in texts as children of their text. A uuencoded part without a name gets the name from its
+    /// `begin` line.
     fn find_files(&mut self, mut budget: usize) {
         for index in 0..self.parts.len() {
             let room = (MAX_PARTS + 1).saturating_sub(self.parts.len());
@@ -203,18 +203,18 @@ impl Structure {
     }
 }
 
-/// What the next line belongs to.
+/// The context of the next line.
 enum WalkState {
-    /// The header that began there.
+    /// In the header that began at `start`.
     Header { start: usize, lines: HeaderLines, digest: bool },
-    /// A content, or what is before and behind the parts of a multipart: only a boundary matters.
+    /// In a content, or in the text before and after the parts of a multipart: only a boundary matters.
     Content,
 }
 
-/// A part whose end was not met yet.
+/// A part whose end was not found yet.
 struct OpenPart {
     part: usize,
-    /// It is a message.
+    /// The part is a message.
     message: bool,
     /// The content has a source of its own, so that its end is known.
     holder: bool,
@@ -224,11 +224,11 @@ struct PartWalk<'a> {
     parts: &'a mut Vec<StructurePart>,
     bytes: &'a [u8],
     source: usize,
-    /// Of what holds this source.
+    /// The depth of the part that contains this source.
     depth: usize,
     open: Vec<OpenPart>,
     boundaries: OpenBoundaries,
-    /// The charset of the first text that names one, in which raw bytes of the other headers are.
+    /// The first charset that a text part names, for raw bytes in other headers.
     charset: String,
 }
 
@@ -293,7 +293,7 @@ impl PartWalk<'_> {
         Ok(())
     }
 
-    /// Begins the part with this header; says what the lines of its content are.
+    /// Begins the part with this header; returns the state for its content.
     fn begin(&mut self, header: Range<usize>, body: usize, digest: bool) -> Result<WalkState, Fault> {
         if self.parts.len() > MAX_PARTS {
             return Err(Fault::new(Kind::BadData, format!("more than {MAX_PARTS} parts")));
@@ -331,7 +331,7 @@ impl PartWalk<'_> {
         })
     }
 
-    /// Closes all parts but the outermost `level`, before the line that begins at `end` or at the end of the source.
+    /// Closes all parts except the outermost `level`, before the line that begins at `end` or at the end of the source.
     fn close_above(&mut self, level: usize, end: Option<usize>) {
         while self.open.len() > level {
             let Some(open) = self.open.pop() else { break };
@@ -359,7 +359,7 @@ impl PartWalk<'_> {
         }
     }
 
-    /// What a header says, and the boundaries of a multipart.
+    /// The part described by a header, and the boundaries of a multipart.
     fn describe(&self, header: &[u8], digest: bool) -> (StructurePart, Vec<Vec<u8>>) {
         touched(header.len());
         let charset = HeaderCharset::of_part(header, &self.charset);
@@ -415,7 +415,7 @@ impl PartWalk<'_> {
     }
 }
 
-/// Tests count the bytes that are looked at.
+/// Tests count the examined bytes.
 fn touched(_bytes: usize) {
     #[cfg(test)]
     tests::TOUCHED.set(tests::TOUCHED.get() + _bytes);
@@ -429,7 +429,7 @@ fn header_too_long() -> Fault {
     Fault::new(Kind::BadData, format!("header longer than {} bytes", scan::MAX_HEADER_BYTES))
 }
 
-/// Content-Transfer-Encoding (RFC 2045, section 6.1), also with what should not stand behind it.
+/// Parses Content-Transfer-Encoding (RFC 2045, section 6.1), even with invalid text after it.
 fn encoding_of(value: &[u8]) -> ContentEncoding {
     let (value, _) = parameter::parse(value);
     match value.trim_matches(|letter: char| !letter.is_ascii_alphanumeric()) {

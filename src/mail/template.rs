@@ -1,6 +1,6 @@
-//! Templates of messages: `{{field}}` stands for a value of the row that a message is made for. The text is parsed before
-//! any value is known and the values are put into the parsed parts, so a value is never read as syntax: not as an address
-//! list, not as a header, not as HTML, not as another field.
+//! Message templates: `{{field}}` stands for a value from the row for one message. The text is parsed before any value
+//! is known, and values are inserted into the parsed parts. So a value is never read as syntax: not as an address list,
+//! not as a header, not as HTML, not as another field.
 
 use super::address::{self, Mailbox};
 use super::compose::{Attachment, Draft, MAX_BODY_BYTES};
@@ -8,20 +8,20 @@ use super::header;
 use crate::fault::{Fault, Kind};
 use crate::smtp::address::Address;
 
-/// Most different fields of a template.
+/// The maximum number of different fields in a template.
 pub const MAX_FIELDS: usize = 10_000;
-/// Longest name of a field in bytes.
+/// The maximum length of a field name in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// The fields that a template names. Where one stands, the text holds a mark: letters and digits that occur nowhere else,
-/// and that an address parser takes for a name.
+/// The fields of a template. In the parsed text, a mark replaces each field: letters and digits that occur nowhere
+/// else, and that an address parser takes for a name.
 #[derive(Debug, Clone)]
 pub struct Fields {
     mark: String,
     names: Vec<String>,
 }
 
-/// Where a value is put.
+/// The context in which a value is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TemplatePart {
     Text,
@@ -33,20 +33,20 @@ enum TemplatePart {
 pub struct Values<'a>(pub &'a [String]);
 
 impl Fields {
-    /// No fields yet. `unique` is letters and digits that nobody can guess.
+    /// Starts without fields. `unique` must be letters and digits that nobody can guess.
     pub fn new(unique: &str) -> Fields {
         Fields { mark: format!("field{unique}n"), names: Vec::new() }
     }
 
-    /// The names, each once, in the order in which they were met.
+    /// The names, each once, in the order of their first use.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Takes in a text: each `{{name}}` becomes a mark; `\{{` stands for two braces.
+    /// Replaces each `{{name}}` in a text with a mark; `\{{` stands for two braces.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for braces that name no field.
+    /// [`Kind::BadData`] for braces without a valid field name.
     pub fn mark(&mut self, text: &str) -> Result<String, Fault> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -83,18 +83,18 @@ impl Fields {
         Ok(format!("{}{index}x", self.mark))
     }
 
-    /// Which fields stand in this text, by their places among the names.
+    /// The fields in this text, as indices into the names.
     pub fn used_in(&self, text: &str) -> Vec<usize> {
         let marked = text.split(self.mark.as_str()).skip(1);
         marked.filter_map(|rest| rest.split_once('x')?.0.parse().ok()).collect()
     }
 
-    /// True if a field stands in this text.
+    /// True if this text contains a field.
     pub fn is_in(&self, text: &str) -> bool {
         text.contains(&self.mark)
     }
 
-    /// The text with its values.
+    /// The text with its values inserted.
     pub fn fill(&self, text: &str, values: Values<'_>) -> String {
         self.put(text, values, TemplatePart::Text)
     }
@@ -116,7 +116,7 @@ impl Fields {
         out
     }
 
-    /// The text with its values, in a place where a line end would begin something new.
+    /// The text with its values inserted, where a line end in a value would break the syntax.
     fn line(&self, what: &str, text: &str, values: Values<'_>) -> Result<String, Fault> {
         let filled = self.fill(text, values);
         header::check_value(what, &filled).map_err(row_fault)?;
@@ -135,7 +135,7 @@ impl Fields {
         if address.is_empty() {
             return Ok(None);
         }
-        // One address and nothing else, whatever stands in the row.
+        // Exactly one address, whatever the row contains.
         let parsed = Address::parse_lenient(&address);
         let address = parsed.map_err(|error| row_fault(address::no_address(&address, error).context(what)))?;
         Ok(Some(Mailbox { name, address }))
@@ -146,10 +146,10 @@ impl Fields {
         Ok(filled.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// A draft whose parts hold marks, with the values of one row. Attachments keep their bytes.
+    /// Fills a draft with the values of one row in place of its marks. Attachments keep their bytes.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for a value that cannot stand where its mark does.
+    /// [`Kind::BadData`] for a value that is not allowed in its position.
     pub fn fill_draft(&self, draft: &Draft, values: Values<'_>) -> Result<Draft, Fault> {
         let one = |what: &str, mailbox: &Option<Mailbox>| -> Result<Option<Mailbox>, Fault> {
             match mailbox {
@@ -224,7 +224,7 @@ fn bad(detail: String) -> Fault {
     Fault::new(Kind::BadData, detail)
 }
 
-/// What a value spoils is bad data, not a bad command line.
+/// An invalid value in a row is bad data, not a bad command line.
 fn row_fault(fault: Fault) -> Fault {
     Fault { kind: Kind::BadData, ..fault }
 }
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(fields.fill(&marked, Values(&twelve)), twelve.concat());
     }
 
-    /// A draft with every part a field, filled with one value everywhere.
+    /// A draft with a field in every part, filled with one value everywhere.
     fn everywhere(value: &str) -> Result<Draft, Fault> {
         let mut fields = fields();
         let mut mark = |text: &str| fields.mark(text).unwrap();

@@ -1,14 +1,14 @@
-//! Trace fields (RFC 5321, section 4.4): how many servers a message went through, and what claims to be one of ours.
+//! Trace fields (RFC 5321, section 4.4): counts the servers that a message passed through, and removes unverified Return-Path fields.
 
 use std::io::BufRead;
 
 use super::header_line::{HeaderLine, HeaderLines};
 use super::scan::MAX_HEADER_BYTES;
 
-/// Counts the Received fields in the header of a message, as far as [`MAX_HEADER_BYTES`] reach.
+/// Counts the Received fields in the header of a message, within the first [`MAX_HEADER_BYTES`].
 ///
 /// # Errors
-/// What reading says.
+/// Errors from reading.
 pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
     let mut header = message.take(MAX_HEADER_BYTES as u64);
     let (mut count, mut line) = (0, Vec::new());
@@ -28,12 +28,12 @@ pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
     }
 }
 
-/// The header of a message without the Return-Path fields in it, and its length as it came: only the server of the final
-/// delivery writes that field (RFC 5321, section 4.4), so one that is there is somebody's claim. The line that ends the
-/// header is the last that is read; a header beyond [`MAX_HEADER_BYTES`] is looked at no further.
+/// The header of a message without its Return-Path fields, and its original length: only the server of the final
+/// delivery writes that field (RFC 5321, section 4.4), so an existing one is unverified. Reading stops after the line
+/// that ends the header, or after [`MAX_HEADER_BYTES`].
 ///
 /// # Errors
-/// What reading says.
+/// Errors from reading.
 pub fn without_return_path(message: impl BufRead) -> std::io::Result<(Vec<u8>, u64)> {
     let mut header = message.take(MAX_HEADER_BYTES as u64);
     let (mut kept, mut read, mut line, mut dropping) = (Vec::new(), 0, Vec::new(), false);

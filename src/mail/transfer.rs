@@ -1,4 +1,4 @@
-//! Content transfer encodings (RFC 2045, section 6): which one a text needs, quoted-printable, base64 in lines.
+//! Content transfer encodings (RFC 2045, section 6): the choice for a text, quoted-printable, base64 in lines.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,21 +7,21 @@ mod decode;
 
 pub use decode::{Decoded, base64_content, decode_base64, decode_quoted_printable, quoted_printable_content};
 
-/// Longest line of a message without its line end (RFC 5322, section 2.1.1).
+/// The maximum length of a line in a message, without its line end (RFC 5322, section 2.1.1).
 pub const MAX_LINE_BYTES: usize = 998;
-/// Longest quoted-printable line without its line end (RFC 2045, section 6.7).
+/// The maximum length of a quoted-printable line, without its line end (RFC 2045, section 6.7).
 pub const QP_LINE_BYTES: usize = 76;
-/// Input bytes of one base64 line: 76 characters (RFC 2045, section 6.8).
+/// Input bytes per base64 line of 76 characters (RFC 2045, section 6.8).
 pub const BASE64_LINE_INPUT: usize = 57;
-/// Output bytes of one whole base64 line, line end included.
+/// Output bytes per whole base64 line, line end included.
 pub const BASE64_LINE_OUTPUT: usize = 78;
 
-/// How a part's bytes travel.
+/// The transfer encoding of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// ASCII lines of at most 998 bytes, as they are.
+    /// ASCII lines of at most 998 bytes, unencoded.
     SevenBit,
-    /// Mostly readable.
+    /// For text that stays mostly readable.
     QuotedPrintable,
     /// For everything else.
     Base64,
@@ -37,7 +37,7 @@ impl Encoding {
         }
     }
 
-    /// The encoding for a text with canonical line ends: none if it needs none, else the shorter one.
+    /// The encoding for a text with canonical line ends: 7bit if possible, else the shorter of the other two.
     pub fn of_text(text: &[u8]) -> Encoding {
         let plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
         let mut fits = true;
@@ -55,7 +55,7 @@ impl Encoding {
         }
     }
 
-    /// A text with canonical line ends in this encoding.
+    /// Encodes a text with canonical line ends in this encoding.
     pub fn encode_text(self, text: &[u8]) -> Vec<u8> {
         match self {
             Encoding::SevenBit => text.to_vec(),
@@ -70,7 +70,7 @@ impl Encoding {
     }
 }
 
-/// Line ends of any kind in a text become CRLF; a text that is not empty ends with one. A CR that no LF follows is a
+/// Converts line ends of any kind to CRLF; a text that is not empty ends with one. A CR without a following LF is a
 /// character of the text and stays.
 pub fn canonical_text(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 32 + 2);
@@ -82,8 +82,8 @@ pub fn canonical_text(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Encodes a text with canonical line ends as quoted-printable (RFC 2045, section 6.7). Lines that begin with `From ` or
-/// consist of a dot are escaped too: mbox files and old gateways change them.
+/// Encodes a text with canonical line ends as quoted-printable (RFC 2045, section 6.7). Lines that begin with `From `
+/// or consist of a dot are escaped too: mbox files and old gateways change them.
 pub fn quoted_printable(text: &[u8]) -> Vec<u8> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(text.len() + text.len() / 4);
@@ -126,15 +126,15 @@ pub fn quoted_printable(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The size of `size_bytes` bytes as base64 in lines of 76 characters, each with CRLF.
+/// The size of `size_bytes` bytes in base64, in lines of 76 characters, each with CRLF.
 pub fn base64_size(size_bytes: u64) -> u64 {
     let whole = size_bytes / BASE64_LINE_INPUT as u64;
     let rest = size_bytes % BASE64_LINE_INPUT as u64;
     whole * BASE64_LINE_OUTPUT as u64 + if rest == 0 { 0 } else { rest.div_ceil(3) * 4 + 2 }
 }
 
-/// Encodes `input` as base64 lines into `out`, which must have [`base64_size`] bytes; returns how many were written.
-/// Pieces fit together when every piece but the last is a multiple of [`BASE64_LINE_INPUT`] bytes.
+/// Encodes `input` as base64 lines into `out`, which must have [`base64_size`] bytes; returns the number of bytes written.
+/// The output of pieces can be joined if every piece but the last is a multiple of [`BASE64_LINE_INPUT`] bytes.
 pub fn base64_lines(input: &[u8], out: &mut [u8]) -> usize {
     let mut written = 0;
     for line in input.chunks(BASE64_LINE_INPUT) {
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// Contents with irregularities of the wild: what comes out, and whether it says that something is wrong.
+    /// Contents with irregularities found in real mail: the decoded bytes, and whether damage is reported.
     #[test]
     fn damaged_contents() {
         // 57 bytes make one whole line.

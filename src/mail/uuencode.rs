@@ -1,5 +1,5 @@
-//! Files in uuencode (POSIX, uuencode): as a transfer encoding that never was a standard (`x-uuencode`), and as blocks in
-//! the text of mail older than MIME.
+//! Files in uuencode (POSIX, uuencode): as a transfer encoding that was never standardised (`x-uuencode`), and as
+//! blocks in the text of mail older than MIME.
 
 use std::ops::Range;
 
@@ -8,13 +8,13 @@ use super::transfer::Decoded;
 /// A file in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UuencodedBlock {
-    /// Where it stands, from its `begin` line to behind its `end` line.
+    /// The range of the block, from its `begin` line to after its `end` line.
     pub span: Range<usize>,
-    /// The name that it gives.
+    /// The file name in the `begin` line.
     pub name: Vec<u8>,
 }
 
-/// The files in a text, at most `most` of them: a `begin` line with a line of data behind it.
+/// Finds at most `most` files in a text: a `begin` line, then a line of data or the `end` line.
 pub fn blocks(text: &[u8], most: usize) -> Vec<UuencodedBlock> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -24,7 +24,7 @@ pub fn blocks(text: &[u8], most: usize) -> Vec<UuencodedBlock> {
         let mut lines = Lines { rest, at: start };
         let name = lines.next().and_then(|(_, line)| begin_line(line)).unwrap_or_default();
         let (end, whole) = data_end(&mut lines);
-        // Prose may begin so; an empty file has an end at least.
+        // Prose may begin like this; even an empty file has an `end` line.
         if whole || end > lines_start(rest, start) {
             found.push(UuencodedBlock { span: start..end, name: name.to_vec() });
         }
@@ -33,8 +33,8 @@ pub fn blocks(text: &[u8], most: usize) -> Vec<UuencodedBlock> {
     found
 }
 
-/// The content of an encoded part or block. What stands before the `begin` line is no part of it; without such a line
-/// all is data.
+/// Decodes an encoded part or block. Text before the `begin` line is not part of it; without such a line, everything is
+/// data.
 pub fn decode(text: &[u8]) -> Decoded {
     let start = next_begin(text, 0);
     let mut lines = Lines { rest: text.get(start.unwrap_or_default()..).unwrap_or_default(), at: 0 };
@@ -52,7 +52,7 @@ pub fn decode(text: &[u8]) -> Decoded {
             return out;
         }
         match data_line(line) {
-            // White space that went is zeros again, but not more of it than there ever was text.
+            // Lost trailing white space counts as zeros, but never as more bytes than the text has.
             Some(count) if out.bytes.len() + count > text.len() => bad = true,
             Some(count) => data(line, count, &mut out.bytes),
             None => bad |= !line.is_empty(),
@@ -62,13 +62,13 @@ pub fn decode(text: &[u8]) -> Decoded {
     if out.bytes.is_empty() && bad { Decoded { bytes: text.to_vec(), damaged: true } } else { out }
 }
 
-/// The name in the first `begin` line.
+/// The file name in the first `begin` line.
 pub fn name(text: &[u8]) -> Option<&[u8]> {
     let start = next_begin(text, 0)?;
     begin_line(Lines { rest: text.get(start..)?, at: start }.next()?.1)
 }
 
-/// Lines without their ends, and where the next one begins.
+/// Lines without their line ends, each with the offset of the next one.
 struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
@@ -93,10 +93,10 @@ fn lines_start(rest: &[u8], start: usize) -> usize {
     start + memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)
 }
 
-/// The end of the data that begins here, and whether its `end` line was there.
+/// The end of the data that begins here, and whether its `end` line was found.
 fn data_end(lines: &mut Lines<'_>) -> (usize, bool) {
     let mut end = lines.at;
-    // White space that went at a line's end leaves nothing of a line that says "no bytes".
+    // A line for zero bytes is empty if its white space was lost.
     let mut blank = false;
     for (after, line) in lines {
         match line {
@@ -121,7 +121,7 @@ fn next_begin(text: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-/// `begin 644 name`: the name.
+/// The name in a line `begin 644 name`.
 fn begin_line(line: &[u8]) -> Option<&[u8]> {
     let rest = line.strip_prefix(b"begin ")?;
     let digits = rest.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
@@ -129,8 +129,8 @@ fn begin_line(line: &[u8]) -> Option<&[u8]> {
     ((3..=6).contains(&digits) && !name.is_empty()).then_some(name)
 }
 
-/// How many bytes a line says that it holds, if it can be a line of data. White space at its end may have gone, and some
-/// encoders put a check sum there.
+/// The number of bytes that a line claims to contain, if it can be a data line. White space at its end may be missing,
+/// and some encoders put a checksum there.
 fn data_line(line: &[u8]) -> Option<usize> {
     let (first, digits) = line.split_first()?;
     let count = usize::from(first.checked_sub(b' ')? & 63);

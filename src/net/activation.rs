@@ -1,4 +1,4 @@
-//! The service manager: the sockets that it opened for this process (sd_listen_fds(3)), and what it is told (sd_notify(3)).
+//! The service manager: the sockets that it opened for this process (sd_listen_fds(3)), and the notifications to it (sd_notify(3)).
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -15,10 +15,10 @@ use rustix::net::{AddressFamily, SocketType, ipproto, sockopt};
 use crate::fault::{Fault, Kind};
 use crate::net::sys::{self, Inherited};
 
-/// The service manager was told that this process is ready.
+/// True once the service manager was told that this process is ready.
 static IS_READY: AtomicBool = AtomicBool::new(false);
 
-/// The sockets that were passed: listening TCP sockets, and UDP sockets. Empty where nobody passed any.
+/// The passed sockets: listening TCP sockets, and UDP sockets. Empty if none were passed.
 #[derive(Debug, Default)]
 pub struct ActivatedSockets {
     tcp: Vec<TcpListener>,
@@ -26,12 +26,12 @@ pub struct ActivatedSockets {
 }
 
 impl ActivatedSockets {
-    /// Takes what `LISTEN_FDS` announces, if `LISTEN_PID` names this process. The first line of a server's `main`: a
-    /// second call finds nothing, and a descriptor that the process opened itself is none that was passed.
+    /// Takes the descriptors of `LISTEN_FDS`, if `LISTEN_PID` names this process. Must be the first line of a server's
+    /// `main`: a second call finds nothing, and a descriptor opened by the process itself is not a passed one.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a count that makes no sense, and for a descriptor that is no listening TCP socket and no UDP
-    /// socket of IPv4 or IPv6, with its number.
+    /// [`Kind::Config`] for an invalid count, and for a descriptor, by its number, that is neither a listening TCP socket
+    /// nor a UDP socket of IPv4 or IPv6.
     pub fn take() -> Result<ActivatedSockets, Fault> {
         let wrong = |why: String| Fault::new(Kind::Config, format!("LISTEN_FDS: {why}"));
         let mut sockets = ActivatedSockets::default();
@@ -46,7 +46,7 @@ impl ActivatedSockets {
         Ok(sockets)
     }
 
-    /// The TCP sockets, for a server that has no use for others.
+    /// The TCP sockets, for a server that uses no others.
     ///
     /// # Errors
     /// [`Kind::Config`] if there is a UDP socket among them.
@@ -66,7 +66,7 @@ impl ActivatedSockets {
     }
 }
 
-/// Which of the two kinds a descriptor is, or why it is neither; one that is gets ready for tokio, and is closed by exec.
+/// The kind of a passed socket, or why it is unusable; a usable one is prepared for tokio, and closed by exec.
 fn classify(fd: &OwnedFd) -> Result<SocketType, &'static str> {
     let unusable = |_| "its socket options cannot be read";
     let kind = match sockopt::socket_type(fd) {
@@ -101,8 +101,8 @@ fn classify(fd: &OwnedFd) -> Result<SocketType, &'static str> {
     ready.map(|()| kind).map_err(|_| "it cannot be made non-blocking")
 }
 
-/// Tells the service manager that this process is ready, and from then on, if it asks for that (`WATCHDOG_USEC`), twice in
-/// its time that the runtime still runs. Needs a running tokio runtime.
+/// Tells the service manager that this process is ready. If it asks for that (`WATCHDOG_USEC`), it is also told twice per
+/// watchdog period that the runtime still runs. Needs a running tokio runtime.
 ///
 /// # Errors
 /// Those of the socket that `NOTIFY_SOCKET` names.
@@ -117,7 +117,7 @@ pub fn notify_ready() -> std::io::Result<()> {
             let mut ticks = tokio::time::interval(period / 2);
             loop {
                 ticks.tick().await;
-                // What goes wrong here the service manager sees by itself.
+                // The service manager notices a failure by itself.
                 let _ = notify("WATCHDOG=1");
             }
         });
@@ -125,20 +125,20 @@ pub fn notify_ready() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Tells the service manager that the process ends, once what is under way is done.
+/// Tells the service manager that the process ends after its pending work.
 pub(super) fn notify_stopping() {
-    // It learns of the end anyway.
+    // It notices the end anyway.
     let _ = notify("STOPPING=1");
 }
 
-/// Does `reload` between the messages that it begins and has ended; says neither before the process is ready.
+/// Runs `reload` between the notifications of its begin and end; sends neither before the process is ready.
 pub async fn notify_reload(reload: impl Future<Output = ()>) {
     if !IS_READY.load(Ordering::Relaxed) {
         return reload.await;
     }
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let begun = format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000);
-    // A service manager that cannot be reached waits for neither.
+    // An unreachable service manager waits for neither message.
     let _ = notify(&begun);
     reload.await;
     let _ = notify("READY=1");
@@ -154,7 +154,7 @@ fn notify(state: &str) -> std::io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
-/// The time after which the service manager takes this process for hung (sd_watchdog_enabled(3)).
+/// The time after which the service manager considers this process hung (sd_watchdog_enabled(3)).
 fn watchdog(period: Option<&str>, pid: Option<&str>, own_pid: u32) -> Option<Duration> {
     let period = period?.parse().ok().filter(|period| *period > 1)?;
     pid.is_none_or(|pid| pid.parse() == Ok(own_pid)).then(|| Duration::from_micros(period))

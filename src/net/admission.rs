@@ -1,5 +1,5 @@
-//! Who gets one of a server's places: how many there are in all and for one address, how fast an address may come, and
-//! whose place goes to a new client when all are taken.
+//! Admission of clients to the places of a server: how many in all and per address, how often an address may connect, and
+//! which client loses its place to a new one when all are taken.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,52 +11,52 @@ use tokio::sync::Notify;
 
 use crate::net::rate::RateTable;
 
-/// Clients whose place has gone to another and that are still saying goodbye; nobody is let in while there are more.
+/// The most clients that lost their place and are still saying goodbye; while there are that many, no client is admitted.
 const MAX_LEAVING: usize = 64;
 
-/// An address with fewer places gets another one, whose ever it is.
+/// An address with fewer places may take one from any other address.
 const FEW_PLACES: usize = 4;
 
-/// What the places of a server are.
+/// The limits on the places of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdmissionLimits {
-    /// Clients at once.
+    /// Concurrent clients.
     pub clients: usize,
-    /// Clients at once from one address; half of all places at most, so that no address ever has all.
+    /// Concurrent clients per address; at most half of all places, so that no address ever has all.
     pub per_address: usize,
-    /// New connections a minute from one address; 0 is no limit.
+    /// New connections per minute and address; 0 means no limit.
     pub rate_per_address: u32,
-    /// An address that has all of its places gets a new one for its longest idle connection; else it is refused.
+    /// An address with all of its places taken gets a new one in exchange for its longest idle connection; else it is refused.
     pub replace_own: bool,
 }
 
-/// Why a client gets no place.
+/// The reason why a client gets no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdmissionRefusal {
-    /// All places are taken by clients that are at work.
+    /// All places are taken by clients at work.
     Full,
-    /// Its address has as many as it may have.
+    /// Its address has its maximum of places.
     Address,
-    /// Its address came too often in the last minute.
+    /// Its address connected too often in the last minute.
     Rate,
 }
 
-/// Whether a client's place may go to another.
+/// The standing of a client: whether it may lose its place to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is silent, or talks, and has shown no right to more.
+    /// It is silent, or talks without having earned a place for good.
     Idle,
-    /// It is at work, or has logged in: its place is its own.
+    /// It is at work, or has logged in: it keeps its place.
     Busy,
 }
 
-/// The places of a server. One IPv6 client has a network of 64 bits, so that is what counts for an address.
+/// The places of a server. One IPv6 client has a network of 64 bits, so such a network counts as one address.
 #[derive(Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
     begun: Instant,
     table: Mutex<PlaceTable>,
-    /// Told when a client is gone.
+    /// Notified when a client is gone.
     gone: Notify,
 }
 
@@ -73,7 +73,7 @@ struct PlaceTable {
 struct PlaceState {
     address: IpAddr,
     busy: AtomicBool,
-    /// When it last got on, in microseconds from the server's beginning.
+    /// The time of its last progress, in microseconds from the server's start.
     since: AtomicU64,
     begun: Instant,
     lost: AtomicBool,
@@ -81,7 +81,7 @@ struct PlaceState {
 }
 
 impl AdmissionLimits {
-    /// So many clients, so many of one address, however fast they come.
+    /// Limits on all clients and on those of one address, without a rate limit.
     pub fn of(clients: usize, per_address: usize) -> AdmissionLimits {
         AdmissionLimits { clients, per_address, rate_per_address: 0, replace_own: false }
     }
@@ -95,7 +95,7 @@ impl PlaceState {
 }
 
 impl Admission {
-    /// Places that are free.
+    /// An admission with all places free.
     pub fn new(limits: AdmissionLimits) -> Arc<Admission> {
         let clients = limits.clients.max(1);
         let per_address = limits.per_address.min((clients / 2).max(1));
@@ -110,11 +110,11 @@ impl Admission {
         Arc::new(Admission { limits, begun: Instant::now(), table: Mutex::new(table), gone: Notify::new() })
     }
 
-    /// A place for this client until the guard is dropped. It may be the place of another, who then hears of it: of the
-    /// address with the most places, if it has no fewer than the new client's own, the one that got on least lately.
+    /// Admits this client to a place until the guard is dropped. It may replace an idle client, which is notified: of the
+    /// address with the most places (unless that has fewer than the new client's), the one without progress for longest.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason of the refusal.
     pub fn admit(self: &Arc<Admission>, address: IpAddr, now: Instant) -> Result<PlaceGuard, AdmissionRefusal> {
         let address = network(address);
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,7 +140,7 @@ impl Admission {
         Ok(PlaceGuard { admission: self.clone(), id, place: ClientPlace(state) })
     }
 
-    /// Returns when not too many are still saying goodbye.
+    /// Returns once few enough clients are still saying goodbye.
     pub async fn room(&self) {
         loop {
             let gone = self.gone.notified();
@@ -151,7 +151,7 @@ impl Admission {
         }
     }
 
-    /// The part of all places that is free, from 0 to 1.
+    /// The free share of all places, from 0 to 1.
     pub fn free(&self) -> f64 {
         let taken = self.table.lock().unwrap_or_else(PoisonError::into_inner).held.len();
         (1.0 - taken as f64 / self.limits.clients as f64).max(0.0)
@@ -159,7 +159,7 @@ impl Admission {
 }
 
 impl PlaceTable {
-    /// Whose place goes, among those that may be asked: the address with the most places first.
+    /// The client that loses its place, among the idle ones that `may` allows: the address with the most places first.
     fn victim(&self, may: impl Fn(&PlaceState, usize) -> bool) -> Option<u64> {
         let places = |held: &PlaceState| self.by_address.get(&held.address).copied().unwrap_or_default();
         let idle = |held: &PlaceState| !held.busy.load(Ordering::Relaxed);
@@ -188,7 +188,7 @@ impl PlaceTable {
     }
 }
 
-/// Keeps a place for as long as it lives.
+/// Holds a place until it is dropped.
 #[derive(Debug)]
 pub struct PlaceGuard {
     admission: Arc<Admission>,
@@ -197,7 +197,7 @@ pub struct PlaceGuard {
 }
 
 impl PlaceGuard {
-    /// What its client's server sees of it.
+    /// The view of the place for the session of its client.
     pub fn place(&self) -> ClientPlace {
         self.place.clone()
     }
@@ -219,13 +219,13 @@ impl Drop for PlaceGuard {
 pub struct ClientPlace(Arc<PlaceState>);
 
 impl ClientPlace {
-    /// A place that nobody else wants.
+    /// A place that no other client can take.
     pub fn unlimited() -> ClientPlace {
         let now = Instant::now();
         ClientPlace(Arc::new(PlaceState::new(Ipv6Addr::UNSPECIFIED.into(), now, now)))
     }
 
-    /// Notes how the client stands from now on, and whether it got on: a drip of bytes that completes nothing does not.
+    /// Records the client's standing, and whether it made progress: a drip of bytes that completes nothing is no progress.
     pub fn stands(&self, standing: Standing, got_on: bool) {
         let changed = self.0.busy.swap(standing == Standing::Busy, Ordering::Relaxed) != (standing == Standing::Busy);
         if got_on || changed {
@@ -233,7 +233,7 @@ impl ClientPlace {
         }
     }
 
-    /// Returns when the place has gone to another client.
+    /// Returns once another client has taken the place.
     pub async fn lost(&self) {
         let told = self.0.told.notified();
         if !self.0.lost.load(Ordering::Acquire) {
@@ -246,7 +246,7 @@ fn micros(begun: Instant, now: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(begun).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What counts as one address: of IPv6 the network of 64 bits.
+/// The unit that counts as one address: for IPv6 the network of 64 bits.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(admission.free(), 0.5);
         drop(held);
         assert_eq!((admission.free(), admission.table.lock().unwrap().by_address.len()), (1.0, 0));
-        // Never all of them, whatever was asked for.
+        // Never all of them, whatever the setting.
         for (clients, most) in [(0, 1), (1, 1), (2, 1), (3, 1), (9, 4)] {
             let admission = Admission::new(AdmissionLimits::of(clients, 100));
             let held: Vec<_> =
@@ -319,7 +319,7 @@ mod tests {
         heavy.place().stands(Standing::Idle, true);
         light.place().stands(Standing::Idle, true);
         silent.place().stands(Standing::Idle, false);
-        // One of the address with more than one place, then who never got on, then who did; who works never.
+        // First one of the address with several places, then one that never made progress, then one that did; never a busy one.
         let mut newest = Vec::new();
         for (at, victim) in [&heavier, &silent].into_iter().enumerate() {
             newest.push(come(10 + at as u8).unwrap());

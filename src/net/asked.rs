@@ -1,6 +1,6 @@
-//! UDP of a server: an answer leaves from the address that was asked (RFC 1123, section 4.1.3.5; RFC 2181, section 4.1). A socket
-//! of one address does that by itself; on a wildcard socket the kernel would choose by its routes, so it is told (ip(7) and ipv6(7),
-//! packet information).
+//! UDP of a server: an answer leaves from the address that was asked (RFC 1123, section 4.1.3.5; RFC 2181, section 4.1). A
+//! socket bound to one address does that by itself; for a wildcard socket the kernel would choose by its routes, so the
+//! source address is given to it (packet information, ip(7) and ipv6(7)).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -14,47 +14,47 @@ use tokio::net::UdpSocket;
 
 use crate::scope::canonical;
 
-/// A UDP socket that is asked and answers.
+/// A UDP socket that receives questions and sends answers.
 #[derive(Debug)]
 pub struct AskedSocket {
     socket: UdpSocket,
     local: SocketAddr,
 }
 
-/// Where a datagram came from, and which of our addresses it was sent to.
+/// The source of a datagram, and the local address that it was sent to.
 #[derive(Debug, Clone)]
 pub struct DatagramPath {
     from: SocketAddr,
     local: SocketAddr,
-    /// The kernel's own words for our address, from a wildcard socket.
+    /// The kernel's control message with the local address, from a wildcard socket.
     told: Option<ControlMessageOwned>,
 }
 
-/// Room for control messages; one for each task that receives.
+/// A buffer for control messages; one per receiving task.
 #[derive(Debug)]
 pub struct ControlRoom(Vec<u8>);
 
 impl Default for ControlRoom {
     fn default() -> ControlRoom {
-        // Packet information of either family is smaller.
+        // The packet information of either family is smaller.
         ControlRoom(nix::cmsg_space!([u64; 8]))
     }
 }
 
 impl DatagramPath {
-    /// The client, without the mapping of IPv4 into IPv6.
+    /// The client's address, unmapped if IPv4.
     pub fn client(&self) -> SocketAddr {
         canonical(self.from)
     }
 
-    /// Our address that was asked.
+    /// The local address that was asked.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 }
 
 impl AskedSocket {
-    /// Takes a bound socket. Only one of a wildcard address has the cost of control messages. Needs a running tokio runtime.
+    /// Takes a bound socket. Only a wildcard socket has the cost of control messages. Needs a running tokio runtime.
     ///
     /// # Errors
     /// The system's error.
@@ -69,7 +69,7 @@ impl AskedSocket {
         Ok(AskedSocket { socket: UdpSocket::from_std(socket)?, local })
     }
 
-    /// Waits for a datagram; how many bytes it has.
+    /// Waits for a datagram; returns its length in bytes.
     ///
     /// # Errors
     /// The system's error.
@@ -93,7 +93,7 @@ impl AskedSocket {
         Ok((received.bytes, DatagramPath { from, local, told: told.map(|(_, message)| message) }))
     }
 
-    /// Answers on the way that a datagram came.
+    /// Sends an answer back on the path of a datagram.
     ///
     /// # Errors
     /// The system's error.
@@ -104,7 +104,7 @@ impl AskedSocket {
 
     fn answer_now(&self, to: SocketAddr, told: &ControlMessageOwned, datagram: &[u8]) -> io::Result<()> {
         let (fd, to, slices) = (self.socket.as_raw_fd(), SockaddrStorage::from(to), [IoSlice::new(datagram)]);
-        // The address alone: the way out is the routes' choice, or the scope's of the client's address.
+        // The address alone: routes, or the scope of the client's address, decide the interface.
         match *told {
             ControlMessageOwned::Ipv4PacketInfo(mut info) => {
                 info.ipi_ifindex = 0;
@@ -125,10 +125,10 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddrV6::from(*address).into()))
 }
 
-/// Our address, if it is one to answer from: no multicast address is.
+/// The local address of a datagram, if an answer may come from it: a multicast address may not.
 fn asked_address(message: &ControlMessageOwned) -> Option<IpAddr> {
     let address: IpAddr = match message {
-        // Of a broadcast this is our own address on that network.
+        // For a broadcast this is the local address on that network.
         ControlMessageOwned::Ipv4PacketInfo(info) => Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(),
         ControlMessageOwned::Ipv6PacketInfo(info) => Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
         _ => return None,
@@ -140,7 +140,7 @@ fn asked_address(message: &ControlMessageOwned) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// Every combination of bound address and asked address on loopback; a connected client hears no other address.
+    /// Every combination of bound address and asked address on loopback; a connected client receives from no other address.
     #[tokio::test]
     async fn the_address_that_was_asked_answers() {
         for (bound, asked) in [

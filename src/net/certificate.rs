@@ -1,6 +1,6 @@
-//! The fields of a certificate (RFC 5280, section 4.1), for operators and error messages. No verdict depends on them: webpki decides
-//! whether a certificate is trusted, and refuses malformed ones. This reader is lenient, because an operator looks at malformed
-//! certificates most of all; a field that cannot be read is absent.
+//! The fields of a certificate (RFC 5280, section 4.1), for operators and error messages. No verdict depends on them: webpki
+//! decides whether a certificate is trusted, and refuses malformed ones. This reader is lenient, because operators mostly
+//! inspect malformed certificates; an unreadable field is absent.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -17,38 +17,38 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
-/// A year of two digits.
+/// A time with a two-digit year.
 const UTC_TIME: u8 = 0x17;
-/// A year of four digits.
+/// A time with a four-digit year.
 const GENERALIZED_TIME: u8 = 0x18;
-/// UTF-16, as old authorities of Microsoft's have it.
+/// UTF-16, as in certificates of old Microsoft authorities.
 const BMP_STRING: u8 = 0x1e;
-/// The version, which version 1 has not.
+/// The version field, absent in version 1.
 const VERSION: u8 = 0xa0;
-/// The extensions, which only version 3 has.
+/// The extensions, present in version 3 only.
 const EXTENSIONS: u8 = 0xa3;
 
-/// Most names of a certificate, and parts of one name, that are told.
+/// The most names of a certificate, and parts of one name, that are reported.
 const MAX_NAMES: usize = 1000;
-/// Longest serial number that is told; RFC 5280 allows 20 bytes.
+/// The longest serial number that is reported; RFC 5280 allows 20 bytes.
 const MAX_SERIAL: usize = 64;
-/// Longest text of one name, in bytes; the rest is left out.
+/// The longest text of one name, in bytes; the rest is cut off.
 const MAX_NAME_BYTES: usize = 1024;
-/// Most certificates of a chain that are told.
+/// The most certificates of a chain that are reported.
 pub const MAX_CHAIN: usize = 32;
 
-/// What one certificate says.
+/// The contents of one certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertificateFacts {
-    /// Whose it is, the most specific part first (RFC 4514).
+    /// The subject, the most specific part first (RFC 4514).
     pub subject: String,
-    /// Who signed it.
+    /// The issuer.
     pub issuer: String,
-    /// The same bytes in both: signed by itself, or made to look so.
+    /// True if both are the same bytes: self-signed, or made to look so.
     pub self_issued: bool,
-    /// The names of the subjectAltName extension, as `DNS:…`, `IP:…` and the like; those of other kinds are left out.
+    /// The names of the subjectAltName extension, as `DNS:…`, `IP:…` and the like; other kinds are left out.
     pub names: Vec<String>,
-    /// It may sign others (basicConstraints).
+    /// True if it may sign other certificates (basicConstraints).
     pub authority: bool,
     /// Not valid before, in seconds since 1970.
     pub not_before: Option<i64>,
@@ -60,16 +60,16 @@ pub struct CertificateFacts {
     pub key_type: String,
     /// The size of the public key.
     pub key_bits: Option<usize>,
-    /// How it is signed: a name, or an object identifier.
+    /// The signature algorithm: a name, or an object identifier.
     pub signature_algorithm: String,
-    /// The digest of all of it.
+    /// The digest of the whole certificate.
     pub pin: Option<CertificatePin>,
     /// The digest of its public key.
     pub key_pin: Option<CertificatePin>,
 }
 
 impl CertificateFacts {
-    /// Reads a certificate. A damaged one has the parts before the damage.
+    /// Reads a certificate. A damaged one yields the parts before the damage.
     pub fn read(certificate: &[u8]) -> CertificateFacts {
         let mut facts = CertificateFacts { pin: Some(CertificatePin::of(certificate)), ..CertificateFacts::default() };
         let _ = facts.fill(certificate);
@@ -131,18 +131,18 @@ impl CertificateFacts {
         }
     }
 
-    /// Whole days from `now` until it ends, rounded down; negative once it has ended.
+    /// Whole days from `now` until the validity ends, rounded down; negative after the end.
     pub fn days_left(&self, now: i64) -> Option<i64> {
         self.not_after.map(|end| (end.saturating_sub(now)).div_euclid(86_400))
     }
 }
 
-/// The end of its validity, in seconds since 1970.
+/// The end of a certificate's validity, in seconds since 1970.
 pub fn not_after(certificate: &[u8]) -> Option<i64> {
     CertificateFacts::read(certificate).not_after
 }
 
-/// A time of a certificate in RFC 3339; nothing outside of the years that it can hold.
+/// A time of a certificate in RFC 3339; `None` outside the representable years.
 pub fn rfc3339(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }
@@ -150,7 +150,7 @@ pub fn rfc3339(seconds: i64) -> Option<String> {
 fn time((tag, text): (u8, &[u8])) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let text = match tag {
-        // Years from 50 on are of the last century (RFC 5280, section 4.1.2.5.1).
+        // Years from 50 on are in the 20th century (RFC 5280, section 4.1.2.5.1).
         UTC_TIME if text.get(..2)? >= "50" => format!("19{text}"),
         UTC_TIME => format!("20{text}"),
         GENERALIZED_TIME => text.to_owned(),
@@ -174,7 +174,7 @@ fn name(mut sets: &[u8]) -> String {
     cut(parts.join(","), MAX_NAME_BYTES * 4)
 }
 
-/// A value with what means something in a name escaped (RFC 4514, section 2.4).
+/// A value with the special characters of a name escaped (RFC 4514, section 2.4).
 fn escaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for (at, letter) in value.char_indices() {
@@ -188,7 +188,7 @@ fn escaped(value: &str) -> String {
     out
 }
 
-/// The characters of a string type; bytes that are none become U+FFFD.
+/// The characters of a string type; invalid bytes become U+FFFD.
 fn text(tag: u8, bytes: &[u8]) -> String {
     let bytes = bytes.get(..MAX_NAME_BYTES).unwrap_or(bytes);
     match tag {
@@ -198,7 +198,7 @@ fn text(tag: u8, bytes: &[u8]) -> String {
             char::decode_utf16(units).map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
         UTF8_STRING => String::from_utf8_lossy(bytes).into_owned(),
-        // ASCII, or Latin-1 where authorities took T.61 for it.
+        // ASCII, or Latin-1, which some authorities wrote as T.61.
         _ => match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),
             Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
@@ -206,7 +206,7 @@ fn text(tag: u8, bytes: &[u8]) -> String {
     }
 }
 
-/// The beginning of a text: at most so many bytes.
+/// The beginning of a text: at most `most` bytes.
 pub(super) fn cut(mut text: String, most: usize) -> String {
     let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text.truncate(end.unwrap_or(0));
@@ -247,7 +247,7 @@ fn attribute(id: &[u8]) -> String {
     known.to_owned()
 }
 
-/// An AlgorithmIdentifier: its name, and the size of its keys where that is part of it.
+/// An AlgorithmIdentifier: its name, and the size of its keys if that is part of it.
 fn algorithm(mut content: &[u8]) -> (String, Option<usize>) {
     let id = inside(&mut content, OBJECT_IDENTIFIER).unwrap_or_default();
     let curve = || inside(&mut { content }, OBJECT_IDENTIFIER);
@@ -280,7 +280,7 @@ fn algorithm(mut content: &[u8]) -> (String, Option<usize>) {
     (known.to_owned(), bits)
 }
 
-/// The size of an RSA key, by its modulus (RFC 8017, appendix A.1.1).
+/// The size of an RSA key, from its modulus (RFC 8017, appendix A.1.1).
 fn bits_of(bit_string: &[u8]) -> Option<usize> {
     let mut key = bit_string.get(1..)?;
     let mut key = inside(&mut key, SEQUENCE)?;
@@ -290,7 +290,7 @@ fn bits_of(bit_string: &[u8]) -> Option<usize> {
     Some((modulus.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?)
 }
 
-/// An object identifier in dots (X.690, section 8.19); arcs beyond 64 bits are not told.
+/// An object identifier in dotted form (X.690, section 8.19); arcs beyond 64 bits are left out.
 fn object_identifier(content: &[u8]) -> String {
     let (mut dotted, mut arc, mut first) = (String::new(), 0u64, true);
     for byte in content.get(..MAX_NAME_BYTES).unwrap_or(content) {

@@ -1,10 +1,10 @@
-//! Networks in prefix notation (RFC 4632, RFC 4291), as access lists name them.
+//! Networks in prefix notation (RFC 4632, RFC 4291), as in access lists.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// `192.0.2.0/24`, `2001:db8::/32` or one address. IPv4 addresses as an IPv6 socket shows them (`::ffff:192.0.2.1`) are
-/// IPv4 addresses, in the network as well as in the question.
+/// `192.0.2.0/24`, `2001:db8::/32` or one address. IPv4-mapped addresses of an IPv6 socket (`::ffff:192.0.2.1`) count as
+/// IPv4 addresses, both in the network and in the tested address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -12,7 +12,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of an interface: its address and mask. None for a mask that is no prefix, or of all addresses.
+    /// The network of an interface from its address and mask; `None` for a mask that is not a prefix, or that covers all addresses.
     pub(super) fn masked(address: IpAddr, mask: IpAddr) -> Option<Network> {
         let (ones, zeros, bits) = match mask {
             IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().trailing_zeros(), 32),

@@ -1,4 +1,4 @@
-//! The time of day, as protocols and files count it.
+//! The wall-clock time in the units of protocols and files.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

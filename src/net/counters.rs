@@ -1,21 +1,21 @@
-//! What a server counts since its start. One table names each counter; the numbers are relaxed atomics in several rows, one
-//! row for a few threads, so that counting never makes one thread wait for another.
+//! The counters of a server since its start. One table names each counter; the numbers are relaxed atomics in several rows,
+//! one row for a few threads, so that counting never makes a thread wait for another.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The rows of numbers; threads share them in turn.
+/// The number of rows; threads are assigned to them in turn.
 const ROWS: usize = 16;
 
 macro_rules! counters {
     ($($name:ident $family:literal [$labels:literal] $servers:literal $help:literal,)*) => {
-        /// A number that only grows.
+        /// A counter that only grows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Counter {
             $(#[doc = $help] $name,)*
         }
 
-        /// Counter, family without the common prefix, labels, the servers that have it, what it counts.
+        /// Counter, family without the common prefix, labels, the servers that have it, its description.
         const TABLE: &[(Counter, &str, &str, &str, &str)] = &[$((Counter::$name, $family, $labels, $servers, $help),)*];
         const COUNT: usize = [$(Counter::$name,)*].len();
     };
@@ -70,7 +70,7 @@ thread_local! {
 }
 
 impl Counter {
-    /// Counts `more`.
+    /// Adds `more`.
     pub fn add(self, more: u64) {
         // A thread that ends counts in the first row.
         let row = ROW.try_with(|row| *row).unwrap_or(0);
@@ -79,25 +79,25 @@ impl Counter {
         }
     }
 
-    /// The number now.
+    /// The current value.
     pub fn now(self) -> u64 {
         let numbers = NUMBERS.iter().filter_map(|row| row.0.get(self as usize));
         numbers.fold(0, |sum, number| sum.wrapping_add(number.load(Ordering::Relaxed)))
     }
 }
 
-/// One connection from here on; it has ended when this is dropped.
+/// A connection that counts as open until this is dropped.
 #[derive(Debug)]
 pub struct CountedConnection(());
 
 impl CountedConnection {
-    /// Counts it.
+    /// Counts a new connection.
     pub fn begin() -> CountedConnection {
         Counter::Connections.add(1);
         CountedConnection(())
     }
 
-    /// How many there are now.
+    /// The number of open connections.
     pub fn open() -> u64 {
         Counter::Connections.now().saturating_sub(Counter::ConnectionsEnded.now())
     }
@@ -109,26 +109,26 @@ impl Drop for CountedConnection {
     }
 }
 
-/// The numbers of a server: name and labels as [`exposition`] has them, without the prefix.
+/// The counters of a server: name and labels as in [`exposition`], without the prefix.
 pub fn numbers(server: &str) -> impl Iterator<Item = (String, u64)> {
     let rows = TABLE.iter().filter(move |row| row.3.split(' ').any(|name| name == server));
     rows.map(|(counter, family, labels, ..)| (with_labels(family, labels), counter.now()))
 }
 
-/// A number that is read when it is asked for.
+/// A value that is read at each request.
 #[derive(Debug, Clone)]
 pub struct Gauge {
     /// The name without the prefix.
     pub name: &'static str,
     /// The labels as they are printed, without the braces.
     pub labels: String,
-    /// What it is.
+    /// The description.
     pub help: &'static str,
-    /// Now.
+    /// The current value.
     pub value: i64,
 }
 
-/// All numbers in the text format of Prometheus (version 0.0.4), each family behind its HELP and TYPE.
+/// All values in the text format of Prometheus (version 0.0.4), each family after its HELP and TYPE.
 pub fn exposition(server: &str, gauges: &[Gauge]) -> String {
     let mut text = String::new();
     let mut last = "";

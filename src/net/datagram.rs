@@ -1,4 +1,4 @@
-//! UDP in batches: connected sockets, sends of equal datagrams in one call, receipt of many into fixed buffers.
+//! UDP in batches: connected sockets, one call to send many datagrams of equal length, one call to receive many into fixed buffers.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,11 +8,11 @@ use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, recvmmsg, sendmsg
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Datagrams received with one call.
+/// Datagrams received per call.
 pub const RECEIVE_BATCH: usize = 64;
-/// Datagrams sent with one call (the kernel's UDP_MAX_SEGMENTS was 64 for long).
+/// Datagrams sent per call (UDP_MAX_SEGMENTS was 64 in older kernels).
 pub const SEND_BATCH: usize = 64;
-/// The socket buffer asked for: many small answers between two looks.
+/// The requested socket buffer size: room for many small answers between two reads.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 /// A UDP socket connected to one peer: the kernel drops what others send.
@@ -25,13 +25,13 @@ impl Datagrams {
     /// A socket with a port of the system's choice (random, RFC 6056), connected to `peer`.
     ///
     /// # Errors
-    /// The system's error, if there is no socket or no such local address.
+    /// The system's error, if no socket can be made or the local address does not exist.
     pub fn connect(peer: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Datagrams> {
         let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
         socket.bind(&bind.unwrap_or(SocketAddr::new(any, 0)).into())?;
-        // Root may go beyond the system's limit; for others a smaller buffer must do.
+        // Root may exceed the system's limit; other users get a smaller buffer.
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
             let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
         }
@@ -39,12 +39,12 @@ impl Datagrams {
         Ok(Datagrams { socket: socket.into() })
     }
 
-    /// The socket, not blocking.
+    /// The socket, in non-blocking mode.
     pub(super) fn into_socket(self) -> std::net::UdpSocket {
         self.socket.into()
     }
 
-    /// Small datagrams that the socket can hold before some are lost: each takes about a kilobyte of the kernel's memory.
+    /// The number of small datagrams that the socket can hold before some are lost: each takes about a kilobyte of kernel memory.
     pub fn capacity(&self) -> usize {
         rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(SOCKET_BUFFER) / 1024
     }
@@ -58,7 +58,7 @@ impl Datagrams {
         Ok(())
     }
 
-    /// Takes a pending error off the socket (an ICMP message that came back).
+    /// Takes a pending error off the socket (a returned ICMP message).
     pub fn take_error(&self) -> Option<io::Error> {
         let pending = rustix::net::sockopt::socket_error(&self.socket).ok()?;
         pending.err().map(io::Error::from)
@@ -71,18 +71,18 @@ impl AsFd for Datagrams {
     }
 }
 
-/// How a group of datagrams leaves.
+/// The method of sending a group of datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SendPath {
-    /// The kernel cuts one buffer into datagrams of equal length (UDP_SEGMENT): one walk through its network code.
+    /// The kernel cuts one buffer into datagrams of equal length (UDP_SEGMENT): one pass through its network code.
     Segments,
     /// One call for many datagrams.
     Many,
-    /// One call each.
+    /// One call per datagram.
     Single,
 }
 
-/// Gathers datagrams of equal length and sends them together, by the best way that the system has.
+/// Gathers datagrams of equal length and sends them together, by the best method of the system.
 #[derive(Debug)]
 pub struct DatagramSender {
     path: SendPath,
@@ -96,11 +96,11 @@ impl Default for DatagramSender {
 
 impl DatagramSender {
     /// Sends up to [`SEND_BATCH`] consecutive datagrams of `length` bytes each. Datagrams without room in the socket's
-    /// buffer are dropped, as the network might drop them. An error means that the peer is or was unreachable: it may be
-    /// a late report about earlier datagrams.
+    /// buffer are dropped, as in the network. An error means that the peer is or was unreachable: it may be a late report
+    /// about earlier datagrams.
     ///
     /// # Errors
-    /// The system's error for a peer that cannot be reached.
+    /// The system's error for an unreachable peer.
     pub fn send(&mut self, socket: &Datagrams, datagrams: &[u8], length: usize) -> io::Result<()> {
         if datagrams.len() <= length {
             return dropped(socket.send(datagrams));
@@ -121,7 +121,7 @@ impl DatagramSender {
     }
 }
 
-/// UDP_SEGMENT is unknown to old kernels (EINVAL, ENOPROTOOPT) and to devices without checksums (EIO).
+/// True if the error says that UDP_SEGMENT is unsupported: by old kernels (EINVAL, ENOPROTOOPT) or by devices without checksums (EIO).
 fn is_unsupported(error: &io::Error) -> bool {
     const EIO: i32 = 5;
     const EMSGSIZE: i32 = 90;
@@ -130,7 +130,7 @@ fn is_unsupported(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(EIO | EMSGSIZE | ENOPROTOOPT))
 }
 
-/// A full buffer is a loss, not an error.
+/// Treats a full buffer as a loss, not as an error.
 fn dropped(result: io::Result<()>) -> io::Result<()> {
     const ENOBUFS: i32 = 105;
     match result {
@@ -156,7 +156,7 @@ fn send_many(socket: &Datagrams, datagrams: &[u8], length: usize) -> io::Result<
     Ok(())
 }
 
-/// Fixed buffers that many datagrams are received into at once.
+/// Fixed buffers that receive many datagrams at once.
 pub struct DatagramReceiver {
     headers: MultiHeaders<()>,
     buffer: Vec<u8>,
@@ -181,7 +181,7 @@ impl DatagramReceiver {
         }
     }
 
-    /// Receives the waiting datagrams, at most [`RECEIVE_BATCH`]; none if none wait. Longer ones are cut.
+    /// Receives the waiting datagrams, at most [`RECEIVE_BATCH`]; none if none wait. Longer ones are truncated.
     ///
     /// # Errors
     /// The system's error, which may be about an earlier datagram.

@@ -1,4 +1,4 @@
-//! Deadlines: an idle limit for each wait, an end for the whole dialogue, and a minimum rate against a slow drip.
+//! Deadlines: an idle limit for each wait, an end for the whole dialogue, and a minimum rate against slow peers.
 
 use std::future::Future;
 use std::io;
@@ -10,17 +10,17 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::fault::{Fault, Kind};
 use crate::net::tls_fault;
 
-/// The idle limit where nothing else was said.
+/// The default idle limit.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 
 /// The limits of one dialogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest wait for the peer to take or give anything.
+    /// The longest wait for the peer to accept or send anything.
     pub idle: Duration,
-    /// When the whole dialogue must be over.
+    /// The time by which the whole dialogue must end.
     pub until: Option<Instant>,
-    /// The slowest peer that is still waited for, in bytes a second; none: any byte restores the whole idle limit. See
+    /// The minimum rate of the peer, in bytes per second; `None`: any byte restores the whole idle limit. See
     /// [`RateDeadline`].
     pub min_rate: Option<NonZeroU64>,
 }
@@ -50,7 +50,7 @@ impl Limits {
     /// Waits for a socket operation within the limits; its error becomes a network fault.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when the limits end the wait; else what [`tls_fault::fault_of`] makes of the operation's error.
+    /// [`Kind::TimedOut`] if the limits end the wait; else the operation's error, by [`tls_fault::fault_of`].
     pub async fn io<T>(&self, what: &str, operation: impl Future<Output = io::Result<T>>) -> Result<T, Fault> {
         self.run(what, async { operation.await.map_err(|error| tls_fault::fault_of(what, &error)) }).await
     }
@@ -58,7 +58,7 @@ impl Limits {
     /// Waits for an operation within the limits.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when the limits end the wait; else the operation's fault.
+    /// [`Kind::TimedOut`] if the limits end the wait; else the operation's fault.
     pub async fn run<T>(&self, what: &str, operation: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let allowed = self.allowed(Instant::now());
         match tokio::time::timeout(allowed, operation).await {
@@ -86,9 +86,9 @@ fn silence(idle: Duration) -> String {
     format!("no answer within {} s", (idle.as_millis() as f64) / 1000.0)
 }
 
-/// The time that a peer has left. Waiting for the peer uses the time up, bytes from or to the peer earn some back, so
-/// that neither silence nor a drip can hold us: at least [`Limits::min_rate`] bytes a second, with [`Limits::idle`] to
-/// spare. What happens on our own side (a slow disk, a reader of our output that pauses) costs the peer nothing.
+/// The remaining time of a peer. Waiting for the peer consumes it, and bytes from or to the peer restore some of it, so that
+/// neither silence nor a drip can block: at least [`Limits::min_rate`] bytes per second, with [`Limits::idle`] to spare.
+/// Delays on the local side (a slow disk, a paused reader of the output) cost the peer nothing.
 #[derive(Debug, Clone)]
 pub struct RateDeadline {
     limits: Limits,
@@ -96,20 +96,20 @@ pub struct RateDeadline {
 }
 
 impl RateDeadline {
-    /// The whole time.
+    /// A deadline with the whole idle limit left.
     pub fn new(limits: Limits) -> RateDeadline {
         RateDeadline { limits, left: limits.idle }
     }
 
-    /// The whole time again: the peer has completed something, a command or a reply.
+    /// Restores the whole time: the peer has completed a command or a reply.
     pub fn renew(&mut self) {
         self.left = self.limits.idle;
     }
 
-    /// Waits for an operation that moves as many bytes as it returns.
+    /// Waits for an operation that returns the number of bytes it moved.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when no time is left; else what [`tls_fault::fault_of`] makes of the operation's error.
+    /// [`Kind::TimedOut`] if no time is left; else the operation's error, by [`tls_fault::fault_of`].
     pub async fn io(&mut self, what: &str, operation: impl Future<Output = io::Result<usize>>) -> Result<usize, Fault> {
         let began = Instant::now();
         let until = self.limits.until.map(|until| until.saturating_duration_since(began));
@@ -124,10 +124,10 @@ impl RateDeadline {
         self.waited(what, began.elapsed(), moved as u64).map(|()| moved)
     }
 
-    /// Writes all of `bytes`; each part that the peer takes earns time.
+    /// Writes all of `bytes`; each part that the peer accepts restores time.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when no time is left; else what [`Fault::network`] makes of the stream's error.
+    /// [`Kind::TimedOut`] if no time is left; else the stream's error, by [`Fault::network`].
     pub async fn write_all<W: AsyncWrite + Unpin>(
         &mut self,
         what: &str,
@@ -144,10 +144,10 @@ impl RateDeadline {
         Ok(())
     }
 
-    /// Notes that the peer was waited for so long, and that so many bytes moved; for those who wait by themselves.
+    /// Records a wait for the peer and the number of bytes moved; for callers that wait themselves.
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] when no time is left.
+    /// [`Kind::TimedOut`] if no time is left.
     pub fn waited(&mut self, what: &str, waited: Duration, bytes: u64) -> Result<(), Fault> {
         let Some(left) = self.left.checked_sub(waited) else { return Err(self.passed(what)) };
         self.left = match self.limits.min_rate {
@@ -168,7 +168,7 @@ impl RateDeadline {
     }
 }
 
-/// The time that `bytes` may take at `rate` bytes a second.
+/// The time that `bytes` may take at `rate` bytes per second.
 fn earned(bytes: u64, rate: u64) -> Duration {
     Duration::from_micros(bytes.saturating_mul(1_000_000) / rate)
 }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_drip_uses_the_time_up() {
         let mut deadline = RateDeadline::new(limits(60, 100));
-        // 50 bytes a second for 100 seconds: half of the time is earned back.
+        // 50 bytes per second for 100 seconds: half of the time is earned back.
         for _ in 0..99 {
             deadline.waited("x", Duration::from_secs(1), 50).unwrap();
         }

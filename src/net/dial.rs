@@ -1,4 +1,4 @@
-//! Outgoing connections: name to addresses, happy eyeballs (RFC 8305), proxies, TCP_NODELAY.
+//! Outgoing connections: name resolution, happy eyeballs (RFC 8305), proxies, TCP_NODELAY.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -18,14 +18,14 @@ use crate::net::stream::Stream;
 use crate::net::sys;
 use crate::scope::{host_of, with_port};
 
-/// How long one address may stay silent before the next one is tried beside it (RFC 8305, section 5).
+/// The delay before the next address is tried in parallel to a silent one (RFC 8305, section 5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// No more addresses of one name than this are tried.
+/// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
-/// The connect limit where nothing else was said.
+/// The default connect limit.
 pub const DEFAULT_CONNECT: Duration = Duration::from_secs(15);
 
-/// Which address families may be used.
+/// The allowed address families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Family {
     /// Both, IPv6 first.
@@ -38,7 +38,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// What `-4` and `-6` say.
+    /// The family selected by `-4` and `-6`.
     pub fn of_flags(ipv4: bool, ipv6: bool) -> Family {
         match (ipv4, ipv6) {
             (true, _) => Family::V4,
@@ -47,7 +47,7 @@ impl Family {
         }
     }
 
-    /// True when this address may be used.
+    /// True if this address may be used.
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
             Family::Any => true,
@@ -57,9 +57,9 @@ impl Family {
     }
 }
 
-/// Turns a host name into addresses. The system's resolver is one, the DNS library's another.
+/// Resolves a host name to addresses: the system's resolver or that of the DNS library.
 pub trait Resolve: Send + Sync + fmt::Debug {
-    /// The addresses of `host` in the order of preference. An unknown name is [`Kind::NoHost`], trouble on the way is
+    /// The addresses of `host` in the order of preference. An unknown name is [`Kind::NoHost`]; a failed look-up is
     /// [`Kind::LookupFailed`].
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>>;
 }
@@ -79,10 +79,10 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// The addresses of a host from the system's resolver, with port 0; `localhost` needs no lookup. Blocks.
+/// The addresses of a host from the system's resolver, with port 0; `localhost` needs no look-up. Blocks.
 ///
 /// # Errors
-/// [`Kind::NoHost`] if the name does not exist or has no address, [`Kind::LookupFailed`] if it may have one later.
+/// [`Kind::NoHost`] if the name does not exist or has no address, [`Kind::LookupFailed`] if the look-up may succeed later.
 pub fn system_addresses(host: &str) -> Result<Vec<SocketAddr>, Fault> {
     if let Some(own) = literal::loopback(host) {
         return Ok(own.map(|ip| SocketAddr::new(ip, 0)).into());
@@ -93,18 +93,18 @@ pub fn system_addresses(host: &str) -> Result<Vec<SocketAddr>, Fault> {
     })
 }
 
-/// How connections are opened; cheap to clone.
+/// The settings for outgoing connections; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dialer {
-    /// Which address families may be used.
+    /// The allowed address families.
     pub family: Family,
-    /// The local address to come from, and the port if it is not 0.
+    /// The local address to connect from, and the local port if it is not 0.
     pub bind: Option<SocketAddr>,
     /// The limit for look-up, connection and proxy handshake together.
     pub connect_timeout: Duration,
-    /// The proxy to go through.
+    /// The proxy to connect through.
     pub proxy: Option<Proxy>,
-    /// Who looks names up.
+    /// The resolver.
     pub resolver: Arc<dyn Resolve>,
 }
 
@@ -134,7 +134,7 @@ impl Dialer {
     /// Connects to one address, without look-up or proxy (FTP data connections).
     ///
     /// # Errors
-    /// [`Kind::TimedOut`] after the connect timeout; else what [`Fault::network`] makes of the attempt's error.
+    /// [`Kind::TimedOut`] after the connect timeout; else the attempt's error, by [`Fault::network`].
     pub async fn connect_addr(&self, address: SocketAddr) -> Result<Stream, Fault> {
         let limits = Limits::default().with_idle(self.connect_timeout);
         let what = format!("connecting to {address}");
@@ -142,12 +142,12 @@ impl Dialer {
         Ok(Stream::Plain(stream))
     }
 
-    /// True for an address that `-4`, `-6` and the address to come from leave.
+    /// True for an address that `-4`, `-6` and the local address permit.
     pub fn allows(&self, address: SocketAddr) -> bool {
         self.family.allows(address.ip()) && self.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4())
     }
 
-    /// The fault of a peer none of whose addresses is allowed: not a matter of time.
+    /// The fault of a peer without any permitted address: permanent.
     pub fn excluded(&self) -> Fault {
         let wanted = match (self.family, self.bind) {
             (Family::V4, _) => "IPv4",
@@ -157,10 +157,10 @@ impl Dialer {
         Fault::new(Kind::Usage, format!("no {wanted} address")).with_hint("-4, -6 and --bind choose the family")
     }
 
-    /// The addresses of `host` that may be used, with port 0, best first.
+    /// The permitted addresses of `host`, with port 0, best first.
     ///
     /// # Errors
-    /// [`Kind::Usage`] without a name, and without an address that may be used; else the resolver's fault.
+    /// [`Kind::Usage`] for an empty name, and if no address is permitted; else the resolver's fault.
     pub async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, Fault> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let found = match literal::address(host)? {
@@ -187,7 +187,7 @@ impl Dialer {
         let Some(proxy) = &self.proxy else { return self.connect_name(host, port).await.map(Stream::Plain) };
         let mut stream = self.connect_name(&proxy.host, proxy.port).await.map_err(|fault| fault.context("proxy"))?;
         if proxy.wants_address() {
-            // Where the proxy comes from is its own affair.
+            // The proxy connects from its own address: `bind` does not restrict this look-up.
             let addresses = Dialer { bind: None, ..self.clone() }.lookup(host).await?;
             let first = addresses.first().map(|address| address.ip().to_string()).unwrap_or_default();
             proxy.handshake(&mut stream, &first, port).await?;
@@ -225,7 +225,7 @@ impl Dialer {
         race
     }
 
-    /// The same for callers without a runtime.
+    /// As [`Dialer::connect_any`], for callers without a runtime.
     ///
     /// # Errors
     /// [`Kind::Io`] if no runtime can be started.
@@ -234,8 +234,8 @@ impl Dialer {
         Ok(runtime.map_err(|error| Fault::local("starting the runtime", &error))?.block_on(self.connect_any(addresses)))
     }
 
-    /// Happy eyeballs: the next address starts when the one before failed or stayed silent for [`ATTEMPT_DELAY`]; the
-    /// first connection wins and the others are dropped.
+    /// Happy eyeballs: the next address starts once the previous one failed or was silent for [`ATTEMPT_DELAY`]; the first
+    /// connection wins and the others are dropped.
     async fn race(
         &self,
         addresses: &[SocketAddr],
@@ -278,14 +278,14 @@ impl Dialer {
     }
 }
 
-/// How the addresses of one peer fared against each other.
+/// The results of the race between the addresses of one peer.
 #[derive(Debug, Default)]
 pub struct AddressRace {
-    /// Those that failed, or were silent while another answered, in this order.
+    /// The addresses that failed, or were silent while another answered, in this order.
     pub failed: Vec<(SocketAddr, Fault)>,
-    /// The one that answered first.
+    /// The address that answered first.
     pub won: Option<(SocketAddr, TcpStream)>,
-    /// Those that have begun.
+    /// The addresses with a pending attempt.
     silent: Vec<(SocketAddr, Instant)>,
 }
 
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.1");
     }
 
-    /// A listener that answers nobody: its queue is full.
+    /// A listener with a full queue, which answers no client.
     fn black_hole(ip: &str) -> (std::net::TcpListener, Vec<std::net::TcpStream>) {
         let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
         rustix::net::listen(&listener, 0).unwrap();
@@ -374,7 +374,7 @@ mod tests {
         assert_eq!(both.kind, Kind::ConnectRefused);
     }
 
-    /// The system is not asked, so that it does not matter what it would say.
+    /// The result must not depend on the system's resolver, which is not asked.
     #[tokio::test]
     async fn localhost_is_this_host() {
         for name in ["localhost", "LOCALHOST.", "a.b.localhost"] {

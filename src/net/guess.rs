@@ -1,5 +1,5 @@
-//! Who may try a password now: guessing is slow for an address, and for a user name over all addresses. Pure: the caller says
-//! when it is, waits, and checks the password.
+//! The rate limit on password guesses: guessing is slow for one address, and for one user name over all addresses. Pure: the
+//! caller supplies the time, waits, and checks the password.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -9,31 +9,31 @@ use std::time::{Duration, Instant};
 use crate::net::admission::network;
 use crate::net::rate::{RateTable, forget_half};
 
-/// Wrong passwords a minute from one address (IPv6: one /64 network), half of them at once.
+/// Wrong passwords per minute from one address (IPv6: one /64 network), half of them at once.
 pub const MAX_GUESSES_A_MINUTE: u32 = 10;
-/// Wrong passwords for one user name at once, from addresses that it has not logged in from.
+/// Wrong passwords for one user name at once, from addresses without an earlier login of that user.
 const USER_BURST: u32 = 20;
-/// How often another one is tried after that.
+/// The interval of further guesses after that.
 const USER_INTERVAL: Duration = Duration::from_secs(6);
-/// Logins that are remembered; beyond, the older half is forgotten.
+/// The most remembered logins; beyond that the older half is forgotten.
 const MAX_KNOWN: usize = 65_536;
 
-/// The tries of the last minutes. Every name is treated alike, whether there is such a user or not.
+/// The tries of the last minutes. Every user name is treated alike, whether it exists or not.
 #[derive(Debug)]
 pub struct Guesses {
     by_address: RateTable<IpAddr>,
     by_user: RateTable<u64>,
-    /// When a user last logged in from an address: others' guesses never keep him from there.
+    /// The time of a user's last login from an address: the guesses of others never lock him out from there.
     known: HashMap<(IpAddr, u64), Instant>,
     names: RandomState,
 }
 
-/// A try that was let through: it counts as a wrong password unless [`Guesses::right`] takes it back.
+/// An admitted try: it counts as a wrong password unless [`Guesses::right`] takes it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordTry {
     address: IpAddr,
     user: u64,
-    /// The user has logged in from this address before.
+    /// True if the user has logged in from this address before.
     pub known: bool,
 }
 
@@ -49,10 +49,10 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// Lets a try through.
+    /// Admits a try.
     ///
     /// # Errors
-    /// How long to wait at least before it is asked again; nothing was counted.
+    /// The minimum wait before the next request; nothing was counted.
     pub fn admit(&mut self, address: IpAddr, user: &str, now: Instant) -> Result<PasswordTry, Duration> {
         let (address, user) = (network(address), self.names.hash_one(user));
         let known = self.known.contains_key(&(address, user));
@@ -68,7 +68,7 @@ impl Guesses {
         Ok(PasswordTry { address, user, known })
     }
 
-    /// The password was right: the try costs nothing, and its address is the user's own from now on.
+    /// The password was right: the try costs nothing, and its address is known for this user from now on.
     pub fn right(&mut self, tried: PasswordTry, now: Instant) {
         self.by_address.give_back(&tried.address, now);
         if !tried.known {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever names are tried from however many connections, and whoever else logs in.
+        /// Holds for any user names, any number of connections, and logins of others.
         #[test]
         fn an_address_guesses_at_most_so_often(tries in proptest::collection::vec((0u64..3000, 0u8..5), 1..300)) {
             let mut guesses = Guesses::default();
@@ -147,7 +147,7 @@ mod tests {
         }
         assert!(guesses.known.len() <= MAX_KNOWN);
         assert!(guesses.admit(ip(1), "u199999", now).unwrap().known);
-        // All addresses of a client's IPv6 network are one.
+        // All addresses of a client's IPv6 network count as one.
         let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
         let let_in = (0..100).filter(|last| guesses.admit(v6(*last), "x", now).is_ok()).count();
         assert_eq!(let_in, MAX_GUESSES_A_MINUTE as usize / 2);

@@ -1,8 +1,8 @@
-//! A helper process that keeps the rights which a server gives up: for each request it starts a worker, a process that becomes
-//! the owner of the file that is meant, does one thing, answers and ends. The kernel's rule for that owner is the rule.
+//! A helper process that keeps the rights which a server gives up: for each request it starts a worker, a process that becomes the
+//! owner of the named file, performs one action, answers and ends. So the kernel's permissions of that owner apply.
 //!
-//! The helper itself looks at no request, so that nothing which a server that was broken into sends can upset it. A request is
-//! one message on a socket, with the socket for its answer beside it.
+//! The helper itself does not parse requests, so that a compromised server cannot attack it by their content. A request is
+//! one message on a socket, together with the socket for its answer.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -28,16 +28,16 @@ use crate::fault::{Fault, Kind};
 
 /// The longest request or answer.
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024;
-/// So many requests are done at once; others wait.
+/// The most concurrent requests; others wait.
 const MAX_WORKERS: usize = 64;
-/// A file system that has not answered by then hangs.
+/// The time after which a file system counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The capabilities of the helper: to become an owner, and to give him the directory that is made for him.
+/// The capabilities of the helper: to become an owner, and to give him the directory made for him.
 pub const HELPER_CAPABILITIES: CapabilitySet =
     CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::CHOWN);
 
-/// The server's end of the helper. With it the helper ends.
+/// The server's end of the helper. Dropping it ends the helper.
 #[derive(Debug)]
 pub struct Helper {
     control: OwnedFd,
@@ -46,15 +46,15 @@ pub struct Helper {
 /// The answer to one request.
 #[derive(Debug, Default)]
 pub struct HelperAnswer {
-    /// What was found out.
+    /// The result.
     pub bytes: Vec<u8>,
-    /// What was opened.
+    /// The opened file.
     pub file: Option<OwnedFd>,
 }
 
 impl Helper {
-    /// Starts a helper of `user`'s that keeps [`HELPER_CAPABILITIES`] and reaches what `sandbox` names, if there is one. Each
-    /// worker runs `act` with its request. Before the first thread, as root.
+    /// Starts a helper that runs as `user`, keeps [`HELPER_CAPABILITIES`] and is restricted to `sandbox`, if there is one.
+    /// Each worker runs `act` with its request. Call it as root, before the first thread.
     ///
     /// # Errors
     /// [`Kind::Internal`] if there are threads already; those of [`become_keeping`] and [`Sandbox::close`].
@@ -78,10 +78,10 @@ impl Helper {
         Ok(Helper { control })
     }
 
-    /// What a worker answers.
+    /// Sends a request and returns the answer of its worker.
     ///
     /// # Errors
-    /// The worker's; [`Kind::Io`] when the helper has ended, [`Kind::TimedOut`] when no answer comes.
+    /// The worker's fault; [`Kind::Io`] if the helper has ended, [`Kind::TimedOut`] if no answer comes.
     pub fn ask(&self, request: &[u8]) -> Result<HelperAnswer, Fault> {
         let system = |errno: Errno| Fault::local("helper process", &errno.into());
         let (ours, theirs) = pair().map_err(system)?;
@@ -97,7 +97,7 @@ impl Helper {
         receive_answer(&ours)
     }
 
-    /// Returns when the helper has ended.
+    /// Returns once the helper has ended.
     pub fn outlast(&self) {
         while !self.has_ended_within(None) {}
     }
@@ -113,7 +113,7 @@ impl Helper {
     }
 }
 
-/// Becomes an owner in a worker, with these capabilities; the worker ends with the helper.
+/// Becomes an owner in a worker, with these capabilities; the worker still ends with the helper.
 ///
 /// # Errors
 /// Those of [`become_keeping`].
@@ -123,7 +123,7 @@ pub fn become_owner(owner: &UnixIdentity, kept: CapabilitySet) -> Result<(), Fau
     end_with(helper)
 }
 
-/// This process ends with its parent. The kernel forgets it when the user changes.
+/// Makes this process end with its parent. The kernel resets this when the user changes.
 fn end_with(parent: Option<Pid>) -> Result<(), Fault> {
     let set = set_parent_process_death_signal(Some(Signal::KILL));
     set.map_err(|errno| Fault::local("helper process", &errno.into()))?;
@@ -139,7 +139,7 @@ fn gone() -> Fault {
 
 fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {
     let system = |errno: std::io::Error| Fault::local("helper process", &errno);
-    // What a terminal or a service manager sends to all processes of the server is the server's to mind.
+    // Signals that a terminal or a service manager sends to all processes are handled by the server alone.
     SigSet::all().thread_block().map_err(|errno| system(errno.into()))?;
     rustix::thread::set_name(c"owners").map_err(|errno| system(errno.into()))?;
     become_keeping(user, HELPER_CAPABILITIES)?;
@@ -150,7 +150,7 @@ fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result
     }
 }
 
-/// Until the server has ended.
+/// Serves requests until the server has ended.
 fn serve(control: &OwnedFd, act: &impl Fn(&[u8]) -> Result<HelperAnswer, Fault>) {
     let mut workers: Vec<OwnedFd> = Vec::new();
     loop {
@@ -174,7 +174,7 @@ fn serve(control: &OwnedFd, act: &impl Fn(&[u8]) -> Result<HelperAnswer, Fault>)
             let worker = sys::fork(|| {
                 answer(&reply, request.and_then(|request| act(&request)));
             });
-            // Without a worker the socket for the answer closes, which is one.
+            // Without a worker the socket for the answer closes, which is an answer as well.
             workers.extend(worker.ok().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()));
         } else if !asked.is_empty() {
             return;
@@ -196,7 +196,7 @@ fn send(socket: &OwnedFd, bytes: &[u8], file: Option<&OwnedFd>, flags: SendFlags
     rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)).map(drop)
 }
 
-/// One message and the descriptor beside it; the message is a fault if it is too long. `None` at the end.
+/// Receives one message and its descriptor; a too long message is a fault. `None` at the end.
 #[allow(clippy::type_complexity, reason = "used twice, below each other")]
 fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<(Result<Vec<u8>, Fault>, Option<OwnedFd>)>> {
     let mut bytes = vec![0; MAX_MESSAGE_BYTES];
@@ -217,14 +217,14 @@ fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<(Result<Vec<u8>, Fault
     Ok(Some((whole.then_some(bytes).ok_or_else(|| Fault::new(Kind::Protocol, "too long a message")), file)))
 }
 
-/// True if the answer was sent: the words of success, or kind and words of a fault.
+/// Sends the result: the bytes of success, or kind and text of a fault. True if it was sent.
 fn answer(socket: &OwnedFd, result: Result<HelperAnswer, Fault>) -> bool {
     let (mut bytes, file) = match result {
         Ok(answer) => ([&[0], &*answer.bytes].concat(), answer.file),
         Err(fault) => ([fault.kind.as_str(), "\0", &fault.detail].concat().into_bytes(), None),
     };
     bytes.truncate(MAX_MESSAGE_BYTES);
-    // A socket of its own has room for one message; one without room would keep the worker.
+    // A fresh socket has room for one message; one without room would block the worker.
     send(socket, &bytes, file.as_ref(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
 }
 
@@ -251,7 +251,7 @@ mod tests {
     use crate::net::privilege;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Whatever comes, and whatever becomes of a worker, the next request is answered.
+    /// Any request, and any end of a worker, leaves the next request answered.
     #[test]
     fn one_request_is_no_matter_for_the_next() {
         if !privilege::is_root() {
@@ -290,7 +290,7 @@ mod tests {
             }
             assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES + 1]).unwrap_err().kind, Kind::Protocol);
             assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES - 1]).unwrap().bytes.len(), MAX_MESSAGE_BYTES - 1);
-            // Nothing to answer on, and more than one socket.
+            // A request without a socket for the answer, and one with several.
             send(&helper.control, b"who", None, SendFlags::NOSIGNAL).unwrap();
             let (ours, theirs) = pair().unwrap();
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];

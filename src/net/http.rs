@@ -1,4 +1,4 @@
-//! HTTP/2 as a client (RFC 9113) on a stream that is connected and encrypted already: small requests and answers, many at
+//! HTTP/2 as a client (RFC 9113) on a stream that is already connected and encrypted: small requests and answers, many at
 //! once on one connection. Bodies and headers are bounded.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +13,17 @@ use tokio::task::JoinHandle;
 use crate::fault::{Fault, Kind};
 use crate::net::stream::Stream;
 
-/// The application protocol to agree on (RFC 9113, section 3.2).
+/// The application protocol to negotiate (RFC 9113, section 3.2).
 pub const ALPN: &str = "h2";
-/// The longest list of headers that is taken.
+/// The longest accepted header list.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// Bytes of answers that may be under way: of one, and of all.
+/// Flow-control windows in bytes: of one answer, and of all answers.
 const RECEIVE_WINDOWS: (u32, u32) = (128 * 1024, 4 * 1024 * 1024);
-/// A request that the server refuses to look at is sent so often; the first pause before it is sent again doubles.
+/// The most attempts for a request that the server refuses unprocessed, and the first pause, which doubles with each attempt.
 const MAX_REFUSALS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// One request; HTTPS is its scheme.
+/// One request; its scheme is HTTPS.
 #[derive(Debug, Clone, Default)]
 pub struct Request<'a> {
     /// `GET`, `POST`.
@@ -34,7 +34,7 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// Names in lower case, and values.
     pub headers: &'a [(&'static str, &'a str)],
-    /// The body; none is sent if it is empty.
+    /// The body; not sent if it is empty.
     pub body: &'a [u8],
 }
 
@@ -45,26 +45,26 @@ pub struct HttpResponse {
     pub status: u16,
     /// `content-type`, without parameters, in lower case; empty if there is none.
     pub content_type: String,
-    /// Seconds that a cache held it (`age`, RFC 9111, section 5.1).
+    /// Seconds that a cache has held the answer (`age`, RFC 9111, section 5.1).
     pub age: u32,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// A connection that many tasks may use at once. Dropping it ends it.
+/// A connection for many tasks at once. Dropping it ends it.
 #[derive(Debug)]
 pub struct Http2 {
     sender: SendRequest<Bytes>,
     driver: JoinHandle<()>,
-    /// The server takes no more requests (GOAWAY), though it may go on answering those that it has.
+    /// The server accepts no more requests (GOAWAY), though it may still answer pending ones.
     ended: AtomicBool,
 }
 
 impl Http2 {
-    /// Sends the preface and settings. TLS must have negotiated [`ALPN`]: a server without it does not speak HTTP/2.
+    /// Sends the preface and settings. TLS must have negotiated [`ALPN`]: otherwise the server does not speak HTTP/2.
     ///
     /// # Errors
-    /// [`Kind::Unsupported`] when TLS agreed on another protocol; else the fault of the connection.
+    /// [`Kind::Unsupported`] if TLS negotiated another protocol; else the fault of the connection.
     pub async fn start(stream: Stream) -> Result<Http2, Fault> {
         if stream.tls_info().is_some_and(|tls| tls.alpn.as_deref() != Some(ALPN)) {
             return Err(Fault::new(Kind::Unsupported, "the server does not speak HTTP/2"));
@@ -74,17 +74,17 @@ impl Http2 {
         builder.initial_window_size(RECEIVE_WINDOWS.0).initial_connection_window_size(RECEIVE_WINDOWS.1);
         let (sender, connection) = builder.handshake(stream).await.map_err(|error| fault(&error))?;
         let driver = tokio::spawn(async move {
-            // Requests that are under way are told by their own errors.
+            // Pending requests get their own errors.
             let _ = connection.await;
         });
         Ok(Http2 { sender, driver, ended: AtomicBool::new(false) })
     }
 
-    /// Sends a request and reads the answer, whose body may have `max_body` bytes. A request that the server refused without a
-    /// look at it is sent again (RFC 9113, section 8.7).
+    /// Sends a request and reads the answer, with a body of at most `max_body` bytes. A request that the server refused
+    /// unprocessed is sent again (RFC 9113, section 8.7).
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a request that is none, [`Kind::Protocol`] for a body over `max_body`; else the fault of the
+    /// [`Kind::Usage`] for an invalid request, [`Kind::Protocol`] for a body over `max_body`; else the fault of the
     /// connection.
     pub async fn request(&self, request: &Request<'_>, max_body: usize) -> Result<HttpResponse, Fault> {
         let bad = |error: http::Error| Fault::new(Kind::Usage, format!("HTTP request: {error}"));
@@ -112,7 +112,7 @@ impl Http2 {
         }
     }
 
-    /// One request on a stream of its own: an error of HTTP/2, or an answer that is taken or not.
+    /// One request on its own stream: an error of HTTP/2, or an answer that is accepted or not.
     async fn exchange(
         &self,
         head: Head<()>,
@@ -144,7 +144,7 @@ impl Http2 {
         Ok(Ok(response))
     }
 
-    /// The server takes no more requests, and still answers some.
+    /// True if the server accepts no more requests, but still answers pending ones.
     pub fn is_draining(&self) -> bool {
         !self.driver.is_finished() && self.ended.load(Ordering::Relaxed)
     }
@@ -161,8 +161,8 @@ impl Drop for Http2 {
     }
 }
 
-/// What an error of the connection or of one request means (RFC 9113, section 7). A connection that the server ends (GOAWAY) may
-/// be opened again; a stream that it resets says: not now.
+/// The fault for an error of the connection or of one request (RFC 9113, section 7). A connection that the server ends
+/// (GOAWAY) may be opened again; a stream that it resets is a temporary refusal.
 fn fault(error: &h2::Error) -> Fault {
     if let Some(io) = error.get_io() {
         return Fault::network("HTTP/2", io);

@@ -19,13 +19,13 @@ use crate::net::{activation, literal};
 use crate::scope::canonical;
 use crate::secret::without_password;
 
-/// Connections that the kernel may hold for us.
+/// The longest backlog of connections in the kernel.
 const BACKLOG: i32 = 1024;
-/// How long to pause when the process or the system ran out of descriptors or memory.
+/// The pause when the process or the system is out of descriptors or memory.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
-/// A shortage of descriptors that lasts longer is no passing one: clients are told.
+/// After this time a shortage of descriptors no longer counts as brief: clients are told.
 const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a client whose place has gone to another may take to say goodbye.
+/// The time that a client has to say goodbye after it lost its place to another.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(250);
 
 /// One or more bound TCP listeners.
@@ -35,13 +35,13 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds each of `addresses` (`HOST:PORT`, `[V6]:PORT`, `PORT`, or `:PORT` for all interfaces), or `default` when
-    /// there are none. `[::]` serves IPv4 as well, unless an IPv4 address of the same port is named beside it, in
-    /// whichever order. Needs no runtime: what takes privileges comes before the threads start.
+    /// Binds each of `addresses` (`HOST:PORT`, `[V6]:PORT`, `PORT`, or `:PORT` for all interfaces), or `default` if there
+    /// are none. `[::]` serves IPv4 as well, unless an IPv4 address of the same port is also given, in either order. Needs
+    /// no runtime: privileged work comes before the threads start.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for text that is no address, [`Kind::CannotCreate`] for an address that is taken,
-    /// [`Kind::AuthFailed`] for one that takes privileges, [`Kind::Config`] for one that is not ours.
+    /// [`Kind::Usage`] for text that is not an address, [`Kind::CannotCreate`] for an address in use, [`Kind::AuthFailed`]
+    /// for one that needs privileges, [`Kind::Config`] for one that is not local.
     pub fn bind(addresses: &[String], default: &str) -> Result<Listeners, Fault> {
         let default = [default.to_owned()];
         let wanted = if addresses.is_empty() { &default[..] } else { addresses };
@@ -51,7 +51,7 @@ impl Listeners {
         Ok(Listeners { sockets: parsed.iter().map(one).collect::<Result<_, Fault>>()? })
     }
 
-    /// UDP sockets on the same addresses and ports, each for the same families.
+    /// Binds UDP sockets on the same addresses and ports, each for the same families.
     ///
     /// # Errors
     /// As [`Listeners::bind`].
@@ -59,7 +59,7 @@ impl Listeners {
         let beside = |tcp: &std::net::TcpListener| {
             let failed = |error| cannot_listen("UDP ", tcp.local_addr().ok(), &error);
             let address = tcp.local_addr().map_err(failed)?;
-            // Of an IPv4 socket the question makes no sense.
+            // For an IPv4 socket the option does not exist.
             let only_v6 = SockRef::from(tcp).only_v6().unwrap_or(true);
             let socket = socket(address, Type::DGRAM, only_v6).map_err(failed)?;
             socket.bind(&address.into()).map_err(failed)?;
@@ -68,22 +68,22 @@ impl Listeners {
         self.sockets.iter().map(beside).collect()
     }
 
-    /// The listeners that the service manager passed.
+    /// Wraps the listeners passed by the service manager.
     pub fn activated(sockets: Vec<std::net::TcpListener>) -> Listeners {
         Listeners { sockets }
     }
 
-    /// Where they really listen (port 0 was replaced by the system's choice).
+    /// The actual listening addresses (the system's choice replaces port 0).
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
-    /// Accepts until the drain begins, one task a connection, for as many as are admitted; then waits for the connections that
-    /// are open until the shutdown ends. What is not admitted gets the words of `refuse` (none for protocols that have
-    /// none), and is closed. Those whose place goes to another hear of it by [`ClientPlace::lost`] and are ended soon after.
+    /// Accepts until the drain begins, one task per connection, as long as clients are admitted; then waits for the open
+    /// connections until the shutdown ends. A client that is not admitted gets the text of `refuse` (empty for protocols without
+    /// one) and is closed. A client that loses its place to another learns it by [`ClientPlace::lost`] and is ended soon after.
     ///
     /// # Errors
-    /// [`Kind::Io`] when a listening socket fails for good.
+    /// [`Kind::Io`] if a listening socket fails permanently.
     pub async fn serve<F, Fut, R>(
         self,
         admission: &Arc<Admission>,
@@ -179,26 +179,26 @@ where
     Ok(())
 }
 
-/// Closes behind these words.
+/// Sends these words before the connection is closed.
 fn say_refused(tcp: &TcpStream, words: &str) {
     Counter::RefusedPlaces.add(1);
-    // They fit into the empty buffer of a new socket; whoever does not read them had no right to them.
+    // The text fits into the empty buffer of a new socket; a client that does not read it loses nothing.
     let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
     let _ = rustix::net::send(tcp, words.as_bytes(), flags);
 }
 
-/// A descriptor that is given up for a client who finds none: it is told so and closed, where it would wait in the backlog
-/// for as long as the shortage lasts, and wake the listener over and over. A shortage that ends when those leave whose place went
-/// to others is waited for.
+/// A spare descriptor, given up for a client when none is left: the client is told and closed. Otherwise it would wait in
+/// the backlog during the shortage and wake the listener repeatedly. A brief shortage, until clients that lost their places
+/// leave, is waited out.
 #[derive(Debug, Default)]
 struct Reserve {
     file: Option<std::fs::File>,
-    /// Since when there was none for a client.
+    /// The start of the shortage.
     short_since: Option<std::time::Instant>,
 }
 
 impl Reserve {
-    /// Takes one back, if there is one.
+    /// Reserves a descriptor again, if one is free.
     fn keep(&mut self) {
         if self.file.is_none() {
             self.file = std::fs::File::open("/dev/null").ok();
@@ -226,14 +226,14 @@ impl Reserve {
     }
 }
 
-/// An error of a socket that serves many: what concerns one client is nothing, a shortage gets a pause, anything else
-/// will not end by itself.
+/// Handles an error of a socket that serves many clients: an error of one client is ignored, a shortage causes a pause, any
+/// other error is permanent.
 ///
 /// # Errors
-/// [`Kind::Io`] for an error that stays.
+/// [`Kind::Io`] for a permanent error.
 pub async fn outlast(what: &str, error: &std::io::Error) -> Result<(), Fault> {
     match Errno::from_io_error(error) {
-        // One connection, or what the network said of it (accept(2), ip(7)); a firewall's word is PERM.
+        // Errors of one connection, or of the network about it (accept(2), ip(7)); a firewall causes PERM.
         Some(
             Errno::CONNABORTED
             | Errno::CONNREFUSED
@@ -258,10 +258,10 @@ pub async fn outlast(what: &str, error: &std::io::Error) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Parses a `--listen` address: `HOST:PORT`, `[V6]:PORT`, or `PORT` of 127.0.0.1. Every interface has to be named.
+/// Parses a `--listen` address: `HOST:PORT`, `[V6]:PORT`, or `PORT` of 127.0.0.1. Listening on all interfaces must be explicit.
 ///
 /// # Errors
-/// [`Kind::Usage`] for another form.
+/// [`Kind::Usage`] for any other form.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     let local = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
     let bad = || {
@@ -296,7 +296,7 @@ fn socket(address: SocketAddr, kind: Type, only_v6: bool) -> std::io::Result<Soc
     Ok(socket)
 }
 
-/// The fault of an address that cannot be listened on; waiting does not cure it.
+/// The fault of an address that cannot be listened on; a retry does not help.
 fn cannot_listen(protocol: &str, address: Option<SocketAddr>, error: &std::io::Error) -> Fault {
     let kind = match error.kind() {
         std::io::ErrorKind::AddrInUse => Kind::CannotCreate,
@@ -314,14 +314,14 @@ enum Phase {
     Ended,
 }
 
-/// The end of a server: the first INT or TERM stops accepting and drains, the second or the drain's time ends it.
+/// The shutdown of a server: the first INT or TERM stops accepting and drains, the second one or the drain's time limit ends it.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     phase: watch::Sender<Phase>,
 }
 
 impl Shutdown {
-    /// A shutdown that only [`Shutdown::drain`] and [`Shutdown::end`] start: for tests and servers inside a program.
+    /// A shutdown started only by [`Shutdown::drain`] and [`Shutdown::end`]: for tests and for servers inside a program.
     pub fn manual() -> Shutdown {
         Shutdown { phase: watch::Sender::new(Phase::Running) }
     }
@@ -329,7 +329,7 @@ impl Shutdown {
     /// A shutdown by INT and TERM; the drain takes at most `drain`. Needs a running tokio runtime.
     ///
     /// # Errors
-    /// What [`Fault::local`] makes of the system's error.
+    /// The system's error, by [`Fault::local`].
     pub fn on_signals(drain: Duration) -> Result<Shutdown, Fault> {
         use tokio::signal::unix::{SignalKind, signal};
         let shutdown = Shutdown::manual();
@@ -351,7 +351,7 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Stops accepting; what runs may finish.
+    /// Stops accepting; running sessions may finish.
     pub fn drain(&self) {
         self.phase.send_if_modified(|phase| {
             let first = *phase == Phase::Running;
@@ -437,7 +437,7 @@ mod tests {
             let count = stream.read(&mut text).await.unwrap();
             String::from_utf8_lossy(&text[..count]).into_owned()
         };
-        // The first two say nothing: their places go to two others, which are at work, so that a fifth is refused.
+        // The first two are silent: their places go to two busy clients, so that a fifth is refused.
         let mut clients = Vec::new();
         for from in 1..=4 {
             clients.push(connect(from, address).await);

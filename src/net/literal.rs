@@ -1,4 +1,4 @@
-//! Address literals with zones as this host has them, and the names that are as good as addresses.
+//! Address literals with the zones of this host, and the names that are equivalent to addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -7,22 +7,22 @@ use nix::net::if_::{if_indextoname, if_nametoindex};
 use crate::fault::{Fault, Kind};
 use crate::scope::{self, ScopedAddress};
 
-/// What `localhost` and the names below it mean, whatever a file or a server says of them (RFC 6761, section 6.3); none: it is another
-/// name.
+/// The addresses of `localhost` and the names below it, regardless of files and servers (RFC 6761, section 6.3); `None` for
+/// any other name.
 pub fn loopback(name: &str) -> Option<[IpAddr; 2]> {
     let last = name.strip_suffix('.').unwrap_or(name).rsplit('.').next().unwrap_or_default();
     let own = || [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
     last.eq_ignore_ascii_case("localhost").then(own)
 }
 
-/// True if the host is this one, by a loopback address or by [`loopback`]'s names.
+/// True if the host is this host, by a loopback address or by a name of [`loopback`].
 pub fn is_loopback(host: &str) -> bool {
     loopback(host).is_some() || ScopedAddress::parse(host).is_some_and(|found| found.ip.to_canonical().is_loopback())
 }
 
-/// An address, with brackets, a zone, both or neither, and port 0; none: it is something else. A zone is the name or the
-/// number of an interface; where it is neither it may be one as URLs have it (`%25eth0`, RFC 6874). An IPv4 address in
-/// IPv6's form (`::ffff:192.0.2.1`) is the IPv4 address.
+/// Parses an address, with brackets, a zone, both or neither, as one with port 0; `None` for other text. A zone is the name
+/// or the number of an interface, else possibly one in the form of URLs (`%25eth0`, RFC 6874). An IPv4-mapped address
+/// (`::ffff:192.0.2.1`) becomes the IPv4 address.
 ///
 /// # Errors
 /// [`Kind::Unreachable`]: this host has no such interface.
@@ -36,13 +36,13 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, Fault> {
 
 /// The number of an interface.
 fn interface(zone: &str) -> Option<u32> {
-    // (Where there is none nix 0.31 finds an empty name.)
+    // (For a missing interface nix 0.31 returns an empty name.)
     let known = |index: &u32| if_indextoname(*index).is_ok_and(|name| !name.is_empty());
     let number = || zone.parse().ok().filter(known);
     if_nametoindex(zone).ok().or_else(number)
 }
 
-/// An address with a port behind a colon.
+/// Parses an address with a port after a colon.
 ///
 /// # Errors
 /// As [`address`].
@@ -57,19 +57,19 @@ pub fn with_port(text: &str) -> Result<Option<SocketAddr>, Fault> {
     Ok(address(host)?.map(|address| scope::with_port(address, port)))
 }
 
-/// A local address that an option names.
+/// Parses the local address of an option.
 ///
 /// # Errors
-/// Why it is none.
+/// The reason why the text is not an address.
 pub fn local(text: &str) -> Result<SocketAddr, String> {
     let found = address(text).map_err(|fault| fault.detail)?;
     found.ok_or_else(|| "not an IP address".to_owned())
 }
 
-/// A URL, and its host without brackets, percent-decoded, with the zone that [`url::Url`] does not take.
+/// Parses a URL; returns it and its host without brackets, percent-decoded, with the zone that [`url::Url`] does not accept.
 ///
 /// # Errors
-/// Why it is none.
+/// The reason why the text is not a URL.
 pub fn url(text: &str) -> Result<(url::Url, String), String> {
     let cut = |text: &str| {
         let (before, rest) = text.split_once('[')?;

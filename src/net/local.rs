@@ -1,4 +1,4 @@
-//! The networks that this host is in.
+//! The networks of this host.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::cidr::Network;
 
-/// Interfaces come and go: for an address that is in none of them they are looked at again, this often at most.
+/// Interfaces come and go: for an address in none of the known networks they are read again, at most once per this interval.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// The networks of this host's interfaces, loopback included, as they are now.
+/// The current networks of this host's interfaces, loopback included.
 #[derive(Debug, Default)]
 pub struct LocalNetworks(Mutex<Option<(Instant, Vec<Network>)>>);
 
 impl LocalNetworks {
-    /// True if the address belongs to this host or to a network that it is in.
+    /// True if the address belongs to this host or to one of its networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         if address.to_canonical().is_loopback() {
             return true;
@@ -28,7 +28,7 @@ impl LocalNetworks {
     }
 }
 
-/// None where the system does not tell: then nobody but the host itself is local.
+/// Empty if the system does not list them: then only the host itself is local.
 fn interfaces() -> Vec<Network> {
     let listed = nix::ifaddrs::getifaddrs().into_iter().flatten();
     listed.filter_map(|interface| Network::masked(ip(interface.address?)?, ip(interface.netmask?)?)).collect()

@@ -2,7 +2,7 @@
 
 use crate::secret::Secret;
 
-/// Why a password was not looked at, in records.
+/// The reason in records for a password that was not checked.
 const TOO_MANY: &str = "too many failed logins";
 
 /// The credentials of a client.
@@ -12,32 +12,32 @@ pub struct Login {
     pub user: String,
     /// The password, token or passphrase.
     pub password: Secret,
-    /// What some FTP servers want besides (ACCT).
+    /// The account that some FTP servers request as well (ACCT).
     pub account: Option<Secret>,
 }
 
 impl Login {
-    /// A login from its two parts.
+    /// A login from user name and password.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Login {
         Login { user: user.into(), password: Secret::new(password.into()), account: None }
     }
 }
 
-/// What became of a password.
+/// The verdict of a server on a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginVerdict<T> {
-    /// It is the user's.
+    /// The password is right.
     Right(T),
-    /// It is not, or there is no such user.
+    /// The password is wrong, or there is no such user.
     Wrong,
-    /// It is, but the user is not served: why, for the log. The client hears what it hears of a wrong password.
+    /// The password is right, but the user is barred: the reason, for the log. The client gets the reply for a wrong password.
     Barred(&'static str),
-    /// It was not looked at: there were too many wrong ones from this address, or for this user.
+    /// The password was not checked: too many wrong ones from this address, or for this user.
     TooMany,
 }
 
 impl<T> LoginVerdict<T> {
-    /// Why a login failed that was no wrong password, for the log.
+    /// The reason for the log why a login failed, other than a wrong password.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             LoginVerdict::TooMany => Some(TOO_MANY),
@@ -46,7 +46,7 @@ impl<T> LoginVerdict<T> {
         }
     }
 
-    /// The same verdict about something else.
+    /// The same verdict with a converted value.
     pub fn map<U>(self, with: impl FnOnce(T) -> U) -> LoginVerdict<U> {
         match self {
             LoginVerdict::Right(user) => LoginVerdict::Right(with(user)),

@@ -1,4 +1,4 @@
-//! The counters over HTTP/1.1, for Prometheus: `GET /metrics` and nothing else, for a few clients at once, each in little time.
+//! The counters over HTTP/1.1, for Prometheus: only `GET /metrics`, for a few clients at once, each with a short time limit.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -13,20 +13,20 @@ use crate::fault::{Fault, Kind};
 use crate::net::listen;
 use crate::secret::without_password;
 
-/// Clients at once; more wait.
+/// Concurrent clients; others wait.
 const MAX_CLIENTS: usize = 8;
 /// The longest request, in bytes.
 const MAX_REQUEST: usize = 8192;
-/// How long one client may take, in all.
+/// The total time limit of one client.
 const CLIENT_LIMIT: Duration = Duration::from_secs(5);
-/// How long to pause when the system refuses a connection.
+/// The pause after the system refuses a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address for `--metrics`, as [`listen::parse_listen`] has it.
+/// Parses the address of `--metrics`, as [`listen::parse_listen`] does.
 ///
 /// # Errors
-/// [`Kind::Usage`] for what is no address, and for all interfaces at once: whoever reads the counters learns of every client's
-/// doings, so the address is to be chosen.
+/// [`Kind::Usage`] for text that is not an address, and for all interfaces at once: the counters reveal the activity of all
+/// clients, so the address must be explicit.
 pub fn parse_address(text: &str) -> Result<SocketAddr, Fault> {
     let address = listen::parse_listen(text)?;
     if address.ip().is_unspecified() {
@@ -36,10 +36,10 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, Fault> {
     Ok(address)
 }
 
-/// Binds it. Needs no runtime.
+/// Binds the listener. Needs no runtime.
 ///
 /// # Errors
-/// [`Kind::CannotCreate`] for an address that is taken or not ours.
+/// [`Kind::CannotCreate`] for an address that is in use or not local.
 pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, Fault> {
     let failed = |error| Fault { kind: Kind::CannotCreate, ..Fault::local(format!("--metrics {address}"), &error) };
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
@@ -47,10 +47,10 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, Fault> {
     Ok(listener)
 }
 
-/// Answers until it is dropped, with what `text` says. Needs a running tokio runtime.
+/// Answers requests with the result of `text` until it is dropped. Needs a running tokio runtime.
 ///
 /// # Errors
-/// [`Kind::Io`] if the listener cannot be watched.
+/// [`Kind::Io`] if the listener cannot be registered with the runtime.
 pub async fn serve<F, Fut>(listener: std::net::TcpListener, text: F) -> Result<(), Fault>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
@@ -67,7 +67,7 @@ where
         };
         let text = text.clone();
         tokio::spawn(async move {
-            // A client that takes longer, or leaves, learns nothing.
+            // A client that is too slow, or leaves, gets no answer.
             let _ = tokio::time::timeout(CLIENT_LIMIT, answer(stream, &*text)).await;
             drop(place);
         });
@@ -97,12 +97,12 @@ where
     );
     stream.write_all(response.as_bytes()).await?;
     stream.shutdown().await?;
-    // What is left unread would reset the connection before the answer is read.
+    // Unread bytes would reset the connection before the client reads the answer.
     while stream.read_buf(&mut head).await? > 0 && head.len() < 2 * MAX_REQUEST {}
     Ok(())
 }
 
-/// The status of a request, once its head is there (RFC 9112, section 2.1).
+/// The status for a request, once its head is complete (RFC 9112, section 2.1).
 fn status_of(head: &[u8]) -> Option<&'static str> {
     let whole = memchr::memmem::find(head, b"\r\n\r\n").or(memchr::memmem::find(head, b"\n\n")).is_some();
     if !whole {

@@ -1,4 +1,4 @@
-//! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
+//! Sockets, TLS, deadlines, proxies and listeners; independent of any protocol.
 
 pub mod activation;
 pub mod admission;
@@ -39,5 +39,5 @@ mod sessions;
 mod untrusted;
 mod verify;
 
-/// A future behind a pointer, for traits whose methods are asynchronous.
+/// A boxed future, for traits with asynchronous methods.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -4,36 +4,36 @@ use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pieces per second: what moves at once is a fraction of the rate, so that the flow stays even.
+/// Pieces per second: each piece is a fraction of the rate, so that the flow stays even.
 const PIECES_PER_SECOND: u64 = 8;
 /// The smallest piece.
 const MIN_PIECE: usize = 512;
 
-/// At most so many bytes a second, all connections together. Pure: the caller says when it is, and waits.
+/// A limit in bytes per second for all connections together. Pure: the caller supplies the time, and waits.
 #[derive(Debug)]
 pub struct TransferPace {
     rate: NonZeroU64,
-    /// When everything that has passed is paid for.
+    /// The time at which the transferred bytes are paid for.
     paid: Mutex<Option<Instant>>,
 }
 
 impl TransferPace {
-    /// `rate` bytes a second.
+    /// A pace of `rate` bytes per second.
     pub fn new(rate: NonZeroU64) -> TransferPace {
         TransferPace { rate, paid: Mutex::new(None) }
     }
 
-    /// How many bytes may move at once, `most` at most.
+    /// The number of bytes that may move at once, at most `most`.
     pub fn piece(&self, most: usize) -> usize {
         let share = usize::try_from(self.rate.get() / PIECES_PER_SECOND).unwrap_or(usize::MAX);
         share.clamp(MIN_PIECE.min(most), most)
     }
 
-    /// Notes that `bytes` have passed; returns how long to wait before more may.
+    /// Records that `bytes` have passed; returns the wait before more may pass.
     pub fn passed(&self, bytes: u64, now: Instant) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / self.rate.get() as f64);
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        // Time in which nothing moved is not saved up.
+        // Idle time is not credited.
         let until = paid.map_or(now, |paid| paid.max(now)) + cost;
         *paid = Some(until);
         until.saturating_duration_since(now)

@@ -14,8 +14,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The SHA-256 digest of a certificate or of a public key. Nobody can make a certificate whose digest is that of a given key, so
-/// that one list serves both.
+/// The SHA-256 digest of a certificate or of a public key. Nobody can make a certificate with the digest of a given key, so
+/// one list serves both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CertificatePin([u8; 32]);
 
@@ -28,13 +28,13 @@ impl CertificatePin {
         CertificatePin(bytes)
     }
 
-    /// Pairs of upper-case digits with colons, as `openssl x509 -fingerprint` prints certificates' digests.
+    /// Pairs of upper-case digits with colons, as `openssl x509 -fingerprint` prints digests of certificates.
     pub fn hex(&self) -> String {
         let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02X}")).collect();
         pairs.join(":")
     }
 
-    /// Base64, as `Public-Key-Pins` and curl's `--pinnedpubkey` write keys' digests.
+    /// Base64, as `Public-Key-Pins` and curl's `--pinnedpubkey` write digests of keys.
     pub fn base64(&self) -> String {
         BASE64.encode(self.0)
     }
@@ -43,7 +43,7 @@ impl CertificatePin {
 impl FromStr for CertificatePin {
     type Err = &'static str;
 
-    /// 64 hexadecimal digits, with or without colons, or base64; `sha256:`, `sha256/` or `sha256//` may stand before either.
+    /// Parses 64 hexadecimal digits, with or without colons, or base64; `sha256:`, `sha256/` or `sha256//` may precede either.
     fn from_str(text: &str) -> Result<CertificatePin, &'static str> {
         let head = text.get(..6).filter(|head| head.eq_ignore_ascii_case("sha256"));
         let digest = match head.and_then(|_| text.get(6..)) {

@@ -1,10 +1,10 @@
-//! Which of a peer's addresses to try first: the order of RFC 6724, section 6, as far as a program sees it, with the families
-//! in turn (RFC 8305, section 4).
+//! The order in which to try a peer's addresses: RFC 6724, section 6, as far as a program can apply it, with alternating
+//! families (RFC 8305, section 4).
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// The default policy table (RFC 6724, section 2.1): prefix, its length, precedence, label. The longest match stands first.
+/// The default policy table (RFC 6724, section 2.1): prefix, its length, precedence, label. Longer prefixes come first.
 const POLICY: [(Ipv6Addr, u32, u8, u8); 9] = [
     (Ipv6Addr::LOCALHOST, 128, 50, 0),
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, 35, 4),
@@ -16,10 +16,10 @@ const POLICY: [(Ipv6Addr, u32, u8, u8); 9] = [
     (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, 3, 13),
     (Ipv6Addr::UNSPECIFIED, 0, 40, 1),
 ];
-/// Bits of an IPv6 address that tell networks apart.
+/// The bits of an IPv6 address that identify the network.
 const NETWORK_BITS: u32 = 64;
 
-/// The addresses in the order in which to try them, those of equal rank as they came; `bind` is the address to come from.
+/// Sorts the addresses into the order of attempts; equal ranks keep their order. `bind` is the local address to connect from.
 pub fn by_preference(mut addresses: Vec<SocketAddr>, bind: Option<SocketAddr>) -> Vec<SocketAddr> {
     if addresses.len() > 1 {
         addresses.sort_by_cached_key(|to| rank(to.ip(), bind.map(|bind| bind.ip()).or_else(|| source(*to))));
@@ -27,7 +27,7 @@ pub fn by_preference(mut addresses: Vec<SocketAddr>, bind: Option<SocketAddr>) -
     interleave(addresses)
 }
 
-/// The address that the system would come from; none: there is no way there.
+/// The source address that the system would use; `None` if there is no route.
 fn source(to: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
@@ -90,7 +90,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
 
-    /// The examples of RFC 6724, section 10.2, as far as the rules that are applied decide them.
+    /// The examples of RFC 6724, section 10.2, as far as the implemented rules decide them.
     #[test]
     fn ranks() {
         for (better, from, worse, from_other) in [

@@ -1,4 +1,4 @@
-//! Giving up root: a server binds its ports and reads its keys as root, and serves as somebody else.
+//! Giving up root: a server binds its ports and reads its keys as root, and serves as another user.
 
 use std::fs::Metadata;
 use std::io;
@@ -15,16 +15,16 @@ use rustix::thread::{
 
 use crate::fault::{Fault, Kind};
 
-/// Somebody that a process can become.
+/// A user and group that a process can become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixIdentity {
-    /// The name in the database of users, if it is there: his other groups are found by it.
+    /// The user's name in the system's database, if it is there: it determines the supplementary groups.
     name: Option<String>,
     uid: Uid,
     gid: Gid,
 }
 
-/// An entry of the system's database; where there is no database there is no entry (getpwnam(3)).
+/// An entry of the system's database; a missing database has no entries (getpwnam(3)).
 fn entry<T>(what: &str, found: nix::Result<Option<T>>) -> Result<Option<T>, Fault> {
     match found {
         Err(nix::Error::ENOENT | nix::Error::ESRCH) => Ok(None),
@@ -33,7 +33,7 @@ fn entry<T>(what: &str, found: nix::Result<Option<T>>) -> Result<Option<T>, Faul
 }
 
 impl UnixIdentity {
-    /// `USER[:GROUP]`, each a name or a number. Without GROUP it is the user's own.
+    /// Parses `USER[:GROUP]`, each a name or a number. Without GROUP it is the user's own group.
     ///
     /// # Errors
     /// [`Kind::Config`] for a user or group that is not in the system's database, and for a number without a group.
@@ -64,20 +64,20 @@ impl UnixIdentity {
         }
     }
 
-    /// The owner of a file or directory, with his own group, or the file's where he is in no database.
+    /// The owner of a file or directory, with his own group, or the file's group if he is not in the database.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when it is not there.
+    /// The kinds of [`Fault::local`] if the file does not exist.
     pub fn owner_of(path: &Path) -> Result<UnixIdentity, Fault> {
         let at = |error: io::Error| Fault::local(path.display(), &error);
         let found = std::fs::metadata(path).map_err(at)?;
         UnixIdentity::of_file(path, &found)
     }
 
-    /// The same of a file that was looked at already.
+    /// As [`UnixIdentity::owner_of`], for metadata that was already read.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when the database cannot be read.
+    /// The kinds of [`Fault::local`] if the database cannot be read.
     pub fn of_file(path: &Path, found: &Metadata) -> Result<UnixIdentity, Fault> {
         let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
         Ok(match entry(&path.to_string_lossy(), User::from_uid(uid))? {
@@ -86,36 +86,36 @@ impl UnixIdentity {
         })
     }
 
-    /// The user of this name in the system's database, a number being a name as well.
+    /// The user of this name in the system's database; a number is taken as a name.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when the database cannot be read.
+    /// The kinds of [`Fault::local`] if the database cannot be read.
     pub fn of_name(name: &str) -> Result<Option<UnixIdentity>, Fault> {
         let found = entry(name, User::from_name(name))?;
         Ok(found.map(|user| UnixIdentity { name: Some(user.name), uid: user.uid, gid: user.gid }))
     }
 
-    /// True for the user who may do everything.
+    /// True for the superuser.
     pub fn is_root(&self) -> bool {
         self.uid.is_root()
     }
 
-    /// True if this process acts as this user already.
+    /// True if this process already acts as this user and group.
     pub fn is_current(&self) -> bool {
         self.uid == Uid::effective() && self.gid == Gid::effective()
     }
 
-    /// True if a file is his.
+    /// True if this user owns the file.
     pub fn owns(&self, found: &Metadata) -> bool {
         self.uid.as_raw() == found.uid()
     }
 
-    /// True if this is his number.
+    /// True if this is the user's number.
     pub fn is_user(&self, uid: rustix::process::Uid) -> bool {
         self.uid.as_raw() == uid.as_raw()
     }
 
-    /// Gives him an open file of ours.
+    /// Changes the owner of an open file to this user and group.
     ///
     /// # Errors
     /// The system's error.
@@ -138,17 +138,17 @@ pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
-/// Becomes `identity` for good: user and group in all their forms, the groups that this user has in the database and no
-/// others (as nsd(8) and named(8) do: a key that a group may read stays readable for a reload), no capability, no core dump
-/// with what was read as root. Nothing is left that leads back. Who becomes root keeps root's capabilities.
+/// Becomes `identity` permanently: all forms of user and group, only the supplementary groups of this user in the database
+/// (as nsd(8) and named(8) do: a group-readable key stays readable for a reload), no capability, no core dump with data read
+/// as root. No way back is left. An identity of root keeps root's capabilities.
 ///
 /// # Errors
-/// [`Kind::AuthFailed`] if the system refuses; [`Kind::Internal`] if there are threads already, or root comes back.
+/// [`Kind::AuthFailed`] if the system refuses; [`Kind::Internal`] if there are threads already, or root can be regained.
 pub fn become_user(identity: &UnixIdentity) -> Result<(), Fault> {
     become_with(identity, (!identity.is_root()).then(CapabilitySet::empty))
 }
 
-/// The same with these capabilities, whoever he is, and no others.
+/// As [`become_user`], but with exactly these capabilities, even for root.
 ///
 /// # Errors
 /// Those of [`become_user`].
@@ -169,7 +169,7 @@ fn become_with(identity: &UnixIdentity, kept: Option<CapabilitySet>) -> Result<(
     };
     groups.map_err(|errno| refused("groups", errno.into()))?;
     if !identity.is_root() {
-        // Not even a program with capabilities of its own could have one. A kernel may know fewer, and a container may refuse.
+        // Then not even a program with file capabilities can gain one. A kernel may know fewer, and a container may refuse.
         for capability in CapabilitySet::all().iter() {
             let _ = remove_capability_from_bounding_set(capability);
         }
@@ -190,7 +190,7 @@ fn become_with(identity: &UnixIdentity, kept: Option<CapabilitySet>) -> Result<(
     Ok(())
 }
 
-/// From here on no program that is run gains rights by its file (PR_SET_NO_NEW_PRIVS).
+/// From here on no executed program gains rights from its file (PR_SET_NO_NEW_PRIVS).
 ///
 /// # Errors
 /// [`Kind::AuthFailed`] if the system refuses; [`Kind::Internal`] if there are threads already.
@@ -199,14 +199,14 @@ pub fn gain_nothing() -> Result<(), Fault> {
     set_no_new_privs(true).map_err(|errno| Fault::new(Kind::AuthFailed, format!("no_new_privs: {errno}")))
 }
 
-/// Rights, capabilities and sandboxes are a thread's own, and its children inherit them: they are set while there is one.
+/// Checks that there is one thread: rights, capabilities and sandboxes apply per thread and are inherited by its children.
 ///
 /// # Errors
-/// [`Kind::Internal`] if there are others.
+/// [`Kind::Internal`] if there are other threads.
 pub(super) fn alone() -> Result<(), Fault> {
     match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
         Ok(count @ 2..) => Err(Fault::new(Kind::Internal, format!("{count} threads run before rights are given up"))),
-        // Where /proc is missing there is no way to tell.
+        // Without /proc the number is unknown.
         _ => Ok(()),
     }
 }

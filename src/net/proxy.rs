@@ -16,22 +16,22 @@ use crate::secret::without_password;
 /// The longest header block a proxy may send.
 const MAX_HTTP_HEADER: usize = 16 * 1024;
 
-/// Which language the proxy speaks.
+/// The protocol of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyKind {
-    /// SOCKS5; with `remote_dns` the proxy looks the name up (`socks5h`).
+    /// SOCKS5; with `remote_dns` the proxy resolves the name (`socks5h`).
     Socks5 {
-        /// True: the name goes to the proxy; false: we look it up and send an address.
+        /// True: the name goes to the proxy; false: the client resolves it and sends an address.
         remote_dns: bool,
     },
     /// HTTP CONNECT.
     Http,
 }
 
-/// A proxy to go through.
+/// A proxy for outgoing connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Its language.
+    /// Its protocol.
     pub kind: ProxyKind,
     /// Its host name or address.
     pub host: String,
@@ -41,35 +41,35 @@ pub struct Proxy {
     pub login: Option<Login>,
 }
 
-/// A proxy, and the hosts that are reached without it.
+/// A proxy, and the hosts that are reached directly.
 #[derive(Debug, Clone)]
 pub struct ProxyChoice {
     proxy: Proxy,
-    /// As `no_proxy` has it.
+    /// The exceptions, in the syntax of `no_proxy`.
     except: String,
 }
 
 impl ProxyChoice {
-    /// The proxy of this URL, save for what `except` covers (see `bypass`).
+    /// The proxy of this URL, except for hosts covered by `except` (see `bypass`).
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a URL of no proxy.
+    /// [`Kind::Usage`] if the URL does not name a proxy.
     pub fn new(url: &str, except: String) -> Result<ProxyChoice, Fault> {
         Ok(ProxyChoice { proxy: Proxy::parse(url)?, except })
     }
 
-    /// The proxy for this port of a host, if there is one.
+    /// The proxy for this port of a host; `None` for a direct connection.
     pub fn on_the_way(&self, host: &str, port: u16) -> Option<Proxy> {
         (!bypass(&self.except, host, port)).then(|| self.proxy.clone())
     }
 }
 
 impl Proxy {
-    /// Parses `socks5://`, `socks5h://` or `http://[user:password@]host[:port]`; without a scheme HTTP is meant, as in
-    /// the `*_proxy` variables.
+    /// Parses `socks5://`, `socks5h://` or `http://[user:password@]host[:port]`; without a scheme HTTP is assumed, as in the
+    /// `*_proxy` variables.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a text that is none of these.
+    /// [`Kind::Usage`] for any other text.
     pub fn parse(text: &str) -> Result<Proxy, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("proxy {:?}: {why}", without_password(text)));
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -86,7 +86,7 @@ impl Proxy {
         Ok(Proxy { kind, host, port: url.port().unwrap_or(default_port), login })
     }
 
-    /// True when `host` must be looked up by us before [`Proxy::handshake`].
+    /// True if the client must resolve `host` before [`Proxy::handshake`].
     pub fn wants_address(&self) -> bool {
         self.kind == ProxyKind::Socks5 { remote_dns: false }
     }
@@ -94,8 +94,8 @@ impl Proxy {
     /// Asks the proxy at the other end of `stream` for a connection to `host`:`port`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a host or login that the protocol cannot carry, [`Kind::AuthFailed`] for a refused login; else what
-    /// the proxy answers, or the fault of the connection.
+    /// [`Kind::Usage`] for a host or login that the protocol cannot carry, [`Kind::AuthFailed`] for a refused login; else
+    /// the fault of the proxy's answer, or of the connection.
     pub async fn handshake(&self, stream: &mut TcpStream, host: &str, port: u16) -> Result<(), Fault> {
         let broken = |error: std::io::Error| Fault::network(format!("proxy {}", self.host), &error);
         if host.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
@@ -215,7 +215,7 @@ impl Proxy {
     }
 }
 
-/// The status of `HTTP/1.x NNN …` (RFC 9112, section 4); `None` where the peer speaks something else.
+/// The status of `HTTP/1.x NNN …` (RFC 9112, section 4); `None` if the peer speaks another protocol.
 pub fn http_status(header: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(header.split(|byte| *byte == b'\r').next()?).ok()?;
     let mut words = text.split(' ');
@@ -224,7 +224,7 @@ pub fn http_status(header: &[u8]) -> Option<u16> {
     status.parse().ok().filter(|status| *status >= 100)
 }
 
-/// What a SOCKS5 reply code means (RFC 1928, section 6).
+/// The fault of a SOCKS5 reply code (RFC 1928, section 6).
 fn socks_fault(status: u8) -> Fault {
     let (kind, text) = match status {
         2 => (Kind::Refused, "not allowed by its rules"),
@@ -238,9 +238,9 @@ fn socks_fault(status: u8) -> Fault {
     Fault::new(kind, text)
 }
 
-/// True when `no_proxy` covers this port of a host. The list is read as curl does since 7.86: names, which cover what lies
-/// below them as well, with or without a leading dot (or `*.`) and a final one; addresses in any spelling; networks; `*` for all.
-/// Beyond curl, where it covers nothing, `HOST:PORT` covers that port.
+/// True if `no_proxy` covers this port of a host. The list is read as curl does since 7.86: names, which cover their
+/// subdomains as well, with or without a leading dot (or `*.`) and a final one; addresses in any spelling; networks; `*` for
+/// all. In addition `HOST:PORT`, which covers nothing in curl, covers that port.
 fn bypass(no_proxy: &str, host: &str, port: u16) -> bool {
     let address = ScopedAddress::parse(host);
     let name = host.strip_suffix('.').unwrap_or(host).to_lowercase();
@@ -330,7 +330,7 @@ mod tests {
         }
     }
 
-    /// Plays `script` (expected bytes, answer) as the proxy and returns what the client made of it.
+    /// Plays `script` (expected bytes, answer) as the proxy and returns the client's result.
     async fn play(url: &str, host: &str, script: Vec<(&'static [u8], &'static [u8])>) -> Result<(), Fault> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! QUIC as a client (RFC 9000): one connection, a stream for each request.
+//! QUIC as a client (RFC 9000): one connection, one stream per request.
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
@@ -24,10 +24,10 @@ use crate::net::stream::{TlsInfo, ders};
 use crate::net::tls::ClientTls;
 use crate::net::tls_fault::alert_fault;
 
-/// The longest silence before a connection is given up.
+/// The longest silence before a connection is abandoned.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 
-/// A connection that many tasks may use at once.
+/// A connection for many tasks at once.
 #[derive(Debug)]
 pub struct Quic {
     endpoint: Endpoint,
@@ -35,13 +35,13 @@ pub struct Quic {
     socket: Arc<ConnectedSocket>,
 }
 
-/// A socket for quinn that is connected to the one peer. So the kernel hands on what ICMP says of it, which quinn's own sockets
-/// do not listen to: that nothing listens there is known at once.
+/// A socket for quinn that is connected to the one peer. So the kernel reports ICMP errors, which quinn's own sockets
+/// ignore: a closed port is known at once.
 #[derive(Debug)]
 struct ConnectedSocket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
-    /// The peer cannot be reached.
+    /// Set once the peer cannot be reached.
     unreachable: SetOnce<io::Error>,
 }
 
@@ -53,7 +53,7 @@ impl ConnectedSocket {
         Ok(Arc::new(ConnectedSocket { io, state, unreachable: SetOnce::new() }))
     }
 
-    /// Hears an error of the socket. All are passing ones to QUIC, which repeats what was lost.
+    /// Records an error of the socket. QUIC treats all as temporary, and repeats lost datagrams.
     fn hear(&self, error: io::Error) {
         if matches!(
             error.kind(),
@@ -63,7 +63,7 @@ impl ConnectedSocket {
         }
     }
 
-    /// Waits until the kernel says that the peer cannot be reached; quinn waits for datagrams only.
+    /// Waits until the kernel reports that the peer is unreachable; quinn waits for datagrams only.
     async fn no_way(&self) -> &io::Error {
         loop {
             tokio::select! {
@@ -127,7 +127,7 @@ impl AsyncUdpSocket for ConnectedSocket {
     }
 }
 
-/// Waits until a socket can be written: for the one connection that uses it.
+/// Waits until a socket is writable: for the one connection that uses it.
 #[derive(Debug)]
 struct WritePoller(Arc<ConnectedSocket>);
 
@@ -141,8 +141,8 @@ impl Quic {
     /// Connects to a server whose certificate must hold `host`; the application protocols are those of `tls`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a name that no certificate can hold, [`Kind::TlsUntrusted`] for a certificate that is not believed;
-    /// else the fault of the connection.
+    /// [`Kind::Usage`] for a name that no certificate can hold, [`Kind::TlsUntrusted`] for an untrusted certificate; else
+    /// the fault of the connection.
     pub async fn connect(
         tls: &ClientTls,
         address: SocketAddr,
@@ -176,7 +176,7 @@ impl Quic {
         Ok(Quic { endpoint, connection, socket })
     }
 
-    /// Sends a request on a stream of its own, ends it, and reads the answer to its end: at most `most` bytes.
+    /// Sends a request on its own stream, ends it, and reads the answer to its end: at most `most` bytes.
     ///
     /// # Errors
     /// [`Kind::Protocol`] for an answer over `most` bytes, [`Kind::PeerTemporary`] if the server ends the stream; else the
@@ -191,7 +191,7 @@ impl Quic {
 
     async fn on_stream(&self, request: &[u8], most: usize) -> Result<Vec<u8>, Fault> {
         let (mut sending, mut receiving) = self.connection.open_bi().await.map_err(|error| fault(&error))?;
-        // One stream's end is not the connection's: the server has a reason of its own (RFC 9250, section 4.3).
+        // The end of one stream is not that of the connection: the server has a reason for it (RFC 9250, section 4.3).
         let ended = |error: &dyn std::fmt::Display| Fault::new(Kind::PeerTemporary, format!("QUIC: {error}"));
         sending.write_all(request).await.map_err(|error| match error {
             WriteError::ConnectionLost(error) => fault(&error),
@@ -205,7 +205,7 @@ impl Quic {
         })
     }
 
-    /// What the handshake settled: QUIC has TLS 1.3 alone (RFC 9001, section 4.2).
+    /// The negotiated parameters: QUIC uses only TLS 1.3 (RFC 9001, section 4.2).
     pub fn tls_info(&self) -> TlsInfo {
         let agreed = self.connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         let shown = self.connection.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
@@ -223,14 +223,14 @@ impl Quic {
         self.connection.close_reason().is_none() && self.socket.unreachable.get().is_none()
     }
 
-    /// Says farewell with this code of the application, and waits until that has left.
+    /// Closes the connection with this code of the application, and waits until that was sent.
     pub async fn close(&self, code: u32) {
         self.connection.close(VarInt::from_u32(code), b"");
         self.endpoint.wait_idle().await;
     }
 }
 
-/// What a handshake that fails means. The alert for a certificate that our verifier refused is certificate_unknown.
+/// The fault of a failed handshake. The alert for a certificate that our verifier refused is certificate_unknown.
 fn refusal(error: &ConnectionError, tls: &ClientTls, name: &ServerName<'_>) -> Fault {
     let refused = TransportErrorCode::crypto(AlertDescription::CertificateUnknown.into());
     match (error, tls.refusal(name)) {
@@ -239,9 +239,9 @@ fn refusal(error: &ConnectionError, tls: &ClientTls, name: &ServerName<'_>) -> F
     }
 }
 
-/// What the end of a connection means.
+/// The fault for the end of a connection.
 fn fault(error: &ConnectionError) -> Fault {
-    // TLS alerts stand for crypto errors (RFC 9001, section 4.8).
+    // Crypto errors carry TLS alerts (RFC 9001, section 4.8).
     let alert =
         |code: TransportErrorCode| u8::try_from(u64::from(code).wrapping_sub(0x100)).ok().map(AlertDescription::from);
     let (kind, words) = match error {
@@ -250,8 +250,8 @@ fn fault(error: &ConnectionError) -> Fault {
             None => (Kind::Disconnected, "the peer closed the connection"),
         },
         ConnectionError::TransportError(error) => match alert(error.code) {
-            // Ours, for what the peer sent. A certificate that is not believed was told before; one that cannot be read, or whose
-            // key the peer lacks, ends here.
+            // Alerts of our side, caused by the peer. An untrusted certificate was reported before; one that cannot be read,
+            // or whose key the peer lacks, is reported here.
             Some(AlertDescription::DecodeError | AlertDescription::DecryptError | AlertDescription::BadCertificate) => {
                 (Kind::TlsUntrusted, "the peer's certificate cannot be read, or the peer lacks its key")
             }

@@ -1,34 +1,34 @@
-//! How often something may happen for each of many keys: a table of bounded size that forgets by itself.
+//! Rate limits for many keys: a table of bounded size that expires by itself.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// The keys that a table holds; beyond, those forget first that used least of their rate.
+/// The most keys of a table; beyond that the keys that used least of their rate are forgotten first.
 const MAX_KEYS: usize = 65_536;
 
-/// For each key a number of turns at once, and one more each interval: a leaky bucket, kept as one time (ITU-T I.371).
+/// A number of turns at once for each key, and one more per interval: a leaky bucket, stored as one time (ITU-T I.371).
 #[derive(Debug)]
 pub struct RateTable<K> {
     burst: u32,
     every: Duration,
-    /// When all turns of a key will be back.
+    /// The time at which all turns of a key are restored.
     full_at: HashMap<K, Instant>,
 }
 
 impl<K: Eq + Hash + Clone> RateTable<K> {
-    /// So many turns at once, and one each interval.
+    /// A table with `burst` turns at once, and one more per interval.
     pub fn new(burst: u32, every: Duration) -> RateTable<K> {
         RateTable { burst, every, full_at: HashMap::new() }
     }
 
-    /// At most so many turns in whatever minute: half of them at once.
+    /// A table with at most `turns` turns in any minute: half of them at once.
     pub fn per_minute(turns: u32) -> RateTable<K> {
         let burst = (turns / 2).max(1);
         RateTable::new(burst, Duration::from_secs(60) / turns.saturating_sub(burst).max(1))
     }
 
-    /// How long this key waits for its next turn.
+    /// The wait of this key for its next turn.
     pub fn wait(&self, key: &K, now: Instant) -> Duration {
         let used = self.full_at.get(key).map_or(Duration::ZERO, |full| full.saturating_duration_since(now));
         (used + self.every).saturating_sub(self.every * self.burst)
@@ -46,7 +46,7 @@ impl<K: Eq + Hash + Clone> RateTable<K> {
         *full = (*full).max(now) + self.every;
     }
 
-    /// Gives a turn back.
+    /// Returns a turn.
     pub fn give_back(&mut self, key: &K, now: Instant) {
         if let Some(full) = self.full_at.get_mut(key) {
             match full.checked_sub(self.every).filter(|full| *full > now) {
@@ -57,13 +57,13 @@ impl<K: Eq + Hash + Clone> RateTable<K> {
     }
 }
 
-/// Removes the half of a table whose times are the earliest.
+/// Removes the half of a table with the earliest times.
 pub fn forget_half<K: Eq + Hash>(table: &mut HashMap<K, Instant>) {
     let mut times: Vec<Instant> = table.values().copied().collect();
     let mut left = times.len() / 2;
     if left < times.len() {
         let middle = *times.select_nth_unstable(left).1;
-        // Of equal times no more go than half of all.
+        // Of equal times at most half of the table is removed.
         table.retain(|_, time| {
             *time > middle || left == 0 || {
                 left -= 1;
@@ -124,7 +124,7 @@ mod tests {
             assert!(table.full_at.len() <= MAX_KEYS);
         }
         assert!(!table.wait(&0, now).is_zero());
-        // What has come back by itself goes first.
+        // Keys with all turns restored go first.
         let later = now + Duration::from_secs(100);
         (0..MAX_KEYS).for_each(|key| table.take(&(key + 1_000_000), later));
         assert!(table.full_at.len() <= MAX_KEYS && table.full_at.contains_key(&0));

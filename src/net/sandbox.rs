@@ -1,4 +1,4 @@
-//! Landlock: from here on the process opens what was named and nothing else, whatever its user may do (landlock(7)).
+//! Landlock: from here on the process opens only the named files, whatever the rights of its user (landlock(7)).
 
 use std::path::{Path, PathBuf};
 
@@ -10,24 +10,24 @@ use landlock::{
 use crate::fault::{Fault, Kind};
 use crate::net::privilege;
 
-/// The rights that are taken away where nothing grants them: those of Linux 6.10. Older kernels know fewer.
+/// The rights that are removed unless a rule grants them: those of Linux 6.10. Older kernels know fewer.
 const HANDLED: ABI = ABI::V5;
 
-/// What every server may need beside what is its own, to read.
+/// Files that every server may need to read, in addition to its own.
 const COMMON_READ: &[&str] = &[
     "/dev/null",
     "/dev/urandom",
     "/etc/localtime",
     "/usr/share/zoneinfo",
-    // By which the queue knows a power cut.
+    // The queue detects a power cut by it.
     "/proc/sys/kernel/random/boot_id",
-    // How many processors there are to be used.
+    // The number of usable processors.
     "/proc/self/cgroup",
     "/proc/self/mountinfo",
     "/sys/fs/cgroup",
 ];
 
-/// What the system's resolver reads, and where it keeps the certificates that it trusts.
+/// The files of the system's resolver, and the system's stores of trusted certificates.
 const NETWORK_READ: &[&str] = &[
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -41,7 +41,7 @@ const NETWORK_READ: &[&str] = &[
     "/usr/local/share/ca-certificates",
 ];
 
-/// Which files stay in reach, each with all that is below it. What is not there when the sandbox closes stays out.
+/// The files that stay accessible, each with everything below it. A file that does not exist when the sandbox closes stays inaccessible.
 #[derive(Debug, Default)]
 pub struct Sandbox {
     read: Vec<PathBuf>,
@@ -49,22 +49,22 @@ pub struct Sandbox {
     add: Vec<PathBuf>,
 }
 
-/// What became of a sandbox.
+/// The result of closing a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SandboxState {
-    /// It is closed.
+    /// The sandbox is closed.
     Closed,
-    /// This kernel has none that would do.
+    /// The kernel has no sufficient Landlock.
     Missing,
 }
 
 impl Sandbox {
-    /// A file or a tree to be read.
+    /// Allows reading a file or a tree.
     pub fn read(&mut self, path: impl Into<PathBuf>) {
         self.read.push(path.into());
     }
 
-    /// A file that is read again when it is replaced: its directory, and that of the file that it links to.
+    /// Allows reading a file again after its replacement: its directory, and that of its link target.
     pub fn read_again(&mut self, file: &Path) {
         self.read.push(directory_of(file));
         if let Ok(target) = file.canonicalize() {
@@ -72,25 +72,25 @@ impl Sandbox {
         }
     }
 
-    /// A tree in which everything may be done.
+    /// Allows everything in a tree, except running programs and making devices.
     pub fn write(&mut self, path: impl Into<PathBuf>) {
         self.write.push(path.into());
     }
 
-    /// A file that is written and may be made again: its directory, where nothing can be read or removed.
+    /// Allows writing and re-creating a file: in its directory nothing can be read or removed.
     pub fn add(&mut self, file: &Path) {
         self.add.push(directory_of(file));
     }
 
-    /// What the system's resolver and the check of certificates read.
+    /// Allows the files that the system's resolver and the check of certificates read.
     pub fn use_network(&mut self) {
         self.read.extend(NETWORK_READ.iter().map(PathBuf::from));
         let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
         self.read.extend(named.map(PathBuf::from));
     }
 
-    /// Closes the sandbox for this thread and all that it starts. A kernel that cannot tell moving a file from making one
-    /// (before 5.19) would forbid every move from one directory to another: it counts as one without Landlock.
+    /// Closes the sandbox for this thread and everything it starts. A kernel that cannot tell moving a file from making one
+    /// (before 5.19) would forbid every move between directories: it counts as one without Landlock.
     ///
     /// # Errors
     /// [`Kind::Internal`] if there are threads already; [`Kind::Config`] if the system refuses.
@@ -114,7 +114,7 @@ impl Sandbox {
     }
 }
 
-/// All but running programs and making devices.
+/// All rights except running programs and making devices.
 fn writing() -> BitFlags<AccessFs> {
     AccessFs::from_all(HANDLED) & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
 }
@@ -135,7 +135,7 @@ mod tests {
     use std::fs::{self, File, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
-    /// Everything that a process which was broken into would try, in one that gave up its rights as servers do.
+    /// The attempts of a compromised process, in one that gave up its rights as servers do.
     #[test]
     fn what_was_not_named_stays_shut_and_root_stays_away() {
         let home = tempfile::tempdir().unwrap();

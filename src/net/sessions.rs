@@ -1,4 +1,4 @@
-//! The TLS sessions of one FTP control connection, as its data connections resume them.
+//! The TLS sessions of one FTP control connection, which its data connections resume.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,15 +9,15 @@ use rustls::pki_types::ServerName;
 
 use crate::net::sys;
 
-/// The most tickets that are kept; a server may send any number.
+/// The most tickets kept; a server may send any number.
 const MAX_TICKETS: usize = 32;
 
-/// What the server gave: a session of TLS 1.2, or tickets of TLS 1.3. There is one server, so names are not looked at.
+/// The sessions from the server: one of TLS 1.2, or tickets of TLS 1.3. There is one server, so names are ignored.
 ///
-/// Each ticket serves once as long as there is another; the last one is kept and serves again. Some servers (proftpd) give
-/// two to a control connection, none to data connections, and refuse data connections that resume nothing. RFC 8446,
-/// appendix C.4, warns of connections that an observer can tell to be of one client: those of a control connection he knows
-/// by their addresses anyway. A server that takes a ticket only once makes a new session, which is seen.
+/// Each ticket is used once as long as there is another; the last one is kept and reused. Some servers (proftpd) send two on
+/// a control connection and none on data connections, and refuse data connections that resume nothing. RFC 8446, appendix
+/// C.4, warns that an observer can link connections to one client: those of a control connection are linked by their
+/// addresses anyway. A server that accepts a ticket only once makes a new session, which is noticed.
 #[derive(Debug, Default)]
 pub(super) struct ControlSessions(Mutex<Sessions>);
 
@@ -65,7 +65,7 @@ impl ClientSessionStore for ControlSessions {
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         let tickets = &mut self.lock().tickets;
-        // The oldest first: what is kept for longest is the newest.
+        // The oldest first: so the ticket that is kept is the newest.
         let ticket = tickets.pop_front()?;
         if tickets.is_empty() {
             tickets.extend(sys::copy_of_ticket(&ticket));

@@ -1,5 +1,5 @@
-//! One stream type for every protocol: plain TCP, TLS over TCP, or a UNIX socket. An enum and not a trait object, so
-//! that fast paths (sendfile, splice) can reach the plain descriptor.
+//! One stream type for every protocol: plain TCP, TLS over TCP, or a UNIX socket. An enum and not a trait object, so that
+//! fast paths (sendfile, splice) can use the plain descriptor.
 
 use std::fmt;
 use std::io;
@@ -37,23 +37,23 @@ pub enum Stream {
 pub struct TlsInfo {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
-    /// The cipher suite's IANA name; QUIC does not tell it.
+    /// The cipher suite's IANA name; `None` for QUIC, which does not report it.
     pub cipher: Option<String>,
-    /// The application protocol agreed on (RFC 7301).
+    /// The negotiated application protocol (RFC 7301).
     pub alpn: Option<String>,
-    /// True when an earlier session was resumed.
+    /// True if an earlier session was resumed.
     pub resumed: bool,
-    /// The certificates that the peer has shown, its own first (DER); none from a client without one.
+    /// The peer's certificates, its own first (DER); empty for a client without one.
     pub peer_chain: Vec<Vec<u8>>,
 }
 
 impl Stream {
-    /// The peer's address, IPv4 as such; `None` for a UNIX socket or a dead one.
+    /// The peer's address, unmapped if IPv4; `None` for a UNIX socket or a dead one.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.socket()?.peer_addr().ok().map(canonical)
     }
 
-    /// Our own address, IPv4 as such; `None` for a UNIX socket or a dead one.
+    /// The local address, unmapped if IPv4; `None` for a UNIX socket or a dead one.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.socket()?.local_addr().ok().map(canonical)
     }
@@ -80,7 +80,7 @@ impl Stream {
         })
     }
 
-    /// The socket of a stream in clear text, for zero-copy transfers; `None` inside TLS, where bytes must be sealed.
+    /// The socket of a stream in clear text, for zero-copy transfers; `None` inside TLS, which must encrypt the bytes.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Stream::Plain(tcp) => Some(tcp),
@@ -88,17 +88,17 @@ impl Stream {
         }
     }
 
-    /// True once the peer has closed its side, even if bytes of it wait to be read: asked of the kernel, which knows
+    /// True once the peer has closed its side, even if its bytes are still unread. The kernel is asked, since it knows
     /// before the runtime does.
     pub fn peer_has_closed(&self) -> bool {
         let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         self.socket().is_some_and(|socket| events(socket).intersects(closed))
     }
 
-    /// What became of all that was written, as far as this system knows. A UNIX socket's peer has it at once.
+    /// The state of the written bytes, as far as this system knows. The peer of a UNIX socket has them at once.
     pub fn acknowledgement(&self) -> Acknowledgement {
         let Some(socket) = self.socket() else { return Acknowledgement::Complete };
-        // In this order: what was acknowledged before the reset was not for nobody.
+        // In this order: bytes acknowledged before the reset did arrive.
         let waiting = sys::unacknowledged(socket.as_fd());
         match waiting {
             _ if events(socket).intersects(PollFlags::HUP | PollFlags::ERR) => Acknowledgement::Reset,
@@ -108,15 +108,15 @@ impl Stream {
         }
     }
 
-    /// Bytes that the peer sends as urgent stay where they are among the others. A failure only loses them.
+    /// Keeps urgent bytes from the peer in line with the others. A failure only loses them.
     pub fn keep_urgent(&self) {
         if let Some(socket) = self.socket() {
             drop(socket2::SockRef::from(socket).set_out_of_band_inline(true));
         }
     }
 
-    /// Reads where urgent bytes may come. A read stops before one, and the runtime takes a short read for the last one there is: so
-    /// the kernel is asked first.
+    /// Reads a stream that may hold urgent bytes. A read stops before an urgent byte, and the runtime takes a short read for
+    /// the end of the available bytes: so the kernel is asked first.
     ///
     /// # Errors
     /// Those of a read.
@@ -131,15 +131,15 @@ impl Stream {
         self.read(buffer).await
     }
 
-    /// Whether a connection that is dropped is reset, so that its end cannot pass for a proper one. A failure only loses that.
+    /// Sets whether a dropped connection is reset, so that its end cannot pass for a proper one. A failure only loses that.
     pub fn reset_when_dropped(&self, reset: bool) {
         if let Some(socket) = self.socket() {
             reset_when_dropped(socket, reset);
         }
     }
 
-    /// The connection below, when TLS has ended properly on both sides (close_notify: RFC 5246, section 7.2.1; RFC 8446,
-    /// section 6.1).
+    /// The underlying connection, once TLS has ended properly on both sides (close_notify: RFC 5246, section 7.2.1; RFC
+    /// 8446, section 6.1).
     ///
     /// # Errors
     /// The socket's error; `InvalidData` if the peer sends more data inside TLS, `UnexpectedEof` if it closes instead.
@@ -156,14 +156,14 @@ impl Stream {
         }))
     }
 
-    /// Limits the kernel's buffer for a peer that does not read. A failure only loses the limit.
+    /// Limits the kernel's send buffer for a peer that does not read. A failure only loses the limit.
     pub fn limit_unsent(&self, bytes: usize) {
         if let Some(socket) = self.socket() {
             drop(socket2::SockRef::from(socket).set_send_buffer_size(bytes));
         }
     }
 
-    /// The socket below, TLS or not; `None` for a UNIX socket.
+    /// The underlying socket, TLS or not; `None` for a UNIX socket.
     fn socket(&self) -> Option<&TcpStream> {
         match self {
             Stream::Plain(tcp) => Some(tcp),
@@ -180,28 +180,28 @@ impl fmt::Display for TlsInfo {
     }
 }
 
-/// The IANA name of a cipher suite: rustls's name for those of TLS 1.3 has another beginning.
+/// The IANA name of a cipher suite: rustls uses another prefix for those of TLS 1.3.
 fn cipher_name(suite: SupportedCipherSuite) -> String {
     suite.suite().as_str().map_or_else(String::new, |name| name.replacen("TLS13_", "TLS_", 1))
 }
 
-/// Certificates as their bytes.
+/// The DER bytes of certificates.
 pub(super) fn ders(chain: &[CertificateDer<'_>]) -> Vec<Vec<u8>> {
     chain.iter().map(|certificate| certificate.to_vec()).collect()
 }
 
-/// How far the peer's system has acknowledged written bytes.
+/// The peer system's acknowledgement of the written bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledgement {
     /// It has not answered yet.
     Pending,
-    /// It took all of them, for a process that may still read them.
+    /// It received all of them, for a process that may still read them.
     Complete,
-    /// The connection was reset, or broke.
+    /// The connection was reset, or failed.
     Reset,
 }
 
-/// What holds of a socket now.
+/// The current events of a socket.
 fn events(socket: &impl AsFd) -> PollFlags {
     let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
     match poll(&mut asked, Some(&Timespec::default())) {
@@ -210,7 +210,7 @@ fn events(socket: &impl AsFd) -> PollFlags {
     }
 }
 
-/// As [`Stream::reset_when_dropped`], for a socket that has left its stream.
+/// As [`Stream::reset_when_dropped`], for a socket taken out of its stream.
 pub fn reset_when_dropped(socket: &impl AsFd, reset: bool) {
     drop(socket2::SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO)));
 }

@@ -1,4 +1,4 @@
-//! System calls and a copy that need `unsafe`: the only home of it in this crate.
+//! System calls and a copy that need `unsafe`: this module alone uses it in this crate.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_int};
@@ -20,17 +20,17 @@ use crate::fault::Fault;
 
 /// The first descriptor of socket activation (sd_listen_fds(3)).
 const FIRST_PASSED: RawFd = 3;
-/// More descriptors than this are not believed.
+/// The most passed descriptors that are plausible.
 const MAX_PASSED: RawFd = 64;
 
-/// The loader calls what stands here before `main`, and so before Rust's runtime, which opens /dev/null where one of the
-/// descriptors 0 to 2 is closed: input that ends at once, and output that always succeeds.
+/// The loader calls this function before `main`, and so before Rust's runtime, which opens /dev/null for each closed
+/// descriptor of 0 to 2: its input ends at once, and its output always succeeds.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = keep_closed_streams_closed;
 
-/// A socket without a peer stands in for each standard stream that is closed. It keeps the number from any file that is
-/// opened later; reading, writing and reopening it (/dev/stdin) fail, here and in the programs that inherit it.
+/// Replaces each closed standard stream by a socket without a peer. It keeps the number from any file that is opened later;
+/// reading, writing and reopening it (/dev/stdin) fail, in this process and in programs that inherit it.
 extern "C" fn keep_closed_streams_closed() {
     for number in 0..=2 {
         // SAFETY: both calls take numbers only, no other thread runs yet, and socket(2) takes the lowest number that is free.
@@ -44,8 +44,8 @@ extern "C" fn keep_closed_streams_closed() {
     }
 }
 
-/// Whether a standard stream was open when the process began, in the direction that is wanted: false for a descriptor in the
-/// mode `unfit` ([`OFlags::WRONLY`] for who reads), which the standard library takes for an end or a success.
+/// True if a standard stream was open at the start of the process, in the wanted direction. False for a descriptor in the
+/// mode `unfit` ([`OFlags::WRONLY`] for a reader), which the standard library takes for an end or a success.
 pub fn stream_is_open(stream: impl AsFd, unfit: OFlags) -> bool {
     let Ok(flags) = rustix::fs::fcntl_getfl(&stream) else { return false };
     let connects = rustix::net::sockopt::socket_type(&stream) == Ok(SocketType::STREAM);
@@ -53,19 +53,19 @@ pub fn stream_is_open(stream: impl AsFd, unfit: OFlags) -> bool {
     !without_peer && !flags.contains(OFlags::PATH) && flags & OFlags::ACCMODE != unfit
 }
 
-/// A descriptor that `LISTEN_FDS` announces.
+/// A descriptor announced by `LISTEN_FDS`.
 #[derive(Debug)]
 pub struct Inherited {
     /// Its number.
     pub number: RawFd,
-    /// The descriptor, unless it is closed or was opened by this process.
+    /// The descriptor; `None` if it is closed or was opened by this process.
     pub fd: Option<OwnedFd>,
 }
 
-/// The descriptors that the service manager passed to this very process. Only the first call finds any.
+/// The descriptors that the service manager passed to this process. Only the first call returns any.
 ///
 /// # Errors
-/// Why `LISTEN_FDS` is no count.
+/// The reason why `LISTEN_FDS` is not a count.
 pub fn inherited() -> Result<Vec<Inherited>, String> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     let variable = |name| std::env::var(name).ok();
@@ -76,7 +76,7 @@ pub fn inherited() -> Result<Vec<Inherited>, String> {
     Ok((FIRST_PASSED..FIRST_PASSED + count).map(|number| Inherited { number, fd: adopt(number) }).collect())
 }
 
-/// How many bytes written to a TCP socket the peer's system has not acknowledged (SIOCOUTQ, tcp(7)).
+/// The number of bytes written to a TCP socket that the peer's system has not acknowledged (SIOCOUTQ, tcp(7)).
 pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<c_int> {
     let mut bytes: c_int = 0;
     // SAFETY: the descriptor is open while it is borrowed, and SIOCOUTQ writes one int, to one that outlives the call.
@@ -86,15 +86,15 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<c_int> {
     }
 }
 
-/// A second value of a TLS 1.3 ticket, so that it can serve again. `None` where the type is not built as it is known here.
+/// A second value of a TLS 1.3 ticket, so that it can be used again. `None` if the type's layout is not the known one.
 ///
-/// rustls 0.23 has no other way: the type is neither `Clone` nor can it be made, read or written from outside, and a store
-/// must give each value out once. Without a second one, each two files to a server that gives two tickets (proftpd) need a
-/// control connection of their own, with its full handshake and login. A later rustls with a copy of its own replaces this.
+/// rustls 0.23 offers nothing else: the type is not `Clone`, cannot be made, read or written from outside, and a store must
+/// give each value out once. Without a copy, every two files to a server that sends two tickets (proftpd) would need a new
+/// control connection, with its full handshake and login. A later rustls with such a copy replaces this.
 pub(super) fn copy_of_ticket(ticket: &Tls13ClientSessionValue) -> Option<Tls13ClientSessionValue> {
-    /// Key, ticket and certificates: all of the value that owns memory, save the parameters of QUIC.
+    /// Key, ticket and certificates: all parts of the value that own memory, except the parameters of QUIC.
     type Common = <Tls13ClientSessionValue as Deref>::Target;
-    /// The suite (a static reference), two numbers, the common part, a byte vector for QUIC: nothing else is in it.
+    /// True for the known layout: the suite (a static reference), two numbers, the common part, a byte vector for QUIC, nothing else.
     const KNOWN: bool = size_of::<Tls13ClientSessionValue>()
         == size_of::<&()>() + 2 * size_of::<u32>() + size_of::<Common>() + size_of::<Vec<u8>>();
     let common: &Common = ticket;
@@ -115,12 +115,12 @@ pub(super) fn copy_of_ticket(ticket: &Tls13ClientSessionValue) -> Option<Tls13Cl
     }
 }
 
-/// Takes ownership of a descriptor that was open when this process began.
+/// Takes ownership of a descriptor that was open when this process started.
 fn adopt(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: the borrow ends with the next line, and fcntl(2) answers EBADF for a number that is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     let flags = rustix::io::fcntl_getfd(borrowed).ok()?;
-    // What came through exec has no FD_CLOEXEC; the standard library and every crate here open with it.
+    // A descriptor passed through exec has no FD_CLOEXEC; the standard library and every crate here open with it.
     let passed = !flags.contains(FdFlags::CLOEXEC);
     // SAFETY: the descriptor is open, nobody in this process opened it, and `inherited` takes each number once; the
     // service manager promises, by LISTEN_PID naming this process, that it is meant for it.
@@ -136,11 +136,11 @@ fn passed_count(listen_pid: Option<&str>, listen_fds: Option<&str>, own_pid: u32
     }
 }
 
-/// Runs `act` in a child process, which ends with it.
+/// Runs `act` in a child process, which ends after it.
 ///
 /// # Errors
-/// The kinds of [`Fault::local`] when there can be no more processes; [`Kind::Internal`](crate::fault::Kind::Internal) if this
-/// one has several threads.
+/// The kinds of [`Fault::local`] if no further process can be started; [`Kind::Internal`](crate::fault::Kind::Internal) if
+/// this one has several threads.
 pub(super) fn fork(act: impl FnOnce()) -> Result<Pid, Fault> {
     alone()?;
     // SAFETY: no other thread runs, so no lock is held that the child would wait for; and the child ends without running what
@@ -154,11 +154,11 @@ pub(super) fn fork(act: impl FnOnce()) -> Result<Pid, Fault> {
     Pid::from_raw(pid.max(0)).ok_or_else(|| Fault::local("fork", &io::Error::last_os_error()))
 }
 
-/// Closes every descriptor of this process but one. The standard streams become /dev/null, so that no other file has their
-/// numbers.
+/// Closes every descriptor of this process except one. The standard streams become /dev/null, so that no other file gets
+/// their numbers.
 ///
 /// # Errors
-/// What the system says: /dev/null or /proc is not there.
+/// The system's error: /dev/null or /proc is missing.
 pub(super) fn close_all_but(kept: impl AsFd) -> io::Result<()> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     let numbers: io::Result<Vec<RawFd>> = std::fs::read_dir("/proc/self/fd")?
@@ -180,7 +180,7 @@ pub(super) fn close_all_but(kept: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// What `act` says in a child process, which has one thread.
+/// The result of `act` in a child process, which has one thread.
 #[cfg(test)]
 pub(crate) fn in_child(act: impl FnOnce() -> String) -> String {
     use std::io::{Read as _, Write as _};
@@ -201,12 +201,12 @@ pub(crate) fn in_child(act: impl FnOnce() -> String) -> String {
     said
 }
 
-/// Why the system's resolver has no addresses for a name.
+/// The reason why the system's resolver has no addresses for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoAddresses {
-    /// True if the name does not exist or has no address; else it may have some later.
+    /// True if the name does not exist or has no address; false if it may have one later.
     pub for_good: bool,
-    /// The system's words.
+    /// The system's message.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! TLS for both sides on rustls with ring: certificates are checked unless the user insists otherwise.
+//! TLS for both sides on rustls with ring: certificates are checked unless the user explicitly disables it.
 
 use std::fmt;
 use std::io;
@@ -26,15 +26,15 @@ use crate::net::untrusted::Untrusted;
 use crate::net::verify::{HandshakeVerifier, Trust, provider};
 use crate::scope::without_zone;
 
-/// How long a client may take for its part of a server's handshake.
+/// The time that a client has for its part of a server's handshake.
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-/// When TLS starts.
+/// The start of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
     /// Never.
     None,
-    /// If the peer offers it; an attacker can strip it.
+    /// If the peer offers it; an attacker can strip the offer.
     Try,
     /// By STARTTLS or AUTH TLS; without it the dialogue ends.
     Starttls,
@@ -42,23 +42,23 @@ pub enum TlsMode {
     Implicit,
 }
 
-/// What a client wants of TLS.
+/// The TLS options of a client.
 #[derive(Debug, Clone, Default)]
 pub struct ClientTlsOptions {
     /// Trust these certificates (PEM) instead of the system's.
     pub ca_cert: Option<PathBuf>,
     /// Our own certificate chain (PEM).
     pub cert: Option<PathBuf>,
-    /// Its key (PEM); may stand in the same file.
+    /// Its key (PEM), possibly in the same file.
     pub key: Option<PathBuf>,
-    /// Take any certificate.
+    /// Accept any certificate.
     pub insecure: bool,
-    /// Take servers whose certificate or key has one of these digests. The certificate is checked as well if `ca_cert` or
-    /// `tls_name` is there, otherwise the pin alone counts; `insecure` then says nothing.
+    /// Accept servers whose certificate or key has one of these digests. The certificate is checked as well if `ca_cert` or
+    /// `tls_name` is set, otherwise the pin alone counts; `insecure` then has no effect.
     pub pins: Vec<CertificatePin>,
-    /// The pins alone count, even beside `ca_cert` and `tls_name`.
+    /// Only the pins count, even with `ca_cert` or `tls_name`.
     pub pins_alone: bool,
-    /// The name to ask for and to check, where it is not the host's.
+    /// The server name to send and to check, if it differs from the host.
     pub tls_name: Option<String>,
     /// Application protocols to offer (RFC 7301).
     pub alpn: Vec<Vec<u8>>,
@@ -69,7 +69,7 @@ pub struct ClientTlsOptions {
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     tls_name: Option<String>,
-    /// Whom to believe, if certificates are checked.
+    /// The trusted certificates, if certificates are checked.
     trust: Arc<Trust>,
     verifier: Arc<HandshakeVerifier>,
     insecure: bool,
@@ -85,7 +85,7 @@ impl ClientTls {
     /// Reads the certificates that the options name. The system's roots are read only when a handshake needs them.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a file that cannot be read or does not serve as certificate or key.
+    /// [`Kind::Config`] for a file that cannot be read or is not a usable certificate or key.
     pub fn new(options: &ClientTlsOptions) -> Result<ClientTls, Fault> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -115,8 +115,8 @@ impl ClientTls {
         Ok(ClientTls { config: Arc::new(config), tls_name: options.tls_name.clone(), trust, verifier, insecure })
     }
 
-    /// The same configuration with an empty session store of its own. FTP servers demand that a data connection resumes
-    /// the session of its very control connection; a ticket from another one is refused.
+    /// The same configuration with a separate, empty session store. FTP servers demand that a data connection resumes the
+    /// session of its own control connection; they refuse a ticket from another one.
     pub fn own_sessions(&self) -> ClientTls {
         self.with_sessions(Arc::default())
     }
@@ -127,7 +127,7 @@ impl ClientTls {
         ClientTls { config: Arc::new(config), ..self.clone() }
     }
 
-    /// The same with other application protocols.
+    /// The same configuration with other application protocols.
     #[must_use]
     pub fn with_alpn(&self, protocols: &[&str]) -> ClientTls {
         let mut config = ClientConfig::clone(&self.config);
@@ -135,22 +135,22 @@ impl ClientTls {
         ClientTls { config: Arc::new(config), ..self.clone() }
     }
 
-    /// The same that takes any certificate: for looking at those that are not believed.
+    /// The same configuration that accepts any certificate: to inspect untrusted ones.
     #[must_use]
     pub fn unchecked(&self) -> ClientTls {
         let verifier = Arc::new(HandshakeVerifier::new(self.trust.clone(), false));
         let mut config = ClientConfig::clone(&self.config);
         config.dangerous().set_certificate_verifier(verifier.clone());
-        // Who checks must not resume what was not checked.
+        // A checking client must not resume an unchecked session.
         config.resumption = Resumption::default();
         ClientTls { config: Arc::new(config), verifier, insecure: true, ..self.clone() }
     }
 
-    /// Whether a chain that `host` has shown (DER, its own certificate first) is believed; also where [`ClientTls::verifies`] says
-    /// that nothing is checked.
+    /// Checks whether a chain shown by `host` (DER, its own certificate first) is trusted, even if [`ClientTls::verifies`]
+    /// is false.
     ///
     /// # Errors
-    /// [`Kind::TlsUntrusted`] and why; [`Kind::Usage`] for a name that no certificate can hold.
+    /// [`Kind::TlsUntrusted`] with the reason; [`Kind::Usage`] for a name that no certificate can hold.
     pub fn judge(&self, host: &str, chain: &[Vec<u8>]) -> Result<(), Fault> {
         let chain: Vec<CertificateDer<'_>> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
         let Some((shown, intermediates)) = chain.split_first() else {
@@ -165,12 +165,12 @@ impl ClientTls {
         self.config.clone()
     }
 
-    /// Why the last certificate of a name was refused.
+    /// The reason why the last certificate of a name was refused.
     pub(super) fn refusal(&self, name: &ServerName<'_>) -> Option<Untrusted> {
         self.verifier.refusal(name)
     }
 
-    /// The name that the certificate must hold.
+    /// The name required in the certificate.
     pub(super) fn name_of(&self, host: &str) -> Result<ServerName<'static>, Fault> {
         let name = self.tls_name.as_deref().unwrap_or(without_zone(host)).trim_start_matches('[').trim_end_matches(']');
         ServerName::try_from(name.trim_end_matches('.').to_owned())
@@ -190,7 +190,7 @@ impl ClientTls {
         Ok(BlockingTls(Box::new(StreamOwned::new(session, tcp))))
     }
 
-    /// True when certificates are checked.
+    /// True if certificates are checked.
     pub fn verifies(&self) -> bool {
         !self.insecure
     }
@@ -213,12 +213,12 @@ impl ClientTls {
     }
 }
 
-/// A client's TLS over a TCP stream with blocking calls.
+/// TLS of a client over a TCP stream with blocking calls.
 #[derive(Debug)]
 pub struct BlockingTls(Box<StreamOwned<ClientConnection, std::net::TcpStream>>);
 
 impl BlockingTls {
-    /// The socket, for its time limits.
+    /// The socket, to set its timeouts.
     pub fn socket(&self) -> &std::net::TcpStream {
         self.0.get_ref()
     }
@@ -240,25 +240,25 @@ impl io::Write for BlockingTls {
     }
 }
 
-/// What a server needs for TLS: a certificate and its key, or names for a certificate of its own making.
+/// The TLS options of a server: a certificate and its key, or names for a self-signed certificate.
 #[derive(Debug, Clone, Default)]
 pub struct ServerTlsOptions {
-    /// Certificate chains and their keys (PEM), which may stand in the same file. A client gets the first that holds the
-    /// name it asks for (SNI, RFC 6066, section 3), else the first.
+    /// Certificate chains and their keys (PEM), possibly in the same file. A client gets the first chain with the requested
+    /// name (SNI, RFC 6066, section 3), else the first one.
     pub certs: Vec<(PathBuf, PathBuf)>,
     /// Make a certificate for these names, valid for this process only.
     pub self_signed: Vec<String>,
-    /// Take only clients with a certificate of this authority (PEM).
+    /// Accept only clients with a certificate of this authority (PEM).
     pub client_ca: Option<PathBuf>,
-    /// Application protocols to agree on: a client that offers others only is refused (RFC 7301, section 3.2).
+    /// Application protocols to negotiate: a client that offers only others is refused (RFC 7301, section 3.2).
     pub alpn: Vec<Vec<u8>>,
 }
 
-/// How many tickets a connection with sessions of its own gives out: a client may use each only once (RFC 8446, appendix
+/// The number of tickets for a connection with a separate session store: a client may use each only once (RFC 8446, appendix
 /// C.4), and each FTP data connection takes one.
 const OWN_TICKETS: usize = 8;
 
-/// The server side: one configuration shared by all connections that begin while it is the newest.
+/// The server side: one configuration, shared by all connections that begin while it is current.
 #[derive(Clone)]
 pub struct ServerTls {
     config: Reloaded<ServerConfig>,
@@ -275,10 +275,10 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Reads or makes the certificate that the options name.
+    /// Reads or makes the certificate of the options.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a file that cannot be read or does not serve; else the fault of making a certificate.
+    /// [`Kind::Config`] for a file that cannot be read or used; else the fault of making a certificate.
     pub fn new(options: &ServerTlsOptions) -> Result<ServerTls, Fault> {
         let (pairs, certificate_pem) = match options.certs.as_slice() {
             [] => {
@@ -318,7 +318,7 @@ impl ServerTls {
         Ok(ServerTls { config, certificate_pem, options: Arc::new(options.clone()), not_after })
     }
 
-    /// Reads the files again. What is returned makes handshakes use what they hold now; connections that are open go on.
+    /// Reads the files again. The returned function makes new handshakes use their content; open connections continue.
     ///
     /// # Errors
     /// As [`ServerTls::new`].
@@ -335,16 +335,16 @@ impl ServerTls {
         *self.not_after.now()
     }
 
-    /// The certificate that `--self-signed` made, PEM, for clients that are to trust it; empty for one read from a file.
+    /// The certificate made by `--self-signed`, PEM, for clients that should trust it; empty for one read from a file.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// The same configuration with session tickets and a session cache of its own: what resumes there belongs to the very
-    /// connection that this was made for (FTP data connections, RFC 4217, section 10.2).
+    /// The same configuration with separate session tickets and a separate session cache: only sessions of the one
+    /// connection that this was made for can be resumed (FTP data connections, RFC 4217, section 10.2).
     ///
     /// # Errors
-    /// [`Kind::Internal`] when no ticket key can be made.
+    /// [`Kind::Internal`] if no ticket key can be made.
     pub fn own_sessions(&self) -> Result<ServerTls, Fault> {
         let mut config = ServerConfig::clone(&self.config.now());
         config.ticketer = rustls::crypto::ring::Ticketer::new()
@@ -354,7 +354,7 @@ impl ServerTls {
         Ok(ServerTls { config: Reloaded::new(config), ..self.clone() })
     }
 
-    /// The same configuration, keys and sessions included, that gives each new TLS 1.3 session `count` tickets.
+    /// The same configuration, including keys and sessions, that sends `count` tickets for each new TLS 1.3 session.
     #[must_use]
     pub fn with_tickets(&self, count: usize) -> ServerTls {
         let mut config = ServerConfig::clone(&self.config.now());
@@ -381,7 +381,7 @@ impl ServerTls {
     }
 }
 
-/// The certificates of a server, in the order in which they were named.
+/// The certificates of a server, in the order of the options.
 #[derive(Debug)]
 struct NamedCertificates(Vec<Arc<CertifiedKey>>);
 
@@ -402,7 +402,7 @@ fn unusable(path: &Path, error: &dyn fmt::Display) -> Fault {
     Fault::new(Kind::Config, format!("{}: {error}", path.display()))
 }
 
-/// Why a file of certificates or keys does not serve: rustls prints markers and lines as lists of numbers.
+/// The fault of an unusable file of certificates or keys: rustls prints markers and lines as lists of numbers.
 fn unreadable(path: &Path, error: &pem::Error) -> Fault {
     let why = match error {
         pem::Error::Io(error) => return unusable(path, error),
@@ -437,7 +437,7 @@ fn roots_of(path: &Path) -> Result<RootCertStore, Fault> {
     Ok(roots)
 }
 
-/// A certificate for this run: Ed25519 is not understood by every peer's default settings, so P-256 it is.
+/// Makes a certificate for this run, with P-256: not every peer's default settings support Ed25519.
 fn self_signed(names: &[String]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, String), Fault> {
     let failed = |error: rcgen::Error| Fault::new(Kind::Config, format!("self-signed certificate: {error}"));
     let names = if names.is_empty() { vec!["localhost".to_owned()] } else { names.to_vec() };

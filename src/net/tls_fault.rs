@@ -1,5 +1,5 @@
-//! What becomes of a handshake that fails: a kind, and words for it. The errors of rustls are told by their variants; their own
-//! texts are for programmers.
+//! The fault of a failed handshake: its kind and its text. The errors of rustls are told apart by their variants, since
+//! their own texts are for programmers.
 
 use std::io;
 
@@ -12,8 +12,8 @@ const OLD_VERSION: &str = "the peer speaks neither TLS 1.2 nor TLS 1.3";
 const NOTHING_IN_COMMON: &str = "no cipher, key exchange or signature algorithm in common";
 const OUR_CERTIFICATE: &str = "--cert FILE and --key FILE show a certificate that the server accepts";
 
-/// The fault of a handshake, or of reading behind it: in TLS 1.3 a server refuses the client's certificate only there. `what`
-/// names what was done, where TLS itself is not at fault.
+/// The fault of a handshake, or of a read after it: in TLS 1.3 a server refuses the client's certificate only then. `what`
+/// names the operation, for errors outside TLS.
 pub fn fault_of(what: &str, error: &io::Error) -> Fault {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => tls_fault(error),
@@ -53,7 +53,7 @@ fn tls_fault(error: &Error) -> Fault {
     Fault::new(kind, format!("TLS: {words}"))
 }
 
-/// Why a certificate and a key of ours do not serve.
+/// The reason why a local certificate and key are unusable.
 pub(super) fn pair_words(error: &Error) -> String {
     match error {
         Error::InconsistentKeys(_) => "the key is not the certificate's".to_owned(),
@@ -94,7 +94,7 @@ fn incompatible_words(missing: &PeerIncompatible) -> &'static str {
     }
 }
 
-/// The fault that an alert of the peer's means; `layer` stands before its words.
+/// The fault for an alert from the peer; `layer` precedes its text.
 pub(super) fn alert_fault(layer: &str, alert: AlertDescription) -> Fault {
     let (kind, words) = alert_meaning(alert);
     let fault = Fault::new(kind, format!("{layer}: {words} (alert {})", u8::from(alert)));
@@ -104,8 +104,8 @@ pub(super) fn alert_fault(layer: &str, alert: AlertDescription) -> Fault {
     }
 }
 
-/// What an alert says (RFC 8446, section 6; RFC 5246, section 7.2): the peer does not believe a certificate or wants one, it has
-/// trouble of its own, it leaves, or the two sides do not come to terms.
+/// The meaning of an alert (RFC 8446, section 6; RFC 5246, section 7.2): the peer distrusts or requests a certificate, has
+/// an internal error, leaves, or finds no common parameters.
 pub(super) fn alert_meaning(alert: AlertDescription) -> (Kind, &'static str) {
     use AlertDescription as A;
     match alert {

@@ -1,17 +1,16 @@
-//! The wire trace of `-v`: the dialogue in both directions. Secrets never reach the sink; this module alone removes
-//! them.
+//! The wire trace of `-v`: the dialogue in both directions. Secrets never reach the sink; only this module removes them.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Which way a line went.
+/// The direction of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TraceDirection {
     /// From us to the peer.
     Sent,
     /// From the peer to us.
     Received,
-    /// Neither: what was chosen and why.
+    /// Neither: a decision and its reason.
     Note,
 }
 
@@ -27,12 +26,12 @@ impl ProtocolTrace {
         ProtocolTrace(Some(Arc::new(sink)))
     }
 
-    /// True when somebody listens: lets callers skip work.
+    /// True if there is a sink: lets callers skip work.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The same for one of several peers: each line says which.
+    /// The same trace for one of several peers: each line names the peer.
     #[must_use]
     pub fn of(&self, peer: impl fmt::Display) -> ProtocolTrace {
         let Some(sink) = self.0.clone() else { return ProtocolTrace::default() };
@@ -58,7 +57,7 @@ impl ProtocolTrace {
         self.emit(TraceDirection::Received, line);
     }
 
-    /// A remark: which address was chosen, where a setting came from.
+    /// A remark: the chosen address, the source of a setting.
     pub fn note(&self, text: &str) {
         self.emit(TraceDirection::Note, text.as_bytes());
     }

@@ -1,4 +1,4 @@
-//! Why a certificate is not believed, in words, and what its user can do.
+//! The reasons why a certificate is not trusted, as sentences, with hints for the user.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use rustls::{CertificateError, Error, ExtendedKeyPurpose};
 use crate::fault::{Fault, Kind};
 use crate::net::certificate::{CertificateFacts, cut, rfc3339};
 
-/// The most names of a certificate that a message lists.
+/// The most names of a certificate in a message.
 const MAX_TOLD: usize = 5;
 /// The longest text from a certificate in a message.
 const MAX_TOLD_BYTES: usize = 250;
 
-/// Why a server's certificate is not believed. rustls carries it from the verifier to whoever waits for the handshake.
+/// The reason why a server's certificate is not trusted. rustls carries it from the verifier to the caller of the handshake.
 #[derive(Clone)]
 pub(super) struct Untrusted {
     words: String,
@@ -21,8 +21,8 @@ pub(super) struct Untrusted {
 }
 
 impl Untrusted {
-    /// The verdict of a check on the certificate that was shown. `alone` says that a pin would count alone, without other options
-    /// having to go.
+    /// The verdict of a check on the shown certificate. `alone` says that a pin would suffice without removing other
+    /// options.
     pub(super) fn new(error: &Error, shown: &CertificateDer<'_>, alone: bool) -> Untrusted {
         let facts = CertificateFacts::read(shown);
         let facts = CertificateFacts {
@@ -52,7 +52,7 @@ impl Untrusted {
         Untrusted { words, hint }
     }
 
-    /// The verdict where pins were named and none fits.
+    /// The verdict if pins were given and none matches.
     pub(super) fn not_pinned(shown: &CertificateDer<'_>) -> Untrusted {
         let facts = CertificateFacts::read(shown);
         let certificate = facts.pin.map_or_else(String::new, |pin| pin.hex());
@@ -65,7 +65,7 @@ impl Untrusted {
         }
     }
 
-    /// The verdict where nobody is believed.
+    /// The verdict if there are no trusted authorities.
     pub(super) fn no_authorities() -> Untrusted {
         Untrusted {
             words: "this system has no trusted authorities".to_owned(),
@@ -73,7 +73,7 @@ impl Untrusted {
         }
     }
 
-    /// As the fault of a handshake.
+    /// The verdict as the fault of a handshake.
     pub(super) fn fault(&self) -> Fault {
         Fault::new(Kind::TlsUntrusted, format!("TLS: {}", self.words)).with_hint(self.hint.clone())
     }
@@ -93,7 +93,7 @@ impl fmt::Debug for Untrusted {
 
 impl std::error::Error for Untrusted {}
 
-/// webpki's own error, where rustls has no variant of its own.
+/// webpki's own error, for those without a variant in rustls.
 fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     match error {
         CertificateError::Other(other) => other.0.downcast_ref(),
@@ -101,13 +101,13 @@ fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     }
 }
 
-/// A certificate that may sign others and is shown by a server, which `openssl req -x509` makes unless told otherwise. Its dates
-/// were found good before that is said.
+/// True if a server shows a certificate that may sign others; `openssl req -x509` makes such by default. webpki reports this
+/// only after the dates were found valid.
 pub(super) fn is_authority_as_server(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(error) if webpki_error(error) == Some(&webpki::Error::CaUsedAsEndEntity))
 }
 
-/// What is wrong with a certificate of the peer's, in words.
+/// The fault of a peer's certificate, as a sentence.
 pub(super) fn certificate_words(error: &CertificateError, facts: Option<&CertificateFacts>) -> String {
     use CertificateError as C;
     let at = |time: UnixTime| i64::try_from(time.as_secs()).ok().and_then(rfc3339).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whose certificates a client believes: one verifier with four kinds of trust.
+//! The trust of a client in certificates: one verifier with four kinds of trust.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,14 +20,14 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
 }
 
-/// What makes a server's certificate good. Whatever it is, the server must prove that it holds the key.
+/// The condition for trusting a server's certificate. In any case the server must prove that it holds the key.
 #[derive(Debug)]
 pub(super) enum Trust {
-    /// The system's authorities, read when the first certificate comes in: a command without TLS never pays for them.
+    /// The system's authorities, read when the first certificate arrives: a command without TLS never pays for them.
     System(OnceLock<Option<Arc<WebPkiServerVerifier>>>),
-    /// These certificates: as authorities, or shown by the server itself.
+    /// These certificates: as authorities, or as the server's own certificate.
     Files { chain: Arc<WebPkiServerVerifier>, certificates: Vec<CertificateDer<'static>> },
-    /// A certificate or key with one of these digests, and what else is asked of the certificate.
+    /// A certificate or key with one of these digests, and a further condition on the certificate.
     Pinned { pins: Vec<CertificatePin>, and: Option<Box<Trust>> },
 }
 
@@ -48,7 +48,7 @@ impl Trust {
         Ok(Trust::Files { chain, certificates })
     }
 
-    /// Whether the certificate that a server shows for a name is believed now.
+    /// Checks whether the certificate that a server shows for a name is trusted now.
     pub(super) fn judge(
         &self,
         shown: &CertificateDer<'_>,
@@ -65,7 +65,7 @@ impl Trust {
             },
             Trust::Files { chain, certificates } => {
                 let verdict = match by_chain(chain) {
-                    // The user named this very certificate: that it could sign others as well does not matter.
+                    // The user named this certificate: it does not matter that it could sign others as well.
                     Err(error) if is_authority_as_server(&error) && certificates.contains(shown) => {
                         ParsedCertificate::try_from(shown).and_then(|parsed| verify_server_name(&parsed, name))
                     }
@@ -73,8 +73,8 @@ impl Trust {
                 };
                 verdict.map_err(|error| Untrusted::new(&error, shown, false))
             }
-            // The server's own certificate counts: anybody may send those of authorities along (RFC 7858, section 4.2). The key
-            // is the one that webpki reads, with which the handshake's signature is checked.
+            // The server's own certificate counts: anyone may send authorities' certificates along (RFC 7858, section 4.2).
+            // The key is the one that webpki reads, which also verifies the handshake's signature.
             Trust::Pinned { pins, and } => {
                 let key =
                     ParsedCertificate::try_from(shown).map(|it| CertificatePin::of(&it.subject_public_key_info()));
@@ -101,9 +101,9 @@ fn system_verifier() -> Option<Arc<WebPkiServerVerifier>> {
 #[derive(Debug)]
 pub(super) struct HandshakeVerifier {
     trust: Arc<Trust>,
-    /// False: every certificate is taken (`--insecure`).
+    /// False: every certificate is accepted (`--insecure`).
     checks: bool,
-    /// Why the last certificate of a name was refused: QUIC hands the errors of TLS on as texts only.
+    /// The reasons why the last certificate of each name was refused: QUIC passes TLS errors on as texts only.
     refused: Mutex<HashMap<String, Untrusted>>,
 }
 
@@ -112,7 +112,7 @@ impl HandshakeVerifier {
         HandshakeVerifier { trust, checks, refused: Mutex::default() }
     }
 
-    /// Why the last certificate of this name was refused.
+    /// The reason why the last certificate of this name was refused.
     pub(super) fn refusal(&self, name: &ServerName<'_>) -> Option<Untrusted> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&*name.to_str()).cloned()
     }

@@ -1,5 +1,5 @@
-//! Messages about messages: failure notices, delay warnings and success reports as multipart/report (RFC 3464, RFC 6522;
-//! RFC 6533 for addresses outside ASCII). Pure: name, time and boundary come in as arguments.
+//! Delivery status notifications: failure notices, delay warnings and success reports as multipart/report (RFC 3464, RFC
+//! 6522; RFC 6533 for addresses outside ASCII). Pure: name, time and boundary are arguments.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -11,19 +11,19 @@ use crate::queue::entry::{NewMessage, Time};
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::envelope::{Envelope, Envid, Orcpt, Recipient};
 
-/// The most of a returned message's header, and of a message returned whole, in bytes.
+/// The most bytes of a returned header, and of a message that is returned whole.
 pub const MAX_RETURNED: u64 = 50_000;
-/// The most of one reply that is quoted, in bytes.
+/// The most characters of one reply that are quoted.
 const MAX_REPLY: usize = 1000;
 
 /// The action of a report (RFC 3464, section 2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportAction {
-    /// Given up.
+    /// Delivery has failed permanently.
     Failed,
-    /// Still trying.
+    /// Delivery is still being tried.
     Delayed,
-    /// Given to a server that reports no success by itself.
+    /// Relayed to a server that sends no success reports.
     Relayed,
     /// Delivered into a mailbox.
     Delivered,
@@ -60,7 +60,7 @@ impl ReportAction {
         }
     }
 
-    /// The status when the server named none.
+    /// The status if the server gave none.
     fn status(self) -> Enhanced {
         match self {
             ReportAction::Failed => Enhanced::new(5, 0, 0),
@@ -75,46 +75,46 @@ impl ReportAction {
 pub struct ReportedRecipient {
     /// The address.
     pub address: Address,
-    /// The recipient as the sender first named it.
+    /// The original recipient as the sender named it.
     pub orcpt: Option<Orcpt>,
     /// The enhanced code.
     pub enhanced: Option<Enhanced>,
     /// The server that answered.
     pub host: Option<String>,
-    /// The reply of the server, or our own diagnosis.
+    /// The reply of the server, or a local diagnosis.
     pub reply: String,
-    /// True when the reply is a server's.
+    /// True if the reply came from a server.
     pub by_server: bool,
-    /// When the last attempt ended.
+    /// The end of the last attempt.
     pub at: Time,
 }
 
 /// A report about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusReport {
-    /// What happened.
+    /// The reported action.
     pub action: ReportAction,
-    /// Our name.
+    /// The host name of the reporting MTA.
     pub mta: String,
-    /// The sender of the message, who reads this.
+    /// The sender of the message, who receives the report.
     pub to: Address,
-    /// The sender's name for the transaction.
+    /// The sender's identifier of the transaction.
     pub envid: Option<Envid>,
-    /// When the message was accepted.
+    /// The time when the message was accepted.
     pub arrived: Time,
-    /// The queue's name of the message.
+    /// The message's queue id.
     pub queue_id: String,
-    /// When it is given up, for a delay warning.
+    /// The time when delivery attempts end, for a delay warning.
     pub until: Option<Time>,
-    /// At least one.
+    /// The recipients; at least one.
     pub recipients: Vec<ReportedRecipient>,
-    /// The message is returned whole (RET=FULL), not its header alone.
+    /// True if the message is returned whole (RET=FULL), not its header only.
     pub full: bool,
 }
 
 impl StatusReport {
-    /// The report as a message with CRLF line ends, and whether it has bytes above 127. `original` is the message that it
-    /// is about; `unique` a text for boundary and Message-ID that occurs nowhere else.
+    /// The report as a message with CRLF line ends, and whether it has bytes above 127. `original` is the reported message;
+    /// `unique` is a text for boundary and Message-ID that occurs nowhere else.
     ///
     /// # Errors
     /// Those of the reader.
@@ -123,7 +123,7 @@ impl StatusReport {
         let returned = if full { whole(original)? } else { header(original)? };
         let (returned, boundary) = (ended(returned), format!("=_{unique}"));
         let mta = clean(&self.mta);
-        // Programs look for what RFC 3464 names: the types of RFC 6533 only where there is something that needs them.
+        // Programs look for the types of RFC 3464: those of RFC 6533 are used only if an address needs them.
         let (status_type, returned_type) = if self.is_international() {
             ("message/global-delivery-status", if full { "message/global" } else { "message/global-headers" })
         } else {
@@ -159,8 +159,8 @@ impl StatusReport {
         Ok((bytes, eight_bit))
     }
 
-    /// The report as a message for the queue. A message that cannot be read any more is reported all the same, without its
-    /// header. `None` only if not even that can be composed.
+    /// The report as a message for the queue. An unreadable original is still reported, without its header. `None` only if
+    /// not even that can be composed.
     pub fn for_queue(&self, original: &Blob, now: Time, unique: &str) -> Option<NewMessage> {
         let composed = self.compose(original.open_at(0), original.size_bytes(), now, unique);
         let (bytes, eight_bit) = composed.or_else(|_| self.compose(io::empty(), 0, now, unique)).ok()?;
@@ -170,14 +170,14 @@ impl StatusReport {
         Some(NewMessage::new(envelope, Blob::memory(bytes)))
     }
 
-    /// True when an address cannot be written in ASCII.
+    /// True if an address cannot be written in ASCII.
     fn is_international(&self) -> bool {
         let original =
             |recipient: &ReportedRecipient| recipient.orcpt.as_ref().is_some_and(|orcpt| !orcpt.address().is_ascii());
         self.recipients.iter().any(|recipient| !ascii(&recipient.address).is_ascii() || original(recipient))
     }
 
-    /// The part for people.
+    /// The human-readable part.
     fn for_people(&self, mta: &str) -> String {
         let mut out = format!("This is the mail system at {mta}.\r\n\r\n{}\r\n", self.action.says());
         if let Some(until) = self.until {
@@ -194,7 +194,7 @@ impl StatusReport {
         out
     }
 
-    /// The part for programs (RFC 3464, section 2): 7-bit, unless the report is about international mail (RFC 6533).
+    /// The machine-readable part (RFC 3464, section 2): 7-bit, unless the report is about international mail (RFC 6533).
     fn for_programs(&self, mta: &str) -> String {
         let mut out = String::new();
         let international = self.is_international();
@@ -236,24 +236,24 @@ impl StatusReport {
         out
     }
 
-    /// The server's own code: a 4.x.x that ended a message by its age stays one, so that the reader sees that it was a
-    /// matter of time.
+    /// The server's own code. A message that expired keeps its 4.x.x, so that the reader sees that the failure was
+    /// temporary.
     fn status(&self, recipient: &ReportedRecipient) -> Enhanced {
         recipient.enhanced.unwrap_or_else(|| self.action.status())
     }
 }
 
-/// An address with its domain in ASCII, where the mailbox is.
+/// The address with its domain in ASCII, if its local part is ASCII.
 fn ascii(address: &Address) -> Cow<'_, Address> {
     address.with_ascii_domain().map_or(Cow::Borrowed(address), Cow::Owned)
 }
 
-/// The field that a part, or the whole, with bytes above 127 needs.
+/// The header field that a part, or the whole, needs if it has bytes above 127.
 fn encoding(content: &[u8]) -> &'static str {
     if content.is_ascii() { "" } else { "Content-Transfer-Encoding: 8bit\r\n" }
 }
 
-/// The bytes with a line end at their end.
+/// The bytes with a final line end.
 fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
     if !bytes.ends_with(b"\r\n") {
         bytes.extend_from_slice(b"\r\n");
@@ -267,7 +267,7 @@ fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
 /// Those of the reader.
 pub fn header(message: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = whole(message)?;
-    // Cut short or without text, it has no end of its own.
+    // A header that was cut, or without a body, has no end of its own.
     let end = header_line::find_end(&bytes).map(|end| end.fields);
     let end = end.unwrap_or_else(|| memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1));
     bytes.truncate(end);
@@ -280,12 +280,12 @@ fn whole(message: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A value that cannot end its line: control characters are spaces, and it has a limit.
+/// A value that cannot end its line: control characters become spaces, and its length is limited.
 fn clean(text: &str) -> String {
     text.chars().take(MAX_REPLY).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
-/// Breaks a text at spaces into lines of about this length; a longer word is cut.
+/// Breaks a text at spaces into lines of about this length; a longer word is split.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();

@@ -1,6 +1,6 @@
-//! The drop directory, where users who may not open the queue submit mail. It is beside the queue, `DIR-drop`, mode 1733: each
-//! user creates a directory in it, and only its owner can list it. Its contents are not trusted: links are not followed,
-//! and entries that are not submissions are set apart.
+//! The drop directory, in which users without access to the queue submit mail. It is beside the queue, `DIR-drop`, mode
+//! 1733: each user creates a directory in it, and only its owner can list it. Its contents are not trusted: links are not
+//! followed, and entries that are not submissions are set apart.
 //!
 //! ```text
 //! DIR-drop/UID/        made by the user, 0700
@@ -33,16 +33,16 @@ use crate::smtp::envelope::{Envelope, Recipient};
 
 /// Largest submission.
 pub const MAX_DROP_BYTES: u64 = 256 * 1024 * 1024;
-/// Longest envelope of a submission.
+/// Longest envelope of a submission, in bytes.
 const MAX_ENVELOPE_BYTES: u64 = 8 * 1024 * 1024;
-/// Most folders, and most submissions of one user, looked at in one pass: nobody keeps the others waiting.
+/// The most folders, and the most submissions of one user, handled in one pass: no user delays the others.
 const MAX_USERS: usize = 100_000;
 const MAX_OF_USER: usize = 1000;
-/// So many submissions are queued with one sync.
+/// The most submissions that are queued with one sync.
 const BATCH: usize = 100;
-/// A submission that was begun so many seconds ago will not be completed.
+/// The age, in seconds, after which an unfinished submission will not be completed.
 const UNFINISHED_SECONDS: i64 = 24 * 3600;
-/// A folder that has been empty for so many seconds is removed.
+/// The time, in seconds, after which an empty folder is removed.
 const EMPTY_SECONDS: i64 = 3600;
 
 pub use queued::forget_what_left;
@@ -57,7 +57,7 @@ pub fn beside(queue: &Path) -> PathBuf {
     path.into()
 }
 
-/// The envelope as it stands in the first line of a submission.
+/// The envelope in the first line of a submission.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DropEnvelope {
@@ -84,7 +84,7 @@ struct DropRecipient {
 pub struct Submission {
     /// The name of its file.
     pub name: String,
-    /// When it was submitted, as the file says: seconds since 1970.
+    /// The time of submission, from the file: seconds since 1970.
     at: i64,
     /// The message's size.
     pub size_bytes: u64,
@@ -92,7 +92,7 @@ pub struct Submission {
     pub sender: String,
     /// The recipients' addresses.
     pub recipients: Vec<String>,
-    /// It is in the queue.
+    /// True if it is in the queue.
     pub taken_up: bool,
 }
 
@@ -102,7 +102,7 @@ impl Submission {
         Submission { name, at, size_bytes: envelope.size_bytes, sender: envelope.sender, recipients, taken_up: false }
     }
 
-    /// When it was submitted, as the queue has times.
+    /// The time of submission in the queue's time type.
     pub fn time(&self) -> Time {
         Time(self.at.saturating_mul(1000))
     }
@@ -117,7 +117,7 @@ fn open_dir(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, 
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Submits a message: when this returns, it is on the disk, in a file of the calling user. The file's name is its number.
+/// Submits a message: when this returns, it is on the disk, in a file of the calling user. Returns the file's name, which is its number.
 ///
 /// # Errors
 /// [`Kind::BadData`] for a message that is too large, [`Kind::Config`] for a directory that is not set up, else the kinds of
@@ -140,11 +140,11 @@ fn submit_once(drop: &Path, envelope: &Envelope, content: &dyn Content) -> Resul
     let unfinished = format!("{UNFINISHED_PREFIX}{name}");
     let written = write(&folder, &unfinished, envelope, content).and_then(|()| {
         rustix::fs::renameat(&folder, &unfinished, &folder, &name)?;
-        // The folder may be new, and who submits may not open the directory around it to sync it.
+        // The folder may be new, and the submitter may not open its parent directory to sync it.
         Ok(rustix::fs::syncfs(&folder)?)
     });
     if let Err(error) = written {
-        // What stays behind is unfinished, and is not taken up.
+        // A remaining file is unfinished, and is not taken up.
         let _ = rustix::fs::unlinkat(&folder, &unfinished, AtFlags::empty());
         return Err(Fault::local(path.display(), &error));
     }
@@ -152,19 +152,19 @@ fn submit_once(drop: &Path, envelope: &Envelope, content: &dyn Content) -> Resul
     Ok(name)
 }
 
-/// The calling user's own folder in the drop directory, made if it is not there.
+/// The calling user's own folder in the drop directory, created if missing.
 fn own_folder(drop: &Path) -> Result<(OwnedFd, PathBuf), Fault> {
     let around = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let parent = rustix::fs::openat(CWD, drop, around, Mode::empty()).map_err(at(drop))?;
     let user = rustix::process::geteuid().as_raw();
-    // Where the group is passed on, the runner is not root but a member of it.
+    // If the directory passes its group on, the runner is not root but a member of the group.
     let shared = rustix::fs::fstat(&parent).map_err(at(drop))?.st_mode & 0o2000 != 0;
     let spare = format!("{user}.{:08x}", getrandom::u32().unwrap_or_default());
     for name in [user.to_string(), spare] {
         let path = drop.join(&name);
         let made = match shared {
             false => rustix::fs::mkdirat(&parent, &name, Mode::RWXU),
-            // The mode is right from the start: a chmod by who is no member of the group takes the bit away that passes it on.
+            // The mode is right from the start: a chmod by a user outside the group clears the set-group-ID bit.
             true => {
                 let before = rustix::process::umask(Mode::RWXO);
                 let made = rustix::fs::mkdirat(&parent, &name, Mode::RWXU | Mode::RWXG);
@@ -176,7 +176,7 @@ fn own_folder(drop: &Path) -> Result<(OwnedFd, PathBuf), Fault> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(at(&path)(error)),
         }
-        // Somebody else may have taken the name, or it is older than the group's part.
+        // Another user may have taken the name, or the folder is older than the use of the group.
         let Ok(folder) = open_dir(&parent, &name) else { continue };
         let found = rustix::fs::fstat(&folder).map_err(at(&path))?;
         if found.st_uid == user && (!shared || found.st_mode & 0o2070 == 0o2070) {
@@ -204,18 +204,18 @@ fn write(folder: &OwnedFd, name: &str, envelope: &Envelope, content: &dyn Conten
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
-/// Tells the runner that something came, if one listens.
+/// Notifies a listening runner of a submission.
 fn ring(drop: &Path) {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if let Ok(wake) = rustix::fs::openat(CWD, drop.join(WAKE), flags, Mode::empty())
         && rustix::fs::fstat(&wake).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Fifo)
     {
-        // A runner that is not told looks by itself.
+        // A runner that is not notified looks by itself.
         let _ = rustix::io::write(&wake, b"\n");
     }
 }
 
-/// The submissions of the calling user: those not taken into the queue yet, and those in it, each oldest first.
+/// The submissions of the calling user: those waiting to be taken into the queue, then those in it, each oldest first.
 ///
 /// # Errors
 /// The kinds of [`Fault::local`].
@@ -228,7 +228,7 @@ pub fn own(drop: &Path) -> Result<Vec<Submission>, Fault> {
     }
 }
 
-/// The submissions of all users that are not in the queue yet; the caller must be able to list the directory.
+/// The submissions of all users that are not yet in the queue; the caller must be able to list the directory.
 ///
 /// # Errors
 /// The kinds of [`Fault::local`].
@@ -256,7 +256,7 @@ fn listed(folder: &OwnedFd) -> Result<Vec<Submission>, Fault> {
             continue;
         }
         let Ok(DropFile::Submission { file, size_bytes, modified }) = open(folder, &name, owner) else { continue };
-        // What is no submission is the runner's business.
+        // Invalid entries are the runner's task.
         if let Ok((envelope, _)) = read_envelope(file, size_bytes) {
             found.push(Submission::new(name, modified, envelope));
         }
@@ -265,12 +265,12 @@ fn listed(folder: &OwnedFd) -> Result<Vec<Submission>, Fault> {
     Ok(found)
 }
 
-/// Names in a directory, at most so many.
+/// The names in a directory, at most `most`.
 fn names(dir: &OwnedFd, most: usize) -> Result<Vec<String>, Errno> {
     let mut found = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
-        // A name that is not UTF-8 is nobody's submission; it stays, and counts.
+        // A name that is not UTF-8 is never a submission; the file stays, and counts.
         if let Ok(name) = entry.file_name().to_str()
             && !matches!(name, "." | "..")
         {
@@ -283,20 +283,20 @@ fn names(dir: &OwnedFd, most: usize) -> Result<Vec<String>, Errno> {
     Ok(found)
 }
 
-/// What a name in a user's folder is.
+/// The kind of an entry in a user's folder.
 enum DropFile {
     Submission {
         file: File,
         size_bytes: u64,
         modified: i64,
     },
-    /// Gone meanwhile.
+    /// It has vanished in the meantime.
     Gone,
-    /// Not to be taken up: why.
+    /// Invalid, with the reason.
     Wrong(&'static str),
 }
 
-/// Opens what may be a submission of this user, and follows nothing.
+/// Opens a possible submission of this user without following links.
 fn open(folder: &OwnedFd, name: &str, owner: u32) -> Result<DropFile, Errno> {
     let look = |found: &Stat| match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile if found.st_uid != owner => Some("it belongs to another user"),
@@ -308,7 +308,7 @@ fn open(folder: &OwnedFd, name: &str, owner: u32) -> Result<DropFile, Errno> {
         FileType::Directory => Some("it is a directory"),
         _ => Some("not a regular file"),
     };
-    // Looked at first: opening a device or a FIFO may do something.
+    // Checked before opening: opening a device or a FIFO may have side effects.
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(DropFile::Gone),
         Err(error) => return Err(error),
@@ -321,7 +321,7 @@ fn open(folder: &OwnedFd, name: &str, owner: u32) -> Result<DropFile, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(DropFile::Gone),
-        // It became a link between the two.
+        // It became a link between the two calls.
         Err(Errno::LOOP) => return Ok(DropFile::Wrong("it is a symbolic link")),
         other => other?,
     };
@@ -336,7 +336,7 @@ fn open(folder: &OwnedFd, name: &str, owner: u32) -> Result<DropFile, Errno> {
     })
 }
 
-/// The envelope, and the reader at the first byte of the message.
+/// The envelope, and a reader positioned at the first byte of the message.
 fn read_envelope(file: File, size_bytes: u64) -> Result<(DropEnvelope, BufReader<File>), &'static str> {
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
@@ -354,17 +354,17 @@ fn read_envelope(file: File, size_bytes: u64) -> Result<(DropEnvelope, BufReader
     Ok((envelope, reader))
 }
 
-/// What one pass over the drop directory did.
+/// The result of one pass over the drop directory.
 #[derive(Debug, Default)]
 pub struct TakenUp {
-    /// Messages that are in the queue now.
+    /// The number of messages that were queued.
     pub messages: u64,
-    /// Messages about entries that were set apart or could not be, one line each.
+    /// Faults of entries that were set apart, or could not be, one line each.
     pub said: Vec<Fault>,
 }
 
 /// Takes all submissions into the queue: each message is queued and synced before its file is removed. A crash between the
-/// two delivers it twice, and never loses it.
+/// two may deliver it twice, but never loses it.
 ///
 /// # Errors
 /// The queue's and the drop directory's own faults. Faults of single submissions are in [`TakenUp::said`].
@@ -396,7 +396,7 @@ pub async fn take_up(drop: &Path, queue: &Path, host: &str, store: &dyn QueueSto
         submissions.sort();
         let is_old = |found: Stat| age_seconds(found.st_mtime) > EMPTY_SECONDS;
         if submissions.is_empty() && rustix::fs::fstat(&folder).is_ok_and(is_old) {
-            // What came meanwhile keeps it.
+            // New submissions in the meantime keep the folder.
             let _ = rustix::fs::unlinkat(&parent, user.as_str(), AtFlags::REMOVEDIR);
         }
         for name in submissions {
@@ -453,7 +453,7 @@ impl DropEnvelope {
         }
     }
 
-    /// The size of the message, and its envelope; `None` if there is no such envelope.
+    /// The size of the message, and its envelope; `None` if the envelope is invalid.
     fn typed(self) -> Option<(u64, Envelope)> {
         fn parsed<T: FromStr>(text: Option<&str>) -> Option<Option<T>> {
             text.map(str::parse).transpose().ok()
@@ -482,7 +482,7 @@ fn age_seconds(since: i64) -> i64 {
     (unix_micros() / 1_000_000).saturating_sub(since)
 }
 
-/// Why a submission is not taken up.
+/// The reason why a submission is refused.
 enum Refusal {
     Wrong(&'static str),
     Fault(Fault),
@@ -494,7 +494,7 @@ impl From<&'static str> for Refusal {
     }
 }
 
-/// The message of one file; `None` for what is not there, or not complete yet.
+/// The message of one file; `None` if the file is missing or incomplete.
 fn message(folder: &OwnedFd, name: &str, host: &str, store: &dyn QueueStore) -> Result<Option<NewMessage>, Refusal> {
     let problem = |error: Errno| Refusal::Fault(at(Path::new(name))(error).context("drop directory"));
     let owner = rustix::fs::fstat(folder).map_err(problem)?.st_uid;
@@ -514,7 +514,7 @@ fn message(folder: &OwnedFd, name: &str, host: &str, store: &dyn QueueStore) -> 
     let (size_bytes, envelope) = envelope.typed().ok_or("its envelope is malformed")?;
     let full = |error: io::Error| Refusal::Fault(Fault::local(store.location(), &error));
     let mut body = store.new_body().map_err(Refusal::Fault)?;
-    // Who submitted it is on record, as Postfix has it.
+    // The submitter is recorded, as in Postfix.
     let date = jiff::fmt::rfc2822::to_string(&jiff::Zoned::now()).unwrap_or_default();
     write!(body, "Received: by {host} (applayer, from userid {owner});\r\n\t{date}\r\n").map_err(full)?;
     let (mut left, mut newlines, mut eight_bit) = (size_bytes, NewlineCheck::default(), false);
@@ -540,7 +540,7 @@ fn message(folder: &OwnedFd, name: &str, host: &str, store: &dyn QueueStore) -> 
     Ok(Some(message))
 }
 
-/// Where to what is no submission goes: out of reach of its owner, for the administrator.
+/// The destination of invalid entries: inaccessible to their owner, for the administrator.
 struct SetApart<'a> {
     drop: &'a Path,
     queue: &'a Path,
@@ -565,19 +565,19 @@ impl SetApart<'_> {
     }
 }
 
-/// The runner's end of the FIFO by which a submission is announced.
+/// The runner's end of the FIFO that announces submissions.
 #[derive(Debug)]
 pub struct DropWatch(Option<tokio::net::unix::pipe::Receiver>);
 
-/// Without an announcement the directory is looked at this often, and after one not sooner than [`LEAST_WAIT`].
+/// The directory is checked this often without an announcement, and after one not sooner than [`LEAST_WAIT`].
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 const LEAST_WAIT: Duration = Duration::from_millis(200);
 
 impl DropWatch {
-    /// Makes the FIFO in the drop directory. Without it, the directory is looked at now and then.
+    /// Makes the FIFO in the drop directory. Without it, the directory is checked at intervals.
     pub fn new(drop: &Path) -> DropWatch {
         let path = drop.join(WAKE);
-        // One that somebody else made would be his to take away.
+        // A FIFO of another user could be removed by him.
         let _ = std::fs::remove_file(&path);
         let mode = Mode::RUSR | Mode::WUSR | Mode::WGRP | Mode::WOTH;
         let made = rustix::fs::mknodat(CWD, &path, FileType::Fifo, mode, 0)
@@ -586,12 +586,12 @@ impl DropWatch {
         DropWatch(made.ok().and_then(|()| open()))
     }
 
-    /// Waits for an announcement, or until it is time to look anyway.
+    /// Waits for an announcement, or until the next regular check is due.
     pub async fn heard(&mut self, drop: &Path) {
         tokio::time::sleep(LEAST_WAIT).await;
         let Some(pipe) = &self.0 else {
             tokio::time::sleep(LOOK_EVERY).await;
-            // The directory may have been made meanwhile.
+            // The directory may have been created in the meantime.
             *self = DropWatch::new(drop);
             return;
         };

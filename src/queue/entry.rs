@@ -19,13 +19,13 @@ pub enum RecipientState {
     Queued,
     /// Leased by a runner; an attempt may be under way.
     Active,
-    /// Waits for the operator, not for a time.
+    /// Waits for the operator, without a due time.
     Held,
-    /// The next server took it.
+    /// The next server accepted it.
     Delivered,
-    /// Given up; the sender was told if that was due.
+    /// Given up; the sender was notified if required.
     Failed,
-    /// Taken out by the operator.
+    /// Removed by the operator.
     Removed,
 }
 
@@ -52,7 +52,7 @@ impl RecipientState {
         }
     }
 
-    /// True when nothing more happens to the recipient; a message whose recipients are all final is deleted.
+    /// True if the recipient's state no longer changes; a message with only final recipients is deleted.
     pub const fn is_final(self) -> bool {
         matches!(self, RecipientState::Delivered | RecipientState::Failed | RecipientState::Removed)
     }
@@ -72,13 +72,13 @@ impl fmt::Display for RecipientState {
 /// The changes that an operator can make to a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
-    /// The operator stops it.
+    /// The operator stops the recipient.
     Hold,
-    /// The operator lets it go on.
+    /// The operator lets it continue.
     Release,
     /// The operator makes it due now.
     Retry,
-    /// The operator takes it out.
+    /// The operator removes it.
     Remove,
     /// The operator returns it to its sender.
     Bounce,
@@ -101,12 +101,12 @@ impl Transition {
         }
     }
 
-    /// True when a recipient in `state` can take this transition.
+    /// True if a recipient in `state` can take this transition.
     pub fn allowed(self, state: RecipientState) -> bool {
         self.row().1.contains(&state)
     }
 
-    /// The state that follows.
+    /// The resulting state.
     pub const fn to(self) -> RecipientState {
         self.row().2
     }
@@ -117,13 +117,13 @@ impl Transition {
 pub struct Time(pub i64);
 
 impl Time {
-    /// This time and so much.
+    /// This time plus `wait`.
     #[must_use]
     pub fn plus(self, wait: std::time::Duration) -> Time {
         Time(self.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How long since `earlier`; zero when the clock went backwards.
+    /// The time since `earlier`; zero if the clock went backwards.
     pub fn since(self, earlier: Time) -> std::time::Duration {
         std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -139,17 +139,17 @@ impl fmt::Display for Time {
     }
 }
 
-/// The name of a queued message: unique for good, and ordered by time of arrival.
+/// The id of a queued message: unique forever, and ordered by time of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueId(pub i64);
 
 impl QueueId {
-    /// The first id of this microsecond since 1970; ten bits below it are random.
+    /// The first id of this microsecond since 1970; its ten low bits are random.
     pub const fn at_micros(micros: i64) -> QueueId {
         QueueId(micros << 10)
     }
 
-    /// When it was given.
+    /// The time when it was assigned.
     pub const fn time(self) -> Time {
         Time((self.0 >> 10) / 1000)
     }
@@ -188,10 +188,10 @@ impl FromStr for QueueId {
     }
 }
 
-/// A message that is about to be queued.
+/// A message to be queued.
 #[derive(Debug)]
 pub struct NewMessage {
-    /// Who sends it to whom: at least one recipient, at most [`MAX_RECIPIENTS`].
+    /// Sender and recipients: at least one recipient, at most [`MAX_RECIPIENTS`].
     pub envelope: Envelope,
     /// Queued as held: waits for `mailq-edit release`.
     pub hold: bool,
@@ -202,17 +202,17 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// A message that is not held. A recipient named twice, in any spelling, gets it once.
+    /// A message that is not held. A recipient named twice, in any spelling and with the same wishes, is kept once.
     pub fn new(mut envelope: Envelope, body: Blob) -> NewMessage {
         let mut seen = HashSet::new();
         envelope.recipients.retain(|it| seen.insert((it.address.comparison_key(), it.notify, it.orcpt.clone())));
         NewMessage { envelope, hold: false, route: None, body }
     }
 
-    /// Refuses no recipients, and too many.
+    /// Checks the number of recipients: neither zero nor above the limit.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for the number of recipients.
+    /// [`Kind::Usage`] for an invalid number of recipients.
     pub fn check(&self) -> Result<(), Fault> {
         match self.envelope.recipients.len() {
             1..=MAX_RECIPIENTS => Ok(()),
@@ -224,58 +224,58 @@ impl NewMessage {
     }
 }
 
-/// One recipient as the queue holds it.
+/// One recipient in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedRecipient {
     /// Its index in the message, from 0.
     pub n: u32,
-    /// Its address and the wishes about notices.
+    /// Its address and its requests for notices.
     pub to: Recipient,
-    /// The next hop that overrides every other choice.
+    /// The next hop that overrides every other rule.
     pub route: Option<RouteOverride>,
     /// Its state.
     pub state: RecipientState,
-    /// When it is due (queued only).
+    /// The due time (queued only).
     pub due: Time,
-    /// Attempts begun.
+    /// The number of attempts begun.
     pub attempts: u32,
-    /// An attempt ended without an answer: the next server may have the message already.
+    /// An attempt ended without an answer: the next server may already have the message.
     pub possible_duplicate: bool,
     /// The sender was warned about the delay.
     pub warned: bool,
-    /// The last outcome that was not a delivery.
+    /// The last result that was not a delivery.
     pub last: Option<AttemptResult>,
 }
 
-/// One message as the queue holds it.
+/// One message in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueEntry {
-    /// Its name.
+    /// Its id.
     pub id: QueueId,
-    /// When it was accepted.
+    /// The time when it was accepted.
     pub created: Time,
     /// Size of the message in bytes.
     pub size_bytes: u64,
-    /// Its envelope with all recipients in order, or those that the filter let through.
+    /// Its envelope with all recipients in order, or those that match the filter.
     pub envelope: Envelope<QueuedRecipient>,
 }
 
 /// The result of one attempt for one recipient, as stored and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AttemptResult {
-    /// When it ended.
+    /// The time when it ended.
     pub at: Time,
     /// The server's name, if one was chosen.
     pub host: Option<String>,
     /// The server's address, if there was a connection.
     pub ip: Option<String>,
-    /// What went wrong, by the closed list of kinds; absent after a delivery.
+    /// The kind of the error; absent after a delivery.
     pub kind: Option<Kind>,
     /// The reply code.
     pub code: Option<u16>,
     /// The enhanced status code.
     pub enhanced: Option<Enhanced>,
-    /// The reply, or what else explains the outcome.
+    /// The reply, or another explanation of the result.
     pub reply: String,
 }
 

@@ -1,7 +1,7 @@
 //! The outgoing queue: store, schedule, runner, bounces.
 //!
-//! [`entry`] has the states and transitions, [`store`] the trait every engine fulfils, [`sqlite`] the engine in a local
-//! directory, which [`queue_dir`] finds; users who may not open it submit by [`drop_dir`]. The guarantees are in applayer-queue(5).
+//! [`entry`] holds the states and transitions, [`store`] the trait that every engine implements, [`sqlite`] the engine in a local
+//! directory, which [`queue_dir`] finds; users without access to it submit by [`drop_dir`]. The guarantees are in applayer-queue(5).
 
 pub mod bounce;
 pub mod drop_dir;

@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use super::drop_dir;
 use crate::fault::{Fault, Kind};
 
-/// The queue of the machine, for users who may write there.
+/// The queue of the machine, for users with write access.
 pub const SYSTEM_DIR: &str = "/var/spool/applayer";
 
-/// How the calling user reaches the queue of the machine.
+/// The calling user's access to the queue of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueAccess {
-    /// He may open it.
+    /// The user may open it.
     Direct(PathBuf),
-    /// He submits to its drop directory.
+    /// The user submits to its drop directory.
     Drop(PathBuf),
 }
 
@@ -25,7 +25,7 @@ pub enum QueueAccess {
 /// Never a private queue without a runner.
 ///
 /// # Errors
-/// [`Kind::Config`] when the user may neither open it nor submit to it.
+/// [`Kind::Config`] if the user may neither open it nor submit to it.
 pub fn of_system(explicit: Option<&Path>) -> Result<QueueAccess, Fault> {
     let named = explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE"));
     let dir = named.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_DIR));
@@ -48,11 +48,11 @@ pub fn of_system(explicit: Option<&Path>) -> Result<QueueAccess, Fault> {
         .with_hint("`make install-sendmail` sets both up; or name a queue: --queue-dir, APPLAYER_QUEUE"))
 }
 
-/// Keeps others out of a queue's directory and out of the files in it. What they could only read is mended, and said in the
-/// answer; where they could write nothing can be trusted.
+/// Denies other users access to a queue's directory and to the files in it. If others could only read, the modes are
+/// corrected, and the returned text says so; if others could write, nothing in it can be trusted.
 ///
 /// # Errors
-/// [`Kind::Config`] for a directory in which others may write, that holds links, or that is not a queue's own.
+/// [`Kind::Config`] for a directory that others may write to, that holds links, or that is not a queue's own.
 pub(super) fn protect(dir: &Path) -> Result<Option<String>, Fault> {
     let at = |error: std::io::Error| Fault::local(dir.display(), &error);
     let found = match std::fs::metadata(dir) {
@@ -91,7 +91,7 @@ pub(super) fn protect(dir: &Path) -> Result<Option<String>, Fault> {
     Ok(is_open.then(|| format!("{}: others could enter it; its mode is 700 now", dir.display())))
 }
 
-/// Makes a queue's directory where it is missing, for its owner alone. Its name is on disk when this returns.
+/// Creates a queue's directory if it is missing, for its owner only. Its name is on disk when this returns.
 ///
 /// # Errors
 /// The kinds of [`Fault::local`].
@@ -104,13 +104,13 @@ pub fn make(dir: &Path) -> Result<(), Fault> {
     sync_names(dir)
 }
 
-/// Syncs a directory and those above it, as far as they may be opened.
+/// Syncs a directory and its parents, as far as they may be opened.
 pub(super) fn sync_names(dir: &Path) -> Result<(), Fault> {
     let at = |error: std::io::Error| Fault::local(dir.display(), &error);
     for folder in std::path::absolute(dir).map_err(at)?.ancestors() {
         match File::open(folder) {
             Ok(folder) => folder.sync_all().map_err(at)?,
-            // What we may not read was there before us.
+            // A directory that may not be read existed before.
             Err(error) if folder == dir => return Err(at(error)),
             Err(_) => {}
         }
@@ -118,21 +118,21 @@ pub(super) fn sync_names(dir: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What stands in a queue's directory beside the database.
+/// The entries of a queue's directory other than the database.
 const NAMES: &[&str] = &["body", "owners", "apart", "wake", "setup"];
 
-/// Opens or makes a file that only its owner may use, for writing. A link is not followed.
+/// Opens or creates a file for writing that only its owner may access. A link is not followed.
 pub(super) fn open_private(path: &Path) -> std::io::Result<File> {
     let mut options = File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
 
-/// The queue's directory: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else /var/spool/applayer if the caller may
-/// write there, else `$XDG_STATE_HOME/applayer/queue`. It need not exist; only local file systems are taken (78 otherwise).
+/// The queue's directory: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else /var/spool/applayer if the caller may write
+/// there, else `$XDG_STATE_HOME/applayer/queue`. It need not exist; only local file systems are accepted (78 otherwise).
 ///
 /// # Errors
-/// [`Kind::Config`] without a directory, or if it is on a network file system.
+/// [`Kind::Config`] if there is no directory, or if it is on a network file system.
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Fault> {
     let dir = match explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE")) {
         Some(dir) => dir,
@@ -155,13 +155,13 @@ fn set(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// True when the directory exists and the caller may create files in it.
+/// True if the directory exists and the caller may create files in it.
 fn writable(dir: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     dir.is_dir() && accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
-/// File systems on which locks and syncs do not mean what the queue needs: magic numbers of statfs(2).
+/// File systems whose locks and syncs are insufficient for the queue: magic numbers of statfs(2).
 const NETWORK: &[(u32, &str)] = &[
     (0x0000_6969, "NFS"),
     (0x0000_517b, "SMB"),
@@ -179,7 +179,7 @@ const NETWORK: &[(u32, &str)] = &[
     (0x0116_1970, "GFS2"),
 ];
 
-/// Refuses network file systems: the nearest directory that exists decides.
+/// Refuses network file systems: the nearest existing directory decides.
 pub(super) fn check_local(dir: &Path) -> Result<(), Fault> {
     let absolute = std::path::absolute(dir).map_err(|error| Fault::local(dir.display(), &error))?;
     if let Some(file) = absolute.ancestors().find(|folder| folder.exists()).filter(|found| !found.is_dir()) {

@@ -1,4 +1,4 @@
-//! When a recipient is tried again, when its sender is warned, and when it is given up. Pure.
+//! The times of retries, of the sender's warning, and of expiry. Pure.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::retry;
 pub struct Schedule {
     /// The wait after the first failed attempt; each further one doubles it, up to [`retry::MAX_DELAY`].
     pub first: Duration,
-    /// The wait after the first attempt that looks like greylisting.
+    /// The wait after a first attempt that looks greylisted.
     pub greylisted: Duration,
-    /// Age at which the sender is warned; `None`: never.
+    /// The age at which the sender is warned; `None`: never.
     pub warn_after: Option<Duration>,
-    /// Age at which a recipient is given up.
+    /// The age at which a recipient is given up.
     pub expire_after: Duration,
 }
 
 impl Default for Schedule {
-    /// RFC 5321 section 4.5.4.1: give-up time 4 to 5 days; the first retry earlier than its 30 minutes, as is usual now.
+    /// RFC 5321 section 4.5.4.1: expiry after 4 to 5 days; the first retry is earlier than its 30 minutes, as is common today.
     fn default() -> Schedule {
         Schedule {
             first: Duration::from_secs(5 * 60),
@@ -31,18 +31,18 @@ impl Default for Schedule {
     }
 }
 
-/// A recipient that was tried less often than this is not given up for its age: a clock that jumps forward, or a long
-/// pause of all runners, bounces nothing.
+/// The fewest attempts before a recipient expires: a clock that jumps forward, or a long pause of all runners, bounces
+/// nothing.
 pub const MIN_ATTEMPTS: u32 = 3;
 
-/// The state after a failed attempt.
+/// The facts about a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailedAttempt<'a> {
-    /// When the message was accepted.
+    /// The time when the message was accepted.
     pub created: Time,
-    /// Now.
+    /// The current time.
     pub now: Time,
-    /// Attempts begun, the failed one included.
+    /// The number of attempts begun, the failed one included.
     pub attempts: u32,
     /// The reply code, if there was a reply.
     pub code: Option<u16>,
@@ -50,26 +50,26 @@ pub struct FailedAttempt<'a> {
     pub enhanced: Option<Enhanced>,
     /// The reply.
     pub reply: &'a str,
-    /// The sender was warned before.
+    /// True if the sender was already warned.
     pub warned: bool,
 }
 
-/// What follows.
+/// The decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
     /// Another attempt.
     Retry {
-        /// When.
+        /// The due time.
         due: Time,
-        /// Whether the sender is to be warned now.
+        /// True if the sender must be warned now.
         warn: bool,
     },
-    /// Given up.
+    /// The recipient has expired.
     Expired,
 }
 
 impl Schedule {
-    /// What follows a temporary failure; `jitter` is a random number from 0 to 1.
+    /// The decision after a temporary failure; `jitter` is a random number from 0 to 1.
     pub fn after(&self, failure: &FailedAttempt<'_>, jitter: f64) -> RetryDecision {
         let age = failure.now.since(failure.created);
         if age >= self.expire_after && failure.attempts >= MIN_ATTEMPTS {
@@ -85,7 +85,7 @@ impl Schedule {
     }
 }
 
-/// True when the reply says that a later try will do: greylisting has no code of its own (RFC 6647, section 3.1).
+/// True if the reply suggests that a later attempt will succeed: greylisting has no code of its own (RFC 6647, section 3.1).
 fn greylisted(failure: &FailedAttempt<'_>) -> bool {
     let code = matches!(failure.code, Some(450 | 451));
     let reply = failure.reply.to_ascii_lowercase();
@@ -153,11 +153,11 @@ mod tests {
         assert!(matches!(Schedule::default().after(&back, 0.5), RetryDecision::Retry { warn: false, .. }));
     }
 
-    /// A message's attempts, warnings, and its end: the minute, and whether it was delivered.
+    /// The number of a message's attempts and of its warnings, and its end: the minute, and whether it was delivered.
     type Course = (u32, u32, Option<(u64, bool)>);
 
-    /// A week of a thousand messages to one destination, minute by minute, as runners started by cron see it. The
-    /// destination takes mail only where `up` says so. Returns the course of each message, and attempts by the minute.
+    /// A week of a thousand messages to one destination, minute by minute, as with runners started by cron. The destination
+    /// accepts mail only while `up` is true. Returns the course of each message, and the attempts per minute.
     fn week(up: impl Fn(u64) -> bool) -> (Vec<Course>, Vec<u32>) {
         let schedule = Schedule::default();
         let at = |minute: u64| Time((1_000_000 + minute * 60) as i64 * 1000);

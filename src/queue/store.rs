@@ -1,6 +1,6 @@
-//! What every engine of the queue promises. The rules are the same for a file on this host and for a database server:
-//! only [`QueueStore::enqueue`] and [`QueueStore::edit`] are on the disk before they answer; leases and outcomes may be
-//! lost in a power cut, so that a delivery is repeated, never a message lost.
+//! The guarantees of every queue engine. The rules are the same for a file on this host and for a database server: only
+//! [`QueueStore::enqueue`] and [`QueueStore::edit`] are on the disk before they answer; leases and outcomes may be lost in a
+//! power cut, so that a delivery may be repeated, but a message is never lost.
 
 use std::time::Duration;
 
@@ -21,75 +21,74 @@ pub const MAX_INLINE: usize = 64 * 1024;
 /// The most messages that one call returns.
 pub const MAX_BATCH: usize = 1000;
 
-/// The outgoing queue. A change that has begun is completed even if its future is dropped.
+/// The outgoing queue. A change, once begun, is completed even if its future is dropped.
 pub trait QueueStore: Send + Sync {
-    /// Where it lies, for records: a path.
+    /// Its location, for records: a path.
     fn location(&self) -> String;
 
-    /// Takes the bytes of a message of any size, in a place from which [`QueueStore::enqueue`] need not copy them.
+    /// A writer for the body of a message of any size, stored so that [`QueueStore::enqueue`] need not copy it.
     ///
     /// # Errors
-    /// [`Kind::Unsupported`](crate::fault::Kind::Unsupported) when the engine has no files.
+    /// [`Kind::Unsupported`](crate::fault::Kind::Unsupported) if the engine has no files.
     fn new_body(&self) -> Result<BlobWriter, Fault>;
 
-    /// Takes the messages, all or none: when this answers, they are on the disk. Calls that come together share one sync.
+    /// Queues the messages, all or none: when this answers, they are on the disk. Concurrent calls share one sync.
     fn enqueue(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<QueueId>, Fault>>;
 
-    /// Destinations with recipients that are queued, and when the first of each is due: at most [`MAX_BATCH`] after
-    /// `after`, in the order of their names. An empty answer ends the listing.
+    /// Destinations with queued recipients, and the earliest due time of each: at most [`MAX_BATCH`] after `after`, in the
+    /// order of their names. An empty answer ends the listing.
     fn destinations(&self, after: Option<String>, wanted: Filter) -> BoxFuture<'_, Result<Vec<DueDestination>, Fault>>;
 
-    /// Leases up to `limit` recipients of one destination that are due, as batches of one message each: senders in turn, of
-    /// each the first due first, so that one sender's thousands do not keep another's one message waiting.
-    /// Their attempt counters have risen when this answers. What cannot be read is held, and named in the answer.
+    /// Leases up to `limit` due recipients of one destination, as batches of one message each: senders in turn, and for each
+    /// the earliest due first, so that a sender with thousands of messages does not delay another sender's single message.
+    /// Their attempt counters are already raised when this answers. Unreadable entries are held, and listed in the answer.
     fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, Fault>>;
 
-    /// Proves the leases again and prolongs them; `false` for each that was lost. To be asked every [`RENEW_EVERY`] while
-    /// waiting, and once more immediately before the final dot or the last BDAT.
+    /// Verifies and prolongs the leases; `false` for each lost one. Call it every [`RENEW_EVERY`] while waiting, and once
+    /// more immediately before the final dot or the last BDAT.
     fn renew(&self, leases: Vec<Lease>) -> BoxFuture<'_, Result<Vec<bool>, Fault>>;
 
-    /// Ends leases: each settlement whole or, when one of its leases was lost, not at all (`false`).
+    /// Ends leases: each settlement as a whole or, if one of its leases was lost, not at all (`false`).
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<bool>, Fault>>;
 
-    /// Makes everything settled so far outlast a power cut: the end of a run. Without it, what follows a power cut is
-    /// marked as a possible duplicate.
+    /// Makes all previous settlements survive a power cut: the end of a run. Without it, deliveries after a power cut are
+    /// marked as possible duplicates.
     fn sync(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
-    /// Takes back the leases of owners that are proven dead, and our own that are not in `held`: those of a claim or a settlement
-    /// that failed. Collects bodies that no message has. How many recipients are queued again. No claim may be under way.
+    /// Recovers the leases of owners that are proven dead, and this process's own leases that are not in `held` (of a failed claim
+    /// or settlement). Collects bodies without a message. Returns the number of requeued recipients. No claim may run meanwhile.
     fn recover(&self, held: Vec<Lease>) -> BoxFuture<'_, Result<u64, Fault>>;
 
-    /// An operator's change of all recipients that the filter lets through; when this answers it is on the disk.
+    /// Applies an operator's change to all recipients that match the filter; when this answers it is on the disk.
     fn edit(&self, wanted: Filter, change: QueueEdit) -> BoxFuture<'_, Result<Edited, Fault>>;
 
-    /// Messages in the order of arrival, each with the recipients that the filter lets through: at most `limit` after
-    /// `after`.
+    /// Messages in the order of arrival, each with the recipients that match the filter: at most `limit` after `after`.
     fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> BoxFuture<'_, Result<QueuePage, Fault>>;
 
-    /// Counts what the filter lets through.
+    /// Counts the recipients that match the filter, and their messages.
     fn count(&self, wanted: Filter) -> BoxFuture<'_, Result<QueueCounts, Fault>>;
 
-    /// Recipients that are not final, by domain and age, most recipients first.
+    /// Recipients in non-final states, by domain and age, most recipients first.
     fn summary(&self, wanted: Filter, now: Time) -> BoxFuture<'_, Result<Vec<DomainAges>, Fault>>;
 
-    /// The message's bytes; `None` when it is not in the queue.
+    /// The message's bytes; `None` if it is not in the queue.
     fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<Blob>, Fault>>;
 
-    /// Attempts of a message's recipients that did not deliver, oldest first: recipient number and outcome.
+    /// Attempts without delivery of a message's recipients, oldest first: recipient number and outcome.
     fn history(&self, id: QueueId) -> BoxFuture<'_, Result<Vec<(u32, AttemptResult)>, Fault>>;
 
-    /// Answers when something may have become due by another's doing, or after `at_most`.
+    /// Answers when another process may have made something due, or after `at_most`.
     fn wait_for_work(&self, at_most: Duration) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
-/// How often a waiting owner renews its leases.
+/// The interval at which a waiting owner renews its leases.
 pub const RENEW_EVERY: Duration = Duration::from_secs(30);
 
-/// Which recipients are meant; an empty filter means all. Several values of one field are alternatives, different fields
-/// must all agree.
+/// A selection of recipients; an empty filter selects all. Several values of one field are alternatives, different fields
+/// must all match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// These messages.
+    /// Ids of messages.
     pub ids: Vec<QueueId>,
     /// Reverse-paths, compared without case; empty text is the null reverse-path.
     pub senders: Vec<String>,
@@ -110,18 +109,18 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// True when everything is let through.
+    /// True if the filter selects everything.
     pub fn is_empty(&self) -> bool {
         *self == Filter::default()
     }
 }
 
-/// A destination with something queued.
+/// A destination with queued recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueDestination {
     /// The domain as [`Address::destination`] gives it.
     pub domain: String,
-    /// When the first recipient is due.
+    /// The earliest due time of a recipient.
     pub due: Time,
 }
 
@@ -134,9 +133,9 @@ pub struct Claim {
     pub due_until: Time,
     /// The time of the claim.
     pub now: Time,
-    /// At most this many recipients.
+    /// The most recipients.
     pub limit: usize,
-    /// Only these.
+    /// The filter of recipients.
     pub wanted: Filter,
 }
 
@@ -147,14 +146,14 @@ pub struct Lease {
     pub message: QueueId,
     /// The recipient's index in it.
     pub n: u32,
-    /// Who holds it.
+    /// The owner's number.
     pub owner: u64,
-    /// Counts the leases of this recipient: an old lease never passes for a new one.
+    /// The number of leases of this recipient so far: an old lease never passes for a new one.
     pub generation: u64,
 }
 
-/// A message or one of its recipients whose row in the store cannot be read: another program wrote there, or the disk did.
-/// It keeps nothing else waiting.
+/// A message or recipient whose row in the store is unreadable: another program wrote it, or the disk damaged it. It delays
+/// nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedEntry {
     /// The message.
@@ -164,7 +163,7 @@ pub struct DamagedEntry {
 }
 
 impl DamagedEntry {
-    /// The message (or its recipient `n`), and what cannot be read.
+    /// The message (or its recipient `n`), and the unreadable part.
     pub fn new(id: QueueId, n: Option<u32>, what: &str) -> DamagedEntry {
         let place = n.map_or(String::new(), |n| format!(", recipient {n}"));
         DamagedEntry { id, fault: Fault::new(Kind::BadData, format!("queue entry {id}{place}: {what}")) }
@@ -174,9 +173,9 @@ impl DamagedEntry {
 /// One page of a listing.
 #[derive(Debug, Default)]
 pub struct QueuePage {
-    /// What could be read.
+    /// The readable messages.
     pub entries: Vec<QueueEntry>,
-    /// What could not.
+    /// The unreadable ones.
     pub damaged: Vec<DamagedEntry>,
     /// The last message of the page; `None` ends the listing.
     pub last: Option<QueueId>,
@@ -185,9 +184,9 @@ pub struct QueuePage {
 /// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claimed {
-    /// Recipients to be tried, by message.
+    /// The leased recipients, by message.
     pub batches: Vec<DeliveryBatch>,
-    /// Recipients that cannot be read: they are held from now on, as after an attempt that says why.
+    /// Unreadable recipients: they are held from now on, as after an attempt with that reason.
     pub damaged: Vec<DamagedEntry>,
 }
 
@@ -196,7 +195,7 @@ pub struct Claimed {
 pub struct DeliveryBatch {
     /// The message.
     pub id: QueueId,
-    /// When it was accepted.
+    /// The time when it was accepted.
     pub created: Time,
     /// The destination.
     pub domain: String,
@@ -223,11 +222,11 @@ impl DeliveryBatch {
 pub struct LeasedRecipient {
     /// The lease.
     pub lease: Lease,
-    /// Its address and the wishes about notices.
+    /// Its address and its requests for notices.
     pub to: Recipient,
-    /// The next hop that overrides every other choice.
+    /// The next hop that overrides every other rule.
     pub route: Option<RouteOverride>,
-    /// Attempts begun, this one included.
+    /// The number of attempts begun, this one included.
     pub attempts: u32,
     /// An earlier attempt ended without an answer.
     pub possible_duplicate: bool,
@@ -235,10 +234,10 @@ pub struct LeasedRecipient {
     pub warned: bool,
 }
 
-/// How leases of one message end, together with the messages that tell its sender: one whole.
+/// The ends of leases of one message, together with the messages that notify its sender: one unit.
 #[derive(Debug, Default)]
 pub struct Settlement {
-    /// At least one.
+    /// The ended leases; at least one.
     pub leases: Vec<SettledLease>,
     /// Bounces, warnings, success reports.
     pub reports: Vec<NewMessage>,
@@ -253,25 +252,25 @@ pub struct SettledLease {
     pub outcome: LeaseOutcome,
 }
 
-/// How one lease ends.
+/// The end of one lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseOutcome {
-    /// The next server took it, or it is in its Maildir.
+    /// The next server accepted it, or it is in its Maildir.
     Delivered(DeliveryProof),
-    /// To be tried again.
+    /// To be retried.
     Deferred {
         /// The attempt.
         attempt: AttemptResult,
-        /// When.
+        /// The due time.
         due: Time,
-        /// The next server may have taken it.
+        /// The next server may have accepted it.
         possible_duplicate: bool,
         /// The sender has been warned about the delay, now or before.
         warned: bool,
     },
     /// Given up.
     Failed(AttemptResult),
-    /// Nobody can be told: held for the operator.
+    /// There is no address for a report: held for the operator.
     Quarantined(AttemptResult),
     /// Not tried: the attempt does not count.
     Yielded,
@@ -280,22 +279,22 @@ pub enum LeaseOutcome {
 /// An operator's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueEdit {
-    /// Stop.
+    /// Hold the recipient.
     Hold,
-    /// Go on: due at once.
+    /// Release it: due at once.
     Release(Time),
-    /// Due now.
+    /// Make it due now.
     Retry(Time),
-    /// Out, without a word.
+    /// Remove it without a report.
     Remove,
     /// A new address for the recipient; due at once.
     Readdress(Address, Time),
-    /// A next hop that overrides every other choice (`None`: back to the rule); due at once.
+    /// A next hop that overrides every other rule (`None`: back to the rules); due at once.
     Reroute(Option<RouteOverride>, Time),
 }
 
 impl QueueEdit {
-    /// Its transition, for the table of permitted transitions.
+    /// Its transition, for the table of allowed transitions.
     pub const fn transition(&self) -> Transition {
         match self {
             QueueEdit::Hold => Transition::Hold,
@@ -311,32 +310,32 @@ impl QueueEdit {
 pub struct Edited {
     /// Recipients changed, by message and index.
     pub changed: Vec<(QueueId, u32)>,
-    /// Recipients that the filter let through but whose state does not allow the change.
+    /// Recipients that match the filter but whose state does not allow the change.
     pub refused: Vec<(QueueId, u32, RecipientState)>,
 }
 
-/// The upper bounds of the ages that [`QueueStore::summary`] counts by, in minutes; the last class has none.
+/// The upper bounds of the age classes of [`QueueStore::summary`], in minutes; the last class has none.
 pub const AGES: [u64; 9] = [5, 10, 20, 40, 80, 160, 320, 640, 1280];
 
-/// How much of a domain is how old.
+/// The number of a domain's recipients by age.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DomainAges {
     /// The domain.
     pub domain: String,
-    /// Its recipients.
+    /// The number of its recipients.
     pub recipients: u64,
-    /// By age, as [`AGES`] divides them.
+    /// Their number per age class of [`AGES`].
     pub ages: [u64; AGES.len() + 1],
 }
 
-/// How much there is.
+/// The size of the queue, or of a selection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueCounts {
-    /// Messages with at least one recipient that counts.
+    /// Messages with at least one counted recipient.
     pub messages: u64,
-    /// Recipients that wait for their time.
+    /// Recipients waiting for their due time.
     pub queued: u64,
-    /// Recipients under way.
+    /// Recipients that are leased.
     pub active: u64,
     /// Recipients that are held.
     pub held: u64,

@@ -1,4 +1,4 @@
-//! From an SMTP envelope and a content to a message for the queue.
+//! Makes a message for the queue from an SMTP envelope and a content.
 
 use std::io::{self, Read, Write as _};
 
@@ -9,11 +9,11 @@ use crate::queue::store::QueueStore;
 use crate::smtp::data::Content;
 use crate::smtp::transaction::Envelope;
 
-/// The message for [`QueueStore::enqueue`]: `head` (trace fields, CRLF line ends, may be empty), then the content. Bytes go
-/// straight to where the queue keeps them; a large body is synced when this returns.
+/// The message for [`QueueStore::enqueue`]: `head` (trace fields, CRLF line ends, may be empty), then the content. The bytes
+/// are written directly to the queue's storage; a large body is synced when this returns.
 ///
 /// # Errors
-/// What reading the content or writing the body gives: [`Kind::Io`](crate::fault::Kind::Io),
+/// The fault of reading the content or of writing the body: [`Kind::Io`](crate::fault::Kind::Io),
 /// [`Kind::CannotCreate`](crate::fault::Kind::CannotCreate).
 pub fn message(
     store: &dyn QueueStore,
@@ -31,7 +31,7 @@ pub fn message(
     Ok(with_body(envelope, body.finish().map_err(full)?, content.has_8bit()))
 }
 
-/// The message for [`QueueStore::enqueue`] whose body is whole: one from [`QueueStore::new_body`] is not copied.
+/// The message for [`QueueStore::enqueue`] with a complete body: one from [`QueueStore::new_body`] is not copied.
 pub fn with_body(envelope: &Envelope, body: Blob, has_8bit: bool) -> NewMessage {
     let eight_bit = envelope.eight_bit || has_8bit;
     NewMessage::new(Envelope { eight_bit, ..envelope.clone() }, body)

@@ -1,5 +1,5 @@
-//! A way to one destination: its servers in order, the connection to the one that answered last, and one message after
-//! the other along it until every recipient has a word.
+//! Delivery along the route to one destination: its servers in order, the connection to the server that answered last, and
+//! one message after another over it until every recipient has a result.
 
 use std::time::{Duration, Instant};
 
@@ -14,46 +14,46 @@ use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, RecipientOutcome};
 
-/// A message with more `Received` fields than this goes round in circles (RFC 5321, section 6.3).
+/// A message with more `Received` fields than this is in a mail loop (RFC 5321, section 6.3).
 pub const MAX_RECEIVED: usize = 100;
-/// Servers of one route that are asked about one message before it is deferred.
+/// The most sessions for one message on a route before the message is deferred.
 pub const MAX_SESSIONS: usize = 5;
-/// Servers of one route that are waited for in vain for one message before it is deferred.
+/// The most failed connections for one message on a route before the message is deferred.
 pub const MAX_CONNECTS: usize = 10;
 
-/// Which servers of a route are worth trying now, across all routes of a run.
+/// The health of servers, across all routes of a run.
 pub trait ServerHealth: Send + Sync {
-    /// The reason why this server is not to be tried now.
+    /// The reason why this server must not be tried now.
     fn down(&self, hop: &Hop) -> Option<Fault>;
-    /// The server could not be reached or used, or it fell silent, or it answered.
+    /// Records that the server could not be reached or used, that it fell silent, or that it answered.
     fn note(&self, hop: &Hop, failed: Option<&Fault>);
 }
 
-/// A way to one destination: a route, and the connection to the server that answered last.
+/// A route to one destination, and the connection to the server that answered last.
 pub struct RouteConnection {
     hops: Vec<Hop>,
     open: Option<(usize, NextHopConnection)>,
 }
 
 impl RouteConnection {
-    /// A lane along this route, without a connection yet.
+    /// A delivery route without a connection yet.
     pub fn new(hops: Vec<Hop>) -> RouteConnection {
         RouteConnection { hops, open: None }
     }
 
-    /// True when a connection is open.
+    /// True if a connection is open.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// The server that a new connection would go to; none while one is open.
+    /// The server of the next new connection; `None` while one is open.
     pub fn goes_to(&self) -> Option<&Hop> {
         self.hops.first().filter(|_| self.open.is_none())
     }
 
-    /// Brings one message to the first server of the route that takes it: over the open connection if there is one, else
-    /// by order. A server that cannot be reached or says "later" is followed by the next one; recipients that one server
-    /// settled are not offered to another. `options.next` is used only where the whole message goes to one server.
+    /// Delivers one message to the first server of the route that accepts it: over the open connection if there is one, else in
+    /// order. After a server that cannot be reached or replies with a temporary failure, the next one is tried; recipients that one
+    /// server settled are not offered to another. `options.next` is used only if the whole message goes to one server.
     pub async fn deliver(
         &mut self,
         connector: &dyn Connector,
@@ -100,7 +100,7 @@ impl RouteConnection {
             if connection.session.is_open() {
                 self.open = Some((index, connection));
             } else if broken && reused && !tried_afresh {
-                // The server had closed the idle connection: the same server gets the message over a fresh one.
+                // The server had closed the idle connection: it gets the message over a new one.
                 tried_afresh = true;
                 continue;
             }
@@ -119,7 +119,7 @@ impl RouteConnection {
         attempt.into_delivery()
     }
 
-    /// Says goodbye.
+    /// Ends the session with QUIT.
     pub async fn quit(self) {
         if let Some((_, connection)) = self.open {
             connection.session.quit().await;
@@ -127,7 +127,7 @@ impl RouteConnection {
     }
 }
 
-/// What the user excluded is not tried, and told only if nothing is left.
+/// Leaves out the servers that the user excluded; their faults are reported only if no other server is left.
 fn leave_out_excluded(
     hops: &[Hop],
     connector: &dyn Connector,
@@ -147,8 +147,8 @@ fn leave_out_excluded(
     *waiting = left;
 }
 
-/// Connects to the server that is next, whichever of its addresses answers first, and takes those that failed off the
-/// list: all of it where the fault is for good.
+/// Connects to the next server, at whichever of its addresses answers first, and removes the failed ones from the list: the
+/// whole list after a permanent fault.
 async fn connect(
     route: &[Hop],
     connector: &dyn Connector,
@@ -183,7 +183,7 @@ async fn connect(
         failed.push((index, fault));
     }
     waiting.retain(|index| failed.iter().all(|(failed, _)| failed != index));
-    // A loop or a missing domain is not cured by the next server.
+    // The next server does not cure a loop or a missing domain.
     if failed.iter().any(|(_, fault)| for_good(fault)) {
         waiting.clear();
     }
@@ -197,7 +197,7 @@ async fn connect(
     reached.connection.and_then(|(place, connection)| Some((at(place)?, connection)))
 }
 
-/// True when the result is about the connection, not about the recipient.
+/// True if the result concerns the connection, not the recipient.
 fn lost(result: &HopResult) -> bool {
     result.code == Some(421)
         || (result.code.is_none()
@@ -205,18 +205,18 @@ fn lost(result: &HopResult) -> bool {
             && result.fault.as_ref().is_some_and(Fault::temporary))
 }
 
-/// True when the server hung in the middle of the dialogue: others would wait for it as long.
+/// True if the server hung in the middle of the dialogue: other messages would wait as long.
 fn fell_silent(result: &HopResult) -> bool {
     result.code.is_none() && result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::TimedOut)
 }
 
-/// True when the server wants a login, or another one, before it takes mail.
+/// True if the server requires a login, or another one, before it accepts mail.
 fn wants_login(result: &HopResult) -> bool {
     result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::AuthFailed)
 }
 
-/// A refusal that is a matter of time, or of how we came: the server itself calls it so by its enhanced code or says "too
-/// many", it wants a login where the operator named it, or TLS, or trust, where TLS had just failed.
+/// True for a refusal that is temporary or depends on the connection: the server says so by its enhanced code or says "too
+/// many"; it requires a login although the operator named it; or it requires TLS or trust after TLS had failed.
 fn for_now(result: &HopResult, hop: &Hop, peer: &NextHopFacts) -> bool {
     let says = result.enhanced.map(|code| (code.class, code.subject, code.detail));
     let too_many = result.code == Some(552) && matches!(says, Some((_, 5, 3)));
@@ -228,7 +228,7 @@ fn for_now(result: &HopResult, hop: &Hop, peer: &NextHopFacts) -> bool {
             || (wants_tls && peer.tls_failed.is_some()))
 }
 
-/// One message on its way along a route.
+/// The delivery of one message along a route.
 struct DeliveryInProgress<'a> {
     envelope: &'a Envelope,
     recipients: Vec<RecipientInProgress>,
@@ -239,7 +239,7 @@ struct DeliveryInProgress<'a> {
 
 struct RecipientInProgress {
     last: RecipientDelivery,
-    /// Without a final word.
+    /// True if there is no final result yet.
     open: bool,
 }
 
@@ -261,7 +261,7 @@ impl<'a> DeliveryInProgress<'a> {
         self.recipients.iter().all(|recipient| !recipient.open)
     }
 
-    /// No other server is asked after a stop by the lease's owner.
+    /// True if the lease's owner stopped the delivery: no other server is tried.
     fn was_stopped(&self) -> bool {
         self.recipients.iter().any(|recipient| recipient.last.result.outcome == RecipientOutcome::Stopped)
     }
@@ -273,7 +273,7 @@ impl<'a> DeliveryInProgress<'a> {
         Envelope { recipients, ..self.envelope.clone() }
     }
 
-    /// Takes the faults of one server's addresses. The last one counts, and names the others.
+    /// Records the faults of one server's addresses. The last one counts, and names the others.
     fn unreached(&mut self, faults: &[(&Hop, Fault)]) {
         let Some(((hop, last), others)) = faults.split_last() else { return };
         let mut fault = last.clone().context(hop);
@@ -286,14 +286,14 @@ impl<'a> DeliveryInProgress<'a> {
             endpoint: Some(hop.endpoint.to_string()),
             ..NextHopFacts::default()
         };
-        // What a server said about a recipient stays.
+        // A server's reply about a recipient is kept.
         let known = self.envelope.recipients.iter().zip(&mut self.recipients);
         for (recipient, known) in known.filter(|(_, known)| known.open && known.last.result.code.is_none()) {
             known.last = RecipientDelivery { result: failed(&recipient.address, &fault), peer: peer.clone() };
         }
     }
 
-    /// Takes what one server said.
+    /// Records the results of one server.
     fn reached(&mut self, results: Vec<HopResult>, hop: &Hop, peer: &NextHopFacts) {
         let answered = results.iter().any(|result| !lost(result) && result.outcome != RecipientOutcome::Unknown);
         self.progress = match self.progress {
@@ -311,7 +311,7 @@ impl<'a> DeliveryInProgress<'a> {
     }
 }
 
-/// True when the header shows that the message has gone through too many servers. What cannot be read fails when it is sent.
+/// True if the header shows that the message has passed too many servers. An unreadable message fails when it is sent.
 pub fn goes_in_circles(content: &dyn Content) -> bool {
     let count = match content.in_memory() {
         Some(bytes) => count_received(bytes),

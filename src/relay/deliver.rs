@@ -1,5 +1,5 @@
-//! One message to one next server over a connection that may carry many: connecting, sending it in a form that the server
-//! accepts, and one outcome per recipient in every case. [`connection`](crate::relay::connection) goes along a route of servers.
+//! Delivery of one message to one next server over a connection that may carry many: connecting, sending in a form that the server
+//! accepts, and one outcome per recipient in every case. [`connection`](crate::relay::connection) walks a route of servers.
 
 use std::borrow::Cow;
 use std::io::{BufReader, Read as _};
@@ -25,20 +25,20 @@ use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::transaction::{Accepted, Envelope, Recipient, RecipientOutcome, RecipientResult, all_failed};
 
-/// What all connections of a run have in common.
+/// The common settings of all connections of a run.
 #[derive(Debug, Clone)]
 pub struct RelayTransport {
-    /// How connections are opened.
+    /// The settings for opening connections.
     pub dialer: Dialer,
     /// TLS that checks certificates.
     pub verified_tls: ClientTls,
-    /// TLS with any certificate, for what would otherwise go in clear text.
+    /// TLS with any certificate, for connections that would otherwise be in clear text.
     pub opportunistic_tls: ClientTls,
-    /// Our name.
+    /// The host name of this MTA.
     pub helo: String,
-    /// How long a server may take.
+    /// The time limits for a server.
     pub limits: Limits,
-    /// Where the dialogue is shown.
+    /// The trace of the dialogue.
     pub trace: ProtocolTrace,
 }
 
@@ -47,23 +47,23 @@ pub struct RelayTransport {
 pub struct NextHopFacts {
     /// The server's name.
     pub host: Option<String>,
-    /// Where it is.
+    /// Its endpoint: address, socket or Maildir.
     pub endpoint: Option<String>,
     /// Its address.
     pub ip: Option<SocketAddr>,
-    /// What TLS settled.
+    /// The negotiated TLS parameters.
     pub tls: Option<TlsInfo>,
-    /// True when the certificate was checked.
+    /// True if the certificate was checked.
     pub verified: bool,
-    /// Why the server's TLS did not come about, where it was done without.
+    /// The reason why TLS failed, if the connection continued without it.
     pub tls_failed: Option<String>,
-    /// True when the server takes over the sender's wish for reports (RFC 3461).
+    /// True if the server accepts the sender's request for reports (RFC 3461).
     pub dsn: bool,
-    /// True when the message has come to its mailbox.
+    /// True if the message has reached its mailbox.
     pub is_final: bool,
 }
 
-/// What proves that a message was delivered.
+/// The proof of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryProof {
     /// A server accepted it.
@@ -75,51 +75,51 @@ pub enum DeliveryProof {
 /// The outcome for one recipient at a next server, or in a Maildir.
 pub type HopResult = RecipientResult<DeliveryProof>;
 
-/// What became of one message for one recipient, and the server that said so.
+/// The outcome of one message for one recipient, and the server that reported it.
 #[derive(Debug, Clone)]
 pub struct RecipientDelivery {
     /// The outcome.
     pub result: HopResult,
-    /// The server that it is from.
+    /// The reporting server.
     pub peer: NextHopFacts,
 }
 
-/// What became of one message at one server, or at the last of several.
+/// The outcome of one message at one server, or at the last of several.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// One for each recipient, in the envelope's order.
+    /// One per recipient, in the envelope's order.
     pub recipients: Vec<RecipientDelivery>,
-    /// How long connecting took, if there was a new connection.
+    /// The duration of connecting, if there was a new connection.
     pub connect: Option<Duration>,
-    /// How long the phases took at the last server.
+    /// The durations of the phases at the last server.
     pub times: Times,
-    /// How far it came.
+    /// The progress along the route.
     pub progress: RouteProgress,
 }
 
-/// How far a message came on its way to the servers of a route.
+/// The progress of a message along the servers of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteProgress {
-    /// No server was reached at all: every other message for this route would fare the same.
+    /// No server was reached: every other message for this route would fail in the same way.
     Unreached,
-    /// A server was reached, and broke off or fell silent before it had said a word about any recipient.
+    /// A server was reached, and broke off or fell silent before a reply about any recipient.
     Broken,
-    /// A server spoke about the message.
+    /// A server replied about the message.
     Answered,
 }
 
-/// How servers are reached: [`RelayTransport`], or a simulation.
+/// The means of connecting to servers: [`RelayTransport`], or a simulation.
 pub trait Connector: Send + Sync {
-    /// The fault of a server that may not be reached as the user wants it.
+    /// The fault of a server that the user's settings exclude.
     fn excluded(&self, hop: &Hop) -> Option<Fault>;
-    /// Opens a connection to a server, at whichever of its addresses answers first: each hop is one of them.
+    /// Opens a connection to a server, at whichever of its addresses answers first: each hop is one of the addresses.
     fn connect<'a>(&'a self, hops: &'a [Hop]) -> BoxFuture<'a, ReachedServer>;
 }
 
 /// The results of the addresses of one server. A missing address was not tried.
 #[derive(Default)]
 pub struct ReachedServer {
-    /// The hops that failed, by their places.
+    /// The indexes of the failed hops, with their faults.
     pub failed: Vec<(usize, Fault)>,
     /// The hop that was reached.
     pub connection: Option<(usize, NextHopConnection)>,
@@ -146,15 +146,15 @@ pub trait NextHopSession: Send {
         content: &'a dyn Content,
         options: &'a SendOptions<'_>,
     ) -> BoxFuture<'a, Vec<HopResult>>;
-    /// How long the phases took: of connecting, and of the last message.
+    /// The durations of the phases: of connecting, and of the last message.
     fn times(&self) -> Times;
-    /// Says goodbye.
+    /// Ends the session with QUIT.
     fn quit(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// An open way to a server.
+/// An open connection to a server.
 pub struct NextHopConnection {
-    /// The protocol spoken there.
+    /// The session in the server's protocol.
     pub session: Box<dyn NextHopSession>,
     /// Facts for records.
     pub peer: NextHopFacts,
@@ -196,7 +196,7 @@ impl RelayTransport {
         reached
     }
 
-    /// Opens a connection to one server, over this stream. TLS that was only wanted if possible, and fails, is done without.
+    /// Opens a connection to one server, over this stream. If opportunistic TLS fails, the connection continues without it.
     async fn dial(&self, hop: &Hop, stream: Option<Stream>) -> Result<NextHopConnection, Fault> {
         let mut peer = NextHopFacts {
             host: Some(hop.name.clone()),
@@ -255,7 +255,7 @@ impl RelayTransport {
     }
 }
 
-/// True when the server greets with this name.
+/// True if the server's greeting begins with this name.
 fn greeted_by(client: &SmtpClient, name: &str) -> bool {
     let first = client.greeting().lines.first().and_then(|line| line.split_whitespace().next());
     name.contains('.') && first.is_some_and(|greeted| greeted.eq_ignore_ascii_case(name))
@@ -325,8 +325,8 @@ pub async fn send_fitted(
     results.into_iter().map(|result| result.map_proof(DeliveryProof::Accepted)).collect()
 }
 
-/// The message for a server with these capabilities, if it must be another: in 7 bits without 8BITMIME; its header in
-/// encoded-words without SMTPUTF8, as long as the addresses themselves are ASCII. Signed mail is never changed: 5.6.3.
+/// The changed message for a server with these capabilities, if a change is needed: 7 bits without 8BITMIME; a header in
+/// encoded-words without SMTPUTF8, if the addresses themselves are ASCII. Signed mail is never changed: 5.6.3.
 fn fit<'a>(
     offer: &Capabilities,
     envelope: &'a Envelope,
@@ -349,8 +349,8 @@ fn fit<'a>(
     Ok((envelope, message))
 }
 
-/// International domains in the form that every server understands (RFC 5890, section 2.3.2.1), where the mailbox before
-/// them is ASCII.
+/// Converts international domains to the form that every server understands (RFC 5890, section 2.3.2.1), if the local part
+/// is ASCII.
 fn with_ascii_domains(envelope: &Envelope) -> Cow<'_, Envelope> {
     if envelope.is_ascii() {
         return Cow::Borrowed(envelope);
@@ -405,7 +405,7 @@ async fn into_maildir(
     envelope.recipients.iter().map(|recipient| result(&recipient.address)).collect()
 }
 
-/// The result for a recipient whom no server was asked about.
+/// The result for a recipient that no server was asked about.
 pub(super) fn failed(address: &Address, fault: &Fault) -> HopResult {
     RecipientResult {
         address: address.clone(),
@@ -421,8 +421,8 @@ pub(super) fn failed(address: &Address, fault: &Fault) -> HopResult {
     }
 }
 
-/// Which failures to reach a server say something about the recipient: a domain that does not exist, a loop. A broken
-/// server, a certificate or a password are somebody's to repair: the message waits.
+/// True if a failure to reach a server is permanent for the recipient: a domain that does not exist, a loop. A broken
+/// server, a certificate or a password can be repaired: the message waits.
 pub(super) fn for_good(fault: &Fault) -> bool {
     let permanent = fault.enhanced.is_some_and(|code| code.class == 5);
     permanent && fault.reply_code().is_none() && matches!(fault.kind, Kind::NoHost | Kind::Refused)
@@ -452,7 +452,7 @@ mod tests {
         let body = "Subject: x\r\n\r\nü\r\n";
         let header = "Subject: ü\r\n\r\nü\r\n";
         let signed = "DKIM-Signature: v=1\r\nSubject: ü\r\n\r\nü\r\n";
-        // What the server offers, what the envelope asks, the message; changed, SMTPUTF8 asked, or the refusal.
+        // The server's capabilities, the envelope's requests, the message; changed or not, SMTPUTF8 requested or not, or the refusal.
         for (eight, utf8, asked, to, text, expected) in [
             (true, true, true, "b@b.test", header, "as it is, SMTPUTF8"),
             (true, false, true, "b@b.test", header, "in 7 bits"),

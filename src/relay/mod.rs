@@ -1,5 +1,5 @@
-//! One message to the next server: [`route`] (MX), [`policy`], [`connection`] along it, [`deliver`] at one server, one
-//! outcome per recipient.
+//! Delivery of one message to the next server: [`route`] (MX), [`policy`], [`connection`] along the route, [`deliver`] at
+//! one server, one outcome per recipient.
 
 pub mod connection;
 pub mod deliver;

@@ -20,13 +20,13 @@ impl TlsPolicy {
     }
 }
 
-/// For a host found by MX: usually TLS if it is offered, with any certificate (RFC 7435). Without a secure MX lookup a valid
-/// certificate would prove nothing that an attacker cannot get around.
+/// For a host found by MX: usually TLS if it is offered, with any certificate (RFC 7435). Without a secure MX look-up a
+/// valid certificate proves nothing, since an attacker can redirect the look-up.
 pub const fn for_mx(tls: TlsMode) -> TlsPolicy {
     TlsPolicy { tls, verify: false }
 }
 
-/// For a host that the user named: its name is checked whenever TLS is used, and a password never travels without TLS.
+/// For a host that the user named: its name is checked whenever TLS is used, and a password is never sent without TLS.
 pub const fn for_named(tls: TlsMode, login: bool) -> TlsPolicy {
     match (tls, login) {
         (TlsMode::Try, true) => TlsPolicy { tls: TlsMode::Starttls, verify: true },

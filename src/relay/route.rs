@@ -1,4 +1,4 @@
-//! The servers for a domain, in order (RFC 5321 section 5, RFC 7505), or the user's routes instead.
+//! The servers for a domain, in order (RFC 5321 section 5, RFC 7505), or the user's routes instead of them.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,9 +19,9 @@ use crate::secret::without_password;
 use crate::smtp::address::{canonical_domain, parse_literal};
 use crate::smtp::auth::Mechanism;
 
-/// No more mail hosts of one domain than this are looked at.
+/// The most mail hosts of one domain that are considered.
 pub const MAX_HOSTS: usize = 20;
-/// No more addresses of one mail host than this are tried.
+/// The most addresses of one mail host that are tried.
 pub const MAX_ADDRESSES: usize = 8;
 
 impl MailDns for Resolver {
@@ -34,22 +34,22 @@ impl MailDns for Resolver {
     }
 }
 
-/// What routing asks of the DNS. [`Kind::NoHost`] means that the name does not exist, [`Kind::LookupFailed`] trouble; an
-/// empty answer means that the name has nothing of the kind. A fault's detail names the question.
+/// The DNS queries of routing. [`Kind::NoHost`] means that the name does not exist, [`Kind::LookupFailed`] that the look-up
+/// failed; an empty answer means that the name has no such records. A fault's detail names the question.
 pub trait MailDns: Send + Sync + fmt::Debug {
-    /// The mail exchangers: preference and name, `.` or empty for none (RFC 7505).
+    /// The mail exchangers: preference and name; `.` or an empty name is a null MX (RFC 7505).
     fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<(u16, String)>, Fault>>;
     /// The addresses of a host.
     fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>>;
 }
 
-/// The accounts that routes name: the server of each, with its login. Asked when a message is due, so that no secret is queued.
+/// The accounts that routes name: the server of each, with its login. Queried when a message is due, so that no secret is queued.
 pub trait AccountServers: Send + Sync + fmt::Debug {
-    /// The next hop of this account. [`Kind::Config`] for one that is unknown or cannot be used now.
+    /// The next hop of this account. [`Kind::Config`] for an account that is unknown or cannot be used now.
     fn server<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<RouteTarget, Fault>>;
 }
 
-/// How the next server is spoken to.
+/// The protocol of the next server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// SMTP (RFC 5321).
@@ -58,12 +58,12 @@ pub enum Protocol {
     Lmtp,
 }
 
-/// Where the next server is.
+/// The endpoint of the next server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HopEndpoint {
-    /// At an address.
+    /// An address.
     Address(SocketAddr),
-    /// At a UNIX socket.
+    /// A UNIX socket.
     Unix(PathBuf),
     /// No server: a Maildir on this host.
     Maildir(PathBuf),
@@ -78,14 +78,14 @@ impl fmt::Display for HopEndpoint {
     }
 }
 
-/// One server that may take the message.
+/// One server that may accept the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
     /// Its name: for records, and for its certificate.
     pub name: String,
-    /// Where it is.
+    /// Its endpoint.
     pub endpoint: HopEndpoint,
-    /// How it is spoken to.
+    /// Its protocol.
     pub protocol: Protocol,
     /// The requirements for the connection.
     pub policy: TlsPolicy,
@@ -93,9 +93,9 @@ pub struct Hop {
     pub login: Option<Login>,
     /// The login mechanism; `None` selects the best one offered.
     pub mechanism: Option<Mechanism>,
-    /// True when the DNS led here, so that meeting our own name means a loop.
+    /// True if it was found by MX, so that our own name there means a loop.
     pub by_mx: bool,
-    /// The account whose server this is: its certificates, names and times hold for the connection.
+    /// The account of this server: its certificates, names and time limits apply to the connection.
     pub account: Option<Arc<str>>,
 }
 
@@ -106,7 +106,7 @@ impl fmt::Display for Hop {
 }
 
 impl Hop {
-    /// Its address, where it has one.
+    /// Its address, if it has one.
     pub fn address(&self) -> Option<SocketAddr> {
         match self.endpoint {
             HopEndpoint::Address(address) => Some(address),
@@ -114,7 +114,7 @@ impl Hop {
         }
     }
 
-    /// True for another address of the same server, which is spoken to in the same way.
+    /// True for another address of the same server with the same settings.
     pub fn is_same_server(&self, other: &Hop) -> bool {
         let (Some(ours), Some(theirs)) = (self.address(), other.address()) else { return false };
         ours.port() == theirs.port() && Hop { endpoint: other.endpoint.clone(), ..self.clone() } == *other
@@ -130,7 +130,7 @@ impl Hop {
     }
 }
 
-/// A next hop that the user named instead of the DNS.
+/// A next hop named by the user instead of the DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteTarget {
     /// A server.
@@ -139,7 +139,7 @@ pub enum RouteTarget {
         host: String,
         /// Port.
         port: u16,
-        /// How it is spoken to.
+        /// Its protocol.
         protocol: Protocol,
         /// Whether TLS is used.
         tls: TlsMode,
@@ -152,7 +152,7 @@ pub enum RouteTarget {
     Unix(PathBuf),
     /// A Maildir.
     Maildir(PathBuf),
-    /// The mail exchangers of this domain (or the recipient's own, if empty), whatever other rules say.
+    /// The mail exchangers of this domain (or of the recipient's own, if empty), regardless of other rules.
     Mx(String),
     /// The server of this account ([`AccountServers`]).
     Account(Arc<str>),
@@ -208,7 +208,7 @@ impl RouteTarget {
     }
 }
 
-/// A next hop that the operator chose for one recipient, before every other rule; kept in its original text. Cheap to clone.
+/// A next hop that the operator chose for one recipient, with precedence over every other rule; kept in its original text. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteOverride {
     text: Arc<str>,
@@ -226,12 +226,12 @@ impl RouteOverride {
         without_password(&self.text)
     }
 
-    /// To the server of this account.
+    /// The route to the server of this account.
     pub fn account(name: &str) -> RouteOverride {
         RouteOverride { text: format!("account:{name}").into(), target: Arc::new(RouteTarget::Account(name.into())) }
     }
 
-    /// Its parsed meaning.
+    /// Its parsed target.
     pub fn target(&self) -> &RouteTarget {
         &self.target
     }
@@ -240,18 +240,18 @@ impl RouteOverride {
 impl FromStr for RouteOverride {
     type Err = Fault;
 
-    /// As [`RouteTarget::parse`] reads it.
+    /// Parses as [`RouteTarget::parse`] does.
     fn from_str(text: &str) -> Result<RouteOverride, Fault> {
         Ok(RouteOverride { text: text.into(), target: Arc::new(RouteTarget::parse(text)?) })
     }
 }
 
-/// One `--route`: recipients of these domains go to that next hop.
+/// One `--route` option: recipients of these domains go to that next hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRule {
     /// A domain, `.domain` for those below it, or `*`.
     pub pattern: String,
-    /// Where to.
+    /// The next hop.
     pub target: RouteTarget,
 }
 
@@ -275,18 +275,18 @@ impl RouteRule {
     }
 }
 
-/// How messages find their way.
+/// The routing of messages.
 #[derive(Debug, Clone)]
 pub struct Routing {
-    /// The user's rules; the first that matches wins, together with the others of its pattern: their servers are tried in turn.
+    /// The user's rules; the first match wins, together with the other rules of its pattern: their servers are tried in turn.
     pub rules: Vec<RouteRule>,
     /// The port of mail exchangers.
     pub mx_port: u16,
     /// Whether TLS is used with mail exchangers.
     pub mx_tls: TlsMode,
-    /// Our own names: a mail exchanger of such a name ends the list (RFC 5321, section 5.1).
+    /// Our own names: a mail exchanger with such a name ends the list (RFC 5321, section 5.1).
     pub own_names: Vec<String>,
-    /// Our own addresses, likewise.
+    /// Our own addresses, with the same effect.
     pub own_addresses: Vec<IpAddr>,
     /// The accounts that a rule or a queued message may name.
     pub accounts: Option<Arc<dyn AccountServers>>,
@@ -306,17 +306,17 @@ impl Default for Routing {
 }
 
 impl Routing {
-    /// What the rules name for a domain (lower case): the first that matches, and after it those of the same pattern.
+    /// The targets of the rules for a domain (lower case): of the first match, then of the others with the same pattern.
     fn named(&self, domain: &str) -> Vec<&RouteTarget> {
         let first = self.rules.iter().find(|rule| rule.matches(domain)).map(|rule| &rule.pattern);
         self.rules.iter().filter(|rule| first == Some(&rule.pattern)).map(|rule| &rule.target).collect()
     }
 
     /// The servers for a domain (lower case), best first; never empty. `dice` gives random numbers for hosts of equal
-    /// preference. The fault is permanent only where the DNS says so with authority.
+    /// preference. The fault is permanent only if the DNS answers authoritatively.
     ///
     /// # Errors
-    /// [`Kind::NoHost`] or [`Kind::Refused`] for good, [`Kind::LookupFailed`] for now.
+    /// [`Kind::NoHost`] or [`Kind::Refused`] if permanent, [`Kind::LookupFailed`] if temporary.
     pub async fn find(
         &self,
         domain: &str,
@@ -326,7 +326,7 @@ impl Routing {
         self.find_noting(domain, dns, dice, &|_, _| ()).await
     }
 
-    /// The same; `note` receives for each named next hop whether it was found.
+    /// As [`Routing::find`]; `note` receives for each named next hop whether it was found.
     ///
     /// # Errors
     /// Those of [`Routing::find`].
@@ -348,7 +348,7 @@ impl Routing {
             note(target, found.as_ref().err());
             match found {
                 Ok(more) => hops.extend(more),
-                // As long as one may yet be found, nothing is for good.
+                // While one target may yet be found, no fault is permanent.
                 Err(fault) if trouble.as_ref().is_some_and(waits) => drop(fault),
                 Err(fault) => trouble = Some(fault),
             }
@@ -356,10 +356,10 @@ impl Routing {
         trouble.filter(|_| hops.is_empty()).map_or(Ok(hops), Err)
     }
 
-    /// The servers of a next hop that was named.
+    /// The servers of a named next hop.
     ///
     /// # Errors
-    /// Those of [`Routing::find`]; the enhanced code 4.4.3 of a named host that does not exist says that it is not for good.
+    /// Those of [`Routing::find`]; the enhanced code 4.4.3 for a named host that does not exist marks the fault as temporary.
     pub async fn follow(
         &self,
         target: &RouteTarget,
@@ -373,7 +373,7 @@ impl Routing {
             Some(accounts) => accounts.server(name).await,
             None => Err(unknown()),
         };
-        // A missing or broken account is the operator's to repair: the message waits (RFC 3463, X.3.5).
+        // The operator can repair a missing or broken account: the message waits (RFC 3463, X.3.5).
         let server = server.map_err(|fault| fault.with_enhanced(Some(Enhanced::new(4, 3, 5))))?;
         let hops = self.hops(&server, domain, dns, dice).await?;
         Ok(hops.into_iter().map(|hop| Hop { account: Some(Arc::clone(name)), ..hop }).collect())
@@ -407,7 +407,7 @@ impl Routing {
             RouteTarget::Server { host, port, protocol, tls, login, mechanism } => {
                 let addresses = match literal::address(host)? {
                     Some(address) => vec![address],
-                    // A host that the user named may be misspelt or not up yet: this is never a reason to bounce.
+                    // A host named by the user may be misspelt or not up yet: this is never a reason to bounce.
                     None => {
                         let found = dns.addresses(host).await.map_err(|fault| not_for_good(fault, host))?;
                         found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
@@ -488,7 +488,7 @@ impl Routing {
                 let addresses = match dns.addresses(&host).await {
                     Ok(addresses) => addresses,
                     Err(fault) => {
-                        // A host that does not exist is passed over; trouble with one host may not lose the domain.
+                        // A host that does not exist is skipped; trouble with one host must not lose the domain.
                         let fault = dns_fault(fault);
                         let fault = if host == ascii { fault } else { fault.context(format!("mail host of {domain}")) };
                         if trouble.as_ref().is_none_or(|known: &Fault| !known.temporary()) {
@@ -500,7 +500,7 @@ impl Routing {
                 let own = self.own_names.iter().any(|own| own.eq_ignore_ascii_case(&host))
                     || addresses.iter().any(|address| self.own_addresses.contains(address));
                 if own {
-                    // RFC 5321 section 5.1: we and all that are not better than we are no way forward.
+                    // RFC 5321 section 5.1: this host, and hosts that are not preferred to it, are left out.
                     return if hops.is_empty() {
                         Err(trouble.filter(Fault::temporary).unwrap_or_else(|| loops(domain)))
                     } else {
@@ -527,13 +527,13 @@ impl Routing {
 
 const BAD_DOMAIN: Option<Enhanced> = Some(Enhanced::new(5, 1, 2));
 
-/// A lookup's fault as the sender will read it: with a code that says whether for good.
+/// A look-up's fault for the sender: with an enhanced code that marks it as permanent or temporary.
 fn dns_fault(fault: Fault) -> Fault {
     let enhanced = if fault.kind == Kind::NoHost { BAD_DOMAIN } else { Some(Enhanced::new(4, 4, 3)) };
     fault.with_enhanced(enhanced)
 }
 
-/// A failed lookup of a host that the user named: whatever the DNS says, the code says that the message waits.
+/// A failed look-up of a host named by the user: whatever the DNS answers, the code makes the message wait.
 fn not_for_good(fault: Fault, host: &str) -> Fault {
     fault.context(format!("address of {host}")).with_enhanced(Some(Enhanced::new(4, 4, 3)))
 }
@@ -543,7 +543,7 @@ fn loops(domain: &str) -> Fault {
         .with_enhanced(Some(Enhanced::new(5, 4, 6)))
 }
 
-/// What the MX records of a domain say.
+/// The order of a domain's mail exchangers.
 #[derive(Debug, PartialEq, Eq)]
 enum MxOrder {
     /// Hosts in groups of equal preference, best first.
@@ -554,7 +554,7 @@ enum MxOrder {
     Null,
 }
 
-/// Sorts MX records. A null MX beside others is ignored, as RFC 7505 section 3 forbids it.
+/// Sorts MX records. A null MX among others is ignored, as RFC 7505 section 3 forbids it.
 fn order(mut records: Vec<(u16, String)>) -> MxOrder {
     if records.is_empty() {
         return MxOrder::Implicit;
@@ -579,7 +579,7 @@ fn order(mut records: Vec<(u16, String)>) -> MxOrder {
     MxOrder::Hosts(groups)
 }
 
-/// Fisher and Yates.
+/// Shuffles by Fisher and Yates.
 fn shuffle(hosts: &mut [String], dice: &mut (dyn FnMut() -> u32 + Send)) {
     for last in (1..hosts.len()).rev() {
         let other = usize::try_from(dice()).unwrap_or(0) % (last + 1);

@@ -1,14 +1,14 @@
-//! What users write for a server where a URL is wanted.
+//! The server arguments of users as URLs.
 
 use std::borrow::Cow;
 
 use crate::net::literal;
 use crate::scope::{ScopedAddress, from_url};
 
-/// A server's URL, from that or from `[USER[:PASSWORD]@]HOST[:PORT]` alone, and its host with its zone.
+/// Parses a server's URL, or `[USER[:PASSWORD]@]HOST[:PORT]` alone, into a URL and the host with its zone.
 ///
 /// # Errors
-/// Why it is none, in words that hold no password.
+/// The reason why the text is invalid, without the password.
 pub fn parse(text: &str) -> Result<(url::Url, String), String> {
     let full = with_scheme(text);
     match full.contains("://") {
@@ -17,8 +17,8 @@ pub fn parse(text: &str) -> Result<(url::Url, String), String> {
     }
 }
 
-/// A server's URL from what may be `HOST` or `HOST:PORT` alone, a login before it: the port says what is spoken there
-/// (RFC 8314, section 3).
+/// A server's URL from `HOST` or `HOST:PORT` alone, possibly after a login: the port determines the protocol (RFC 8314,
+/// section 3).
 fn with_scheme(text: &str) -> Cow<'_, str> {
     let server = match text.rsplit_once('@') {
         Some((login, server)) if !login.contains('/') && !has_scheme(login) => server,
@@ -48,7 +48,7 @@ fn with_scheme(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// True where the word before the first colon is a scheme that is known, not a user's name.
+/// True if the word before the first colon is a known scheme, not a user's name.
 fn has_scheme(login: &str) -> bool {
     let word = login.split(':').next().unwrap_or_default().to_ascii_lowercase();
     login.contains(':')

@@ -1,13 +1,13 @@
-//! Addresses of mail (RFC 5321, section 4.1.2; UTF-8 by RFC 6531, section 3.3): parsed once, where they come in, and carried
-//! as a type from there on.
+//! Mail addresses (RFC 5321, section 4.1.2; UTF-8 by RFC 6531, section 3.3). Each address is parsed once, at the input,
+//! and is a type from there on.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// The longest address taken, in bytes. RFC 5321 asks for 256 octets (section 4.5.3.1.3); senders that encode the recipient
-/// into the reverse-path (VERP, SRS) go beyond its 64 octets of local part, so only the whole is bounded.
+/// The longest accepted address, in bytes. RFC 5321 asks for 256 octets (section 4.5.3.1.3). Senders that encode the
+/// recipient into the reverse-path (VERP, SRS) exceed its 64 octets of local part, so only the total length is limited.
 pub const MAX_ADDRESS: usize = 512;
 
 /// The longest domain (RFC 5321, section 4.5.3.1.2).
@@ -16,8 +16,8 @@ pub const MAX_DOMAIN: usize = 255;
 /// The longest label of a domain name (RFC 1035, section 2.3.4).
 pub const MAX_LABEL: usize = 63;
 
-/// An address that passed one of two grammars, kept as it was written: `local@domain`, or a local part alone. Whichever it
-/// was, nothing in it can end a command or a header field. Cheap to clone.
+/// An address that passed one of two grammars, in its original spelling: `local@domain`, or a local part alone. With
+/// either grammar, no character in it can end a command or a header field. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     text: Arc<str>,
@@ -25,7 +25,7 @@ pub struct Address {
     at: usize,
 }
 
-/// Why a text is no address.
+/// The reason why a text is not a valid address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressError {
     /// Longer than [`MAX_ADDRESS`], [`MAX_DOMAIN`] or [`MAX_LABEL`].
@@ -36,17 +36,17 @@ pub enum AddressError {
     NoLocalPart,
     /// A dot at an end of the local part, or two in a row.
     Dots,
-    /// A character that a local part may only have inside quotes, or not at all.
+    /// A character that a local part may contain only inside quotes, or not at all.
     Character(char),
-    /// The quoted string before the `@` is not closed, or has a control character.
+    /// The quoted string before the `@` is not closed, or contains a control character.
     Quoted,
-    /// The part behind the `@` breaks the grammar.
+    /// The domain after the `@` breaks the grammar.
     Domain,
-    /// The address literal behind the `@` breaks the grammar (RFC 5321, section 4.1.3).
+    /// The address literal after the `@` breaks the grammar (RFC 5321, section 4.1.3).
     Literal,
-    /// The domain is no internationalised name (RFC 5891).
+    /// The domain is not a valid internationalised name (RFC 5891).
     NotIdna,
-    /// Outside ASCII, and SMTPUTF8 was not asked for.
+    /// The address is outside ASCII, but SMTPUTF8 was not requested.
     NeedsUtf8,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for AddressError {
 impl std::error::Error for AddressError {}
 
 impl Address {
-    /// The strict grammar, what a server takes: `Mailbox` of RFC 5321, section 4.1.2. Bytes outside ASCII only with `utf8`.
+    /// Parses by the strict grammar, for servers: `Mailbox` of RFC 5321, section 4.1.2. Bytes outside ASCII are allowed only with `utf8`.
     ///
     /// # Errors
     /// The rule that the text breaks.
@@ -87,9 +87,9 @@ impl Address {
         Ok(address)
     }
 
-    /// The lenient grammar, what a client may write to: such mailboxes exist, and only their own server knows them. Beyond the
-    /// strict one it takes dots anywhere in the local part (`obs-local-part` of RFC 5322, section 4.4, and more), a local part
-    /// alone, a domain with a final dot, any labels of letters, digits, `-` and `_`, and literals of unknown kinds.
+    /// Parses by the lenient grammar, for clients: such mailboxes exist, and only their own server knows the rules. Beyond the
+    /// strict grammar it accepts dots anywhere in the local part (`obs-local-part` of RFC 5322, section 4.4, and more), a local
+    /// part alone, a domain with a final dot, any labels of letters, digits, `-` and `_`, and literals of unknown kinds.
     ///
     /// # Errors
     /// The rule that the text breaks.
@@ -108,10 +108,10 @@ impl Address {
         Ok(Address { text: text.into(), at })
     }
 
-    /// The same local part at this domain, by the lenient grammar.
+    /// The address with the same local part at another domain, which the lenient grammar checks.
     ///
     /// # Errors
-    /// What is wrong with the domain, or with the length of both.
+    /// The rule that the domain breaks, or [`AddressError::TooLong`] for the whole address.
     pub fn with_domain(&self, domain: &str) -> Result<Address, AddressError> {
         check_lenient_domain(domain)?;
         let text = format!("{}@{domain}", self.local_wire());
@@ -124,7 +124,7 @@ impl Address {
     /// The address with its domain in A-labels, which every server understands (RFC 5890, section 2.3.2.1).
     ///
     /// # Errors
-    /// [`AddressError::NotIdna`]; what is wrong with the domain that it becomes.
+    /// [`AddressError::NotIdna`], or the rule that the converted domain breaks.
     pub fn to_ascii_domain(&self) -> Result<Address, AddressError> {
         match self.domain() {
             Some(domain) if !domain.is_ascii() => {
@@ -140,48 +140,48 @@ impl Address {
         international.then(|| self.to_ascii_domain().ok()).flatten()
     }
 
-    /// The address as it was written.
+    /// The address in its original spelling.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// True if all of it is ASCII: it can go to a server without SMTPUTF8.
+    /// True if the whole address is ASCII: a server without SMTPUTF8 can receive it.
     pub fn is_ascii(&self) -> bool {
         self.text.is_ascii()
     }
 
-    /// The local part as it was written, with its quotes.
+    /// The local part in its original spelling, with its quotes.
     pub fn local_wire(&self) -> &str {
         self.text.get(..self.at).unwrap_or_default()
     }
 
-    /// The local part as it is meant: without quotes and backslashes.
+    /// The decoded local part: without quotes and backslashes.
     pub fn local(&self) -> Cow<'_, str> {
         unquote(self.local_wire())
     }
 
-    /// The domain as it was written, an address literal with its brackets; `None` for a local part alone.
+    /// The domain in its original spelling (an address literal with its brackets); `None` for a local part alone.
     pub fn domain(&self) -> Option<&str> {
         self.text.get(self.at + 1..)
     }
 
-    /// The domain as mail is grouped by it: [`canonical_domain`]; empty for a local part alone.
+    /// The domain as the key that groups mail by destination: [`canonical_domain`]; empty for a local part alone.
     pub fn destination(&self) -> String {
         self.domain().map_or_else(String::new, canonical_domain)
     }
 
-    /// The same text for every spelling of one mailbox: the local part without quotes that say nothing, the domain as in
-    /// [`Address::destination`]. The case of the local part is its server's affair (RFC 5321, section 2.4).
+    /// A key that is equal for all spellings of one mailbox: the local part without needless quotes, the domain as in
+    /// [`Address::destination`]. The case of the local part stays: only its server may interpret it (RFC 5321, section 2.4).
     pub fn comparison_key(&self) -> String {
         format!("{}@{}", self.local(), self.destination())
     }
 }
 
 impl Address {
-    /// The address of a local part as it is meant, which gets quotes where it must have them.
+    /// Builds an address from a decoded local part, which is quoted if necessary.
     ///
     /// # Errors
-    /// Why there is no such address.
+    /// The rule that the address would break.
     pub fn of(local: &str, domain: &str) -> Result<Address, AddressError> {
         if !local.contains(['"', '\\'])
             && let Ok(plain) = Address::parse(&format!("{local}@{domain}"), true)
@@ -214,10 +214,10 @@ impl<T: AsRef<str>> From<T> for Address {
     }
 }
 
-/// Who gets notices about a message (RFC 5321, section 4.1.1.2).
+/// The recipient of notices about a message (RFC 5321, section 4.1.1.2).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum ReversePath {
-    /// `<>`: nobody. Notices themselves have it.
+    /// `<>`: notices go to nobody. Notices themselves have this reverse-path.
     #[default]
     Null,
     /// The sender.
@@ -225,10 +225,10 @@ pub enum ReversePath {
 }
 
 impl ReversePath {
-    /// Reads what stands between the angle brackets, by the lenient grammar.
+    /// Parses the text between the angle brackets, by the lenient grammar.
     ///
     /// # Errors
-    /// As [`Address::parse_lenient`].
+    /// Those of [`Address::parse_lenient`].
     pub fn parse_lenient(text: &str) -> Result<ReversePath, AddressError> {
         if text.is_empty() { Ok(ReversePath::Null) } else { Address::parse_lenient(text).map(ReversePath::Address) }
     }
@@ -241,7 +241,7 @@ impl ReversePath {
         }
     }
 
-    /// What stands between the angle brackets: empty for the null reverse-path.
+    /// The text between the angle brackets: empty for the null reverse-path.
     pub fn as_str(&self) -> &str {
         self.address().map_or("", Address::as_str)
     }
@@ -268,7 +268,7 @@ impl<T: AsRef<str>> From<T> for ReversePath {
     }
 }
 
-/// A quoted string without quotes and backslashes: `"a\ b"` is `a b`; other text as it is.
+/// Removes the quotes and backslashes of a quoted string: `"a\ b"` becomes `a b`. Other text is unchanged.
 pub fn unquote(quoted: &str) -> Cow<'_, str> {
     let Some(inner) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return Cow::Borrowed(quoted);
@@ -284,7 +284,7 @@ pub fn unquote(quoted: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Where the local part ends: behind atoms and dots, or behind a quoted string (RFC 5321, section 4.1.2).
+/// The end of the local part: after atoms and dots, or after a quoted string (RFC 5321, section 4.1.2).
 fn local_part_end(text: &str) -> Result<usize, AddressError> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(|character: char| !(is_atext(character) || character == '.')).unwrap_or(text.len());
@@ -312,17 +312,17 @@ pub fn is_atext(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(character) || is_letter_beyond_ascii(character)
 }
 
-/// `UTF8-non-ascii` of RFC 6531 without what would look like the end of an address.
+/// `UTF8-non-ascii` of RFC 6531, except control characters and spaces, which would look like the end of an address.
 fn is_letter_beyond_ascii(character: char) -> bool {
     !character.is_ascii() && !character.is_control() && !character.is_whitespace()
 }
 
-/// The underscore is no host name, but such names send mail and exist in the DNS.
+/// The underscore is not valid in a host name, but domains with it send mail and exist in the DNS.
 fn is_of_label(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '-' | '_') || is_letter_beyond_ascii(character)
 }
 
-/// A domain by the lenient grammar.
+/// Checks a domain by the lenient grammar.
 fn check_lenient_domain(domain: &str) -> Result<(), AddressError> {
     if domain.len() > MAX_DOMAIN {
         return Err(AddressError::TooLong);
@@ -336,7 +336,7 @@ fn check_lenient_domain(domain: &str) -> Result<(), AddressError> {
     if good { Ok(()) } else { Err(AddressError::Domain) }
 }
 
-/// The inside of a literal of another kind, which a tag names (RFC 5321, section 4.1.3): not one of an address that lacks its tag.
+/// True for the inside of a literal of another kind, with a tag (RFC 5321, section 4.1.3), but not for an IPv6 address without its tag.
 fn is_other_literal(inner: &str) -> bool {
     let (tag, content) = inner.split_once(':').unwrap_or_default();
     let good = inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-".contains(&byte));
@@ -366,7 +366,7 @@ pub fn check_domain(domain: &str) -> Result<(), AddressError> {
     Ok(())
 }
 
-/// The address inside `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321, section 4.1.3), an IPv4 one where it is mapped.
+/// The address in `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321, section 4.1.3). An IPv4-mapped address becomes an IPv4 address.
 pub fn parse_literal(domain: &str) -> Option<IpAddr> {
     let inner = domain.strip_prefix('[')?.strip_suffix(']')?;
     match inner.get(..5) {
@@ -377,8 +377,8 @@ pub fn parse_literal(domain: &str) -> Option<IpAddr> {
     }
 }
 
-/// The same text for every spelling of one domain: in lower case, without a final dot; for an address literal, what RFC 5952
-/// makes of its address (RFC 5321, section 4.1.3).
+/// A key that is equal for all spellings of one domain: in lower case, without a final dot. The address in an address
+/// literal (RFC 5321, section 4.1.3) is written as RFC 5952 says.
 pub fn canonical_domain(domain: &str) -> String {
     match parse_literal(domain) {
         Some(IpAddr::V4(v4)) => format!("[{v4}]"),

@@ -1,6 +1,6 @@
-//! SASL over SMTP (RFC 4954), both sides, without sockets or randomness: PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195),
-//! SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, 7677), EXTERNAL (RFC 4422), OAUTHBEARER (RFC 7628) and XOAUTH2 as clients;
-//! PLAIN and LOGIN as a server.
+//! SASL over SMTP (RFC 4954), client and server, without sockets or randomness. The client knows PLAIN (RFC 4616),
+//! LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, 7677), EXTERNAL (RFC 4422), OAUTHBEARER (RFC
+//! 7628) and XOAUTH2; the server knows PLAIN and LOGIN.
 
 use std::borrow::Cow;
 
@@ -12,16 +12,16 @@ use ring::{digest, hmac, pbkdf2};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 
-/// The most rounds that a SCRAM server may ask for: more would be an attack on the client's time.
+/// The highest iteration count that a SCRAM server may ask for: more would be an attack on the client's time.
 pub const MAX_ITERATIONS: u32 = 1_000_000;
 
-/// The fewest rounds that protect a password (RFC 5802, section 5.1).
+/// The lowest iteration count that protects a password (RFC 5802, section 5.1).
 pub const MIN_ITERATIONS: u32 = 4_096;
 
-/// The longest user name and password taken from a client.
+/// The maximum length of a user name and of a password from a client.
 pub const MAX_CREDENTIAL: usize = 1_024;
 
-/// A SASL mechanism that the client knows.
+/// A SASL mechanism of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mechanism {
     /// SCRAM-SHA-256
@@ -34,11 +34,11 @@ pub enum Mechanism {
     Login,
     /// CRAM-MD5
     CramMd5,
-    /// EXTERNAL: who we are follows from the client certificate.
+    /// EXTERNAL: the client certificate identifies the client.
     External,
     /// OAUTHBEARER: the password is an OAuth 2 access token.
     OauthBearer,
-    /// XOAUTH2: the same as Google and Microsoft had it first.
+    /// XOAUTH2: the predecessor of OAUTHBEARER by Google and Microsoft.
     Xoauth2,
 }
 
@@ -55,7 +55,7 @@ impl Mechanism {
         Mechanism::Xoauth2,
     ];
 
-    /// What is tried with a password, best first; CRAM-MD5 is no reason to leave PLAIN inside TLS.
+    /// The mechanisms for a password, best first. CRAM-MD5 is no reason to avoid PLAIN inside TLS.
     const BY_PASSWORD: [Mechanism; 5] =
         [Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
 
@@ -73,30 +73,30 @@ impl Mechanism {
         }
     }
 
-    /// The mechanism of this name, in any case.
+    /// The mechanism with this name, in any case.
     pub fn from_name(name: &str) -> Option<Mechanism> {
         Mechanism::ALL.into_iter().find(|mechanism| mechanism.as_str().eq_ignore_ascii_case(name))
     }
 
-    /// The same for a command line.
+    /// Parses the name of a mechanism from a command line.
     ///
     /// # Errors
-    /// The names that there are.
+    /// The list of known names.
     pub fn parse(name: &str) -> Result<Mechanism, String> {
         let names = || Mechanism::ALL.map(|it| it.as_str().to_lowercase()).join(", ");
         Mechanism::from_name(name).ok_or_else(names)
     }
 
-    /// True if the password itself goes over the wire.
+    /// True if the mechanism sends the password itself over the wire.
     pub const fn shows_secret(self) -> bool {
         matches!(self, Mechanism::Plain | Mechanism::Login | Mechanism::OauthBearer | Mechanism::Xoauth2)
     }
 
-    /// The mechanisms to try with a server that offers these (upper case), best first, at least one. `clear` allows to send
-    /// the secret outside TLS.
+    /// The mechanisms to try with a server that offers these (upper case), best first, at least one. `clear` allows the
+    /// client to send the secret outside TLS.
     ///
     /// # Errors
-    /// [`Kind::AuthFailed`] when none can be used.
+    /// [`Kind::AuthFailed`] if no mechanism can be used.
     pub fn choose(
         offered: &[String],
         wanted: Option<Mechanism>,
@@ -126,19 +126,19 @@ impl Mechanism {
     }
 }
 
-/// What a failed AUTH exchange says about other mechanisms.
+/// The consequence of a failed AUTH exchange for other mechanisms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthFailure {
-    /// No other may be tried: the connection is done for, or the server is not who it says.
+    /// No other mechanism may be tried: the connection is unusable, or the server is an impostor.
     Ends,
-    /// The server could not carry this mechanism out. Nobody looked at the password.
+    /// The server could not carry out this mechanism. It did not check the password.
     Mechanism,
-    /// The server looked at user and password, or says so. Each such failure may count against the account.
+    /// The server checked user and password, or says so. Each such failure may count against the account.
     Judged,
 }
 
-/// What is left to try with one server. A password is judged twice at most: by a mechanism that hides it, which a server
-/// that has only its hash cannot carry out although it offers it, and by one that shows it.
+/// The mechanisms left to try with one server. The server may judge a password twice at most: first by a mechanism that
+/// hides it (a server that has only the hash may offer one that it cannot carry out), then by one that shows it.
 #[derive(Debug)]
 pub struct AuthAttempts {
     /// Best first.
@@ -147,13 +147,13 @@ pub struct AuthAttempts {
 }
 
 impl AuthAttempts {
-    /// These mechanisms, best first.
+    /// Starts with these mechanisms, best first.
     pub fn new(mechanisms: Vec<Mechanism>) -> AuthAttempts {
         AuthAttempts { left: mechanisms, judged: false }
     }
 
-    /// The first mechanism, or the next one after `failed`; inside TLS only: outside, somebody on the way may have broken
-    /// the first one to see a weaker one.
+    /// The first mechanism, or the next one after `failed`. There is a next one inside TLS only: outside, an attacker
+    /// on the path may have broken the first mechanism to see a weaker one.
     pub fn next(&mut self, failed: Option<(Mechanism, AuthFailure)>, tls: bool) -> Option<Mechanism> {
         match failed {
             None => {}
@@ -174,7 +174,7 @@ impl AuthAttempts {
     }
 }
 
-/// What a client logs in with.
+/// The credentials of a client.
 #[derive(Clone, Copy)]
 pub struct Credentials<'a> {
     /// The user name.
@@ -183,13 +183,13 @@ pub struct Credentials<'a> {
     pub password: &'a str,
     /// The server's name and port, for OAUTHBEARER.
     pub host: &'a str,
-    /// See `host`.
+    /// The server's port, for OAUTHBEARER.
     pub port: u16,
     /// Fresh random text of printable ASCII without commas, for SCRAM.
     pub nonce: &'a str,
 }
 
-/// The client's side of one AUTH exchange. Everything here is before base64.
+/// The client's side of one AUTH exchange. All data here is before base64.
 pub struct ClientLogin<'a> {
     mechanism: Mechanism,
     credentials: Credentials<'a>,
@@ -197,14 +197,14 @@ pub struct ClientLogin<'a> {
     prepared: (Cow<'a, str>, Cow<'a, str>),
     turn: u8,
     first_bare: String,
-    /// What the server must prove at the end of SCRAM.
+    /// The server signature that SCRAM expects at the end.
     server_signature: Option<Vec<u8>>,
-    /// It tried to, and does not know the password.
+    /// The server sent a proof, but it shows that the server does not know the password.
     impostor: bool,
 }
 
 impl<'a> ClientLogin<'a> {
-    /// An exchange by this mechanism. Err: a user name or password that cannot be sent.
+    /// Starts an exchange with this mechanism.
     ///
     /// # Errors
     /// [`Kind::BadData`] for control characters in user name or password.
@@ -253,8 +253,8 @@ impl<'a> ClientLogin<'a> {
     /// The response to a challenge (334).
     ///
     /// # Errors
-    /// [`Kind::AuthFailed`] or [`Kind::Protocol`] for a challenge that the mechanism cannot have, and for a server that does not
-    /// prove that it knows the password.
+    /// [`Kind::AuthFailed`] or [`Kind::Protocol`] for a challenge that the mechanism does not allow, and for a server
+    /// that does not prove that it knows the password.
     pub fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
         self.turn = self.turn.saturating_add(1);
         let Credentials { user, password, .. } = self.credentials;
@@ -273,7 +273,7 @@ impl<'a> ClientLogin<'a> {
         }
     }
 
-    /// Call when the server said 235: false if it has not proved that it knows the password, though it had to.
+    /// Must be called after a reply 235. False if the server has not proved that it knows the password, but the mechanism requires it.
     pub fn server_proved(&self) -> bool {
         match self.mechanism {
             Mechanism::ScramSha1 | Mechanism::ScramSha256 => self.turn == 2,
@@ -281,7 +281,7 @@ impl<'a> ClientLogin<'a> {
         }
     }
 
-    /// True when the server failed to prove that it knows the password: it must not get it by another mechanism.
+    /// True if the server failed to prove that it knows the password: it must not receive the password by another mechanism.
     pub fn is_impostor(&self) -> bool {
         self.impostor
     }
@@ -318,7 +318,7 @@ impl<'a> ClientLogin<'a> {
     }
 
     fn scram_verify(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
-        // RFC 5802, section 7: what a server has to say instead of a proof.
+        // RFC 5802, section 7: the server's error in place of a proof.
         if let Some(error) = challenge.strip_prefix(b"e=") {
             let error: String = String::from_utf8_lossy(error).chars().take(80).collect();
             return Err(Fault::new(Kind::AuthFailed, format!("SCRAM: {error}")));
@@ -340,9 +340,9 @@ impl<'a> ClientLogin<'a> {
     }
 }
 
-/// SASLprep (RFC 4013): the same letters whatever keyboard wrote them, soft hyphens gone, any space a space. What it has no
-/// answer for goes as it is, as PostgreSQL does it: letters younger than Unicode 3.2 (which RFC 8265 allows), and
-/// passwords that were set before somebody looked.
+/// SASLprep (RFC 4013): different encodings of the same letters become equal, soft hyphens disappear, every kind of
+/// space becomes a space. Text that it rejects stays unchanged, as in PostgreSQL: letters newer than Unicode 3.2 (which
+/// RFC 8265 allows), and passwords that were set without this check.
 fn prepare(text: &str) -> Cow<'_, str> {
     match stringprep::saslprep(text) {
         Ok(prepared) if !prepared.is_empty() => prepared,
@@ -379,7 +379,7 @@ impl ScramHash {
     }
 }
 
-/// HMAC-MD5 of the challenge in hexadecimal (RFC 2195, section 2). ring has no MD5, and rightly.
+/// HMAC-MD5 of the challenge in hexadecimal (RFC 2195, section 2). ring deliberately has no MD5.
 fn cram(challenge: &[u8], password: &[u8]) -> String {
     const BLOCK: usize = 64;
     let mut key = [0u8; BLOCK];
@@ -398,21 +398,21 @@ fn cram(challenge: &[u8], password: &[u8]) -> String {
     crate::hex::lower(&outer)
 }
 
-/// What the server does next in an AUTH exchange.
+/// The next step of a server in an AUTH exchange.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AuthStep {
-    /// Reply 334 with this text (base64 already).
+    /// Send reply 334 with this text (already in base64).
     Challenge(&'static str),
-    /// Check these.
+    /// Check these credentials.
     Credentials {
         /// The user name.
         user: String,
         /// The password.
         password: Secret,
     },
-    /// The client said `*`.
+    /// The client cancelled with `*`.
     Cancelled,
-    /// No such response: not base64, not UTF-8, too long.
+    /// The response is invalid: not base64, not UTF-8, or too long.
     Malformed,
 }
 
@@ -430,7 +430,7 @@ const ASK_USER: AuthStep = AuthStep::Challenge("VXNlcm5hbWU6");
 const ASK_PASSWORD: AuthStep = AuthStep::Challenge("UGFzc3dvcmQ6");
 
 impl ServerLogin {
-    /// An exchange by the mechanism of this name (upper case), if we know it.
+    /// Starts an exchange with the mechanism of this name (upper case); `None` for an unknown mechanism.
     pub fn new(mechanism: &str) -> Option<ServerLogin> {
         match mechanism {
             "PLAIN" => Some(ServerLogin::Plain),
@@ -449,7 +449,7 @@ impl ServerLogin {
         }
     }
 
-    /// The client's next line, in base64.
+    /// Takes the client's next line, in base64.
     pub fn response(&mut self, line: &[u8]) -> AuthStep {
         if line == b"*" {
             return AuthStep::Cancelled;
@@ -469,7 +469,7 @@ impl ServerLogin {
                 let (Some(acting), Some(user), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
                     return AuthStep::Malformed;
                 };
-                // To act as somebody else is not offered.
+                // Authorization as another user is not offered.
                 if !fits(user) || !fits(password) || !(acting.is_empty() || acting == user) {
                     return AuthStep::Malformed;
                 }

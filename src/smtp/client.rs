@@ -32,45 +32,45 @@ use crate::smtp::transaction::{
 use content::ContentSender;
 pub use opening::OpeningFault;
 
-/// The least wait for the answer to a complete message (RFC 5321, section 4.5.3.2.6): who gives up earlier sends twice.
+/// The minimum wait for the reply to a complete message (RFC 5321, section 4.5.3.2.6): a client that gives up earlier sends twice.
 pub const FINAL_WAIT: Duration = Duration::from_secs(600);
 
-/// How long a server that broke off in the middle of a message may take to say why.
+/// The time limit for the final reply of a server that broke off in the middle of a message.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The most recipients of a message behind which the next one's commands go out at once: with more, the server may want
-/// the rest in another transaction.
+/// The most recipients of a message for which the next message's commands are sent immediately after it. With more
+/// recipients, the server may want the rest in another transaction.
 const MAX_BEFORE_NEXT: usize = 10;
 
-/// Asked immediately before the end of a message is sent; `false` stops it there.
+/// Called immediately before the end of a message is sent; `false` stops the transfer there.
 pub type BeforeCommit = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
-/// How a connection is opened.
+/// Options for opening a connection.
 #[derive(Clone)]
 pub struct SmtpClientOptions {
-    /// Our name in EHLO, HELO or LHLO.
+    /// The client's name in EHLO, HELO or LHLO.
     pub helo: String,
-    /// When TLS starts. With a login, [`TlsMode::Try`] is as strict as [`TlsMode::Starttls`]; [`TlsMode::None`] allows the
-    /// password in clear text.
+    /// The mode of TLS. With a login, [`TlsMode::Try`] is as strict as [`TlsMode::Starttls`]; [`TlsMode::None`] allows
+    /// the password in clear text.
     pub tls: TlsMode,
     /// The client side of TLS.
     pub tls_client: ClientTls,
-    /// What to log in with.
+    /// The credentials for the login, if any.
     pub login: Option<Login>,
     /// The SASL mechanism; `None` chooses the best.
     pub mechanism: Option<Mechanism>,
     /// Speak LMTP (RFC 2033).
     pub lmtp: bool,
-    /// Say nothing after the greeting: the server is only looked at.
+    /// Send nothing after the greeting: the server is only inspected.
     pub greeting_only: bool,
-    /// How long the server may take.
+    /// Time limits for the server.
     pub limits: Limits,
-    /// Where the dialogue is shown.
+    /// The trace of the dialogue.
     pub trace: ProtocolTrace,
 }
 
 impl SmtpClientOptions {
-    /// Plain SMTP without TLS and login.
+    /// Options for plain SMTP without TLS and login.
     pub fn new(helo: impl Into<String>, tls_client: ClientTls) -> SmtpClientOptions {
         SmtpClientOptions {
             helo: helo.into(),
@@ -86,29 +86,29 @@ impl SmtpClientOptions {
     }
 }
 
-/// How one message is sent.
+/// Options for sending one message.
 #[derive(Clone, Default)]
 pub struct SendOptions<'a> {
-    /// Send to those who are accepted although others are refused.
+    /// Send to the accepted recipients even if others are refused.
     pub partial: bool,
-    /// Use DATA even where BDAT is offered.
+    /// Use DATA even if BDAT is offered.
     pub no_chunking: bool,
-    /// Asked when everybody is accepted, before anything of the message is sent: `false` stops it there. Costs a round
-    /// trip where DATA would go out with RCPT.
+    /// Called when all recipients are accepted, before any of the message is sent: `false` stops the transfer there.
+    /// Costs a round trip where DATA would go out with RCPT.
     pub before_data: Option<BeforeCommit>,
-    /// Asked immediately before the final dot or the last BDAT.
+    /// Called immediately before the final dot or the last BDAT.
     pub before_commit: Option<BeforeCommit>,
-    /// Told of message bytes as they are sent.
+    /// Called with the number of message bytes as they are sent.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
-    /// The message that the next [`SmtpClient::send`] will bring, with the same options: its commands go out behind this
-    /// one's end, which saves a round trip where the server has PIPELINING.
+    /// The message of the next [`SmtpClient::send`], with the same options. Its commands are sent right after the end
+    /// of this message, which saves a round trip if the server has PIPELINING.
     pub next: Option<(&'a Envelope, &'a dyn Content)>,
 }
 
-/// How long each phase took.
+/// The duration of each phase.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Times {
-    /// Until the greeting.
+    /// The wait for the greeting.
     pub greeting: Duration,
     /// EHLO.
     pub hello: Duration,
@@ -120,7 +120,7 @@ pub struct Times {
     pub envelope: Duration,
     /// The last message: its bytes.
     pub content: Duration,
-    /// The last message: the wait for the answer.
+    /// The last message: the wait for the reply.
     pub answer: Duration,
 }
 
@@ -137,15 +137,15 @@ pub struct SmtpClient {
     trace: ProtocolTrace,
     offer: Capabilities,
     greeting: SmtpReply,
-    /// The answer to STARTTLS of a server that offered it.
+    /// The refusal of STARTTLS by a server that offered it.
     tls_refusal: Option<SmtpReply>,
-    /// How many recipients the server took before it wanted the others in another transaction.
+    /// The number of recipients that the server took before it wanted the others in another transaction.
     most_recipients: Option<usize>,
     times: Times,
-    /// The transaction whose commands went out behind the last message.
+    /// The transaction whose commands were sent after the last message.
     ahead: Option<Transaction>,
     open: bool,
-    /// Messages whose outcome is known.
+    /// The number of messages with a known outcome.
     served: u64,
     /// The server ended the connection between two messages.
     stale: bool,
@@ -153,27 +153,27 @@ pub struct SmtpClient {
 }
 
 impl SmtpClient {
-    /// What the server offers now.
+    /// The extensions that the server offers now.
     pub fn capabilities(&self) -> &Capabilities {
         &self.offer
     }
 
-    /// The server's first words.
+    /// The server's greeting.
     pub fn greeting(&self) -> &SmtpReply {
         &self.greeting
     }
 
-    /// Why the server does not do TLS that it offered, if it said so; the dialogue goes on in clear text.
+    /// The refusal of STARTTLS by a server that offered it, if there was one; the dialogue continues in clear text.
     pub fn tls_refusal(&self) -> Option<&SmtpReply> {
         self.tls_refusal.as_ref()
     }
 
-    /// The connection below, for its addresses and what TLS settled.
+    /// The underlying connection, for its addresses and the TLS parameters.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// How long each phase took.
+    /// The duration of each phase.
     pub fn times(&self) -> Times {
         self.times
     }
@@ -183,15 +183,15 @@ impl SmtpClient {
         self.open
     }
 
-    /// True if the last message failed only because the server ended the connection after an earlier one (idle for too
-    /// long, enough messages for one session): nothing of it was taken, and it can be sent again over a fresh one.
+    /// True if the last message failed only because the server had ended the connection after an earlier one (idle for too long,
+    /// enough messages for one session). The server took nothing of it, and it can be sent again over a new connection.
     pub fn was_stale(&self) -> bool {
         self.stale
     }
 
-    /// Sends one message and says what became of it for each recipient, in the envelope's order. Never fails as a whole:
-    /// what breaks the connection is in the results. Who is too many for the server comes in further transactions (RFC
-    /// 5321, section 4.5.3.1.10).
+    /// Sends one message and returns the outcome for each recipient, in the envelope's order. It never fails as a
+    /// whole: a broken connection shows in the results. Recipients beyond the server's limit follow in further
+    /// transactions (RFC 5321, section 4.5.3.1.10).
     pub async fn send(
         &mut self,
         envelope: &Envelope,
@@ -218,7 +218,7 @@ impl SmtpClient {
         results
     }
 
-    /// One transaction: the results, and which recipients, fewer than there were, the server wants in another one.
+    /// Runs one transaction. Returns the results and the recipients (fewer than before) that the server wants in another transaction.
     async fn transact(
         &mut self,
         envelope: &Envelope,
@@ -274,7 +274,7 @@ impl SmtpClient {
         (results, if worth_while { surplus } else { Vec::new() })
     }
 
-    /// Says goodbye and closes.
+    /// Sends QUIT and closes the connection.
     pub async fn quit(mut self) {
         if self.open && self.ahead.is_none() {
             // The goodbye is a courtesy: nothing depends on its answer.
@@ -286,8 +286,8 @@ impl SmtpClient {
     /// Sends a command and waits for its reply; for probes and scripts.
     ///
     /// # Errors
-    /// `Protocol` when the server said something unasked before or its reply is none; `BadData` for an argument that
-    /// cannot be sent; else the kind of what ended the connection.
+    /// `Protocol` if the server sent something unasked before, or if its reply is malformed; `BadData` for an argument
+    /// that cannot be sent; otherwise the kind of fault that ended the connection.
     pub async fn exchange(&mut self, command: &SmtpCommand) -> Result<SmtpReply, Fault> {
         self.in_step()?;
         let from = self.out.len();
@@ -297,7 +297,7 @@ impl SmtpClient {
         self.read_reply(self.limits, "reply").await
     }
 
-    /// Everything between the first command of a message and its outcome.
+    /// Runs the dialogue from the first command of a message to its outcome.
     async fn drive(
         &mut self,
         transaction: &mut Transaction,
@@ -346,7 +346,7 @@ impl SmtpClient {
         Ok(())
     }
 
-    /// Before a command goes out, nothing may lie unread: it would be taken for that command's answer.
+    /// Checks, before a command is sent, that no reply is unread: it would be taken for that command's reply.
     fn in_step(&mut self) -> Result<(), Fault> {
         let arrived = self.arrived();
         match self.next_reply()? {
@@ -356,16 +356,16 @@ impl SmtpClient {
         }
     }
 
-    /// Looks whether the answer to the message is its own. A reply too many or too few shows in what follows: in the
-    /// replies to the next message's group, whose 354 is unmistakable, or in bytes that nobody asked for. If whatever could
-    /// be the answer accepts the message, it counts all the same.
+    /// Checks whether the reply to the message really belongs to it. A surplus or missing reply shows in the replies
+    /// that follow: in those to the next message's group, whose 354 is unmistakable, or in unsolicited bytes. If every
+    /// reply that could belong to the message accepts it, it counts all the same.
     async fn confirm(&mut self, transaction: &mut Transaction) {
         let Some(mut ahead) = self.ahead.take() else { return self.confirm_idle(transaction) };
         while ahead.awaits_reply() {
             match self.read_reply(self.limits, "reply").await {
                 Ok(reply) => ahead.reply(&reply),
                 Err(fault) => {
-                    // That a server falls silent or goes says nothing about the answer, as long as all that came accepts.
+                    // A silent or closed connection says nothing about the reply, if every reply so far accepts.
                     if fault.kind == Kind::Protocol || !ahead.agreed() {
                         transaction.doubt(&fault);
                     }
@@ -380,9 +380,9 @@ impl SmtpClient {
         self.ahead = Some(ahead);
     }
 
-    /// The same when no command followed the message: nothing may have come behind its answer but a goodbye.
+    /// Checks the same if no command followed the message: only a 421 or an accepting reply may have arrived after its reply.
     fn confirm_idle(&mut self, transaction: &mut Transaction) {
-        // That the connection ended says nothing about the answer, and shows again when the next message is tried.
+        // A closed connection says nothing about the reply; the next message detects it again.
         let _ = self.arrived();
         loop {
             match self.next_reply() {
@@ -398,7 +398,7 @@ impl SmtpClient {
         }
     }
 
-    /// Reads what has arrived, without waiting.
+    /// Reads the available bytes, without waiting.
     fn arrived(&mut self) -> Result<(), Fault> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let mut bytes = [0; 4096];
@@ -447,7 +447,7 @@ impl SmtpClient {
         Ok(reply)
     }
 
-    /// Sends everything that was put out.
+    /// Sends all pending output.
     async fn flush(&mut self, what: &str) -> Result<(), Fault> {
         if self.out.is_empty() {
             return Ok(());

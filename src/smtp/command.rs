@@ -35,7 +35,7 @@ pub enum SmtpCommand {
     Rcpt(Recipient),
     /// `DATA`.
     Data,
-    /// `BDAT size [LAST]`: so many bytes follow the line.
+    /// `BDAT size [LAST]`: `size` bytes of the message follow the command line.
     Bdat {
         /// The chunk's length in bytes.
         size: u64,
@@ -46,7 +46,7 @@ pub enum SmtpCommand {
     Rset,
     /// `NOOP`.
     Noop,
-    /// `VRFY` with what to verify.
+    /// `VRFY` with the string to verify.
     Vrfy(String),
     /// `EXPN` with the list's name.
     Expn(String),
@@ -60,7 +60,7 @@ pub enum SmtpCommand {
     Auth {
         /// The SASL mechanism in upper case.
         mechanism: String,
-        /// The initial response as it stands on the wire.
+        /// The initial response as sent on the wire.
         initial: Option<String>,
     },
 }
@@ -93,14 +93,14 @@ pub enum Body {
     EightBit,
 }
 
-/// Why a command line is refused, as the reply that says so.
+/// The reason for the refusal of a command line, as a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmtpCommandError {
     /// The reply code.
     pub code: u16,
     /// The enhanced status code.
     pub enhanced: Enhanced,
-    /// What is wrong, for a person.
+    /// The error text, for a person.
     pub text: &'static str,
 }
 
@@ -130,10 +130,10 @@ impl SmtpCommand {
         SmtpCommand::parse_as(line, &CommandSyntax::Strict)
     }
 
-    /// As [`SmtpCommand::parse`], as strictly as is asked for.
+    /// Parses one command line like [`SmtpCommand::parse`], but as strictly as `syntax` says.
     ///
     /// # Errors
-    /// Why the line is no such command.
+    /// The reply that refuses the line.
     pub fn parse_as(line: &[u8], syntax: &CommandSyntax) -> Result<SmtpCommand, SmtpCommandError> {
         if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(SmtpCommandError::new(500, 5, 2, "control character in a command"));
@@ -170,7 +170,7 @@ impl SmtpCommand {
     /// that no value can smuggle a command.
     ///
     /// # Errors
-    /// [`Kind::BadData`]; then nothing was appended.
+    /// [`Kind::BadData`]; then `out` is unchanged.
     pub fn wire(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let line = self.to_string();
         if line.bytes().any(|byte| byte.is_ascii_control()) {
@@ -384,7 +384,7 @@ fn path<'a>(rest: &'a str, keyword: &str, syntax: &CommandSyntax) -> Option<(Cow
     (parameters.is_empty() || parameters.starts_with([' ', '\t'])).then_some((Cow::Borrowed(path), parameters))
 }
 
-/// One parameter: its name in upper case, its value.
+/// One parameter: its name in upper case and its value.
 type Parameter<'a> = (String, Option<&'a str>);
 
 fn split_parameters(text: &str) -> Result<Vec<Parameter<'_>>, SmtpCommandError> {
@@ -409,7 +409,7 @@ fn set<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), SmtpCommandError
     Ok(())
 }
 
-/// At most 20 digits (RFC 1870, section 3); what does not fit 64 bits is too big for anybody and is kept as the maximum.
+/// Parses at most 20 digits (RFC 1870, section 3). A value that does not fit 64 bits exceeds every limit: it becomes the maximum.
 fn number(text: &str) -> Option<u64> {
     (matches!(text.len(), 1..=20) && text.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| text.parse().unwrap_or(u64::MAX))

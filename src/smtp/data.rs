@@ -1,4 +1,4 @@
-//! Message data on its way: dot-stuffing and its removal (RFC 5321, section 4.5.2), both on borrowed slices, and the
+//! Message data on the wire: dot-stuffing and its removal (RFC 5321, section 4.5.2), both on borrowed slices, and the
 //! search for bare CR and LF that DATA and BDAT share.
 
 use std::io::{self, Read};
@@ -7,30 +7,30 @@ use crate::blob::Blob;
 
 /// A message to be sent: canonical (every line ends with CRLF), not dot-stuffed, and readable more than once.
 pub trait Content: Send + Sync {
-    /// Its length in bytes, exactly.
+    /// The exact length of the message in bytes.
     fn size_bytes(&self) -> u64;
 
-    /// True if it has a byte outside ASCII, in its header or body.
+    /// True if its header or body contains a byte outside ASCII.
     fn has_8bit(&self) -> bool;
 
-    /// A fresh reader from its first byte.
+    /// Opens a new reader at the first byte of the message.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// The system's error for the file.
     fn open(&self) -> io::Result<Box<dyn Read + Send>>;
 
-    /// The whole message, if it lies in memory: saves a copy.
+    /// The whole message, if it is in memory: saves a copy.
     fn in_memory(&self) -> Option<&[u8]> {
         None
     }
 }
 
-/// A message that is there as it is sent.
+/// A message that is stored exactly as it is sent.
 #[derive(Debug, Clone)]
 pub struct MessageBlob {
-    /// Its bytes.
+    /// The bytes of the message.
     pub blob: Blob,
-    /// True if one of them is outside ASCII.
+    /// True if one of the bytes is outside ASCII.
     pub has_8bit: bool,
 }
 
@@ -58,18 +58,18 @@ impl Content for MessageBlob {
     }
 }
 
-/// A bare CR or LF, which no message may have (RFC 5321, section 2.3.8): what one server takes for a line end another
-/// does not, and what stands behind it becomes commands (SMTP smuggling).
+/// A bare CR or LF, which no message may contain (RFC 5321, section 2.3.8). Some servers take it for a line end and
+/// others do not: for the former, the text after it can become commands (SMTP smuggling).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BareNewline;
 
-/// What a server does with a LF that has no CR before it.
+/// The treatment of an LF without a preceding CR, by a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BareLf {
     /// The message or command is refused.
     #[default]
     Reject,
-    /// It ends a line as CRLF does, but never the message. A bare CR is refused all the same.
+    /// The LF ends a line as CRLF does, but never the message. A bare CR is refused all the same.
     Normalize,
 }
 
@@ -81,12 +81,12 @@ pub struct NewlineCheck {
 }
 
 impl NewlineCheck {
-    /// A check before the first byte of a message.
+    /// Creates a check that expects the first byte of a message.
     pub fn new(bare_lf: BareLf) -> NewlineCheck {
         NewlineCheck { after_cr: false, bare_lf }
     }
 
-    /// Looks at the next piece.
+    /// Checks the next piece.
     ///
     /// # Errors
     /// [`BareNewline`] for CR without LF or LF without CR.
@@ -94,8 +94,8 @@ impl NewlineCheck {
         if matches!(self.next(piece), (_, Piece::Bare)) { Err(BareNewline) } else { Ok(()) }
     }
 
-    /// Looks at the bytes that came; says how many it used and what they are, never [`Piece::End`]. Call again with the rest
-    /// while there is some.
+    /// Examines the received bytes. Returns the number of bytes consumed and their kind, which is never [`Piece::End`].
+    /// Call it again with the rest until no input is left.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
         let mut at = 0;
         loop {
@@ -123,7 +123,7 @@ impl NewlineCheck {
         }
     }
 
-    /// Call at the end of the data: a last CR without LF is bare too.
+    /// Must be called at the end of the data: a final CR without LF is bare too.
     ///
     /// # Errors
     /// [`BareNewline`] for CR without LF or LF without CR.
@@ -132,7 +132,7 @@ impl NewlineCheck {
     }
 }
 
-/// What the bytes from `from` up to a bare LF at `at` are: data, and with the next call the LF itself.
+/// The piece for the bytes from `from` up to a bare LF at `at`: the data first, and with the next call the LF itself.
 fn bare_lf(policy: BareLf, input: &[u8], from: usize, at: usize) -> (usize, Piece<'_>) {
     match policy {
         BareLf::Reject => (at + 1, Piece::Bare),
@@ -141,7 +141,7 @@ fn bare_lf(policy: BareLf, input: &[u8], from: usize, at: usize) -> (usize, Piec
     }
 }
 
-/// Puts message data on the wire for DATA: a dot before each line that starts with one, and the final line.
+/// Encodes message data for DATA: adds a dot to each line that starts with one, and the final line.
 #[derive(Debug)]
 pub struct DotStuffer {
     check: NewlineCheck,
@@ -155,7 +155,7 @@ impl Default for DotStuffer {
 }
 
 impl DotStuffer {
-    /// Appends the next piece of the message to `out`, stuffed. After an error the message cannot be sent.
+    /// Appends the next piece of the message to `out`, dot-stuffed. After an error the message cannot be sent.
     ///
     /// # Errors
     /// [`BareNewline`] for CR without LF or LF without CR.
@@ -187,25 +187,25 @@ impl DotStuffer {
     }
 }
 
-/// What the next bytes of DATA are.
+/// The kind of the next bytes of DATA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Message data, dots removed; perhaps empty.
+    /// Message data without the stuffed dots; possibly empty.
     Data(&'a [u8]),
-    /// A line end that did not come as CRLF, or whose CR was held back: CRLF belongs to the message.
+    /// A line end that was not received as CRLF, or whose CR was held back: a CRLF is part of the message.
     LineEnd,
     /// The line with the lone dot: the message is complete.
     End,
-    /// A bare CR or LF. The bytes behind it are still part of the data up to the real end, but none of it may be used.
+    /// A bare CR or LF. The bytes after it still belong to the data up to the real end, but none of them may be used.
     Bare,
 }
 
-/// Takes message data off the wire: removes stuffed dots and finds the end, which is CRLF.CRLF and nothing else.
+/// Decodes message data: removes stuffed dots and finds the end, which is CRLF.CRLF and nothing else.
 #[derive(Debug, Default)]
 pub struct DotUnstuffer {
     state: LineState,
     bare_lf: BareLf,
-    /// The line before this one ended with a bare LF: a lone dot here is no end.
+    /// The previous line ended with a bare LF: a lone dot here does not end the message.
     after_bare: bool,
 }
 
@@ -220,13 +220,13 @@ enum LineState {
 }
 
 impl DotUnstuffer {
-    /// Before the first byte of a message.
+    /// Creates a decoder that expects the first byte of a message.
     pub fn new(bare_lf: BareLf) -> DotUnstuffer {
         DotUnstuffer { bare_lf, ..DotUnstuffer::default() }
     }
 
-    /// Looks at the bytes that came; says how many it used and what they are. Call again with the rest while there is
-    /// some; after [`Piece::End`] the rest belongs to the next command.
+    /// Examines the received bytes. Returns the number of bytes consumed and their kind. Call it again with the rest
+    /// until no input is left. After [`Piece::End`] the rest belongs to the next command.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
         let mut at = 0;
         let mut from = 0;
@@ -297,7 +297,7 @@ mod tests {
         Ok(out)
     }
 
-    /// Message, whether a bare newline was met, and what stood behind the end (`None`: no end).
+    /// The message, whether a bare newline was found, and the bytes after the end (`None`: no end).
     fn unstuffed(pieces: &[&[u8]]) -> (Vec<u8>, bool, Option<Vec<u8>>) {
         unstuffed_by(DotUnstuffer::default(), pieces)
     }

@@ -1,4 +1,4 @@
-//! What goes into a transaction: who sends what to whom, with the parameters of RFC 3461 as types.
+//! The input of a transaction: sender and recipients, with the parameters of RFC 3461 as types.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,21 +13,21 @@ pub const MAX_ENVID: usize = 100;
 /// The longest name of an address type in ORCPT: `rfc822`, `utf-8` and `x400` are the ones in use.
 const MAX_ADDRESS_TYPE: usize = 32;
 
-/// Who sends what to whom (RFC 5321, section 2.3.1), with the options of RFC 3461 and RFC 6531. The queue knows more of each
-/// recipient: an `R` that holds a [`Recipient`].
+/// The sender and recipients of a message (RFC 5321, section 2.3.1), with the options of RFC 3461 and RFC 6531. The
+/// queue stores more data per recipient: its `R` contains a [`Recipient`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<R = Recipient> {
     /// The reverse-path.
     pub sender: ReversePath,
-    /// At least one.
+    /// At least one recipient.
     pub recipients: Vec<R>,
-    /// Addresses or header fields are outside ASCII (RFC 6531).
+    /// True if addresses or header fields are outside ASCII (RFC 6531).
     pub smtputf8: bool,
-    /// The body is outside ASCII (RFC 6152).
+    /// True if the body is outside ASCII (RFC 6152).
     pub eight_bit: bool,
-    /// How much of the message a failure notice returns.
+    /// The part of the message that a failure notice returns.
     pub ret: Option<Ret>,
-    /// The sender's name for this transaction.
+    /// The sender's identifier for this transaction.
     pub envid: Option<Envid>,
 }
 
@@ -43,7 +43,7 @@ impl<R> Envelope<R> {
         Envelope { sender: sender.into(), recipients, smtputf8: false, eight_bit: false, ret: None, envid: None }
     }
 
-    /// The same envelope for these recipients.
+    /// The same envelope with these recipients.
     pub fn with_recipients<T>(&self, recipients: Vec<T>) -> Envelope<T> {
         let Envelope { smtputf8, eight_bit, ret, .. } = *self;
         Envelope { sender: self.sender.clone(), recipients, smtputf8, eight_bit, ret, envid: self.envid.clone() }
@@ -51,21 +51,21 @@ impl<R> Envelope<R> {
 }
 
 impl Envelope {
-    /// True if none of its addresses is outside ASCII.
+    /// True if all of its addresses are ASCII.
     pub fn is_ascii(&self) -> bool {
         let sender = self.sender.address().into_iter();
         sender.chain(self.recipients.iter().map(|recipient| &recipient.address)).all(Address::is_ascii)
     }
 }
 
-/// One recipient of an [`Envelope`], and what `RCPT TO` says.
+/// One recipient of an [`Envelope`], with the parameters of `RCPT TO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The forward-path: `local@domain`; from a client also `postmaster` without a domain (RFC 5321, section 4.1.1.3).
     pub address: Address,
-    /// When the sender wants a notice.
+    /// The events for which the sender wants a notice.
     pub notify: Option<Notify>,
-    /// The recipient as the sender first named it.
+    /// The original recipient address, as the sender gave it.
     pub orcpt: Option<Orcpt>,
 }
 
@@ -76,7 +76,7 @@ impl Recipient {
     }
 }
 
-/// Why a text is no value of a parameter: what it should be.
+/// The error for an invalid parameter value: the expected form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DsnParameterError(&'static str);
 
@@ -88,17 +88,17 @@ impl fmt::Display for DsnParameterError {
 
 impl std::error::Error for DsnParameterError {}
 
-/// The `RET` parameter: how much of the message a failure notice returns (RFC 3461, section 4.3).
+/// The `RET` parameter: the part of the message that a failure notice returns (RFC 3461, section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ret {
     /// `FULL`: the whole message.
     Full,
-    /// `HDRS`: its headers.
+    /// `HDRS`: only the header.
     Headers,
 }
 
 impl Ret {
-    /// As on the wire.
+    /// The value in wire format.
     pub const fn as_str(self) -> &'static str {
         match self {
             Ret::Full => "FULL",
@@ -110,14 +110,14 @@ impl Ret {
 impl FromStr for Ret {
     type Err = DsnParameterError;
 
-    /// `FULL` or `HDRS`, in any case.
+    /// Parses `FULL` or `HDRS`, in any case.
     fn from_str(text: &str) -> Result<Ret, DsnParameterError> {
         let found = [Ret::Full, Ret::Headers].into_iter().find(|ret| text.eq_ignore_ascii_case(ret.as_str()));
         found.ok_or(DsnParameterError("full or hdrs"))
     }
 }
 
-/// The `NOTIFY` parameter: when the sender wants a notice (RFC 3461, section 4.1). All false is `NEVER`.
+/// The `NOTIFY` parameter: the events for which the sender wants a notice (RFC 3461, section 4.1). All false is `NEVER`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Notify {
     /// `SUCCESS`
@@ -151,7 +151,7 @@ impl fmt::Display for Notify {
 impl FromStr for Notify {
     type Err = DsnParameterError;
 
-    /// `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY`, in any case.
+    /// Parses `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY`, in any case.
     fn from_str(text: &str) -> Result<Notify, DsnParameterError> {
         if text.eq_ignore_ascii_case("NEVER") {
             return Ok(Notify::NEVER);
@@ -169,8 +169,8 @@ impl FromStr for Notify {
     }
 }
 
-/// The `ENVID` parameter, decoded: the sender's name for a transaction, which notices repeat (RFC 3461, section 4.4). Not empty,
-/// at most [`MAX_ENVID`] bytes, without control characters.
+/// The `ENVID` parameter, decoded: the sender's identifier for a transaction, which notices repeat (RFC 3461, section
+/// 4.4). Not empty, at most [`MAX_ENVID`] bytes, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envid(Arc<str>);
 
@@ -180,7 +180,7 @@ impl Envid {
         &self.0
     }
 
-    /// Reads the value as it stands on the wire.
+    /// Parses the value in wire format.
     pub fn from_wire(value: &str) -> Option<Envid> {
         xtext::decode(value)?.parse().ok()
     }
@@ -189,7 +189,7 @@ impl Envid {
 impl FromStr for Envid {
     type Err = DsnParameterError;
 
-    /// Any decoded text within the limits.
+    /// Accepts any decoded text within the limits.
     fn from_str(text: &str) -> Result<Envid, DsnParameterError> {
         if text.is_empty() || text.len() > MAX_ENVID || text.contains(char::is_control) {
             return Err(DsnParameterError("1 to 100 bytes without control characters"));
@@ -198,8 +198,8 @@ impl FromStr for Envid {
     }
 }
 
-/// The `ORCPT` parameter, decoded: the recipient as the sender first named it, with the type of that address (RFC 3461, section
-/// 4.2): `rfc822;bob@example.com`. The address is not empty, at most [`MAX_ADDRESS`] bytes, without control characters.
+/// The `ORCPT` parameter, decoded: the original recipient address, as the sender gave it, with its address type (RFC 3461,
+/// section 4.2): `rfc822;bob@example.com`. The address is not empty, at most [`MAX_ADDRESS`] bytes, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Orcpt {
     text: Arc<str>,
@@ -223,7 +223,7 @@ impl Orcpt {
         self.text.get(self.at + 1..).unwrap_or_default()
     }
 
-    /// Reads the value as it stands on the wire.
+    /// Parses the value in wire format.
     pub fn from_wire(value: &str) -> Option<Orcpt> {
         let (kind, address) = value.split_once(';')?;
         format!("{kind};{}", xtext::decode(address)?).parse().ok()
@@ -233,7 +233,7 @@ impl Orcpt {
 impl FromStr for Orcpt {
     type Err = DsnParameterError;
 
-    /// `type;address`, decoded.
+    /// Parses `type;address`, decoded.
     fn from_str(text: &str) -> Result<Orcpt, DsnParameterError> {
         let atom = |kind: &str| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         match text.split_once(';') {

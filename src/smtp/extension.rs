@@ -1,14 +1,14 @@
-//! Service extensions: what an EHLO reply offers (RFC 5321, section 4.1.1.1), in both directions.
+//! Service extensions: the offer in an EHLO reply (RFC 5321, section 4.1.1.1), in both directions.
 
 use crate::smtp::reply::SmtpReply;
 
-/// The most SASL mechanisms kept from one offer.
+/// The maximum number of SASL mechanisms kept from one offer.
 pub const MAX_MECHANISMS: usize = 32;
 
-/// What a server offers. The default is a server that knows HELO only.
+/// The extensions that a server offers. The default is a server that supports HELO only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The name by which the server greets.
+    /// The server's name in its reply.
     pub name: String,
     /// PIPELINING (RFC 2920).
     pub pipelining: bool,
@@ -24,18 +24,18 @@ pub struct Capabilities {
     pub enhanced: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
-    /// VRFY is worth trying.
+    /// The server offers VRFY.
     pub vrfy: bool,
-    /// SIZE (RFC 1870): `Some(0)` is offered without a limit.
+    /// SIZE (RFC 1870): `Some(0)` means offered without a limit.
     pub size: Option<u64>,
     /// The SASL mechanisms of AUTH (RFC 4954), in upper case.
     pub auth: Vec<String>,
-    /// Every other keyword with its parameters, as the server wrote it.
+    /// Every other keyword with its parameters, in the server's spelling.
     pub other: Vec<String>,
 }
 
 impl Capabilities {
-    /// Reads the reply to EHLO or LHLO. Keywords may be in any case; what is malformed is not offered.
+    /// Parses the reply to EHLO or LHLO. Keywords may be in any case; a malformed line offers nothing.
     pub fn from_reply(reply: &SmtpReply) -> Capabilities {
         let mut lines = reply.lines.iter();
         let greeting = lines.next().map(String::as_str).unwrap_or_default();
@@ -55,7 +55,7 @@ impl Capabilities {
                 "VRFY" => offer.vrfy = true,
                 "SIZE" => offer.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0)),
                 "AUTH" => offer.mechanisms(words),
-                // The form that came before RFC 2554 and is still sent beside the new one.
+                // The form from before RFC 2554, which is still sent in addition to the new one.
                 old if old.starts_with("AUTH=") => {
                     offer.mechanisms(keyword.get(5..).into_iter().chain(words));
                 }
@@ -100,7 +100,7 @@ impl Capabilities {
         SmtpReply { code: 250, enhanced: None, lines }
     }
 
-    /// The most recipients of one transaction, where the server says it: RCPTMAX of LIMITS (RFC 9422, section 4.2).
+    /// The maximum number of recipients per transaction, if the server states it: RCPTMAX of LIMITS (RFC 9422, section 4.2).
     pub fn most_recipients(&self) -> Option<usize> {
         let words = |line: &str| line.to_ascii_uppercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let limits =

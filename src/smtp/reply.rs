@@ -3,10 +3,10 @@
 use crate::fault::{Enhanced, Fault, Kind, PeerCode};
 use crate::line::{Ends, Splitter};
 
-/// The longest reply line taken from a server. RFC 5321 says 512 (section 4.5.3.1.5); real servers print whole policies.
+/// The longest accepted reply line from a server. RFC 5321 says 512 (section 4.5.3.1.5); real servers send whole policies.
 pub const MAX_REPLY_LINE: usize = 4_096;
 
-/// The most lines in one reply.
+/// The maximum number of lines in one reply.
 pub const MAX_REPLY_LINES: usize = 256;
 
 /// One reply: a code and its lines of text.
@@ -14,9 +14,9 @@ pub const MAX_REPLY_LINES: usize = 256;
 pub struct SmtpReply {
     /// Three digits, 200 to 599.
     pub code: u16,
-    /// The enhanced status code at the start of the text, if there was one whose class fits the code.
+    /// The enhanced status code at the start of the text, if present and if its class fits the code.
     pub enhanced: Option<Enhanced>,
-    /// The text of each line, without code and enhanced code; at least one, perhaps empty.
+    /// The text of each line, without code and enhanced code; at least one line, possibly empty.
     pub lines: Vec<String>,
 }
 
@@ -32,17 +32,17 @@ impl SmtpReply {
         SmtpReply::new(code, Some(Enhanced::new(class, subject, detail)), text)
     }
 
-    /// 2yz that can answer a command of a transaction: 220 greets, and 221 says goodbye.
+    /// True for a 2yz code that can answer a command of a transaction. 220 (greeting) and 221 (goodbye) cannot.
     pub fn accepts(&self) -> bool {
         self.code / 100 == 2 && !matches!(self.code, 220 | 221)
     }
 
-    /// 4yz or 5yz: not now, or no.
+    /// True for 4yz (temporary) or 5yz (permanent).
     pub fn refuses(&self) -> bool {
         matches!(self.code / 100, 4 | 5)
     }
 
-    /// 5xx: no.
+    /// True for 5yz (permanent).
     pub fn permanent(&self) -> bool {
         self.code / 100 == 5
     }
@@ -60,8 +60,8 @@ impl SmtpReply {
         text
     }
 
-    /// Appends the reply as it goes on the wire. Control characters in the text become `?`: no text, wherever it came
-    /// from, makes a line of its own.
+    /// Appends the reply in wire format. Control characters in the text become `?`, so that no text, whatever its
+    /// origin, adds a line.
     pub fn wire(&self, out: &mut Vec<u8>) {
         let last = self.lines.len().saturating_sub(1);
         for (index, line) in self.lines.iter().enumerate() {
@@ -107,15 +107,15 @@ impl Default for SmtpReplyReader {
 }
 
 impl SmtpReplyReader {
-    /// Adds bytes as they came from the server. Callers drain [`SmtpReplyReader::next_reply`] before pushing more.
+    /// Adds bytes received from the server. Callers drain [`SmtpReplyReader::next_reply`] before pushing more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.splitter.push(bytes);
     }
 
-    /// The next whole reply, `None` when more bytes are needed. After an error the dialogue cannot be trusted any more.
+    /// The next whole reply; `None` if more bytes are needed. After an error the dialogue cannot be trusted any more.
     ///
     /// # Errors
-    /// [`Kind::Protocol`] for what is no reply, or too long for one.
+    /// [`Kind::Protocol`] for a malformed or too long reply.
     pub fn next_reply(&mut self) -> Result<Option<SmtpReply>, Fault> {
         loop {
             let line = match self.splitter.next_line() {
@@ -142,14 +142,14 @@ impl SmtpReplyReader {
         }
     }
 
-    /// True while bytes were received that are not yet part of a reply handed out. Must be false when TLS begins: what
-    /// came in clear text must not pass for an answer inside TLS (CVE-2011-0411).
+    /// True while received bytes are not yet part of a returned reply. Must be false when TLS begins: bytes received in
+    /// clear text must not pass for a reply inside TLS (CVE-2011-0411).
     pub fn has_pending(&self) -> bool {
         !self.lines.is_empty() || !self.splitter.pending().is_empty()
     }
 }
 
-/// `250-text`, `250 text` or `250`: code, whether more lines follow, text.
+/// Parses `250-text`, `250 text` or `250` into the code, whether more lines follow, and the text.
 fn parse_line(line: &[u8]) -> Option<(u16, bool, String)> {
     let (digits, rest) = line.split_at_checked(3)?;
     let [first @ b'2'..=b'5', second @ b'0'..=b'9', third @ b'0'..=b'9'] = *digits else { return None };
@@ -163,7 +163,7 @@ fn parse_line(line: &[u8]) -> Option<(u16, bool, String)> {
     Some((code, more, String::from_utf8_lossy(text).into_owned()))
 }
 
-/// Takes the enhanced code off every line that carries the first line's code (RFC 2034, section 4: all of them do).
+/// Removes the enhanced code from every line that repeats the first line's code (RFC 2034, section 4: all lines do).
 fn finish(code: u16, mut lines: Vec<String>) -> SmtpReply {
     let class = code / 100;
     let enhanced = lines

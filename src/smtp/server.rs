@@ -1,5 +1,5 @@
-//! Drives [`session`](crate::smtp::session) over a connection: reads, writes, TLS, deadlines. What is accepted and where it
-//! goes is decided by a [`SmtpService`].
+//! Drives [`session`](crate::smtp::session) over a connection: reads, writes, TLS, deadlines. An [`SmtpService`]
+//! decides which messages are accepted and where they are stored.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -24,25 +24,25 @@ use crate::smtp::reply::SmtpReply;
 use crate::smtp::session::{Config, SmtpEvent, SmtpSession};
 use crate::smtp::transaction::{Envelope, Recipient};
 
-/// How much is read at once.
+/// The size of one read, in bytes.
 const READ_SIZE: usize = 64 * 1024;
 
-/// How long the server reads on after its last word, so that the client gets to hear it before the connection breaks.
+/// The time that the server keeps reading after its last reply, so that the client receives it before the connection is reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// So many times the idle time a client may talk (NOOP, RSET) without any mail that is taken.
+/// The time a client may talk (NOOP, RSET) without any accepted mail, as a multiple of the idle time.
 const MAX_TALK_IDLES: u32 = 3;
 
-/// A message that comes slower than this, in bytes a second, has no right to its place after that time: RFC 5321 bounds each
-/// wait (section 4.5.3.2) and no message as a whole, so that a slow client goes only where others need the place.
+/// The rate, in bytes per second, below which a message loses its right to its place after [`MAX_TALK_IDLES`]. RFC 5321
+/// limits each wait (section 4.5.3.2) but no message as a whole, so a slow client is dropped only if others need the place.
 const UNHURRIED_RATE: u64 = 4096;
 
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
-/// How many bytes it reads on at most.
+/// The maximum number of bytes read during [`LINGER`].
 const MAX_LINGER: usize = 16 * 1024 * 1024;
 
-/// Who is at the other end, as far as it is known.
+/// The peer, as far as it is known.
 #[derive(Debug, Clone, Default)]
 pub struct SmtpPeer {
     /// The client's address; `None` on a UNIX socket.
@@ -53,24 +53,24 @@ pub struct SmtpPeer {
     pub extended: bool,
     /// Protocol version and cipher, if TLS is on.
     pub tls: Option<String>,
-    /// The name that logged in.
+    /// The user name of the login.
     pub user: Option<String>,
     /// True if this is LMTP.
     pub lmtp: bool,
-    /// Our name for the session.
+    /// The server's identifier for the session.
     pub session: Option<SessionId>,
 }
 
-/// A session at its end.
+/// The totals of a session at its end.
 #[derive(Debug, Clone, Default)]
 pub struct SmtpTotals {
-    /// Why it ended: `quit`, `left` (the client closed), `timed_out`, `shutdown`, or `closed` (we closed); empty after a fault.
+    /// The reason: `quit`, `left` (by the client), `timed_out`, `no_mail`, `displaced`, `shutdown`, `closed` (by us); empty after a fault.
     pub why: &'static str,
-    /// Messages that were taken.
+    /// The number of accepted messages.
     pub messages: u64,
-    /// Bytes of commands and messages that were received.
+    /// The number of bytes received, commands and messages.
     pub received: u64,
-    /// Bytes of replies.
+    /// The number of reply bytes sent.
     pub sent: u64,
     /// The client, as far as it was known.
     pub peer: SmtpPeer,
@@ -79,23 +79,23 @@ pub struct SmtpTotals {
 /// The answer to a whole message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageVerdict {
-    /// The same for every recipient.
+    /// The same reply for every recipient.
     All(SmtpReply),
-    /// One for each recipient, in the envelope's order. SMTP has one reply only: the first that is not positive, else
-    /// the first; LMTP has them all (RFC 2033, section 4.2).
+    /// One reply for each recipient, in the envelope's order. SMTP sends only one: the first that is not positive, else
+    /// the first; LMTP sends all (RFC 2033, section 4.2).
     Each(Vec<SmtpReply>),
 }
 
-/// Policy and storage of a server: every decision that is not the protocol's own. A positive reply accepts, any other
-/// refuses with just these words; 421 also ends the connection.
+/// Policy and storage of a server: every decision outside the protocol itself. A positive reply accepts; any other
+/// refuses, with exactly its text; 421 also ends the connection.
 pub trait SmtpService: Send + Sync {
-    /// What the service knows of one message while it comes: what it decided at RCPT counts at the end, too.
+    /// The service's state for one message during its transaction: the decision at RCPT also counts at the end.
     type Transaction: Default + Send;
 
-    /// May this sender send from this peer, a message of so many bytes (0: not declared)? Called at MAIL.
+    /// Decides whether this peer may send from this address; `bytes` is the declared size (0: not declared). Called at MAIL.
     fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply>;
 
-    /// Is mail for this recipient taken? Called at RCPT. A recipient is in the envelope exactly if the reply is positive.
+    /// Decides on a recipient. Called at RCPT. A recipient is in the envelope if and only if the reply is positive.
     fn recipient<'a>(
         &'a self,
         peer: &'a SmtpPeer,
@@ -104,14 +104,14 @@ pub trait SmtpService: Send + Sync {
         transaction: &'a mut Self::Transaction,
     ) -> BoxFuture<'a, SmtpReply>;
 
-    /// Is this the user's password? Takes its time where it is not: guessing is slow.
+    /// Checks a password. A wrong one is answered slowly, to slow down guessing.
     fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>>;
 
-    /// Where the message is written while it arrives; what the service puts in front of it is there already. Called when
-    /// the data begins. What is broken off is dropped with the writer.
+    /// Opens the writer for the arriving message; it already contains what the service prepends. Called when the data
+    /// begins. If the message breaks off, dropping the writer discards it.
     ///
     /// # Errors
-    /// What the system says: the client is told to come again.
+    /// The system's error: the client is told to try again later.
     fn begin(
         &self,
         peer: &SmtpPeer,
@@ -119,7 +119,7 @@ pub trait SmtpService: Send + Sync {
         transaction: &mut Self::Transaction,
     ) -> std::io::Result<BlobWriter>;
 
-    /// Takes responsibility for a complete message: a positive answer only when it is safe on disk.
+    /// Takes responsibility for a complete message: replies positively only after it is safe on disk.
     fn accept<'a>(
         &'a self,
         peer: &'a SmtpPeer,
@@ -129,7 +129,7 @@ pub trait SmtpService: Send + Sync {
     ) -> BoxFuture<'a, MessageVerdict>;
 }
 
-/// When a server's TLS starts, and with which certificate.
+/// The TLS mode of a server, with its certificate.
 #[derive(Clone)]
 pub enum SmtpServerTls {
     /// Never.
@@ -140,24 +140,24 @@ pub enum SmtpServerTls {
     Implicit(ServerTls),
 }
 
-/// How connections are served.
+/// Options for serving connections.
 #[derive(Clone)]
 pub struct SmtpServerOptions {
     /// Name and limits of the protocol; `starttls` follows from `tls`.
     pub config: Config,
-    /// When TLS starts.
+    /// The TLS mode.
     pub tls: SmtpServerTls,
-    /// How long to wait for the client (RFC 5321, section 4.5.3.2.7: five minutes). A command must be complete within the
-    /// idle limit, a message must not come slower than the minimum rate.
+    /// Time limits for the client (RFC 5321, section 4.5.3.2.7: five minutes). A command must be complete within the
+    /// idle limit, and a message must not be slower than the minimum rate.
     pub limits: Limits,
-    /// Where the dialogue is shown.
+    /// The trace of the dialogue.
     pub trace: ProtocolTrace,
 }
 
-/// Serves one connection to its end. Ok when the client said goodbye or was told why not.
+/// Serves one connection to its end. `Ok` if the client said QUIT or received the reason for the end.
 ///
 /// # Errors
-/// [`Kind::Disconnected`], [`Kind::TimedOut`] and what TLS or the disk say: the connection ended in the middle.
+/// [`Kind::Disconnected`], [`Kind::TimedOut`] and errors from TLS or the disk: the connection ended in the middle.
 pub async fn serve<S: SmtpService>(
     stream: Stream,
     address: Option<SocketAddr>,
@@ -210,21 +210,21 @@ struct SmtpConnection<'a, S: SmtpService> {
     shutdown: &'a Shutdown,
     trace: ProtocolTrace,
     session: SmtpSession,
-    /// With what is known of the client.
+    /// The totals, with the known facts about the client.
     totals: &'a mut SmtpTotals,
-    /// What was read; the session has used up `used` bytes of it.
+    /// The bytes read; the session has consumed the first `used` of them.
     input: Vec<u8>,
     used: usize,
     transaction: S::Transaction,
-    /// What arrived of the message.
+    /// The received part of the message.
     message: Option<BlobWriter>,
-    /// With the command or message that is arriving.
+    /// The deadline for the command or message that is arriving.
     deadline: RateDeadline,
-    /// The place has gone to another client.
+    /// The place was given to another client.
     lost: bool,
-    /// How much mail was taken, and since when it is so much.
+    /// The number of accepted messages and logins, and the time of the last progress.
     progress: (u64, Instant),
-    /// When the message under way got its first recipient, and how much had been received then.
+    /// The time when the current message got its first recipient, and the number of bytes received by then.
     mail_since: Option<(Instant, u64)>,
 }
 
@@ -305,7 +305,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                         self.totals.why = if said_goodbye(self.session.output()) { "quit" } else { "closed" };
                     }
                     self.flush().await?;
-                    // Others wait for the place of who lost it.
+                    // If the place was lost, another client waits for it: do not linger.
                     return if self.lost { Ok(()) } else { self.linger().await };
                 }
             }
@@ -347,12 +347,12 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         self.totals.peer.user = self.session.user().map(str::to_owned);
     }
 
-    /// Sends the replies that are due, in one write.
+    /// Sends the pending replies, in one write.
     async fn flush(&mut self) -> Result<(), Fault> {
         if self.session.output().is_empty() {
             return Ok(());
         }
-        // A reply is due when something is complete. Who hears it has the place already.
+        // A pending reply means that a command or message is complete, and its client still has the place.
         let standing = self.standing();
         self.place.stands(standing, true);
         let output = self.session.output();
@@ -373,7 +373,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         Ok(())
     }
 
-    /// Whoever has logged in or sends a message that may be taken, and gets on with it, is at work.
+    /// A client is busy if it has logged in, or sends a message with an accepted recipient fast enough.
     fn standing(&mut self) -> Standing {
         let has_recipients = self.session.envelope().is_some_and(|envelope| !envelope.recipients.is_empty());
         if !has_recipients {
@@ -388,7 +388,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         if self.session.user().is_some() || hurries { Standing::Busy } else { Standing::Idle }
     }
 
-    /// Reads more; false when the connection is over.
+    /// Reads more; false if the connection is at its end.
     async fn read(&mut self) -> Result<bool, Fault> {
         if self.used == self.input.len() {
             self.input.clear();
@@ -435,7 +435,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         Ok(true)
     }
 
-    /// The message cannot be kept: the client is told to come again.
+    /// The message cannot be stored: the client is told to try again later.
     async fn give_up(mut self, error: &std::io::Error) -> Result<(), Fault> {
         let mut reply = no_room(error);
         reply.code = 421;
@@ -445,7 +445,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         Err(Fault::local("message", error))
     }
 
-    /// Closes so that the last reply arrives: while unread bytes wait here, the system would answer with a reset.
+    /// Closes so that the last reply arrives: with unread bytes in its buffer, the system would send a reset.
     async fn linger(mut self) -> Result<(), Fault> {
         let stream = &mut self.stream;
         let input = &mut self.input;
@@ -461,7 +461,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             }
             std::io::Result::Ok(())
         };
-        // Whether the client waits for the end or not is its own affair.
+        // The client need not wait for the end, so errors do not matter.
         let _ = tokio::time::timeout(LINGER, drain).await;
         Ok(())
     }
@@ -474,7 +474,7 @@ async fn sleep_until(time: Option<Instant>) {
     }
 }
 
-/// Writes the next bytes of a message where it is kept.
+/// Writes the next bytes of a message to its writer.
 fn store(message: &mut Option<BlobWriter>, data: &[u8]) -> std::io::Result<()> {
     match message {
         Some(message) => message.write_all(data),
@@ -482,7 +482,7 @@ fn store(message: &mut Option<BlobWriter>, data: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// True if the last reply is the one to QUIT.
+/// True if the last reply is the reply to QUIT.
 fn said_goodbye(output: &[u8]) -> bool {
     output.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().is_some_and(|line| line.starts_with(b"221 "))
 }

@@ -1,8 +1,8 @@
-//! The server's state machine, without sockets: bytes become events, verdicts become replies (RFC 5321, section 4; RFC
-//! 2033 for LMTP).
+//! The server's state machine, without sockets: it turns bytes into events and verdicts into replies (RFC 5321, section
+//! 4; RFC 2033 for LMTP).
 //!
-//! The driver calls [`SmtpSession::next`] with what it has read and does what the [`SmtpEvent`] says; [`SmtpSession::output`] holds
-//! the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
+//! The driver calls [`SmtpSession::next`] with the bytes it has read and carries out the [`SmtpEvent`]. [`SmtpSession::output`]
+//! holds the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
 
 mod budget;
 mod receive;
@@ -22,75 +22,75 @@ use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::transaction::{Envelope, Recipient};
 
-/// How far beyond the size limit message data is read (and thrown away) so that the client hears the reason.
+/// The number of bytes beyond the size limit that are read and discarded, so that the client receives the reason.
 pub const MAX_EXCESS: u64 = 64 * 1024 * 1024;
 
-/// What helps who sends LF alone.
+/// The hint for clients that send LF alone.
 const CURE: &str = ": lines end with CRLF (curl: add --crlf)";
 
-/// What a server is called and what it allows.
+/// The name and limits of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The name in the greeting and the EHLO reply.
     pub name: String,
-    /// The largest message in bytes; 0 is no limit.
+    /// The maximum message size in bytes; 0 means no limit.
     pub max_size: u64,
-    /// The most recipients in one envelope (RFC 5321, section 4.5.3.1.8: at least 100).
+    /// The maximum number of recipients in one envelope (RFC 5321, section 4.5.3.1.8: at least 100).
     pub max_recipients: usize,
     /// Speak LMTP.
     pub lmtp: bool,
-    /// STARTTLS can be had.
+    /// STARTTLS is available.
     pub starttls: bool,
-    /// Without TLS nothing but what leads to it is done (RFC 3207, section 4).
+    /// Without TLS, only the commands that lead to it are accepted (RFC 3207, section 4).
     pub tls_required: bool,
-    /// There are users who can log in.
+    /// Users can log in.
     pub auth: bool,
-    /// Take passwords in clear text.
+    /// Accept passwords in clear text.
     pub auth_in_clear: bool,
-    /// Offer delivery status notifications (RFC 3461): somebody sends them.
+    /// Offer delivery status notifications (RFC 3461); another component must send them.
     pub dsn: bool,
-    /// How closely commands must keep to the grammar.
+    /// The strictness of the command grammar.
     pub syntax: CommandSyntax,
-    /// What becomes of a LF without CR.
+    /// The treatment of an LF without CR.
     pub bare_lf: BareLf,
 }
 
-/// What the driver does next. A question is answered by the verdict that takes it.
+/// The next action of the driver. A question is answered by the verdict method that takes it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SmtpEvent {
     /// Send the output, read more.
     Input,
-    /// May this sender send? Answer by [`SmtpSession::sender_verdict`].
+    /// Decide on this sender. Answer by [`SmtpSession::sender_verdict`].
     Sender(SenderQuestion),
-    /// Is this recipient taken? Answer by [`SmtpSession::recipient_verdict`].
+    /// Decide on this recipient. Answer by [`SmtpSession::recipient_verdict`].
     Recipient(RecipientQuestion),
-    /// Is this the user's password? Answer by [`SmtpSession::login_verdict`].
+    /// Check this password. Answer by [`SmtpSession::login_verdict`].
     Login(LoginQuestion),
-    /// The message begins: forget what was kept of an earlier one.
+    /// The message begins: discard the data of any earlier one.
     Begin,
     /// The next bytes of the message: this range of the input.
     Content(Range<usize>),
-    /// The next bytes of the message are CRLF, which did not come as such.
+    /// The next bytes of the message are a CRLF that was not received as such.
     LineEnd,
     /// The message is complete. Answer by [`SmtpSession::message_verdict`].
     Message(Envelope, MessageQuestion),
-    /// Send the output, then do the TLS handshake and call [`SmtpSession::tls_started`]. Bytes read so far are void.
+    /// Send the output, then do the TLS handshake and call [`SmtpSession::tls_started`]. Discard the bytes read so far.
     StartTls,
     /// Send the output, then close.
     Close,
 }
 
-/// An envelope that has its sender only.
+/// An envelope that has only a sender yet, with the declared size.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SenderQuestion(Envelope, u64);
 
 impl SenderQuestion {
-    /// The reverse-path that is asked about.
+    /// The reverse-path in question.
     pub fn sender(&self) -> &ReversePath {
         &self.0.sender
     }
 
-    /// The message's length as the client declares it (RFC 1870); 0 where it does not.
+    /// The message length that the client declared (RFC 1870); 0 if it declared none.
     pub fn declared_bytes(&self) -> u64 {
         self.1
     }
@@ -101,7 +101,7 @@ impl SenderQuestion {
 pub struct RecipientQuestion(Recipient);
 
 impl RecipientQuestion {
-    /// The recipient that is asked about.
+    /// The recipient in question.
     pub fn recipient(&self) -> &Recipient {
         &self.0
     }
@@ -126,7 +126,7 @@ impl LoginQuestion {
     }
 }
 
-/// A message for so many recipients whose verdict is due.
+/// A message whose verdict is due, with its number of recipients.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MessageQuestion {
     recipients: usize,
@@ -144,14 +144,14 @@ enum SessionMode {
         left: u64,
         last: bool,
     },
-    /// This is to be asked next.
+    /// The event to return next.
     Ask(SmtpEvent),
-    /// The driver owes a verdict.
+    /// A verdict of the driver is due.
     AwaitVerdict,
     Closed,
 }
 
-/// How the client introduced itself.
+/// The client's greeting command, with its name.
 #[derive(Debug)]
 enum Greeted {
     No,
@@ -160,14 +160,14 @@ enum Greeted {
     Ehlo(String),
 }
 
-/// Why the message being received will be refused.
+/// The reason why the message being received will be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spoiled {
     TooBig,
     BareNewline,
     /// RFC 5321, section 4.5.2, and RFC 6152 allow every octet but NUL.
     Nul,
-    /// BDAT where it may not be: its bytes are read, since they are coming, and thrown away.
+    /// BDAT without a valid envelope: its bytes are read, because the client sends them anyway, and discarded.
     OutOfOrder,
 }
 
@@ -177,7 +177,7 @@ pub struct SmtpSession {
     config: Config,
     mode: SessionMode,
     output: Vec<u8>,
-    /// The line being read was too long already: the rest of it is dropped.
+    /// The current line is already too long: the rest of it is discarded.
     discarding: bool,
     greeted: Greeted,
     tls: bool,
@@ -191,7 +191,7 @@ pub struct SmtpSession {
 }
 
 impl SmtpSession {
-    /// A fresh session whose greeting is in the output. `tls`: the connection is inside TLS already.
+    /// Creates a session with its greeting in the output. `tls`: the connection is already inside TLS.
     pub fn new(config: Config, tls: bool) -> SmtpSession {
         let protocol = if config.lmtp { "LMTP" } else { "ESMTP" };
         let greeting = SmtpReply::new(220, None, format!("{} {protocol} ready", config.name));
@@ -215,8 +215,8 @@ impl SmtpSession {
         session
     }
 
-    /// Looks at what was read and not yet used. Says how many of these bytes are used up now and what to do. With
-    /// [`SmtpEvent::Input`] the unused rest must be handed in again, followed by more.
+    /// Examines the bytes that are read but not yet consumed. Returns the number of bytes consumed now and the event.
+    /// After [`SmtpEvent::Input`] the unconsumed rest must be passed in again, followed by more.
     pub fn next(&mut self, input: &[u8]) -> (usize, SmtpEvent) {
         let mut used = 0;
         loop {
@@ -253,7 +253,7 @@ impl SmtpSession {
         }
     }
 
-    /// The replies to send; the driver clears it.
+    /// The replies to send; the driver clears the buffer.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
@@ -271,27 +271,27 @@ impl SmtpSession {
         matches!(self.greeted, Greeted::Ehlo(_))
     }
 
-    /// Who logged in.
+    /// The user who logged in.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The envelope as far as it was accepted.
+    /// The envelope with the sender and recipients accepted so far.
     pub fn envelope(&self) -> Option<&Envelope> {
         self.envelope.as_ref()
     }
 
-    /// How many messages were taken, and logins.
+    /// The number of accepted messages and logins.
     pub fn progress(&self) -> u64 {
         self.budget.progress()
     }
 
-    /// True while a message arrives that may still be taken.
+    /// True while a message arrives that may still be accepted.
     pub fn is_receiving(&self) -> bool {
         self.spoiled.is_none() && (self.in_chunks || matches!(self.mode, SessionMode::Data(_)))
     }
 
-    /// True between messages: nothing is lost if the server goes away now.
+    /// True between messages: nothing is lost if the server closes the connection now.
     pub fn is_idle(&self) -> bool {
         self.envelope.is_none() && matches!(self.mode, SessionMode::Command | SessionMode::Auth(_))
     }
@@ -358,7 +358,7 @@ impl SmtpSession {
         self.forget_message();
     }
 
-    /// The TLS handshake is done: everything from before it is forgotten (RFC 3207, section 4.2).
+    /// The TLS handshake is complete: all earlier state is discarded (RFC 3207, section 4.2).
     pub fn tls_started(&mut self) {
         self.tls = true;
         self.greeted = Greeted::No;
@@ -366,7 +366,7 @@ impl SmtpSession {
         self.envelope = None;
     }
 
-    /// Says goodbye by a reply of the driver's (421 at a timeout or shutdown).
+    /// Ends the session with a reply from the driver (421 at a timeout or shutdown).
     pub fn close(&mut self, reply: &SmtpReply) {
         reply.wire(&mut self.output);
         self.mode = SessionMode::Closed;
@@ -385,7 +385,7 @@ impl SmtpSession {
         self.say(&SmtpReply::new(error.code, Some(error.enhanced), error.text));
     }
 
-    /// Takes one line off the input: a command, or a response within AUTH.
+    /// Takes one line from the input: a command, or a response within AUTH.
     fn line(&mut self, rest: &[u8]) -> (usize, Option<SmtpEvent>) {
         let Some(newline) = memchr::memchr(b'\n', rest) else {
             if rest.len() > MAX_COMMAND_LINE + 1 || self.discarding {
@@ -398,7 +398,7 @@ impl SmtpSession {
         let line = rest.get(..newline).unwrap_or_default();
         let ended = line.strip_suffix(b"\r").or((self.config.bare_lf == BareLf::Normalize).then_some(line));
         let Some(line) = ended.filter(|line| memchr::memchr(b'\r', line).is_none()) else {
-            // What stands behind a bare newline may be somebody else's words: nothing of it is read.
+            // Text after a bare newline may come from a third party: none of it is read.
             self.close(&SmtpReply::status(554, 5, 2, format!("bare CR or LF{CURE}")));
             return (rest.len(), Some(SmtpEvent::Close));
         };
@@ -413,7 +413,7 @@ impl SmtpSession {
             return (step, None);
         }
         if foreign::is_foreign_line(line, SpokenProtocol::Smtp) {
-            // A web page can make a browser say what it likes behind its first lines (CVE-2021-3618).
+            // A web page can make a browser send any text after its first lines (CVE-2021-3618).
             self.close(&SmtpReply::status(421, 7, 0, "this is a mail server: goodbye"));
             return (rest.len(), Some(SmtpEvent::Close));
         }
@@ -455,7 +455,7 @@ impl SmtpSession {
         (step, None)
     }
 
-    /// True unless this command waits for TLS. A chunk has to be read in any case, and is refused for want of an envelope.
+    /// True unless this command requires TLS first. A BDAT chunk has to be read in any case; it is refused for lack of an envelope.
     fn may_do(&self, command: &SmtpCommand) -> bool {
         use SmtpCommand as C;
         let leads_there = matches!(command, C::Ehlo(_) | C::Lhlo(_) | C::Noop | C::StartTls | C::Quit | C::Bdat { .. });
@@ -480,7 +480,7 @@ impl SmtpSession {
                 self.say(&SmtpReply::status(250, 0, 0, "forgotten"));
             }
             SmtpCommand::Noop => self.say(&SmtpReply::status(250, 0, 0, "ok")),
-            // Whether a mailbox exists is told to who sends to it, not to who collects addresses.
+            // The existence of a mailbox is revealed to senders of mail, not to collectors of addresses.
             SmtpCommand::Vrfy(_) => self.say(&SmtpReply::status(252, 5, 0, "send a message and see")),
             SmtpCommand::Expn(_) => self.say(&SmtpReply::status(502, 5, 1, "lists are not expanded")),
             SmtpCommand::Help(_) => self.say(&SmtpReply::status(214, 0, 0, "see RFC 5321")),
@@ -563,7 +563,7 @@ impl SmtpSession {
         self.mode = SessionMode::Ask(SmtpEvent::Recipient(RecipientQuestion(recipient)));
     }
 
-    /// DATA or BDAT: is there an envelope to receive for? Replies to DATA if not; BDAT is answered behind its chunk.
+    /// Checks that DATA or BDAT has an envelope. If not, it replies to DATA; the reply to BDAT comes after its chunk.
     fn may_receive(&mut self, chunk: bool) -> bool {
         let refusal = match &self.envelope {
             None => Some(SmtpReply::status(503, 5, 1, "say MAIL first")),
@@ -637,7 +637,7 @@ impl SmtpSession {
     }
 }
 
-/// The answer to a parameter of an extension that was not offered (RFC 5321, section 4.1.1.11).
+/// The reply to a parameter of an extension that was not offered (RFC 5321, section 4.1.1.11).
 fn no_dsn() -> SmtpReply {
     SmtpReply::status(555, 5, 4, "no notifications here: parameter not recognised")
 }

@@ -1,8 +1,8 @@
-//! One message over one connection, as a state machine without sockets: what to send, what each reply means, and one
-//! outcome per recipient whatever happens.
+//! One message over one connection, as a state machine without sockets: the commands to send, the meaning of each
+//! reply, and one outcome per recipient in every case.
 //!
-//! Each reply is paired with the command that it answers. A reply that its command cannot have shows that client and
-//! server are out of step: then no earlier pairing counts either, the connection is closed, and nobody has the message.
+//! Each reply is paired with the command that it answers. A reply that does not fit its command shows that client and server
+//! are out of step. Then no earlier pairing counts either, the connection is closed, and no recipient counts as delivered.
 
 mod outcome;
 
@@ -18,59 +18,59 @@ use crate::smtp::reply::SmtpReply;
 pub use outcome::{Accepted, RecipientOutcome, RecipientResult, all_failed};
 use outcome::{concluded, put_off, refused, unanswered};
 
-/// The most commands sent ahead of their replies. More could fill both directions' buffers and stop both sides (RFC
-/// 2920, section 3.1).
+/// The maximum number of commands sent before their replies arrive. More could fill the buffers of both directions and
+/// block both sides (RFC 2920, section 3.1).
 pub const MAX_IN_FLIGHT: usize = 100;
 
-/// A message up to this size goes by DATA, whose 354 no other command has: it shows that both sides are in step. A larger
-/// one goes by BDAT where it is offered, and this much is kept back for the last chunk, so that the commit comes at the end.
+/// The largest message sent by DATA in any case: 354 answers no other command, so it shows that both sides are in step. A larger
+/// one is sent by BDAT if offered; this many bytes are kept back for the last chunk, so that the commit comes at the end.
 pub const LAST_CHUNK: u64 = 64 * 1024;
 
-/// How a transaction is to be carried out.
+/// Options of a transaction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransactionOptions {
-    /// Send to those who are accepted although others are refused.
+    /// Send to the accepted recipients even if others are refused.
     pub partial: bool,
     /// One final reply per accepted recipient (RFC 2033).
     pub lmtp: bool,
     /// Never use BDAT, even if it is offered.
     pub no_chunking: bool,
-    /// Ask before anything of the message is sent ([`TransactionStep::Ask`]).
+    /// Ask before any of the message is sent ([`TransactionStep::Ask`]).
     pub hold: bool,
-    /// Ask for no more recipients than this; the others are [`Transaction::surplus`].
+    /// Send RCPT for at most this many recipients; the others are [`Transaction::surplus`].
     pub most_recipients: Option<usize>,
 }
 
-/// How the message itself is put on the wire.
+/// The wire format of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// Behind DATA: dot-stuffed, ended by a lone dot.
+    /// After DATA: dot-stuffed, ended by a lone dot.
     Dot,
     /// In BDAT chunks.
     Bdat,
 }
 
-/// What the driver does next.
+/// The next action of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionStep {
-    /// Send what was put out so far and read one reply.
+    /// Send the pending output and read one reply.
     Reply,
-    /// Whoever is to get the message is accepted: call [`Transaction::released`] with whether it is to be sent.
+    /// All required recipients are accepted: call [`Transaction::released`] with the decision whether to send the message.
     Ask,
-    /// Send what was put out so far and the message (or its next chunk), then call [`Transaction::sent`].
+    /// Send the pending output and the message (or its next chunk), then call [`Transaction::sent`].
     Content(Framing),
     /// Every recipient has its outcome.
     Done,
 }
 
-/// Which command a reply answers.
+/// The command that a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
     Mail,
     Rcpt(usize),
     Data,
     Chunk,
-    /// The end of the message: for everybody, or for one recipient (LMTP).
+    /// The end of the message: for all recipients, or for one (LMTP).
     End(Option<usize>),
     EmptyMessage,
     Rset,
@@ -103,14 +103,14 @@ enum Stage {
 enum RecipientStanding {
     Asked,
     Accepted,
-    /// Not one of those that the server takes at a time: its word for that, if it was asked.
+    /// Above the server's limit of recipients for one transaction; with its reply, if RCPT was sent.
     Surplus(Option<SmtpReply>),
-    /// The reply to the end of the message; with LMTP it counts only together with those of all others.
+    /// The reply to the end of the message. With LMTP it counts only together with the replies for all other recipients.
     Answered(SmtpReply),
     Settled(RecipientResult),
 }
 
-/// The state machine of one message. The driver asks [`Transaction::next`], does what it says, hands in each
+/// The state machine of one message. The driver calls [`Transaction::next`], carries out the step, passes each
 /// [`Transaction::reply`] or the fault that ended the connection, and takes the results.
 #[derive(Debug)]
 pub struct Transaction {
@@ -124,7 +124,7 @@ pub struct Transaction {
     mail_sent: bool,
     mail_refused: bool,
     next_rcpt: usize,
-    /// How many recipients the server takes at a time, as far as that is known.
+    /// The server's limit of recipients in one transaction, if it is known.
     most_recipients: Option<usize>,
     expected: VecDeque<Expect>,
     standing: Vec<RecipientStanding>,
@@ -136,9 +136,9 @@ pub struct Transaction {
     /// Every reply so far accepted its command.
     agreed: bool,
     out_of_step: bool,
-    /// The server has said something about this message.
+    /// The server has sent a reply about this message.
     heard: bool,
-    /// It ended the connection before that.
+    /// The server ended the connection before any reply about this message.
     stale: bool,
 }
 
@@ -146,8 +146,8 @@ impl Transaction {
     /// Prepares a message of `size` bytes for a server with these capabilities.
     ///
     /// # Errors
-    /// What the server lacks ([`Kind::Unsupported`]) or refuses ([`Kind::Refused`]: its size), or the envelope violates
-    /// ([`Kind::BadData`]); nothing may be sent.
+    /// A feature that the server lacks ([`Kind::Unsupported`]), its refusal of the size ([`Kind::Refused`]), or a
+    /// violation in the envelope ([`Kind::BadData`]); nothing may be sent.
     pub fn new(
         envelope: Envelope,
         offer: &Capabilities,
@@ -194,11 +194,11 @@ impl Transaction {
         })
     }
 
-    /// Appends commands to `out` and says what to do when they are sent.
+    /// Appends commands to `out` and returns the step to take once they are sent.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for an argument that cannot be sent; the connection is still where it was if nothing had been put out
-    /// before.
+    /// [`Kind::BadData`] for an argument that cannot be sent; the state of the connection is unchanged if nothing had
+    /// been appended before.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<TransactionStep, Fault> {
         loop {
             match self.stage {
@@ -210,7 +210,7 @@ impl Transaction {
                 Stage::AwaitGo if !self.expected.is_empty() => return Ok(TransactionStep::Reply),
                 Stage::AwaitGo if self.go && self.may_send() => self.stage = Stage::Content,
                 Stage::AwaitGo if self.go => {
-                    // Nobody was accepted and the server said 354 all the same: a lone dot (RFC 2920, section 3.1).
+                    // No recipient was accepted, but the server replied 354: send a lone dot (RFC 2920, section 3.1).
                     out.extend_from_slice(b".\r\n");
                     self.expected.push_back(Expect::EmptyMessage);
                     self.go = false;
@@ -225,7 +225,7 @@ impl Transaction {
         }
     }
 
-    /// MAIL, RCPT and what may follow them in one group. `None`: the stage changed.
+    /// Appends MAIL, RCPT and the commands that may follow them in one group. `None`: the stage changed.
     fn envelope_step(&mut self, out: &mut Vec<u8>) -> Result<Option<TransactionStep>, Fault> {
         if !self.mail_sent {
             SmtpCommand::Mail(self.mail.clone()).wire(out)?;
@@ -275,12 +275,12 @@ impl Transaction {
         Ok(None)
     }
 
-    /// The answer to [`TransactionStep::Ask`]: with `false` nobody gets the message.
+    /// The answer to [`TransactionStep::Ask`]: with `false` the message is sent to nobody.
     pub fn released(&mut self, go: bool) {
         self.released = Some(go);
     }
 
-    /// The driver sent the message, or with `last` false a chunk of it that is not the last.
+    /// The driver sent the whole message, or with `last` false a chunk that is not the last.
     pub fn sent(&mut self, last: bool) {
         if !last {
             self.expected.push_back(Expect::Chunk);
@@ -298,12 +298,12 @@ impl Transaction {
         }
     }
 
-    /// The end of the message is about to be written: from now on a lost connection leaves the outcome unknown.
+    /// The driver is about to write the end of the message: from now on a lost connection leaves the outcome unknown.
     pub fn commit(&mut self) {
         self.committed = true;
     }
 
-    /// True while replies to commands that were put out are still due.
+    /// True while replies to sent or pending commands are due.
     pub fn awaits_reply(&self) -> bool {
         !self.expected.is_empty()
     }
@@ -313,12 +313,12 @@ impl Transaction {
         self.committed
     }
 
-    /// True when the group that was put out ends with DATA, whose 354 will show whether both sides are in step.
+    /// True if the last group of commands ends with DATA, whose 354 will show whether both sides are in step.
     pub fn ends_with_data(&self) -> bool {
         self.expected.back() == Some(&Expect::Data)
     }
 
-    /// The server broke off in the middle of the message and said why.
+    /// The server broke off in the middle of the message with this reply.
     pub fn broken_off(&mut self, reply: &SmtpReply) {
         if reply.refuses() {
             self.refuse_all(reply, "message");
@@ -345,7 +345,7 @@ impl Transaction {
                 self.refuse_all(reply, expected.as_str());
             }
             Some(Expect::EmptyMessage) if reply.refuses() => {}
-            // A goodbye, or RSET refused: what was said about the recipients stands.
+            // A goodbye, or a refused RSET: the results of the recipients stand.
             Some(Expect::Rset) if reply.code / 100 != 3 => self.closing = true,
             other => {
                 let what = other.map_or("unasked", Expect::as_str);
@@ -359,8 +359,8 @@ impl Transaction {
         self.heard = true;
     }
 
-    /// The connection is gone, or cannot be used any more. Who has no outcome yet gets one: unknown if the message was
-    /// complete, else deferred. Out of step, what the replies so far were taken for does not count.
+    /// The connection is lost, or unusable. Each recipient without an outcome gets one: unknown if the message was complete,
+    /// else deferred. If client and server are out of step, the meaning assigned to earlier replies does not count.
     pub fn lost(&mut self, fault: &Fault) {
         let committed = self.committed;
         let ended = fault.kind == Kind::Disconnected || fault.reply_code() == Some(421);
@@ -382,7 +382,7 @@ impl Transaction {
         self.stage = Stage::Done;
     }
 
-    /// What came behind the answer to the message makes it doubtful that the answer is its own.
+    /// The bytes after the reply to the message make it doubtful that the reply belongs to it.
     pub fn doubt(&mut self, fault: &Fault) {
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
             if matches!(standing, RecipientStanding::Answered(_)) {
@@ -392,7 +392,7 @@ impl Transaction {
         self.closing = true;
     }
 
-    /// The end of the message was announced by [`Transaction::commit`], but its last byte never left this host.
+    /// [`Transaction::commit`] announced the end of the message, but its last byte never left this host.
     pub fn not_committed(&mut self) {
         self.committed = false;
     }
@@ -402,7 +402,7 @@ impl Transaction {
         self.closing
     }
 
-    /// The envelope this was made from.
+    /// The envelope of this transaction.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
@@ -412,7 +412,7 @@ impl Transaction {
         self.stale
     }
 
-    /// True if a reply came that its command cannot have.
+    /// True if a reply did not fit its command.
     pub fn out_of_step(&self) -> bool {
         self.out_of_step
     }
@@ -422,14 +422,14 @@ impl Transaction {
         self.agreed
     }
 
-    /// The recipients, by their place in the envelope, that the server wants in another transaction.
+    /// The recipients, as indices into the envelope, that the server wants in another transaction.
     pub fn surplus(&self) -> Vec<usize> {
         let is_surplus =
             |(index, standing): (usize, &_)| matches!(standing, RecipientStanding::Surplus(_)).then_some(index);
         self.standing.iter().enumerate().filter_map(is_surplus).collect()
     }
 
-    /// How many recipients the server takes in one transaction, as far as that is known.
+    /// The server's limit of recipients in one transaction, if it is known.
     pub fn most_recipients(&self) -> Option<usize> {
         self.most_recipients
     }
@@ -449,7 +449,7 @@ impl Transaction {
         recipients.filter_map(result).collect()
     }
 
-    /// True if somebody is accepted, and everybody whom the server takes at a time is unless that is not asked.
+    /// True if a recipient is accepted, and with `partial` false also every other one within the server's limit.
     fn may_send(&self) -> bool {
         let accepted = self.accepted();
         accepted > 0 && (self.options.partial || accepted + self.surplus().len() == self.standing.len())
@@ -459,13 +459,13 @@ impl Transaction {
         self.standing.iter().filter(|standing| **standing == RecipientStanding::Accepted).count()
     }
 
-    /// True while somebody is accepted or may yet be.
+    /// True while a recipient is accepted or may yet be accepted.
     fn is_wanted(&self) -> bool {
         let wanted = |it: &_| matches!(it, RecipientStanding::Asked | RecipientStanding::Accepted);
         self.standing.iter().any(wanted)
     }
 
-    /// The server has `count` recipients and takes no more now: no others are asked for.
+    /// The server has accepted `count` recipients and takes no more in this transaction: RCPT is sent for no others.
     fn put_off(&mut self, index: usize, reply: &SmtpReply, count: usize) {
         self.most_recipients = Some(count);
         if let Some(standing @ RecipientStanding::Asked) = self.standing.get_mut(index) {
@@ -479,7 +479,7 @@ impl Transaction {
         }
     }
 
-    /// Keeps the reply to the end of the message, for one recipient or for all that were accepted.
+    /// Stores the reply to the end of the message, for one recipient or for all accepted ones.
     fn answer(&mut self, of: Option<usize>, reply: &SmtpReply) {
         for (index, standing) in self.standing.iter_mut().enumerate() {
             if *standing == RecipientStanding::Accepted && of.is_none_or(|of| of == index) {
@@ -503,7 +503,7 @@ impl Transaction {
         }
     }
 
-    /// Nothing will be sent: who was accepted is told that others were refused, and the server forgets the envelope.
+    /// Cancels the message: accepted recipients fail because others were refused, and RSET makes the server forget the envelope.
     fn give_up(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let refused = self.standing.iter().find_map(|standing| match standing {
             RecipientStanding::Settled(result) => Some(result.address.clone()),
@@ -512,7 +512,7 @@ impl Transaction {
         let refused = refused.as_ref().map_or("a recipient at another server", Address::as_str);
         let detail = format!("not sent: {refused} was not accepted");
         let fault = Fault::new(Kind::Cancelled, detail);
-        // With `partial`, those whom nobody was asked about have their turn in another transaction.
+        // With `partial`, the surplus recipients get their turn in another transaction.
         let their_turn = self.options.partial && self.released != Some(false);
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
             match standing {
@@ -528,8 +528,8 @@ impl Transaction {
     }
 }
 
-/// True when a server that has accepted so many recipients wants this one in another transaction: 452, or 552 as servers
-/// from before RFC 2821 say it (RFC 5321, section 4.5.3.1.10), or the enhanced code for it (X.5.3, RFC 3463).
+/// True if a server that has accepted this many recipients wants this one in another transaction: reply 452, or 552
+/// from servers older than RFC 2821 (RFC 5321, section 4.5.3.1.10), or the enhanced code for it (X.5.3, RFC 3463).
 fn too_many(reply: &SmtpReply, accepted: usize) -> bool {
     accepted > 0
         && reply.code != 421
@@ -539,7 +539,7 @@ fn too_many(reply: &SmtpReply, accepted: usize) -> bool {
         }
 }
 
-/// What this server cannot carry at all.
+/// Checks that the server can carry this message at all.
 fn check(envelope: &Envelope, offer: &Capabilities, size: u64, has_8bit: bool) -> Result<(), Fault> {
     let lacks = |subject, detail, what: String| {
         Err(Fault::new(Kind::Unsupported, what).with_enhanced(Some(Enhanced::new(5, subject, detail))))

@@ -1,4 +1,4 @@
-//! `xtext` (RFC 3461, section 4): how values of parameters stand on the wire.
+//! `xtext` (RFC 3461, section 4): the wire encoding of parameter values.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// Decodes. `None` for what is malformed or hides a control character or bytes that are no UTF-8.
+/// Decodes. `None` for malformed text, and for encoded control characters or bytes that are not UTF-8.
 pub fn decode(text: &str) -> Option<String> {
     let mut plain = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

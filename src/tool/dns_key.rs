@@ -1,4 +1,4 @@
-//! Files of TSIG keys, as dnsq and dnsserve read them.
+//! TSIG key files of dnsq and dnsserve.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::cli::secret;
 use crate::dns::tsig::TsigKey;
 use crate::fault::{Fault, Kind};
 
-/// The key in this file, in BIND's form; a file that others may read is warned of.
+/// Reads the key in this file, in BIND's form. Warns if other users may read the file.
 pub(super) fn read(path: &Path, out: &Output) -> Result<TsigKey, Fault> {
     secret::look_at_path(out, path)?;
     let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;

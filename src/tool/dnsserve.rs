@@ -1,4 +1,4 @@
-//! `dnsserve`: serve DNS zones from zone files.
+//! `dnsserve`: serves DNS zones from zone files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,10 +128,10 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     let appended = appended_files(&args.output, &args.log);
     let urls = args.listen.write_addresses("dns", sockets.addresses())?;
     let mut reloader = Reloader::new(out);
-    // Zone files and what they include are read as who serves, right below.
+    // Zone files and their included files are read as the server's user, right below.
     reloader.name(&args.key_file);
     args.confine.give_up_root(out, (&appended, &reloader), &places)?;
-    // As who serves, who will read them again.
+    // As the server's user, who also reads them again later.
     let mut included = Vec::new();
     let (zones, tally) = read_zones(&args, out, &mut included)?;
     let none_left = zones.iter().next().is_none() && args.forward.is_empty();
@@ -196,7 +196,7 @@ fn add_parts(
     reloader.add("zones", move || reread_zones(&again, &served, &says));
 }
 
-/// Reads the zone files again; a zone with an error stays as it was, all do with `--strict`.
+/// Reads the zone files again. A zone with an error stays as it was; with `--strict` one error keeps all zones as they were.
 fn reread_zones(args: &Args, served: &ServedZones, out: &Output) -> Result<Prepared, Fault> {
     if args.files.iter().any(|file| file == Path::new("-")) {
         return Err(Fault::new(Kind::Usage, "standard input cannot be read again"));
@@ -241,7 +241,7 @@ fn forward(args: &Args, out: &Output) -> Result<Option<Forwarder>, Fault> {
     Forwarder::new(servers, Arc::new(move |what: &str| out.warn(&format!("--forward: {what}")))).map(Some)
 }
 
-/// The zone files, each with the zone's name if it was given.
+/// The zone files, each with the zone's name if the command line has it.
 fn zone_files(args: &Args) -> Result<Vec<(Option<Name>, &Path)>, Fault> {
     let mut named: Vec<(Option<Name>, &Path)> = args.files.iter().map(|file| (None, file.as_path())).collect();
     for text in &args.zone {
@@ -258,7 +258,7 @@ fn zone_files(args: &Args) -> Result<Vec<(Option<Name>, &Path)>, Fault> {
     Ok(named)
 }
 
-/// Reads the zones; prints what is wrong with them, and with `--check` what they are. `included` gets the files that they
+/// Reads the zones and prints their errors and warnings, with `--check` also a record per zone. `included` gets the files that they
 /// include.
 fn read_zones(args: &Args, out: &Output, included: &mut Vec<PathBuf>) -> Result<(Zones, Tally), Fault> {
     let (mut zones, mut tally) = (Zones::default(), Tally::default());
@@ -319,7 +319,7 @@ fn read_zone(
     Ok(Zone::examine(source, origin, limits, &mut load))
 }
 
-/// Prints the warnings about a zone; how many there are.
+/// Prints the warnings about a zone and returns their number.
 fn warn(out: &Output, file: &Path, zone: &Zone) -> Result<usize, Fault> {
     let now = jiff::Timestamp::now().as_second() as u32; // modulo 2^32, as the times of signatures are
     let warnings = check::warnings(zone, now);
@@ -363,7 +363,7 @@ impl OutputRecord for CheckedZone {
     }
 }
 
-/// Something in a zone that is seldom meant.
+/// A property of a zone that is probably a mistake.
 #[derive(Debug, Serialize)]
 struct WarningRecord<'a> {
     file: String,

@@ -1,5 +1,5 @@
-//! What the four FTP clients share: their arguments beyond those of every client, connections that are used again, and
-//! how a time is printed.
+//! The common parts of the four FTP clients: arguments beyond those of every client, reusable connections, and the format of
+//! times.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -96,12 +96,12 @@ pub(super) struct QuoteArgs {
 }
 
 impl QuoteArgs {
-    /// What is sent after the login, besides `--before`.
+    /// The commands to send after the login, besides `--before`.
     pub(super) fn before(&self) -> Vec<String> {
         self.quote.iter().filter(|command| !command.starts_with('-')).cloned().collect()
     }
 
-    /// What is sent at the end.
+    /// The commands to send at the end.
     pub(super) fn after(&self) -> Vec<String> {
         let quoted = self.quote.iter().filter_map(|command| command.strip_prefix('-')).map(str::to_owned);
         self.after.iter().cloned().chain(quoted).collect()
@@ -124,7 +124,7 @@ pub(super) struct FtpClientArgs {
 }
 
 impl FtpClientArgs {
-    /// The charset of names at the server.
+    /// The charset of file names on the server.
     pub(super) fn charset(&self) -> Option<WireCharset> {
         self.ftp.charset
     }
@@ -136,13 +136,13 @@ pub(super) struct Servers<'a> {
     args: &'a FtpClientArgs,
     tls: Option<ClientTls>,
     known: Vec<KnownServer>,
-    /// Sent after the login, besides `--before`.
+    /// Commands to send after the login, besides `--before`.
     quoted: Vec<String>,
-    /// The speed limit of all of them together.
+    /// The speed limit for all connections together.
     pace: Option<Arc<TransferPace>>,
-    /// No login: nobody is asked for a password.
+    /// No login: the user is not asked for a password.
     nameless: bool,
-    /// The bytes of files that went over all of them.
+    /// The bytes of files that all connections transferred.
     pub(super) transferred: Arc<AtomicU64>,
 }
 
@@ -153,7 +153,7 @@ struct KnownServer {
 }
 
 impl<'a> Servers<'a> {
-    /// No connection yet.
+    /// A table without connections.
     pub(super) fn new(out: &'a Output, args: &'a FtpClientArgs) -> Servers<'a> {
         Servers {
             out,
@@ -167,27 +167,27 @@ impl<'a> Servers<'a> {
         }
     }
 
-    /// Sends these commands after each login too.
+    /// Adds commands to send after each login.
     pub(super) fn quoting(self, quoted: Vec<String>) -> Servers<'a> {
         Servers { quoted, ..self }
     }
 
-    /// For questions before the login.
+    /// Sets connections that do not log in.
     pub(super) fn without_login(self) -> Servers<'a> {
         Servers { nameless: true, ..self }
     }
 
-    /// No faster than this.
+    /// Sets the speed limit.
     pub(super) fn at_pace(self, pace: Option<Arc<TransferPace>>) -> Servers<'a> {
         Servers { pace, ..self }
     }
 
-    /// How to connect to the URL's server.
+    /// The connection options for the URL's server.
     pub(super) fn options(&mut self, url: &FtpUrl) -> Result<FtpClientOptions, Fault> {
         Ok(self.server(url)?.options.clone())
     }
 
-    /// A logged-in connection: the idle one, if there is one.
+    /// A logged-in connection: the idle one if it exists, else a new one.
     pub(super) async fn take(&mut self, url: &FtpUrl) -> Result<FtpClient, Fault> {
         let out = self.out;
         let server = self.server(url)?;
@@ -202,13 +202,13 @@ impl<'a> Servers<'a> {
         Ok(client)
     }
 
-    /// As [`Servers::take`], tried again as the user wants it.
+    /// [`Servers::take`] with the retries that the user asked for.
     pub(super) async fn take_patiently(&mut self, url: &FtpUrl) -> Result<FtpClient, Fault> {
         let (out, args) = (self.out, self.args);
         args.retry.run(out, &url.to_string(), async |_| self.take(url).await).await
     }
 
-    /// Sends command lines of the user's at the end of a run; one with a leading `*` may fail.
+    /// Sends the user's commands at the end of a run; one with a leading `*` may fail.
     pub(super) async fn after(&mut self, url: &FtpUrl, commands: &[String]) -> Result<(), Fault> {
         if commands.is_empty() {
             return Ok(());
@@ -293,7 +293,7 @@ impl<'a> Servers<'a> {
     }
 }
 
-/// The letter of an entry's type, as `ls -l` has it.
+/// The letter of an entry's type, as in `ls -l`.
 pub(super) fn letter(entry_type: EntryType) -> &'static str {
     match entry_type {
         EntryType::File => "-",
@@ -303,7 +303,7 @@ pub(super) fn letter(entry_type: EntryType) -> &'static str {
     }
 }
 
-/// A listed time: RFC 3339 with `Z` if its zone is known to be UTC, else without a zone, and no more exact than it is.
+/// The time of a listing: RFC 3339 with `Z` if the time is known to be UTC, else without a zone; truncated to its precision.
 pub(super) fn time_text(modified: &Modified) -> String {
     use crate::ftp::listing::Precision;
     let text = format_rfc3339(modified.seconds);
@@ -316,13 +316,13 @@ pub(super) fn time_text(modified: &Modified) -> String {
     format!("{}{zone}", text.get(..end).unwrap_or(&text))
 }
 
-/// A name for JSON: lossy text, and its exact bytes where that is not the same.
+/// The exact bytes of a name in base64, for JSON. `None` if the name is UTF-8, so that its text is exact.
 pub(super) fn base64_unless_utf8(name: &[u8]) -> Option<String> {
     use base64::Engine;
     std::str::from_utf8(name).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(name))
 }
 
-/// A URL as it was typed: bytes that are not UTF-8 stand for themselves, as `%XX` does.
+/// A URL as the user typed it. A byte that is not UTF-8 becomes `%XX`, which means the same.
 pub(super) fn url_text(typed: impl AsRef<[u8]>) -> String {
     let chunk = |text: String, chunk: std::str::Utf8Chunk<'_>| {
         chunk.invalid().iter().fold(text + chunk.valid(), |text, byte| text + &format!("%{byte:02X}"))
@@ -330,7 +330,7 @@ pub(super) fn url_text(typed: impl AsRef<[u8]>) -> String {
     typed.as_ref().utf8_chunks().fold(String::new(), chunk)
 }
 
-/// stdout as a file of its own, for payloads.
+/// stdout as a separate file, for payloads.
 pub(super) fn stdout_file() -> Result<std::fs::File, Fault> {
     use std::os::fd::AsFd;
     let fd = io::stdout().as_fd().try_clone_to_owned();

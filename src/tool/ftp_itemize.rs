@@ -1,4 +1,4 @@
-//! `--itemize`: one line of text per file, directory or link that a run changed, or left out.
+//! `--itemize`: one line of text per file, directory or link that a run changed or skipped.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -8,16 +8,16 @@ use crate::cli::colour;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::ftp::mirror::{MirrorEvent, MirrorOutcome, MirroredFile};
 
-/// Which way files go.
+/// The direction of the transfers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MirrorDirection {
-    /// To us.
+    /// From the server.
     Get,
     /// To the server.
     Put,
 }
 
-/// A line of `--itemize`: a word, a name, and what the word wants to have told.
+/// A line of `--itemize`: a word, a name, and the details that belong to the word.
 pub(super) struct ItemLine {
     word: &'static str,
     name: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct ItemLine {
 }
 
 impl ItemLine {
-    /// The line of an event; nothing where nothing was changed or left out.
+    /// The line for an event; `None` if nothing was changed or skipped.
     pub(super) fn of(event: &MirrorEvent, direction: MirrorDirection) -> Option<ItemLine> {
         let line = |word, name: &str, details| Some(ItemLine { word, name: name.as_bytes().to_vec(), details });
         match event {
@@ -45,7 +45,7 @@ impl ItemLine {
         }
     }
 
-    /// The line of a file: its name on the receiving side, its size, and what of it is different.
+    /// The line for a file: its name on the receiving side, its size, and the differences.
     pub(super) fn of_file(file: &MirroredFile, direction: MirrorDirection) -> ItemLine {
         let name = match direction {
             MirrorDirection::Get => file.local.as_os_str().as_bytes().to_vec(),
@@ -98,7 +98,7 @@ impl<R: OutputRecord> OutputRecord for Itemized<'_, R> {
     }
 }
 
-/// A directory that was made.
+/// A directory that the run created.
 #[derive(Serialize)]
 pub(super) struct DirectoryRecord {
     pub(super) target: String,
@@ -109,7 +109,7 @@ impl OutputRecord for DirectoryRecord {
     const TYPE: &'static str = "directory";
 }
 
-/// Prints a record; with `--itemize` its text is this line. A record that cannot leave is noticed by the final flush.
+/// Prints a record; with `--itemize` its text is this line. The final flush reports a failed write.
 pub(super) fn tell<R: OutputRecord>(out: &Output, itemize: bool, line: Option<ItemLine>, record: &R) {
     drop(match itemize {
         true => out.emit(&Itemized { record, line }),

@@ -1,4 +1,4 @@
-//! Which entries of a listing are meant: `find`'s questions, asked of it. ftpls prints them, retention removes them.
+//! The filters for entries of a listing, similar to find(1). ftpls prints the matching entries, ftpdo's `rm` removes them.
 
 use crate::cli::{clock, units, words};
 use crate::fault::Fault;
@@ -44,7 +44,7 @@ fn parse_type(text: &str) -> Result<EntryType, ()> {
 }
 
 impl PickArgs {
-    /// What they mean.
+    /// The filter that the arguments describe.
     pub(super) fn pick(&self) -> Result<Pick, Fault> {
         let globs = |texts: &[String]| texts.iter().map(|text| Glob::new(text)).collect::<Result<Vec<Glob>, Fault>>();
         Ok(Pick {
@@ -57,7 +57,7 @@ impl PickArgs {
     }
 }
 
-/// What an entry must be; an empty one admits everything.
+/// The conditions on an entry; without conditions it admits everything.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pick {
     names: Vec<Glob>,
@@ -68,30 +68,30 @@ pub(super) struct Pick {
 }
 
 impl Pick {
-    /// True when everything is admitted.
+    /// True if there is no condition.
     pub(super) fn is_empty(&self) -> bool {
         let lists = self.names.is_empty() && self.exclude.is_empty() && self.types.is_empty();
         lists && self.sizes == (None, None) && self.times == (None, None)
     }
 
-    /// True when a time decides.
+    /// True if there is a condition on the time.
     pub(super) fn asks_time(&self) -> bool {
         self.times != (None, None)
     }
 
-    /// True when a size decides.
+    /// True if there is a condition on the size.
     pub(super) fn asks_size(&self) -> bool {
         self.sizes != (None, None)
     }
 
-    /// True when the entry at this relative path is wanted. What the server does not tell cannot satisfy a bound.
+    /// True if the entry at this relative path matches. An unknown time or size satisfies no bound.
     pub(super) fn admits(&self, path: &[u8], entry: &ListingEntry) -> bool {
         let may = |time: &Modified| (last_second(time), time.seconds);
         self.admits_by(path, entry, may)
     }
 
-    /// The same where a mistake costs a file: a time satisfies a bound only if it does so whatever the server's zone is and
-    /// whichever of the seconds that its precision leaves open it means.
+    /// [`Pick::admits`] for uses in which a mistake costs a file. A time satisfies a bound only if it does so in every time zone of the
+    /// server, and for every second that its precision leaves open.
     pub(super) fn surely_admits(&self, path: &[u8], entry: &ListingEntry) -> bool {
         // Zones reach from 12 hours behind UTC to 14 hours before it.
         let must = |time: &Modified| match time.utc {
@@ -101,7 +101,7 @@ impl Pick {
         self.admits_by(path, entry, must)
     }
 
-    /// `bounds` says which second of a time is compared with the earliest allowed one, and which with the latest.
+    /// `bounds` gives two seconds for a time: one to compare with the earliest allowed time, one to compare with the latest.
     fn admits_by(&self, path: &[u8], entry: &ListingEntry, bounds: impl Fn(&Modified) -> (i64, i64)) -> bool {
         let ((least, most), (after, before)) = (self.sizes, self.times);
         (self.names.is_empty() || self.names.iter().any(|glob| glob.matches(path)))
@@ -113,7 +113,7 @@ impl Pick {
             && before.is_none_or(|before| entry.modified.is_some_and(|time| bounds(&time).1 <= before))
     }
 
-    /// True when a directory at this relative path is to be looked into.
+    /// True if the directory at this relative path is to be listed.
     pub(super) fn enters(&self, path: &[u8]) -> bool {
         !self.exclude.iter().any(|glob| glob.matches(path))
     }

@@ -6,7 +6,7 @@ use crate::cli::progress::Bar;
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{TransferProgress, TransferStep};
 
-/// Shows the steps of a run in a bar.
+/// Shows the progress of a run in a bar.
 pub(super) fn shown_in(bar: &Bar) -> TransferProgress {
     let bar = bar.clone();
     Arc::new(move |step| {
@@ -43,7 +43,7 @@ pub(super) fn shown_in(bar: &Bar) -> TransferProgress {
     })
 }
 
-/// What the bar names before the first file: the last name of the path, else the host.
+/// The label of the bar before the first file: the last name of the path, else the host.
 pub(super) fn label_of(url: &FtpUrl) -> String {
     url.path.name().map_or_else(|| url.host.clone(), |name| String::from_utf8_lossy(name).into_owned())
 }

@@ -1,4 +1,4 @@
-//! What ftpget and ftpput say about transfers: one record a file, and a summary.
+//! The output of ftpget and ftpput about transfers: one record per file, and a summary.
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub(super) struct TransferRecord {
     local: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     local_base64: Option<String>,
-    /// `done`, `same` where nothing was to be done, or `planned` in a dry run.
+    /// `done`, `same` if no transfer was necessary, or `planned` in a dry run.
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
@@ -42,7 +42,7 @@ pub(super) struct TransferRecord {
     mode: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     changed: bool,
-    /// A file of that name was there before; absent where nobody has looked.
+    /// True if a file of that name existed before; absent if this was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<bool>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -60,7 +60,7 @@ pub(super) struct TransferRecord {
     direction: MirrorDirection,
 }
 
-/// What TLS settled.
+/// The negotiated TLS parameters.
 #[derive(Serialize)]
 struct TlsMembers {
     version: &'static str,
@@ -69,7 +69,7 @@ struct TlsMembers {
 }
 
 impl TransferRecord {
-    /// One file.
+    /// The record of one file.
     pub(super) fn new(file: MirroredFile, outcome: MirrorOutcome, direction: MirrorDirection) -> TransferRecord {
         let MirroredFile { url, local, retries, transferred, replaces } = file;
         let seconds = transferred.elapsed.as_secs_f64();
@@ -103,7 +103,7 @@ impl TransferRecord {
 impl OutputRecord for TransferRecord {
     const TYPE: &'static str = "transfer";
 
-    /// Silent on success; a dry run says what would go where.
+    /// Nothing on success; in a dry run, the source and the target.
     fn text(&self, line: &mut TextLine) {
         if self.status == MirrorOutcome::Planned.as_str() {
             let local = self.local.as_deref().unwrap_or("-");
@@ -115,7 +115,7 @@ impl OutputRecord for TransferRecord {
     }
 }
 
-/// One entry that was left alone.
+/// One entry that was skipped.
 #[derive(Serialize)]
 struct SkippedRecord {
     target: String,
@@ -126,22 +126,22 @@ impl OutputRecord for SkippedRecord {
     const TYPE: &'static str = "skipped";
 }
 
-/// Something other than a file's bytes was changed, or would be.
+/// A change that is no transfer, done or planned.
 #[derive(Serialize)]
 struct ChangeRecord {
     target: String,
-    /// Where it was moved to.
+    /// The target of a move.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
     status: &'static str,
 }
 
-/// `deleted`.
+/// The record `deleted`.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct DeletedRecord(ChangeRecord);
 
-/// `moved`.
+/// The record `moved`.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct MovedRecord(ChangeRecord);
@@ -173,7 +173,7 @@ impl OutputRecord for MovedRecord {
     }
 }
 
-/// A symbolic link that was made.
+/// A symbolic link that the run created.
 #[derive(Serialize)]
 struct LinkRecord {
     url: String,
@@ -192,30 +192,30 @@ impl OutputRecord for LinkRecord {
     }
 }
 
-/// The whole run.
+/// The summary of a run.
 #[derive(Serialize)]
 pub(super) struct TransferSummary {
-    /// Files that were transferred; in a dry run those that would be.
+    /// Files that were transferred, or would be in a dry run.
     files: u64,
-    /// Files that were the same already.
+    /// Files that were already the same.
     same: u64,
-    /// Symbolic links that were made.
+    /// Symbolic links that were created.
     links: u64,
     /// Files and directories that were deleted.
     deleted: u64,
     /// Sources that were moved.
     moved: u64,
-    /// Entries that were left alone.
+    /// Entries that were skipped.
     skipped: u64,
-    /// What failed.
+    /// The number of failures.
     failed: u64,
-    /// Bytes that went over the wire, also those of files that failed.
+    /// Bytes sent or received, including those of failed files.
     #[serde(serialize_with = "count")]
     transferred_bytes: Arc<AtomicU64>,
-    /// True where nothing was changed: everything above is what would have been done.
+    /// True for a dry run: all other members say what would be done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
-    /// The failure for good that stands first on the command line.
+    /// The permanent failure that comes first on the command line.
     #[serde(skip)]
     permanent: Option<(usize, Fault)>,
     #[serde(serialize_with = "elapsed_ms", rename = "elapsed_ms")]
@@ -223,7 +223,7 @@ pub(super) struct TransferSummary {
 }
 
 impl TransferSummary {
-    /// Nothing done yet.
+    /// A summary without any result.
     pub(super) fn new(dry_run: bool, transferred_bytes: Arc<AtomicU64>) -> TransferSummary {
         TransferSummary {
             files: 0,
@@ -240,12 +240,12 @@ impl TransferSummary {
         }
     }
 
-    /// One more file.
+    /// Counts one more file.
     pub(super) fn add(&mut self) {
         self.files += 1;
     }
 
-    /// Prints and counts a failure of the `order`th thing on the command line.
+    /// Prints and counts a failure of the argument with this position on the command line.
     pub(super) fn fail(&mut self, out: &Output, order: usize, target: &str, fault: &Fault) {
         self.failed += 1;
         if !fault.temporary() && self.permanent.as_ref().is_none_or(|(first, _)| order < *first) {
@@ -259,7 +259,7 @@ impl TransferSummary {
         self.failed == 0
     }
 
-    /// The status of the whole run. Everything here can be repeated without harm.
+    /// The exit status of the whole run. All operations of a run can be repeated without harm.
     pub(super) fn exit(&self) -> Exit {
         let mut tally = Tally::default();
         match (&self.permanent, self.failed) {
@@ -286,12 +286,12 @@ impl OutputRecord for TransferSummary {
 /// A summary that the event callbacks of a run share.
 pub(super) type SharedSummary = Arc<Mutex<TransferSummary>>;
 
-/// The summary, whatever happened to another holder.
+/// Locks the summary, even if another holder panicked.
 pub(super) fn lock(shared: &SharedSummary) -> MutexGuard<'_, TransferSummary> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A callback that prints and counts what happens; `orders` has the place on the command line of each root.
+/// A callback that prints and counts the events; `orders` has the position on the command line for each root.
 pub(super) fn reporter(
     out: &Output,
     shared: &SharedSummary,

@@ -9,7 +9,7 @@ use crate::cli::units;
 use crate::fault::Fault;
 use crate::ftp::mirror::{Compare, Delete, Select, SelectRule};
 
-/// The most deletions of one run, unless `--max-delete` says otherwise.
+/// The default of `--max-delete`: the most deletions of one run.
 const MAX_DELETE: u64 = 1000;
 
 /// Which files of trees and globs are meant, and when they are the same.
@@ -57,7 +57,7 @@ impl SelectArgs {
         })
     }
 
-    /// When files of trees and globs are the same.
+    /// The condition under which files of trees and globs count as the same.
     pub(super) fn compare(&self) -> Compare {
         match (self.newer, self.size_only, self.always) {
             (true, ..) => Compare::Newer,
@@ -67,7 +67,7 @@ impl SelectArgs {
         }
     }
 
-    /// The same for files that the user named: those are transferred unless a flag says otherwise.
+    /// [`SelectArgs::compare`] for files on the command line: they are always transferred unless a flag says otherwise.
     pub(super) fn compare_named(&self) -> Compare {
         if self.newer || self.size_only { self.compare() } else { Compare::Never }
     }
@@ -92,14 +92,14 @@ pub(super) struct DeleteArgs {
 }
 
 impl DeleteArgs {
-    /// The rule, if anything may be deleted.
+    /// The rule for deletions; `None` if nothing may be deleted.
     pub(super) fn rule(&self) -> Option<Delete> {
         let (max, allow_empty, first) = (self.max_delete, self.allow_empty, self.delete_first);
         self.delete.then_some(Delete { max, allow_empty, first })
     }
 }
 
-/// `--include`, `--exclude` and their like in the order of the command line: the pattern, and the option.
+/// `--include`, `--exclude` and the like in the order of the command line: pattern and option.
 #[derive(Debug, Clone, Default)]
 struct FilterRules(Vec<(String, &'static str)>);
 

@@ -1,4 +1,4 @@
-//! What the files of a tree take together: `ftpls --du` and `ftpdo du`.
+//! The total size of a tree: `ftpls --du` and `ftpdo du`.
 
 use serde::Serialize;
 
@@ -9,20 +9,20 @@ use crate::ftp::listing::{ListingEntry, ListingLine};
 use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE, SpoolWriter};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 
-/// A sum.
+/// The total of a tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Usage {
     #[serde(rename = "size_bytes")]
     pub(super) size: u64,
     pub(super) files: u64,
     pub(super) directories: u64,
-    /// Files whose size the server does not tell.
+    /// Files of unknown size.
     #[serde(rename = "unknown_sizes")]
     pub(super) unknown: u64,
 }
 
 impl Usage {
-    /// One more entry.
+    /// Counts one more entry.
     pub(super) fn count(&mut self, entry: &ListingEntry) {
         if entry.is_dir() {
             self.directories += 1;
@@ -35,7 +35,7 @@ impl Usage {
         }
     }
 
-    /// What is below is part of what is above.
+    /// Adds the total of a subtree.
     pub(super) fn add(&mut self, inner: &Usage) {
         self.size = self.size.saturating_add(inner.size);
         self.files += inner.files;
@@ -43,7 +43,7 @@ impl Usage {
         self.unknown += inner.unknown;
     }
 
-    /// What stands at this path and below it.
+    /// The total of the file or tree at this path.
     pub(super) async fn of(client: &mut FtpClient, path: &RemotePath) -> Result<Usage, Fault> {
         let mut usage = Usage::default();
         match client.stat(path).await? {
@@ -90,7 +90,7 @@ impl Usage {
         above.listed(client.list(path, ListMethod::Any, depth == 0, each).await?.uncut()?)?;
         for entry in below.finish()?.read() {
             let entry = entry?;
-            // What is inside itself is counted already.
+            // The content of a directory that contains itself is already counted.
             if let Some(inside) = above.with(&entry) {
                 Box::pin(self.add_below(client, &path.join(&entry.name), depth + 1, &inside, seen)).await?;
             }
@@ -99,7 +99,7 @@ impl Usage {
     }
 }
 
-/// A sum as it is printed.
+/// The record of a total.
 #[derive(Serialize)]
 pub(super) struct UsageRecord {
     url: String,
@@ -111,7 +111,7 @@ pub(super) struct UsageRecord {
 }
 
 impl UsageRecord {
-    /// The sum of what stands at `path`, shown as `shown`.
+    /// The record of the total at `path`, displayed as `shown`.
     pub(super) fn new(url: &FtpUrl, path: RemotePath, shown: &[u8], usage: Usage) -> UsageRecord {
         let shown = if shown.is_empty() { b"." } else { shown };
         UsageRecord {

@@ -1,8 +1,8 @@
-//! Words of curl, wget, lftp and ncftp that are not ours, and what stands for them in the FTP tools.
+//! Options of curl, wget, lftp and ncftp that the FTP tools do not have, and their equivalents.
 
 use crate::cli::foreign::{ForeignMeaning, ForeignWords};
 
-/// In every tool.
+/// For every FTP tool.
 pub(super) const ALL: ForeignWords = &[
     ("--ftp-user --username --sasl-authzid", "--user NAME"),
     (
@@ -82,7 +82,7 @@ pub(super) const ALL: ForeignWords = &[
     ),
 ];
 
-/// In `ftpget`.
+/// For `ftpget`.
 pub(super) const GET: ForeignWords = &[
     (
         "-f --fail --fail-early --fail-with-body",
@@ -125,7 +125,7 @@ pub(super) const GET: ForeignWords = &[
     ("--head --spider", "ftpls --stat URL"),
 ];
 
-/// In `ftpput`.
+/// For `ftpput`.
 pub(super) const PUT: ForeignWords = &[
     (
         "-f --fail --fail-early --fail-with-body",
@@ -153,7 +153,7 @@ pub(super) const PUT: ForeignWords = &[
     ("--no-umask --allow-suid --no-perms", "--mode OCTAL or --keep-mode"),
 ];
 
-/// In `ftpls`.
+/// For `ftpls`.
 pub(super) const LS: ForeignWords = &[
     ("--list-only", "done anyway: names alone are the default"),
     ("-o -O --output --output-dir --output-document --remote-name", "> FILE"),
@@ -168,7 +168,7 @@ pub(super) const LS: ForeignWords = &[
     ("-F --classify -C --columns", "-l, which tells what an entry is"),
 ];
 
-/// In `ftpdo`.
+/// For `ftpdo`.
 pub(super) const DO: ForeignWords = &[
     ("-e --execute", "the commands on stdin, one per line, or one after the URL"),
     ("-Q --quote -X", "ftpdo URL raw CMD"),
@@ -179,7 +179,7 @@ pub(super) const DO: ForeignWords = &[
     ("--continue-at -C --range --create-dirs --remote-time --parallel -Z -J --no-clobber", "ftpget(1)"),
 ];
 
-/// Verbs of lftp, ncftp and ftp(1) that are none of `ftpdo`'s.
+/// Commands of lftp, ncftp and ftp(1) that are no verbs of `ftpdo`.
 pub(super) const VERBS: ForeignWords = &[
     ("cd chdir cdup open connect user login", "the URL: it names the server, the user and the directory"),
     ("lcd lls lpwd lmkdir lrm", "a shell command before ftpdo"),
@@ -207,7 +207,7 @@ pub(super) const VERBS: ForeignWords = &[
     ("ln symlink", "raw SITE SYMLINK, where the server has it"),
 ];
 
-/// Words of ours that `ftpget` is given with another tool's meaning.
+/// Options of `ftpget` that have another meaning in other tools.
 pub(super) const GET_MEANINGS: &[ForeignMeaning] = &[
     (
         |word, next| word == "-A" && !next.contains("://") && next.contains(['*', '?', ',', '.']),
@@ -220,7 +220,7 @@ pub(super) const GET_MEANINGS: &[ForeignMeaning] = &[
     (|word, _| word == "-nv", "-q; -n and -v are written apart"),
 ];
 
-/// Words of `ls` that `ftpls` takes otherwise: -r goes down, -h is help.
+/// Options of `ls` with another meaning in `ftpls`: -r is recursive, -h is help.
 pub(super) const LS_MEANINGS: &[ForeignMeaning] = &[
     (|word, _| is_ls(word) && word.contains('h'), "-l; sizes are in bytes, and -h is help"),
     (
@@ -229,13 +229,13 @@ pub(super) const LS_MEANINGS: &[ForeignMeaning] = &[
     ),
 ];
 
-/// Several letters of `ls` in one word.
+/// True for several letters of `ls` in one argument.
 fn is_ls(word: &str) -> bool {
     let letters = word.strip_prefix('-').unwrap_or_default();
     letters.len() > 1 && letters.bytes().all(|letter| b"1ahlrtAS".contains(&letter))
 }
 
-/// `0-99`, `100-` or `-100`, as curl takes it.
+/// True for `0-99`, `100-` or `-100`, the range syntax of curl.
 fn is_range(text: &str) -> bool {
     text.contains('-') && text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }

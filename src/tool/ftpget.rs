@@ -118,7 +118,7 @@ pub struct Args {
 crate::cli::tool!("ftpget", Args, guide crate::tool::guides::FTPGET, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, prints |args| args.output.json || args.dry_run || args.transfer.itemize, run run);
 
 impl Args {
-    /// A shorter file of the final name is the beginning of the remote one.
+    /// True if a shorter file with the final name counts as the beginning of the remote file.
     fn adopts(&self) -> bool {
         self.adopt || self.continue_at.is_some()
     }
@@ -179,7 +179,7 @@ struct FtpgetRun<'a> {
 }
 
 impl FtpgetRun<'_> {
-    /// Files and trees of one server.
+    /// Fetches the files and trees of one server.
     async fn group(&mut self, group: FetchGroup) {
         let FetchGroup { url, label, orders, roots } = group;
         let first = orders.first().copied().unwrap_or_default();
@@ -255,7 +255,7 @@ impl FtpgetRun<'_> {
         })
     }
 
-    /// Files one after the other into stdout, a device or a FIFO; the status where that ends everything.
+    /// Writes files one after the other to stdout, a device or a FIFO. Returns a status if the run ends early.
     async fn direct(
         &mut self,
         roots: Vec<(FtpUrl, Option<FetchRoot>)>,
@@ -278,7 +278,7 @@ impl FtpgetRun<'_> {
                         let local = path.map(Path::to_owned).unwrap_or_default();
                         self.done(order, MirroredFile::done(url.to_string(), local, got));
                     }
-                    // The reader of our stdout has gone: nobody wants the rest.
+                    // The reader of stdout has gone, so the rest is not needed.
                     Err(fault) if fault.kind == Kind::Cancelled && path.is_none() => return Ok(Some(Exit::PIPE)),
                     Err(fault) => lock(&self.summary).fail(self.out, order, &url.to_string(), &fault),
                 }
@@ -292,7 +292,7 @@ impl FtpgetRun<'_> {
         reporter(self.out, &self.summary, form, Vec::new())(order, MirrorEvent::Done(file));
     }
 
-    /// What a glob stands for, in order: a dry run finds it.
+    /// The URLs that a glob matches, sorted; a dry run finds them.
     async fn expand(&mut self, url: &FtpUrl, glob: FetchRoot, order: usize) -> Result<Vec<FtpUrl>, Fault> {
         let client = self.servers.take_patiently(url).await?;
         let found = Arc::new(Mutex::new(Vec::new()));

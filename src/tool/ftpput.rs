@@ -115,10 +115,10 @@ impl Args {
     }
 }
 
-/// What is to be done, in this order.
+/// The plan of a run, in this order.
 struct StorePlan {
     url: FtpUrl,
-    /// What comes from stdin, and its place on the command line.
+    /// The upload from stdin, with its position on the command line.
     stdin: Option<(usize, FtpUrl, File)>,
     orders: Vec<usize>,
     sources: Vec<PutSource>,
@@ -155,7 +155,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-/// Decides where each source goes, and that it is there, before anything is sent.
+/// Checks the sources and determines their targets before anything is sent.
 fn plan(args: &Args) -> Result<StorePlan, Fault> {
     let usage = |detail: String| Fault::new(Kind::Usage, detail);
     let (last, given) = args.sources.split_last().ok_or_else(|| usage("nothing to store".to_owned()))?;
@@ -222,7 +222,7 @@ impl FtpputRun<'_> {
         reporter(self.out, &self.summary, (MirrorDirection::Put, self.args.transfer.itemize), orders)
     }
 
-    /// Files and trees.
+    /// Stores files and trees.
     async fn files(&mut self, url: &FtpUrl, orders: Vec<usize>, sources: Vec<PutSource>) -> Result<(), Fault> {
         let args = self.args;
         let label = match sources.as_slice() {
@@ -258,7 +258,7 @@ impl FtpputRun<'_> {
         result
     }
 
-    /// What comes from stdin: it cannot be read twice, so nothing is tried again once bytes were sent.
+    /// Stores stdin. It cannot be read twice, so there is no retry after the first byte.
     async fn stdin(&mut self, url: &FtpUrl, file: &File) -> Result<(), Fault> {
         let args = self.args;
         let mut client = self.servers.take_patiently(url).await?;

@@ -1,4 +1,4 @@
-//! `ftpserve`: serve a directory by FTP.
+//! `ftpserve`: serves a directory by FTP.
 
 mod record;
 mod service;
@@ -38,9 +38,9 @@ use crate::net::sandbox::Sandbox;
 
 use service::Logins;
 
-/// The longest file of --banner, in bytes.
+/// The largest file of --banner, in bytes.
 const MAX_BANNER: u64 = 16 << 10;
-/// What one client may hold: control and data connection, listener, file, directory, and the pipe between two of them.
+/// The most descriptors of one client: control and data connection, listener, file, directory, and the two ends of a pipe.
 const MAX_CLIENT_DESCRIPTORS: u64 = 7;
 
 /// Serve a directory by FTP
@@ -184,7 +184,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     let store = FtpStore::open(&dir, rights, limits)?.with_names(names);
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
-    // Who is to show a certificate shows it first.
+    // A client that must present a certificate does so before any other command.
     let start = match (args.tls, &args.serve.client_ca) {
         (TlsStart::Try, Some(_)) => TlsStart::Starttls,
         (start, _) => start,
@@ -283,7 +283,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     })
 }
 
-/// Every user of the user file is served with the rights of who serves: homes that belong to somebody else are named.
+/// The server accesses all homes with its own rights. Warns about each home in the user file that belongs to another user.
 fn tell_of_owners(out: &Output, dir: &Path, users: &Users) {
     let server = rustix::process::geteuid();
     let mut named: Vec<_> = users.all().filter(|_| !server.is_root()).collect();
@@ -323,7 +323,7 @@ fn greeting(args: &Args) -> Result<String, Fault> {
     }
 }
 
-/// The permission bits that new files do not get, which is also what SITE UMASK shows; sets them if they were named.
+/// The umask for new files, which SITE UMASK also shows. Sets it if the command line names one.
 fn set_umask(named: Option<u32>) -> u32 {
     let before = umask(Mode::from_raw_mode(named.unwrap_or(0o077)));
     named.unwrap_or_else(|| {

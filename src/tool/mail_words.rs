@@ -1,9 +1,9 @@
-//! Words of Postfix, Exim, sendmail, nullmailer, mutt and mail(1) that are not ours, and what stands for them in the tools of the
-//! queue and in mailread.
+//! Options of Postfix, Exim, sendmail, nullmailer, mutt and mail(1) that the queue tools and mailread do not have, and their
+//! equivalents.
 
 use crate::cli::foreign::ForeignWords;
 
-/// In `mailq-ls`.
+/// For `mailq-ls`.
 pub(super) const LS: ForeignWords = &[
     ("-p -b -bp -bpu -bpa --list", "done anyway: the list is the default; --postfix prints it as Postfix does"),
     ("-C --config-dir", "--queue-dir DIR"),
@@ -22,7 +22,7 @@ pub(super) const LS: ForeignWords = &[
     ("--flush", "mailq-run --flush"),
 ];
 
-/// In `mailq-run`.
+/// For `mailq-run`.
 pub(super) const RUN: ForeignWords = &[
     ("-f -qf -qff --now", "--flush"),
     ("-i -I -M -qI", "the queue id as an argument"),
@@ -38,7 +38,7 @@ pub(super) const RUN: ForeignWords = &[
     ("-O -o", "--config FILE with options of ours"),
 ];
 
-/// In `mailq-edit`: options and verbs.
+/// For `mailq-edit`: options and verbs.
 pub(super) const EDIT: ForeignWords = &[
     ("-d --delete", "the verb rm"),
     ("-H", "the verb release"),
@@ -63,7 +63,7 @@ pub(super) const EDIT: ForeignWords = &[
     ("list ls", "mailq-ls"),
 ];
 
-/// In `mailread`: options and actions.
+/// For `mailread`: options and actions.
 pub(super) const READ: ForeignWords = &[
     ("-f --file --folder", "-m (--mailbox) MAILBOX"),
     ("-e --check-and-exit", "list --unread, which exits with 1 if there are none"),

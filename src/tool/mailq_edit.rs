@@ -1,4 +1,4 @@
-//! `mailq-edit VERB ID…|-`: an operator's hand on the outgoing queue, safe beside running runners.
+//! `mailq-edit VERB ID…|-`: edits the outgoing queue by hand, safely even while runners work on it.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
@@ -94,7 +94,7 @@ impl EditVerb {
     }
 }
 
-/// One recipient that was changed, or not.
+/// One recipient, changed or not.
 #[derive(Debug, Serialize)]
 struct EditRecord<'a> {
     queue_id: String,
@@ -108,7 +108,7 @@ impl OutputRecord for EditRecord<'_> {
     const TYPE: &'static str = "edit";
 }
 
-/// One attempt of the past.
+/// One past attempt.
 #[derive(Debug, Serialize)]
 struct PastAttemptRecord<'a> {
     queue_id: String,
@@ -137,7 +137,7 @@ impl OutputRecord for PastAttemptRecord<'_> {
 }
 
 impl Args {
-    /// `show` prints bytes of the message instead of records.
+    /// True if `show` prints bytes of the message instead of records.
     fn prints_content(&self) -> bool {
         self.message || self.header || self.body
     }
@@ -160,7 +160,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let before = everything(&store, &filter).await?;
         let (entries, mut tally) = (&before.entries, Tally::default());
         if args.dry_run || matches!(args.verb, EditVerb::Show | EditVerb::Bounce) {
-            // The rest can be done to what cannot be read.
+            // The other edits can be applied to damaged messages.
             for damaged in &before.damaged {
                 out.error("", &damaged.fault);
                 tally.fault(&damaged.fault);
@@ -184,7 +184,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-/// The change that the command line asks for; `None` for `show` and `bounce`.
+/// The change that the command line requests; `None` for `show` and `bounce`.
 fn change(args: &Args) -> Result<Option<QueueEdit>, Fault> {
     let now = now();
     let wants_to = matches!(args.verb, EditVerb::Readdress | EditVerb::Reroute);
@@ -215,8 +215,8 @@ fn change(args: &Args) -> Result<Option<QueueEdit>, Fault> {
     }))
 }
 
-/// Returns recipients to their senders: taken from whoever has them, leased, and settled as failed together with the
-/// report. What a runner snatches in between goes its way.
+/// Returns recipients to their senders: takes them from their runners, leases them, and settles them as failed together with the
+/// report. A recipient that a runner leases in between is left to that runner.
 async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) -> Result<Edited, Fault> {
     let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let rules = SettlementRules {
@@ -276,12 +276,12 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
             }
         }
     }
-    // What was promised to the operator outlasts a power cut.
+    // After a success is reported, a power cut must not undo it.
     store.sync().await?;
     Ok(edited)
 }
 
-/// All that the filter lets through, in one page.
+/// All messages that the filter matches, in one page.
 async fn everything(store: &SqliteStore, filter: &Filter) -> Result<QueuePage, Fault> {
     let mut all = QueuePage::default();
     loop {
@@ -295,7 +295,7 @@ async fn everything(store: &SqliteStore, filter: &Filter) -> Result<QueuePage, F
     }
 }
 
-/// What an edit would do.
+/// The outcome that an edit would have.
 fn plan(entries: &[QueueEntry], transition: Transition) -> Edited {
     let mut edited = Edited::default();
     for entry in entries {
@@ -309,7 +309,7 @@ fn plan(entries: &[QueueEntry], transition: Transition) -> Edited {
     edited
 }
 
-/// One record a recipient; a line on stderr for what could not be changed.
+/// Prints one record per recipient, and a line on stderr for each one that could not be changed.
 fn report(
     entries: &[QueueEntry],
     edited: &Edited,
@@ -346,7 +346,7 @@ fn report(
     Ok(())
 }
 
-/// Ids that are not in the queue get a line each; a selection without any match is a "no".
+/// Reports each id that is not in the queue. A selection without any match gives the status for "no".
 fn missing(filter: &Filter, found: &QueuePage, out: &Output) -> anyhow::Result<Exit> {
     let QueuePage { entries, damaged, .. } = found;
     let mut exit = if entries.is_empty() && damaged.is_empty() { Exit::NEGATIVE } else { Exit::OK };
@@ -358,7 +358,7 @@ fn missing(filter: &Filter, found: &QueuePage, out: &Output) -> anyhow::Result<E
     Ok(exit)
 }
 
-/// Reads up to the empty line, which belongs to neither header nor body.
+/// Skips the header and the empty line after it.
 fn skip_header(message: &mut impl BufRead) -> std::io::Result<()> {
     let mut line = Vec::new();
     loop {

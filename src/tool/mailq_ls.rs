@@ -1,4 +1,4 @@
-//! `mailq-ls [ID…]`: what is in the outgoing queue, one recipient a line.
+//! `mailq-ls [ID…]`: lists the outgoing queue, one recipient per line.
 
 mod postfix;
 
@@ -87,7 +87,7 @@ impl QueueSelectArgs {
     /// The selection as a filter; reads stdin if an id is `-`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] or, from stdin, [`Kind::BadData`] for what is no id; what reading stdin gives.
+    /// [`Kind::Usage`] for a malformed id, [`Kind::BadData`] for one from stdin; the errors of reading stdin.
     pub fn filter(&self, now: Time) -> Result<Filter, Fault> {
         let mut ids = Vec::new();
         for id in &self.ids {
@@ -120,12 +120,12 @@ impl QueueSelectArgs {
         })
     }
 
-    /// True when ids come from stdin, which then nobody else may read.
+    /// True if ids come from stdin, which has no other reader then.
     pub fn reads_stdin(&self) -> bool {
         self.ids.iter().any(|id| id == "-")
     }
 
-    /// True when stdin names ids, and names none: then nothing is meant, not everything.
+    /// True if the ids come from stdin and there are none: then the selection is empty, not the whole queue.
     pub fn means_nothing(&self, filter: &Filter) -> bool {
         !self.ids.is_empty() && filter.ids.is_empty()
     }
@@ -199,7 +199,7 @@ impl<'a> QueuedRecipientRecord<'a> {
 }
 
 impl<'a> QueuedRecipientRecord<'a> {
-    /// The record of one recipient of a message that a user submitted.
+    /// The record of one recipient of a message that a user submitted to the drop directory.
     fn submitted(submission: &'a Submission, address: &'a str) -> QueuedRecipientRecord<'a> {
         QueuedRecipientRecord {
             queue_id: submission.name.clone(),
@@ -338,7 +338,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-/// The queue, and what was submitted to it and not taken up yet: everybody's for who may open it, else the calling user's own.
+/// The queue, and the submissions that no runner has picked up: all of them if the user may open the queue, else the user's own.
 fn open(args: &Args, out: &Output) -> Result<(PathBuf, Option<SqliteStore>, Vec<Submission>), Fault> {
     let access = match args.system_queue {
         true => queue_dir::of_system(args.queue.queue_dir.as_deref())?,
@@ -361,8 +361,8 @@ fn count(counts: QueueCounts, queue: &str, out: &Output) -> Result<bool, Fault> 
     Ok(messages > 0)
 }
 
-/// Goes over the messages of the queue, each with its recipients that are not final, and says what cannot be read: the status
-/// if there was any of that.
+/// Calls `tell` for each message with its recipients that are not final. Reports unreadable messages; returns a status if there
+/// are any.
 async fn each_page(
     store: &SqliteStore,
     filter: &Filter,

@@ -1,4 +1,4 @@
-//! `mailq-run`: deliver what is due in the outgoing queue.
+//! `mailq-run`: delivers the due messages of the outgoing queue.
 
 mod accounts;
 mod pickup;
@@ -354,7 +354,7 @@ fn rules(args: &Args, helo: &str) -> SettlementRules {
     SettlementRules { schedule, mta: helo.to_owned(), bounce_to: args.schedule.bounce_to.clone() }
 }
 
-/// A record for every attempt; a line on stderr for what was given up.
+/// Emits a record for every attempt, and prints a line on stderr for each recipient that failed, expired or was held.
 fn tell(tried: &AttemptReport, out: &Output) {
     match tried.disposition {
         Disposition::Delivered => Counter::Delivered,

@@ -1,4 +1,4 @@
-//! mailread: list, show, extract, answer and flag the messages of a Maildir, an mbox, or one message on stdin.
+//! mailread: lists, shows, extracts, answers and flags the messages of a Maildir, an mbox, or one message on stdin.
 
 use std::path::PathBuf;
 
@@ -129,7 +129,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    /// Flags are changed in silence.
+    /// True if stdout gets output: `flag` prints only with --json or --dry-run.
     fn prints(&self) -> bool {
         self.output.json || self.action != MailreadAction::Flag || self.dry_run
     }
@@ -138,7 +138,7 @@ impl Args {
         self.unread || self.from.is_some() || self.to.is_some() || self.subject.is_some()
     }
 
-    /// Flags that belong to another action are a mistake, not a detail.
+    /// Checks the options. An option of another action is a usage error.
     fn check(&self) -> Result<(), Fault> {
         let stray = [
             (self.headers, "--headers", MailreadAction::Show),
@@ -172,7 +172,7 @@ impl Args {
     }
 }
 
-/// Does the same to several messages; one that fails does not stop the others.
+/// Applies an action to several messages. A failure does not stop the others.
 fn each(chosen: &[usize], out: &Output, mut action: impl FnMut(usize) -> Result<(), Fault>) -> anyhow::Result<Exit> {
     let mut tally = Tally::default();
     for &number in chosen {
@@ -208,17 +208,17 @@ fn list(folder: &OpenMailbox, chosen: &[usize], out: &Output) -> anyhow::Result<
 #[derive(Debug, Serialize)]
 struct MessageLine {
     number: usize,
-    /// The file's name without flags, in a Maildir.
+    /// The file name without flags, in a Maildir.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    /// The file, in a Maildir.
+    /// The path of the file, in a Maildir.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     flags: String,
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
-    /// Where the date is from, if it is not the Date field.
+    /// The source of the date, if it is not the Date field.
     #[serde(skip_serializing_if = "Option::is_none")]
     date_source: Option<&'static str>,
     from: Vec<Person>,
@@ -226,7 +226,7 @@ struct MessageLine {
     to: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cc: Vec<Person>,
-    /// What stands in From, To and Cc and is no address.
+    /// The text in From, To and Cc that is not an address.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unparsed: Vec<String>,
     subject: String,
@@ -238,7 +238,7 @@ struct MessageLine {
     /// The date in local time, for text.
     #[serde(skip)]
     shown_date: String,
-    /// Who it is from, for text.
+    /// The author, for text.
     #[serde(skip)]
     shown_from: String,
 }

@@ -1,4 +1,4 @@
-//! One file a tool: its arguments, its records, its `run()`; each reads like its man page.
+//! One file per tool: its arguments, its records, its `run()`. Each file reads like the tool's man page.
 
 mod dns_key;
 pub mod dnsq;
@@ -27,7 +27,7 @@ mod smtp_account;
 pub mod smtpsend;
 pub mod smtpserve;
 
-/// What tools answer words of other tools with: their pages have it as a table.
+/// The tables of foreign options and their equivalents, by tool. The manual pages contain them.
 pub const FOREIGN_WORDS: &[(&str, &[crate::cli::foreign::ForeignWords])] = &[
     ("dnsq", &[dnsq::FOREIGN_WORDS]),
     ("ftpdo", &[ftp_words::DO, ftp_words::VERBS, ftp_words::ALL]),
@@ -41,10 +41,10 @@ pub const FOREIGN_WORDS: &[(&str, &[crate::cli::foreign::ForeignWords])] = &[
     ("smtpsend", &[smtpsend::FOREIGN_WORDS]),
 ];
 
-/// A tool's name and its command line.
+/// The name of a tool, and the function that builds its command line.
 pub type Listed = (&'static str, fn() -> clap::Command);
 
-/// Every tool with its command line: man pages and completions are made from it.
+/// Every tool with its command line. Man pages and completions are generated from it.
 pub const ALL: &[Listed] = &[
     ("dnsq", dnsq::command),
     ("dnsserve", dnsserve::command),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::cli::Tool;
 
-    /// The options of a tool as they are written.
+    /// The options of a tool, as the user writes them.
     fn options(command: &clap::Command) -> Vec<String> {
         let written = |known: &clap::Arg| {
             let long = known.get_long().into_iter().chain(known.get_all_aliases().unwrap_or_default());
@@ -76,7 +76,7 @@ mod tests {
         command.get_arguments().flat_map(written).collect()
     }
 
-    /// Every option that an answer to a foreign word names is one of the tool, or of the tool that the clause names before it.
+    /// Asserts that the tool has every option in an answer to a foreign option, or that the tool named before it in the clause has it.
     fn assert_known(tool: &str, ours: &str) {
         let commands: std::collections::BTreeMap<&str, clap::Command> =
             ALL.iter().map(|(name, command)| (*name, command())).collect();

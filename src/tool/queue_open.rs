@@ -1,4 +1,4 @@
-//! How tools open the outgoing queue: what was mended is said, and a place that was named must be there to be read.
+//! Opens the outgoing queue for the tools. Repairs are reported, and a queue that the user names for reading must exist.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::{Filter, QueueStore};
 
-/// Opens the queue in this directory, creating what is missing.
+/// Opens the queue in this directory and creates missing parts.
 ///
 /// # Errors
 /// Those of [`SqliteStore::open`].
@@ -19,7 +19,7 @@ pub(super) fn open(dir: &Path, process: Process, out: &Output) -> Result<SqliteS
     SqliteStore::open(dir, process).inspect(|store| said(store, out))
 }
 
-/// The same if there is a queue.
+/// Opens the queue in this directory if it exists.
 ///
 /// # Errors
 /// Those of [`SqliteStore::open_existing`].
@@ -27,10 +27,10 @@ pub(super) fn open_existing(dir: &Path, process: Process, out: &Output) -> Resul
     Ok(SqliteStore::open_existing(dir, process)?.inspect(|store| said(store, out)))
 }
 
-/// The queue to be read or edited, and where it lies.
+/// Opens the queue for reading or editing. Returns it with its directory.
 ///
 /// # Errors
-/// [`Kind::NoInput`] for a directory that was named and is not there, else those of [`queue_dir::find`] and [`open_existing`].
+/// [`Kind::NoInput`] if the directory of the command line does not exist, else those of [`queue_dir::find`] and [`open_existing`].
 pub(super) fn open_named(args: &QueueArgs, out: &Output) -> Result<(PathBuf, Option<SqliteStore>), Fault> {
     let dir = queue_dir::find(args.queue_dir.as_deref())?;
     check_named(args, &dir)?;
@@ -38,10 +38,10 @@ pub(super) fn open_named(args: &QueueArgs, out: &Output) -> Result<(PathBuf, Opt
     Ok((dir, store))
 }
 
-/// A directory that was named for reading is there.
+/// Checks that the queue directory of the command line exists.
 ///
 /// # Errors
-/// [`Kind::NoInput`] if it is not.
+/// [`Kind::NoInput`] if it does not.
 pub(super) fn check_named(args: &QueueArgs, dir: &Path) -> Result<(), Fault> {
     match args.queue_dir.is_some() && matches!(dir.try_exists(), Ok(false)) {
         true => Err(Fault::new(Kind::NoInput, format!("{}: no such queue", dir.display()))),
@@ -55,19 +55,19 @@ fn said(store: &SqliteStore, out: &Output) {
     }
 }
 
-/// What `--metrics` shows of a queue.
+/// The gauges of a queue for `--metrics`.
 pub(super) fn gauges(queue: Option<Arc<dyn QueueStore>>) -> Gauges {
     Box::new(move || {
         let queue = queue.clone();
         Box::pin(async move {
             let Some(queue) = queue else { return Vec::new() };
-            // What cannot be read now is not shown.
+            // A queue that cannot be read now has no gauges.
             depth(&*queue).await.unwrap_or_default()
         })
     })
 }
 
-/// How many recipients wait, by state, and since when the first of them could have been tried.
+/// The number of recipients by state, and the earliest due time of a queued recipient.
 async fn depth(queue: &dyn QueueStore) -> Result<Vec<Gauge>, Fault> {
     let counts = queue.count(Filter::default()).await?;
     let states = [("queued", counts.queued), ("active", counts.active), ("held", counts.held)];

@@ -1,5 +1,5 @@
-//! The accounts file: servers, logins and authors under names, in the words of msmtp's configuration, so that a file from
-//! there can be taken over as it is.
+//! The accounts file: servers, logins and authors by name. It has the syntax of msmtp's configuration, so that a file of msmtp
+//! works unchanged.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ use crate::smtp::address::Address;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::envelope::{Notify, Ret};
 
-/// Largest accounts file.
+/// The largest accounts file, in bytes.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
-/// Most accounts in it.
+/// The most accounts of a file.
 const MAX_ACCOUNTS: usize = 10_000;
-/// Largest aliases file.
+/// The largest aliases file, in bytes.
 const MAX_ALIASES_BYTES: usize = 16 * 1024 * 1024;
-/// An alias that leads to an alias that leads to an alias …
+/// The longest chain of aliases that expand to other aliases.
 const MAX_ALIAS_DEPTH: usize = 10;
 
-/// What an account says. Everything may be absent.
+/// The settings of an account. All but the name are optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) name: String,
@@ -62,7 +62,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Who writes when nobody else is named: `from`, if it is an address and not a pattern.
+    /// The default author: `from`, if it is an address and not a pattern.
     pub(super) fn author(&self) -> Result<Option<Mailbox>, Fault> {
         let Some(from) = self.from.as_deref().filter(|from| !from.contains('*')) else { return Ok(None) };
         let mut author = Mailbox::parse(from).map_err(|fault| Fault { kind: Kind::Config, ..fault.context("from") })?;
@@ -70,7 +70,7 @@ impl Account {
         Ok(Some(author))
     }
 
-    /// When TLS starts.
+    /// The TLS mode of the account.
     pub(super) fn tls(&self) -> TlsMode {
         match (self.tls, self.starttls) {
             _ if self.socket.is_some() => TlsMode::None,
@@ -81,7 +81,7 @@ impl Account {
         }
     }
 
-    /// Name and port of the server.
+    /// The host name and the port of the server.
     pub(super) fn server(&self) -> Result<(String, u16), Fault> {
         let host = self.host.clone().or_else(|| self.socket.as_ref().map(|_| "localhost".to_owned()));
         let host = host.ok_or_else(|| Fault::new(Kind::Config, format!("account {}: no host", self.name)))?;
@@ -93,7 +93,7 @@ impl Account {
         Ok((host, self.port.unwrap_or(port)))
     }
 
-    /// How to log in there, and with what; what the command line says about it wins.
+    /// The login and the mechanism for the server. The command line takes precedence over the account.
     pub(super) fn login(
         &self,
         host: &str,
@@ -126,10 +126,10 @@ impl Account {
         Ok((login, mechanism))
     }
 
-    /// Whom to believe; what the command line says about it wins.
+    /// The trust settings for the server's certificate. The command line takes precedence over the account.
     ///
     /// # Errors
-    /// As [`TrustArgs::options`].
+    /// Those of [`TrustArgs::options`].
     pub(super) fn trust(&self, args: &TrustArgs, out: &Output) -> Result<ClientTlsOptions, Fault> {
         let both = TrustArgs {
             ca_cert: args.ca_cert.clone().or_else(|| self.trust_file.clone()),
@@ -140,7 +140,7 @@ impl Account {
         };
         let options = both.options(out)?;
         match self.fingerprint {
-            // As in msmtp: it counts alone, whatever else the account says.
+            // As in msmtp: the fingerprint alone counts, whatever the other settings are.
             Some(pin) if !args.insecure && args.pin.is_empty() => {
                 return Ok(ClientTlsOptions { pins: vec![pin], pins_alone: true, ..options });
             }
@@ -154,10 +154,10 @@ impl Account {
     }
 }
 
-/// Whether and how to log in.
+/// The `auth` setting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Auth {
-    /// If there is a user.
+    /// Not set: log in if there is a user.
     #[default]
     Unsaid,
     Off,
@@ -170,12 +170,12 @@ pub(super) enum Auth {
 pub(super) struct Accounts {
     accounts: Vec<Account>,
     default: Option<String>,
-    /// Settings that the file has and nothing here obeys, with their lines.
+    /// Settings of the file that have no meaning here, with their line numbers.
     pub(super) ignored: Vec<(usize, String)>,
 }
 
 impl Accounts {
-    /// The user's accounts file, else that of the machine, if there is one.
+    /// The user's accounts file, else that of the machine; `None` if neither exists.
     pub(super) fn usual() -> Option<PathBuf> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
@@ -183,7 +183,7 @@ impl Accounts {
         places.map(|base| base.join("applayer/accounts")).find(|path| path.exists())
     }
 
-    /// The same, for an account that was named.
+    /// [`Accounts::usual`] for an account on the command line: a missing file is an error.
     pub(super) fn must_be() -> Result<PathBuf, Fault> {
         let missing = || Fault::new(Kind::Config, "no accounts file");
         Accounts::usual().ok_or_else(|| {
@@ -191,7 +191,7 @@ impl Accounts {
         })
     }
 
-    /// Reads an accounts file. Its commands are run and its servers believed: nobody else may change it.
+    /// Reads an accounts file. Its commands are run and its servers trusted, so no other user may be able to change it.
     pub(super) fn read(path: &Path, out: &Output) -> Result<Accounts, Fault> {
         out.note(&format!("accounts from {}", path.display()));
         let config = |fault: Fault| Fault { kind: Kind::Config, ..fault };
@@ -210,17 +210,17 @@ impl Accounts {
         Ok(found)
     }
 
-    /// The addresses and patterns that the accounts of a file write from. No command in it is run.
+    /// The addresses and patterns in the `from` settings of a file. Runs no command of the file.
     ///
     /// # Errors
-    /// What opening the file gives, [`Kind::Config`] for one that cannot be read.
+    /// The errors of reading the file, and [`Kind::Config`] for a malformed one.
     pub(super) fn authors(path: &Path) -> Result<Vec<String>, Fault> {
         let bytes = file::open(path)?.read_all("accounts", MAX_BYTES)?;
         let found = Accounts::parse(&String::from_utf8_lossy(&bytes), &mut |_| Ok("logfile".to_owned()))?;
         Ok(found.accounts.into_iter().filter_map(|account| account.from).collect())
     }
 
-    /// Reads the text of an accounts file; `eval` is asked for the line that a command prints.
+    /// Parses an accounts file. `eval` runs a command and returns the line that it prints.
     pub(super) fn parse(text: &str, eval: &mut dyn FnMut(&str) -> Result<String, Fault>) -> Result<Accounts, Fault> {
         let mut found = Accounts::default();
         let mut defaults = Account::default();
@@ -292,7 +292,7 @@ impl Accounts {
         Ok(found)
     }
 
-    /// The account that was named.
+    /// The account with this name.
     pub(super) fn named(&self, name: &str) -> Result<&Account, Fault> {
         self.accounts
             .iter()
@@ -300,7 +300,7 @@ impl Accounts {
             .ok_or_else(|| Fault::new(Kind::Config, format!("no account {name} in the accounts file")))
     }
 
-    /// The account whose `from` is this address; else the default one.
+    /// The account whose `from` matches this address, else the default account.
     pub(super) fn by_author(&self, author: Option<&str>) -> Option<&Account> {
         let matching = author.and_then(|author| {
             self.accounts.iter().find(|account| {
@@ -311,12 +311,12 @@ impl Accounts {
     }
 }
 
-/// Sets one value; false for what is known and not obeyed.
+/// Sets one value. Returns false for a known setting that has no meaning here.
 fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
     let text = || if value.is_empty() { Err("no value".to_owned()) } else { Ok(Some(value.to_owned())) };
     let path = || -> Result<Option<PathBuf>, String> { Ok(text()?.map(|text| home(&text))) };
     let number = || value.parse::<u16>().map(Some).map_err(|_| "not a port".to_owned());
-    // Not a URL, which may hold a password that every message about the host would show.
+    // A URL is refused: it may contain a password, which every message about the host would show.
     let host = || match value.contains(['/', '@']) {
         true => Err("a host name, not a URL".to_owned()),
         false => text(),
@@ -382,7 +382,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
             }
         }
         "aliases" => account.aliases = path()?,
-        // What these ask for is done anyway, or concerns logs and libraries that are not here.
+        // These settings describe the default behaviour, or concern logs and libraries that do not exist here.
         "add_missing_from_header"
         | "add_missing_date_header"
         | "add_missing_message_id_header"
@@ -414,7 +414,7 @@ fn words(line: &str) -> (&str, &str) {
     (key, unquote(value.trim()))
 }
 
-/// The first line that a command of the accounts file prints.
+/// Runs a command of the accounts file and returns the first line that it prints.
 fn evaluate(command: &str) -> Result<String, Fault> {
     let config = |detail: String| Fault::new(Kind::Config, detail);
     let mut shell = std::process::Command::new("/bin/sh");
@@ -427,12 +427,12 @@ fn evaluate(command: &str) -> Result<String, Fault> {
     String::from_utf8(line.to_vec()).map_err(|_| config("what it prints is not UTF-8".to_owned()))
 }
 
-/// A value may be quoted.
+/// Removes the quotes of a quoted value.
 fn unquote(value: &str) -> &str {
     value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value)
 }
 
-/// `~/` is the home directory.
+/// Replaces a leading `~/` by the home directory.
 fn home(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
@@ -440,7 +440,7 @@ fn home(path: &str) -> PathBuf {
     }
 }
 
-/// A `from` of an account: an address, perhaps with `*` for any run of letters, in any case.
+/// True if the address matches the `from` of an account. Case does not matter, and `*` in the pattern matches any text.
 pub(super) fn matches(pattern: &str, address: &str) -> bool {
     let (pattern, address) = (pattern.to_lowercase(), address.to_lowercase());
     let mut pieces = pattern.split('*');
@@ -458,7 +458,7 @@ pub(super) fn matches(pattern: &str, address: &str) -> bool {
     last.map_or(rest.is_empty(), |last| rest.ends_with(last))
 }
 
-/// Names that stand for addresses: `name: address, name …` a line, `default:` for names that have none.
+/// Aliases for addresses: `name: address, name …` per line; `default:` applies to all other names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Aliases(std::collections::HashMap<String, Vec<Mailbox>>);
 
@@ -471,7 +471,7 @@ impl Aliases {
     }
 
     pub(super) fn parse(text: &str) -> Result<Aliases, Fault> {
-        // A line that begins with white space goes on with the one before it.
+        // A line that begins with white space continues the previous one.
         let mut entries: Vec<(usize, String)> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let goes_on = line.starts_with([' ', '\t']);
@@ -500,7 +500,7 @@ impl Aliases {
         Ok(Aliases(found))
     }
 
-    /// True if this name without a domain stands for something.
+    /// True if this name without a domain has an alias, or there is a default alias.
     pub(super) fn knows(&self, name: &Address) -> bool {
         self.list_of(name).is_some()
     }
@@ -509,7 +509,7 @@ impl Aliases {
         self.0.get(&name.as_str().to_lowercase()).or_else(|| self.0.get("default"))
     }
 
-    /// What a mailbox stands for: itself if it has a domain.
+    /// The mailboxes that a mailbox expands to: itself if it has a domain or no alias.
     pub(super) fn resolve(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Fault> {
         let mut out = Vec::new();
         self.follow(mailbox, 0, &mut out)?;

@@ -1,4 +1,4 @@
-//! smtpsend: compose a message or take a complete one, and send it to a server, by MX, or into the queue.
+//! smtpsend: composes a message or takes a complete one, and sends it to a server, by MX, or into the queue.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -267,7 +267,7 @@ struct SendWayArgs {
 }
 
 impl Args {
-    /// What was sent is told in JSON only.
+    /// True if stdout gets output: results are printed in JSON only.
     fn prints(&self) -> bool {
         self.output.json || self.dry_run || self.way.probe || self.way.quit_after.is_some()
     }
@@ -275,7 +275,7 @@ impl Args {
 
 crate::cli::tool!("smtpsend", Args, guide crate::tool::guides::SMTPSEND, words & [foreign::WORDS], prints Args::prints);
 
-/// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
+/// The entry point. sendmail's command line applies under the name `sendmail` or `mailq`, or with `--sendmail` as the first argument.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     match sendmail::read(&arguments, job::host_name(), job::calling_user) {
@@ -290,7 +290,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Goes on as another program of the suite: the one beside this, else the one on the path.
+/// Executes another program of the suite in place of this one: the one in the same directory, else the one in PATH.
 fn become_other(program: &str, arguments: &[std::ffi::OsString]) -> ExitCode {
     use std::os::unix::process::CommandExt;
     let beside =
@@ -302,7 +302,7 @@ fn become_other(program: &str, arguments: &[std::ffi::OsString]) -> ExitCode {
     Exit::from(fault.kind).into()
 }
 
-/// True if this is an accounts file, as `--accounts` reads it: without files, commands or defaults of the system.
+/// True if the text is a valid accounts file for `--accounts`. Reads no files, runs no commands and uses no system defaults.
 pub fn is_accounts_file(text: &str) -> bool {
     Accounts::parse(text, &mut |_| Ok(String::new())).is_ok()
 }
@@ -339,7 +339,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     send(&args, out, None, &mut |_| only.take())
 }
 
-/// `--probe`.
+/// Runs `--probe` or `--quit-after`.
 fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result<Exit> {
     let (sender, recipients, account) = job::questions(args, accounts)?;
     let way = match (&args.way.server, &account) {
@@ -358,7 +358,7 @@ fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result
     Ok(tally.exit())
 }
 
-/// Every message of `--each`. One that cannot be sent does not stop the others.
+/// Sends every message of `--each`. A message that cannot be sent does not stop the others.
 fn many(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result<Exit> {
     if args.compose.given() {
         return Err(Fault::new(Kind::Usage, "--each sends complete messages: nothing can be composed").into());
@@ -390,7 +390,7 @@ fn many(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Resul
     send(args, out, None, &mut next)
 }
 
-/// Of several messages each finds its account for itself.
+/// Checks that a message has a destination. Of several messages, each one has its own account.
 fn with_a_way(made: Sendable, args: &Args) -> Result<Sendable, Fault> {
     let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     if made.1.is_none() && !elsewhere && !args.dry_run {
@@ -425,7 +425,7 @@ fn send(args: &Args, out: &Output, results: Option<Noted>, source: Messages<'_>)
     Ok(run.tally.take().exit())
 }
 
-/// The accounts file: the one that was named, else the user's if it is there and nothing else says where to.
+/// The accounts file of the command line, else the usual one if it exists and nothing else names a destination.
 fn accounts(args: &Args, out: &Output) -> Result<Option<Accounts>, Fault> {
     let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     let path = match &args.way.accounts {

@@ -1,4 +1,4 @@
-//! `smtpserve`: receive mail into Maildirs, and relay for those who may through the durable queue.
+//! `smtpserve`: receives mail into Maildirs, and relays mail from authorized clients through the durable queue.
 
 mod copies;
 mod mailbox;
@@ -48,7 +48,7 @@ use record::EndingMailSession;
 use room::DiskRoom;
 use service::{MailReceiver, ReceivePolicy};
 
-/// What one client may hold: the connection, the message, and the mailbox that it is written to.
+/// The most descriptors of one client: the connection, the message, and the mailbox to which it is written.
 const MAX_CLIENT_DESCRIPTORS: u64 = 3;
 
 /// Receive mail by SMTP or LMTP
@@ -192,7 +192,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     let place = args.mailboxes.as_ref().or(queue_dir.as_ref()).map_or(&[][..], std::slice::from_ref);
     if args.operate.check_config {
         args.confine.successor(place)?;
-        // What a start would make is no fault of the configuration.
+        // A directory that a start would create may be missing.
         if let Some(directory) = args.mailboxes.as_ref().filter(|directory| !args.create || directory.exists()) {
             Mailboxes::open(directory, &domains)?;
         }
@@ -212,7 +212,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     let urls = args.listen.write_addresses(scheme, listeners.addresses())?;
     let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
     args.confine.give_up_root(out, (&appended, &reloader), place)?;
-    // From here on as who serves: what is made is his.
+    // From here on the process runs as the server's user, who becomes the owner of new files.
     let mut sandbox = Sandbox::default();
     let mailboxes = match &args.mailboxes {
         Some(directory) if args.create => Some(Mailboxes::create(directory, &domains)?),
@@ -313,7 +313,7 @@ async fn serve(
     Ok(Exit::OK)
 }
 
-/// The words for a client without a place; inside TLS there is no word yet that it would understand.
+/// The reply to a client that is not admitted. With implicit TLS it is empty, because the client could not read it yet.
 fn refuse(refusal: AdmissionRefusal, implicit: bool) -> &'static str {
     match refusal {
         _ if implicit => "",
@@ -323,7 +323,7 @@ fn refuse(refusal: AdmissionRefusal, implicit: bool) -> &'static str {
     }
 }
 
-/// A domain as it is compared: in one spelling, with A-labels.
+/// A domain in the form for comparisons: one spelling, with A-labels.
 fn local_domain(name: &str) -> Result<String, Fault> {
     let wrong = || Fault::new(Kind::Usage, format!("{name}: not a domain name"));
     address::check_domain(name).map_err(|_| wrong())?;

@@ -1,5 +1,5 @@
-//! Files that records are appended to for as long as a server runs: whole lines, never through a link, opened again when they
-//! were moved or when [`reopen_all`] says so.
+//! Files to which a server appends records while it runs: whole lines, never through a symbolic link. A file that was moved is
+//! reopened before its next line, if [`LOOK_EVERY`] has passed or [`reopen_all`] was called.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,38 +13,38 @@ use super::stderr;
 use crate::fault::{Fault, Kind, plain};
 use crate::secret::without_url_password;
 
-/// How often a file that is written to is looked for under its name.
+/// The interval of checks whether a path still names the open file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often [`reopen_all`] was called.
+/// The number of calls of [`reopen_all`].
 static REOPENED: AtomicU64 = AtomicU64::new(0);
 
-/// Every appended file is opened again before its next line: what HUP asks for after a rotation.
+/// Makes every appended file check its path before its next line, and reopen if it was moved: the effect of HUP after a rotation.
 pub(super) fn reopen_all() {
     REOPENED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// An open file, and its name unless it was handed to us open.
+/// An open file, and its path unless the caller passed an open descriptor.
 #[derive(Debug)]
 pub(super) struct AppendedFile {
     file: File,
     path: Option<PathBuf>,
     looked: Instant,
     reopened: u64,
-    /// The last byte that was written ended no line.
+    /// The last byte that was written was not a line feed.
     in_line: bool,
     /// The last write failed.
     failed: bool,
-    /// The file could not be opened again, which was said.
+    /// A failure to reopen the file was reported.
     told: bool,
 }
 
 impl AppendedFile {
-    /// Opens `FILE` (what is there stays; a new one is its owner's alone; a link is not followed).
+    /// Opens `FILE` for appending. A new file is accessible only to its owner; a symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// `CannotCreate`; `what` names the file's use.
+    /// `CannotCreate`; `what` is the purpose of the file in the message.
     pub(super) fn open(what: &str, path: &Path) -> Result<AppendedFile, Fault> {
         let file = open_at(path).map_err(|error| {
             let shown = path.to_string_lossy();
@@ -63,7 +63,7 @@ impl AppendedFile {
         self.file.is_terminal()
     }
 
-    /// Opens the file anew if another one, or none, has its name now. Without success the old one stays.
+    /// Reopens the file if its path now names another file or none. On failure the old file stays in use.
     fn follow(&mut self) {
         let Some(path) = &self.path else { return };
         let asked = REOPENED.load(Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Write for AppendedFile {
             self.follow();
         }
         if self.failed && self.in_line {
-            // What a full disk cut off stays a line of its own.
+            // A line that a full disk cut off stays separate from the next one.
             self.file.write_all(b"\n")?;
             (self.in_line, self.failed) = (false, false);
         }
@@ -124,11 +124,11 @@ fn open_at(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(path)
 }
 
-/// Opens `FILE` as [`AppendedFile::open`] does, or `fd:N` (an open descriptor of ours).
+/// Opens `FILE` as [`AppendedFile::open`] does, or `fd:N` (an open descriptor of this process).
 ///
 /// # Errors
 ///
-/// `Usage` if `fd:` names no number, `CannotCreate` if the file cannot be opened.
+/// `Usage` if `fd:` is not followed by a number, `CannotCreate` if the file cannot be opened.
 pub(super) fn open_report(target: &OsStr) -> Result<AppendedFile, Fault> {
     let text = target.to_str().unwrap_or_default();
     let links = [("/dev/stdout", "1"), ("/dev/stderr", "2")];

@@ -1,5 +1,5 @@
 //! The log of servers and of mailq-run: `--log FILE` and `--syslog`. A line of the log is the time, the session (or a dash)
-//! and what happened, with TABs between them.
+//! and the event, separated by TABs.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
@@ -15,14 +15,14 @@ use crate::cli::clock;
 use crate::fault::Fault;
 use crate::net::session_id::SessionId;
 
-/// Where the local syslog daemon listens.
+/// The socket of the local syslog daemon.
 const SYSLOG_SOCKET: &str = "/dev/log";
-/// How long the thread that writes waits for a syslog daemon that does not read; nobody else does.
+/// The longest wait of the writing thread for a syslog daemon that does not read. No other thread waits for it.
 const SYSLOG_PATIENCE: Duration = Duration::from_millis(500);
-/// A longer message is cut: daemons take 8 KiB (rsyslog) or less.
+/// The longest message, in bytes. The rest is cut, since daemons accept 8 KiB (rsyslog) or less.
 const MAX_SYSLOG_BYTES: usize = 4096;
 
-/// The log that was asked for: a file, the syslog daemon, or both.
+/// The requested log: a file, the syslog daemon, or both.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     app: &'static str,
@@ -30,14 +30,14 @@ pub(super) struct Log {
     syslog: Option<(u8, LogSink)>,
 }
 
-/// Written to directly, and queued from [`Log::queue`] on.
+/// A target of lines, which are written directly, and queued from [`Log::queue`] on.
 struct LogSink {
     direct: Mutex<Option<Box<dyn Write + Send>>>,
     queued: OnceLock<WriteQueue>,
 }
 
 impl Log {
-    /// Opens it.
+    /// Opens the log.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Log {
         self.file.is_none() && self.syslog.is_none()
     }
 
-    /// Writes one line; `text` is escaped, its fields have TABs between them.
+    /// Writes one line; `text` is already escaped, and TABs separate its fields.
     pub(super) fn line(&self, at: &str, session: Option<SessionId>, severity: Severity, text: &str) {
         let session = session.map(|id| id.to_string());
         if let Some(file) = &self.file {
@@ -69,13 +69,13 @@ impl Log {
             let priority = u16::from(*facility) * 8 + severity as u16;
             let mut text = format!("{session}{}", text.replace('\t', " "));
             text.truncate(text.floor_char_boundary(MAX_SYSLOG_BYTES));
-            // The form that syslog(3) sends to the local daemon. journald and rsyslog read no header of RFC 5424 there.
+            // The format that syslog(3) sends to the local daemon. journald and rsyslog do not parse a header of RFC 5424 there.
             let (time, pid) = (clock::now().strftime("%b %e %H:%M:%S").to_string(), std::process::id());
             sink.write(format!("<{priority}>{time} {}[{pid}]: {text}\n", self.app).as_bytes());
         }
     }
 
-    /// From here on nobody waits for the disk or the daemon.
+    /// Queues all lines from here on, so that no caller waits for the disk or the daemon.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Log {
         Ok(())
     }
 
-    /// Waits until every line left, though not long.
+    /// Waits until every line is written, but only for a short time.
     pub(super) fn finish(&self) {
         let sinks = self.file.iter().chain(self.syslog.iter().map(|(_, sink)| sink));
         for queue in sinks.filter_map(|sink| sink.queued.get()) {
@@ -104,7 +104,7 @@ impl Log {
 pub struct FormLog(LogSink);
 
 impl FormLog {
-    /// Opens it as a log is opened: appended to, never through a link.
+    /// Opens a file for appending, as the log is opened: never through a symbolic link.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl FormLog {
     /// Appends a line. Callers never wait for the disk once the output is queued ([`super::Output::queue_all`]).
     pub fn line(&self, out: &super::Output, line: &str) {
         if self.0.queued.get().is_none() && out.is_serving() {
-            // What is missing has no form here: it is told of on stderr.
+            // The format has no line for dropped records; a failed write is reported on stderr.
             let failed = {
                 let out = out.clone();
                 move |error: io::Error| out.warn(&Fault::local("transfer log", &error).detail)
@@ -137,7 +137,7 @@ impl LogSink {
         if self.queued.get().is_none() {
             let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(target) = direct.as_mut() {
-                // A start that fails says so on stderr as well.
+                // The failure of a start is also reported on stderr.
                 let _ = target.write_all(line);
                 return;
             }
@@ -148,7 +148,7 @@ impl LogSink {
     }
 
     fn queue(&self, name: &str, notices: Notices) -> io::Result<()> {
-        // Held until the queue is there: a line finds one or the other.
+        // The lock is held until the queue exists, so that a line finds one of the two.
         let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(target) = direct.take() {
             let _ = self.queued.set(WriteQueue::start(name, target, notices)?);
@@ -163,7 +163,7 @@ impl std::fmt::Debug for LogSink {
     }
 }
 
-/// The socket of the syslog daemon; one that was started again is found again.
+/// The socket of the syslog daemon, which is reconnected after a restart of the daemon.
 #[derive(Debug)]
 struct SyslogSocket {
     path: PathBuf,

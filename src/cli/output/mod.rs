@@ -1,5 +1,5 @@
-//! The one output module: text or JSON Lines, escaping, whole records in batches, `--report`, closed pipes, the final
-//! flush. stdout is data and nothing else; stderr is `tool: what: why`, one line a problem.
+//! The output module of all tools: text or JSON Lines, escaping, whole records in batches, `--report`, closed pipes, the final
+//! flush. stdout carries only data; stderr carries `tool: what: why`, one line per problem.
 
 mod append;
 mod log;
@@ -43,12 +43,12 @@ pub struct Output(Arc<OutputState>);
 struct OutputState {
     tool: &'static str,
     form: RecordForm,
-    /// How many `-q`.
+    /// The number of `-q`.
     quiet: u8,
     verbose: bool,
     reporting: bool,
     records: RecordSink,
-    /// Records have the time: servers and what runs for long.
+    /// Records have a time stamp, in servers and other tools that run for long.
     stamped: bool,
     log: Log,
     /// [`Output::queue_all`] was called.
@@ -56,7 +56,7 @@ struct OutputState {
 }
 
 impl Output {
-    /// The output that the arguments ask for; opens the report.
+    /// Creates the output that the arguments describe, and opens the report.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Output {
         Output::logged(tool, args, None)
     }
 
-    /// The same with a log.
+    /// As [`Output::new`], with a log.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// `Io` when the reader has gone: a one-off tool ends with it. A server gets none.
+    /// `Io` if the reader has gone, which ends a one-off tool. A server gets no such error.
     pub fn emit<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
         let state = &*self.0;
         let at = state.stamped.then(clock::stamp);
@@ -118,7 +118,7 @@ impl Output {
         self.0.records.write(&bytes).map_err(|broken| broken.fault)
     }
 
-    /// Prints whole records that were rendered elsewhere, in the form of [`Output::json`]. When this returns they have left.
+    /// Prints whole records that were rendered elsewhere, in the form of [`Output::json`]. A one-off tool has written them on return.
     ///
     /// # Errors
     ///
@@ -140,13 +140,13 @@ impl Output {
         Ok(())
     }
 
-    /// Prints a failed item: a JSON object of type `error`, and one line on stderr with its hint. Does not count it:
-    /// the caller's tally does.
+    /// Prints a failed item: a JSON object of type `error` if records are JSON, and one line on stderr with its hint. The tally
+    /// of the caller counts it.
     pub fn error(&self, target: &str, fault: &Fault) {
         self.session_error(None, target, fault);
     }
 
-    /// The same for what failed in a session.
+    /// As [`Output::error`], for a failure in a session.
     pub fn session_error(&self, session: Option<SessionId>, target: &str, fault: &Fault) {
         if self.0.form.json {
             // A closed stdout is noticed by the next record or the final flush.
@@ -155,8 +155,8 @@ impl Output {
         self.tell(target, fault);
     }
 
-    /// What ended a client's session: clients that vanish are everyday life and a remark of `-v`, what went wrong on our side is
-    /// an error.
+    /// Prints the fault that ended a client's session. Faults of the client, such as a lost connection, are common and only a note of
+    /// `-v`; a fault on our side is an error.
     pub fn of_client(&self, session: Option<SessionId>, client: &str, fault: &Fault) {
         match fault.kind {
             Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
@@ -166,7 +166,7 @@ impl Output {
         }
     }
 
-    /// The line on stderr for a failed item whose record, if any, was printed already.
+    /// Prints only the line on stderr for a failed item; its record, if any, was printed before.
     pub fn tell(&self, target: &str, fault: &Fault) {
         if self.reader_left() {
             return;
@@ -180,13 +180,13 @@ impl Output {
         );
     }
 
-    /// A warning on stderr; silent with `-q`.
+    /// Prints a warning on stderr; silent with `-q`.
     pub fn warn(&self, text: &str) {
         let text = escape::terminal(text);
         self.say(Severity::Warning, "warning", &text, !self.quiet(), &format!("{}: warning: {text}", self.0.tool));
     }
 
-    /// The warning that something failed for now and is tried again after `wait`; `count` says which time of how many.
+    /// Warns about a temporary failure that is retried after `wait`; `count` is the attempt and the maximum of attempts.
     pub fn warn_again(&self, what: &str, why: impl std::fmt::Display, wait: Duration, count: Option<(u32, u32)>) {
         let count = count.map_or(String::new(), |(attempt, most)| format!(" ({attempt}/{most})"));
         let why = why.to_string();
@@ -208,7 +208,7 @@ impl Output {
         }
     }
 
-    /// The wire trace that `-v` asks for; silent otherwise.
+    /// The wire trace of `-v`; silent without it.
     pub fn trace(&self) -> ProtocolTrace {
         if !self.0.verbose {
             return ProtocolTrace::default();
@@ -225,7 +225,7 @@ impl Output {
         })
     }
 
-    /// What ends a record of text: a line feed, or NUL with `-0`.
+    /// The byte at the end of a text record: a line feed, or NUL with `-0`.
     pub fn record_end(&self) -> u8 {
         self.0.form.record_end()
     }
@@ -260,14 +260,14 @@ impl Output {
         self.0.verbose
     }
 
-    /// A progress bar, where a terminal's stderr can show one and no JSON goes to the same terminal.
+    /// A progress bar; hidden with `-q` or `-v`, if stderr cannot show one, or if JSON goes to the same terminal.
     pub fn progress(&self, label: &str, measure: Measure) -> Bar {
         let json_beside = self.0.form.json && !self.0.reporting && io::stdout().is_terminal();
         let wanted = !self.quiet() && !self.0.verbose && !json_beside && progress::is_possible();
         if wanted { Bar::start(label, measure) } else { Bar::hidden() }
     }
 
-    /// Checks stdout before a run that prints, so that no run begins whose output would be lost.
+    /// Checks stdout before a run that prints, so that a run whose output would be lost does not begin.
     ///
     /// # Errors
     ///
@@ -285,18 +285,18 @@ impl Output {
         sink::check_stdout().inspect_err(lose)
     }
 
-    /// stdout for exact bytes (a payload). Records must then go elsewhere.
+    /// A writer of exact bytes (a payload) to stdout. Records must then go elsewhere.
     ///
     /// # Errors
     ///
-    /// `Usage` for `--json` without `--report`; `Io` if stdout is closed; output that is lost already.
+    /// `Usage` for `--json` without `--report`; `Io` if stdout is closed; the fault of output that was lost before.
     pub fn payload(&self) -> Result<PayloadWriter, Fault> {
         if self.0.form.json && !self.0.reporting {
             let fault = Fault::new(Kind::Usage, "stdout carries the payload, so records need another place");
             return Err(fault.with_hint("--report FILE or --report fd:3 takes them"));
         }
         self.check_stdout()?;
-        // What was printed before comes first.
+        // Records that were printed before come first.
         self.0.records.finish().map_err(|broken| broken.fault)?;
         Ok(PayloadWriter(self.clone()))
     }
@@ -307,7 +307,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// `Io` without a thread or a descriptor from the system.
+    /// `Io` if the system gives no thread or no descriptor.
     pub fn queue_all(&self) -> Result<(), Fault> {
         let stamped = self.0.stamped;
         let notices = |form: RecordForm, what: &'static str| {
@@ -319,7 +319,7 @@ impl Output {
             let failed = move |error: io::Error| {
                 let fault = BrokenOutput::from(error).fault;
                 let text = escape::terminal(format!("{what}{fault}; serving goes on without records"));
-                // Not into the log: it may be the one that failed.
+                // Not written to the log, which may be the failed output.
                 out.stderr(Severity::Warning, &format!("{}: warning: {text}", out.0.tool));
             };
             Notices { dropped: Box::new(render), failed: Box::new(failed) }
@@ -332,12 +332,12 @@ impl Output {
         queued.map_err(|error| Fault { kind: Kind::Io, ..Fault::local("starting the output", &error) })
     }
 
-    /// Opens the log and the report again before the next line: what HUP asks for after a rotation.
+    /// Reopens the log and the report before the next line if they were moved: the effect of HUP after a rotation.
     pub fn reopen(&self) {
         append::reopen_all();
     }
 
-    /// Whether records can still leave.
+    /// Checks whether records can still be written.
     ///
     /// # Errors
     ///
@@ -352,7 +352,7 @@ impl Output {
             return Exit::PIPE;
         }
         let fault = error.chain().find_map(|cause| cause.downcast_ref::<Fault>());
-        // The final flush tells of output that is lost.
+        // The final flush reports lost output.
         if self.check().is_err_and(|lost| fault == Some(&lost)) {
             return exit::of_error(error);
         }
@@ -368,8 +368,8 @@ impl Output {
         exit::of_error(error)
     }
 
-    /// The final flush: a status of success does not survive lost output. A server's reader that stalls is waited for
-    /// only for a moment.
+    /// The final flush. If the output of a one-off tool is lost, the status of that replaces `exit`. A server waits only briefly
+    /// for a reader that stalls.
     pub fn finish(&self, exit: Exit) -> Exit {
         let exit = match self.0.records.finish() {
             Ok(0) => exit,
@@ -388,12 +388,12 @@ impl Output {
         exit
     }
 
-    /// Nobody reads stdout any more, which is no failure to speak of.
+    /// True if the reader of stdout has gone, which is not reported as a failure.
     fn reader_left(&self) -> bool {
         self.0.records.check().is_err_and(|broken| broken.pipe)
     }
 
-    /// An error; `-q` has no words for the answer "no", `-qq` none for what another run may cure.
+    /// Prints an error. `-q` hides the answer "no", `-qq` also temporary failures.
     fn message(&self, kind: Kind, text: &str, hint: Option<&str>) {
         let wanted = match self.0.quiet {
             0 => true,
@@ -406,7 +406,7 @@ impl Output {
         }
     }
 
-    /// A line for the log, and one for stderr where it is `wanted` there.
+    /// Writes a line to the log, and one to stderr if it is `wanted` there.
     fn say(&self, severity: Severity, word: &str, text: &str, wanted: bool, line: &str) {
         if !self.0.log.is_off() {
             self.0.log.line(&clock::stamp(), None, severity, &format!("{word}\t{text}"));
@@ -422,7 +422,7 @@ impl Output {
     }
 }
 
-/// stdout for exact bytes: a reader that goes away ends the run as it does for records.
+/// A writer of exact bytes to stdout. A reader that goes away ends the run, as with records.
 #[derive(Debug)]
 pub struct PayloadWriter(Output);
 

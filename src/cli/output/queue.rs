@@ -1,5 +1,5 @@
 //! Output without waiting: a bounded queue, and a thread that writes. Servers pass records and stderr lines to it, so that
-//! no client waits for their readers; lines that find the queue full are counted and dropped (as in dnstap).
+//! no client waits for their readers. If the queue is full, lines are counted and dropped (as in dnstap).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use crate::net::counters::Counter;
 
-/// A record leaves at the latest after this time.
+/// The longest time until a record is written.
 pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
-/// A record that comes this long after the last write leaves at once: nothing more seems to be ready.
+/// A record that comes this long after the last write is written at once, since no other record seems to be ready.
 pub(super) const AT_ONCE_AFTER: Duration = Duration::from_millis(4);
-/// Records leave when this much of them is buffered, in bytes.
+/// The size of the buffer, in bytes, at which records are written.
 pub(super) const MAX_BATCH: usize = 64 * 1024;
-/// What may wait for the writing thread, in bytes.
+/// The most bytes that wait for the writing thread.
 const MAX_QUEUED: usize = 1024 * 1024;
-/// How long the end of the process waits for a reader that stalls.
+/// The longest wait for a reader that stalls at the end of the process.
 const MAX_LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// Writes to one file, pipe or socket by a thread of its own.
+/// A queue to one file, pipe or socket, with its own writing thread.
 #[derive(Debug, Clone)]
 pub(super) struct WriteQueue(Arc<QueueState>);
 
@@ -31,8 +31,8 @@ struct QueueState {
     changed: Condvar,
 }
 
-/// Whole records that wait for the thread. Records are dropped from the moment when one finds no room until the thread
-/// takes everything: what is missing is one gap, and its count stands where it begins.
+/// Whole records that wait for the thread. After the first record without room, all records are dropped until the thread takes
+/// the backlog. So the missing records are one gap, and their count is written where the gap begins.
 #[derive(Debug, Default)]
 struct Backlog {
     bytes: Vec<u8>,
@@ -40,16 +40,16 @@ struct Backlog {
     dropped: u64,
     /// Records that the thread is writing.
     writing: u64,
-    /// Nobody can read any more.
+    /// The reader has closed the pipe.
     failed: bool,
 }
 
-/// What the writing thread has to say by itself.
+/// The messages of the writing thread itself.
 pub(super) struct Notices {
-    /// The record that says how many are missing.
+    /// Renders the record with the number of missing records.
     pub(super) dropped: Box<dyn Fn(u64) -> Vec<u8> + Send>,
-    /// Called when a write fails and the one before it did not. Whatever comes after the reader of a pipe has gone is
-    /// forgotten; else the next records are tried again.
+    /// Called when a write fails and the one before it did not. After a closed pipe, all later records are discarded; after
+    /// another failure, the thread tries to write the next records.
     pub(super) failed: Box<dyn Fn(io::Error) + Send>,
 }
 
@@ -86,7 +86,7 @@ impl WriteQueue {
         }
     }
 
-    /// Waits until everything was written, though not long for a reader that stalls; returns how many records were lost.
+    /// Waits until everything is written, but only briefly for a reader that stalls; returns the number of lost records.
     pub(super) fn finish(&self) -> u64 {
         let backlog = self.0.backlog();
         let pending = |backlog: &mut Backlog| !backlog.failed && backlog.left() > 0;
@@ -107,10 +107,10 @@ impl QueueState {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread: records leave at once when none left lately, else in batches.
+    /// The loop of the thread: records are written at once if the last write is not recent, else in batches.
     fn write_all(&self, mut target: Box<dyn Write + Send>, notices: Notices) {
         let mut written_at: Option<Instant> = None;
-        // Records that went into writes that failed.
+        // The number of records in failed writes.
         let mut lost = 0;
         loop {
             let empty = |backlog: &mut Backlog| backlog.bytes.is_empty();
@@ -157,7 +157,7 @@ impl QueueState {
     }
 }
 
-/// A descriptor of our own: std's handles have locks, which a write that stalls would hold.
+/// A duplicate of the descriptor: the handles of std have locks, which a stalled write would hold.
 pub(super) fn own(target: impl AsFd) -> io::Result<File> {
     Ok(File::from(target.as_fd().try_clone_to_owned()?))
 }

@@ -11,29 +11,29 @@ use crate::fault::{Fault, Kind, PeerCode};
 use crate::millis::millis;
 use crate::net::session_id::SessionId;
 
-/// Something that is printed as one line of text or one JSON object.
+/// A record, printed as one line of text or one JSON object.
 pub trait OutputRecord: Serialize {
     /// The object's `"type"`.
     const TYPE: &'static str;
 
-    /// The record has an `at` of its own.
+    /// True if the record has its own `at` member.
     const OWN_TIME: bool = false;
 
-    /// The text form is what scripts read by itself: no time before it.
+    /// True if scripts read the text form as it is: no time stamp precedes it.
     const BARE: bool = false;
 
-    /// The text form is for people: a terminal and the log have it, a pipe has not.
+    /// True if the text form is for people: it goes to the log, and without `-q` to a terminal, or with `-v` to a pipe.
     const FOR_PEOPLE: bool = false;
 
     /// Writes the text form; a record that writes nothing prints nothing.
     fn text(&self, _line: &mut TextLine) {}
 
-    /// The session that it belongs to.
+    /// The session of the record.
     fn session(&self) -> Option<SessionId> {
         None
     }
 
-    /// How urgent it is in a log.
+    /// The severity of the record in a log.
     fn severity(&self) -> Severity {
         Severity::Info
     }
@@ -49,7 +49,7 @@ pub struct TextLine {
 }
 
 impl TextLine {
-    /// Appends a field: a TAB before it unless it is the first, its bytes escaped.
+    /// Appends a field with its bytes escaped, after a TAB unless it is the first.
     pub fn field(&mut self, bytes: impl AsRef<[u8]>) -> &mut TextLine {
         if !self.bytes.is_empty() {
             self.bytes.push(b'\t');
@@ -69,7 +69,7 @@ impl TextLine {
         self
     }
 
-    /// Appends a field as [`TextLine::field`] does, in a colour where colours are wanted.
+    /// Appends a field as [`TextLine::field`] does, in a colour if colours are wanted.
     pub fn field_in(&mut self, colour: &str, bytes: impl AsRef<[u8]>) -> &mut TextLine {
         if !self.bytes.is_empty() {
             self.bytes.push(b'\t');
@@ -79,7 +79,7 @@ impl TextLine {
         })
     }
 
-    /// Appends layout as [`TextLine::text`] does, in a colour where colours are wanted.
+    /// Appends layout as [`TextLine::text`] does, in a colour if colours are wanted.
     pub fn text_in(&mut self, colour: &str, layout: &str) -> &mut TextLine {
         self.painted(colour, |line| {
             line.text(layout);
@@ -97,7 +97,7 @@ impl TextLine {
         self
     }
 
-    /// True where colours are wanted.
+    /// True if colours are wanted.
     pub fn has_colour(&self) -> bool {
         self.colour
     }
@@ -114,11 +114,11 @@ pub(super) struct RecordForm {
 }
 
 impl RecordForm {
-    /// The whole record with its end, and the time where there is one; empty if it has no text form.
+    /// The whole record with its final byte, and with the time stamp if there is one; empty if it has no text form.
     ///
     /// # Errors
     ///
-    /// `Internal` if the record cannot be JSON.
+    /// `Internal` if the record cannot be written as JSON.
     pub(super) fn render<R: OutputRecord>(self, record: &R, at: Option<&str>) -> Result<Vec<u8>, Fault> {
         if self.json {
             return json_line(record, at.filter(|_| !R::OWN_TIME));
@@ -141,7 +141,7 @@ impl RecordForm {
         line.bytes
     }
 
-    /// What ends a record of text.
+    /// The byte at the end of a text record.
     pub(super) fn record_end(self) -> u8 {
         if self.nul { 0 } else { b'\n' }
     }
@@ -209,7 +209,7 @@ impl OutputRecord for ErrorRecord<'_> {
     }
 }
 
-/// When a session began, and how long it took.
+/// The start and the duration of a session.
 #[derive(Debug, Serialize)]
 pub struct SessionSpan {
     started_at: String,
@@ -224,10 +224,10 @@ impl SessionSpan {
     }
 }
 
-/// Records are missing here: their reader was too slow for a server that waits for nobody.
+/// A note that records are missing here: their reader was too slow, and a server does not wait.
 #[derive(Debug, Serialize)]
 pub(super) struct DroppedRecord {
-    /// How many.
+    /// The number of missing records.
     pub(super) records: u64,
 }
 

@@ -1,17 +1,17 @@
-//! How urgent a line of a log is, and which facility it is of (syslog(3)).
+//! The severity and the facility of log lines (syslog(3)).
 
-/// How urgent a line is: the severities of RFC 5424, section 6.2.1.
+/// The severity of a line (RFC 5424, section 6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// Something failed on our side.
+    /// A failure on our side.
     Error = 3,
-    /// Something is not as it should be.
+    /// An abnormal condition.
     Warning = 4,
-    /// Something that an operator may act on, such as a password that was wrong.
+    /// An event that an operator may act on, such as a wrong password.
     Notice = 5,
-    /// What was done.
+    /// A completed action.
     Info = 6,
-    /// The dialogue.
+    /// A line of the protocol dialogue.
     Debug = 7,
 }
 
@@ -42,7 +42,7 @@ pub const FACILITIES: [(&str, u8); 19] = [
 ///
 /// # Errors
 ///
-/// The names that there are.
+/// A message with the valid names.
 pub fn facility(name: &str) -> Result<u8, String> {
     let found = FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     let names = || FACILITIES.map(|(name, _)| name).join(", ");

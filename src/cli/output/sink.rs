@@ -1,4 +1,4 @@
-//! Where records go. A one-off tool writes by itself and goes as fast as its reader; a server queues.
+//! The destination of records. A one-off tool writes directly, at the speed of its reader; a server queues.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -23,11 +23,11 @@ pub(super) struct RecordSink {
 #[derive(Debug)]
 struct DirectSink {
     batch: Mutex<Batch>,
-    /// Wakes the flusher when a record was buffered.
+    /// Wakes the flusher when a record is buffered.
     buffered: Condvar,
 }
 
-/// Records that did not leave yet.
+/// Records that are not written yet.
 #[derive(Debug)]
 struct Batch {
     /// The report; without one, records go to stdout.
@@ -40,10 +40,10 @@ struct Batch {
     broken: Option<BrokenOutput>,
 }
 
-/// Why records cannot leave any more.
+/// The reason that records can no longer be written.
 #[derive(Debug, Clone)]
 pub(super) struct BrokenOutput {
-    /// Nobody reads any more.
+    /// The reader has closed the pipe.
     pub(super) pipe: bool,
     pub(super) fault: Fault,
 }
@@ -55,11 +55,11 @@ impl From<io::Error> for BrokenOutput {
     }
 }
 
-/// Whether stdout was open for writing when the process began.
+/// Checks that stdout was open for writing when the process began.
 ///
 /// # Errors
 ///
-/// `Io` if it was not: what is written there would be lost without a word.
+/// `Io` if it was not: the output would be lost without an error.
 pub(super) fn check_stdout() -> Result<(), Fault> {
     static OPEN: OnceLock<bool> = OnceLock::new();
     match OPEN.get_or_init(|| sys::stream_is_open(io::stdout(), OFlags::RDONLY)) {
@@ -78,7 +78,7 @@ impl RecordSink {
         RecordSink { direct: Arc::new(direct), queued: OnceLock::new() }
     }
 
-    /// From here on nobody waits for the reader.
+    /// Queues all records from here on, so that no caller waits for the reader.
     ///
     /// # Errors
     ///
@@ -90,12 +90,12 @@ impl RecordSink {
             Some(report) => Box::new(report),
             None => Box::new(queue::own(io::stdout())?),
         };
-        // A sink is made queued once.
+        // A sink is switched to its queue only once.
         let _ = self.queued.set(WriteQueue::start("records", target, notices)?);
         Ok(())
     }
 
-    /// What a direct sink takes from now on goes to this file.
+    /// Sends all later records of a direct sink to this file.
     pub(super) fn redirect(&self, file: File) {
         let mut batch = self.direct.batch();
         batch.flush();
@@ -107,7 +107,7 @@ impl RecordSink {
     ///
     /// # Errors
     ///
-    /// `Io` when nobody can read any more; never when queued.
+    /// `Io` if records can no longer be written; never when queued.
     pub(super) fn write(&self, record: &[u8]) -> Result<(), BrokenOutput> {
         match self.queued.get() {
             Some(queue) => queue.push(record),
@@ -116,7 +116,7 @@ impl RecordSink {
         Ok(())
     }
 
-    /// Takes many records; when this returns, those of a direct sink have left.
+    /// Takes many records; a direct sink has written them on return.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl RecordSink {
         Ok(())
     }
 
-    /// Whether records can still leave; a queue tells of that by itself.
+    /// Checks whether records can still be written; a queue reports a failure itself.
     ///
     /// # Errors
     ///
@@ -143,19 +143,19 @@ impl RecordSink {
         self.direct.batch().result()
     }
 
-    /// Notes that stdout takes no records, and why.
+    /// Notes the reason that stdout takes no records.
     pub(super) fn lose(&self, fault: &Fault) {
         self.direct.batch().broken.get_or_insert_with(|| BrokenOutput { pipe: false, fault: fault.clone() });
     }
 
-    /// Notes that nobody reads stdout any more, if this error of stdout says so.
+    /// Notes that the reader of stdout has gone if this error of stdout is a broken pipe.
     pub(super) fn note_reader(&self, error: &io::Error) {
         if error.kind() == io::ErrorKind::BrokenPipe {
             self.direct.batch().broken.get_or_insert_with(|| BrokenOutput::from(io::Error::from(error.kind())));
         }
     }
 
-    /// The final flush; returns how many records are lost, since a queue's reader stalls.
+    /// The final flush; returns the number of records that a queue loses to a reader that stalls.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl DirectSink {
         batch.result()
     }
 
-    /// A thread that lets buffered records leave in time; it ends with the process.
+    /// Starts the thread that writes buffered records in time; it ends with the process.
     fn start_flusher(self: &Arc<DirectSink>) -> bool {
         let sink = Arc::downgrade(self);
         std::thread::Builder::new().name("flush".to_owned()).spawn(move || flush_in_time(&sink)).is_ok()

@@ -1,4 +1,4 @@
-//! Lines on stderr: what every message of the process goes through, before there is an [`super::Output`] and after a panic too.
+//! Lines on stderr: the path of every message of the process, also before there is an [`super::Output`] and after a panic.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -13,13 +13,13 @@ use crate::fault::Fault;
 static SERVING: OnceLock<ServingStderr> = OnceLock::new();
 
 struct ServingStderr {
-    /// Nobody waits for it.
+    /// The queue of lines, so that no caller waits for the reader.
     queue: WriteQueue,
     tool: &'static str,
     journal: bool,
 }
 
-/// The only function that writes to stderr. A closed stderr has nobody to tell.
+/// Prints a line; no other function prints lines on stderr. An error of stderr is ignored, since it cannot be reported.
 pub(super) fn print(line: &str) {
     let mut whole = line.as_bytes().to_vec();
     whole.push(b'\n');
@@ -29,7 +29,7 @@ pub(super) fn print(line: &str) {
     }
 }
 
-/// What stands before each line of a server: the time, or the severity where the journal reads.
+/// The prefix of each line of a server: the time, or the severity if the journal reads stderr. Empty for a one-off tool.
 pub(super) fn prefix(severity: Severity) -> String {
     match SERVING.get() {
         Some(serving) if serving.journal => format!("<{}>", severity as u8),
@@ -38,13 +38,13 @@ pub(super) fn prefix(severity: Severity) -> String {
     }
 }
 
-/// A warning of a thread that knows no [`super::Output`].
+/// Prints a warning of a thread without an [`super::Output`].
 pub(super) fn warn(text: &str) {
     let tool = SERVING.get().map_or("", |serving| serving.tool);
     print(&format!("{}{tool}: warning: {}", prefix(Severity::Warning), escape::terminal(text)));
 }
 
-/// From here on nobody waits for the reader of stderr.
+/// Queues all lines from here on, so that no caller waits for the reader of stderr.
 ///
 /// # Errors
 ///
@@ -56,12 +56,12 @@ pub(super) fn queue(tool: &'static str) -> io::Result<()> {
     };
     let notices = Notices { dropped: Box::new(dropped), failed: Box::new(drop) };
     let queue = WriteQueue::start("messages", Box::new(queue::own(io::stderr())?), notices)?;
-    // Queued once a process.
+    // Queued once per process.
     let _ = SERVING.set(ServingStderr { queue, tool, journal: is_journal(io::stderr()) });
     Ok(())
 }
 
-/// True if the journal reads this stream (systemd.exec(5), `JOURNAL_STREAM`): it keeps the time by itself and takes a severity
+/// True if the journal reads this stream (systemd.exec(5), `JOURNAL_STREAM`): it records the time itself and accepts a severity
 /// in angle brackets before each line (sd-daemon(3)).
 pub(super) fn is_journal(stream: impl AsFd) -> bool {
     let named = std::env::var("JOURNAL_STREAM").ok();
@@ -70,7 +70,7 @@ pub(super) fn is_journal(stream: impl AsFd) -> bool {
     named.zip(open).is_some_and(|(named, open)| named == (open.0.as_str(), open.1.as_str()))
 }
 
-/// Waits until every line left, though not long for a reader that stalls.
+/// Waits until every line is written, but only briefly for a reader that stalls.
 pub(super) fn finish() {
     if let Some(serving) = SERVING.get() {
         serving.queue.finish();
@@ -82,7 +82,7 @@ pub fn print_fault(tool: &str, fault: &Fault) {
     print(&format!("{tool}: {}", escape::terminal(&fault.detail)));
 }
 
-/// A panic is a bug of ours: one line that says where, and status 70.
+/// Reports a panic, which is a bug, as one line with its location; the status is 70.
 pub fn hook_panics(tool: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();

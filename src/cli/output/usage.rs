@@ -1,4 +1,4 @@
-//! What clap made of the command line.
+//! The output for command lines that start no run: help, version, and mistakes.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -15,8 +15,8 @@ use crate::cli::foreign::{self, ForeignWords};
 use crate::fault::{Fault, Kind, plain_words};
 use crate::secret::{without_password, without_url_password};
 
-/// Prints what clap made of the command line: help and version on stdout, a mistake as one line on stderr, with what stands
-/// here for a word of another tool.
+/// Prints clap's answer to a command line: help and version on stdout, a mistake as one line on stderr and a hint, which names the
+/// equivalent here of another tool's word.
 pub fn print_parse_result(
     tool: &str,
     error: &clap::Error,
@@ -62,7 +62,7 @@ pub fn print_parse_result(
     Exit::from(Kind::Usage)
 }
 
-/// The word of ours that clap finds nearest to the one that it does not know.
+/// The known word that clap finds nearest to the unknown one.
 fn suggested(error: &clap::Error) -> Option<&str> {
     let kinds = [ContextKind::SuggestedValue, ContextKind::SuggestedArg];
     kinds.iter().find_map(|kind| match error.get(*kind)? {
@@ -71,7 +71,7 @@ fn suggested(error: &clap::Error) -> Option<&str> {
     })
 }
 
-/// Prints what was asked for instead of a run.
+/// Prints a text that was requested instead of a run, such as the help.
 pub fn print_data(tool: &str, text: &str) -> Exit {
     if let Err(fault) = check_stdout() {
         stderr::print_fault(tool, &fault);

@@ -1,4 +1,4 @@
-//! What a progress bar shows, as one line that is shorter than the terminal is wide.
+//! The text of a progress bar: one line, shorter than the width of the terminal.
 
 use std::time::Duration;
 
@@ -6,40 +6,40 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::cli::escape;
 
-/// The label keeps so many columns, if it has them, when other parts want room.
+/// The columns that a label of at least this length keeps when other parts need space.
 const LEAST_LABEL: usize = 10;
-/// The bar itself, with its brackets, is shown from this width on and grows to the other.
+/// The least and the greatest width of the bar with its brackets, in columns.
 const BAR: (usize, usize) = (12, 32);
-/// The longest remaining time that is shown.
+/// Only a shorter remaining time is shown, in seconds.
 const MAX_SHOWN: u64 = 100 * 3600;
 
-/// What is counted.
+/// The unit of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
     /// Bytes of files.
     Bytes,
-    /// Items, each as good as the other.
+    /// Items of equal weight.
     Items,
-    /// A share of something of which the label tells more.
+    /// A share of a whole that the label describes.
     Share,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone)]
 pub struct Figures {
-    /// What is going on; a peer's bytes may be in it.
+    /// The current activity, which may contain bytes of a peer.
     pub label: String,
-    /// What is done, with what an earlier run did.
+    /// The amount done, including that of earlier runs.
     pub done: u64,
-    /// What this run did: the rate counts nothing else.
+    /// The amount done by this run, from which alone the rate is computed.
     pub fresh: u64,
-    /// How much there is to be done as far as that is known; 0: it is not.
+    /// The total amount as far as it is known; 0 if it is unknown.
     pub total: u64,
-    /// Files whose size nobody has told: while there is one, the total is unknown.
+    /// The number of files of unknown size. While it is not 0, the total is unknown.
     pub without_size: u64,
-    /// Files that are done.
+    /// The number of finished files.
     pub files_done: u64,
-    /// Files that are known of.
+    /// The number of known files.
     pub files: u64,
     pub(super) over: bool,
     measure: Measure,
@@ -65,7 +65,7 @@ impl Figures {
         (self.total > 0 && self.without_size == 0).then_some(self.total.max(self.done))
     }
 
-    /// The line at this rate (units a second), so long after the beginning, for a terminal of this width.
+    /// The line for a terminal of this width, at this rate (units per second) and time since the start.
     pub(super) fn line(&self, rate: f64, elapsed: Duration, width: usize) -> String {
         // The last column stays free: writing there makes many terminals wrap.
         let room = width.saturating_sub(1);
@@ -73,7 +73,7 @@ impl Figures {
         let label = format!("{files}{}", escape::terminal(&self.label));
         let mut parts = self.parts(rate, elapsed);
         let least = label.width().min(files.width() + LEAST_LABEL);
-        // The least important part goes first.
+        // The least important part is dropped first.
         while least + taken(&parts) > room && parts.iter().any(|part| part.rank > 0) {
             let last = parts.iter().map(|part| part.rank).max();
             parts.retain(|part| Some(part.rank) != last);
@@ -93,7 +93,7 @@ impl Figures {
         cut(&line, room)
     }
 
-    /// The parts behind the label, in their order on the line.
+    /// The parts after the label, in their order on the line.
     fn parts(&self, rate: f64, elapsed: Duration) -> Vec<LinePart> {
         let part = |rank, text| LinePart { rank, text };
         let mut parts = Vec::new();
@@ -127,18 +127,18 @@ impl Figures {
     }
 }
 
-/// A part of the line; those of a higher rank go first where there is no room.
+/// A part of the line. If space is short, parts of the highest rank are dropped first.
 struct LinePart {
     rank: u8,
     text: String,
 }
 
-/// The columns of all parts with the blank before each.
+/// The width of all parts in columns, with the blank before each.
 fn taken(parts: &[LinePart]) -> usize {
     parts.iter().map(|part| part.text.width() + 1).sum()
 }
 
-/// As much of a text as has room, with dots where something is missing.
+/// The text, cut to `room` columns, with dots in place of the missing end.
 fn cut(text: &str, room: usize) -> String {
     if text.width() <= room {
         return text.to_owned();
@@ -182,7 +182,7 @@ fn bytes(number: f64) -> String {
     format!("{}{name}", scaled(number, scale))
 }
 
-/// Both in the unit of the total.
+/// Both amounts, in the unit of the total.
 fn amounts(done: u64, total: u64) -> String {
     let (scale, name) = unit(total as f64);
     format!("{}/{}{name}", scaled(done as f64, scale), scaled(total as f64, scale))

@@ -1,14 +1,14 @@
-//! Questions whose answer, or the rest of it, another server has: names outside our zones, aliases that lead out of them,
-//! names below a delegation. What comes back from there becomes the response to the client.
+//! Questions that another server must answer, completely or in part: names outside the served zones, aliases that lead out
+//! of them, names below a delegation. The other server's answer becomes the response to the client.
 
 use super::{DnsResponse, finish};
 use crate::dns::edns::{Edns, EdnsOption};
 use crate::dns::message::{Flags, Message, Question, Rcode};
 
-/// What another server is asked. Clients that ask the same get the same answer.
+/// The question for another server. Clients with an equal question share one answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UpstreamQuestion {
-    /// Name, type, class: the client's own question, or that for the target of an alias.
+    /// Name, type, class: the client's own question, or the question for the target of an alias.
     pub question: Question,
     /// RD, CD and AD as the client set them.
     pub flags: Flags,
@@ -16,27 +16,27 @@ pub struct UpstreamQuestion {
     pub dnssec_ok: bool,
 }
 
-/// A client's question that may go to another server.
+/// A client's question that may be forwarded to another server.
 #[derive(Debug, Clone)]
 pub struct OnwardQuestion {
-    /// What to ask there.
+    /// The question for the other server.
     pub upstream: UpstreamQuestion,
-    /// What our zones have to say.
+    /// The part of the response from the served zones.
     pub(super) response: Message,
     pub(super) rcode: Rcode,
-    /// The most bytes, and how many additional records must fit into them.
+    /// The maximum size in bytes, and the number of additional records that must fit into it.
     pub(super) room: (usize, usize),
-    /// How many authority records are part of the answer, not of a referral.
+    /// The number of authority records that belong to the answer and not to a referral.
     pub(super) kept: usize,
 }
 
 impl OnwardQuestion {
-    /// The response where nobody else is asked, or the client may not have others asked: REFUSED, an alias without its target, or a referral.
+    /// The response if the server does not forward, or not for this client: REFUSED, an alias without its target, or a referral.
     pub fn unforwarded(self) -> DnsResponse {
         finish(self.response, self.rcode, self.room)
     }
 
-    /// The response where others were asked and none answered: SERVFAIL, and why (RFC 8914).
+    /// The response if no other server answered: SERVFAIL with an extended error (RFC 8914).
     pub fn failed(mut self, extended_error: u16) -> DnsResponse {
         self.clear();
         self.response.answer.clear();
@@ -47,9 +47,9 @@ impl OnwardQuestion {
         finish(self.response, Rcode::SERVFAIL, (self.room.0, 0))
     }
 
-    /// Our part with what another server answered behind it. A code that is about the message between us and that server, not
-    /// about the name, is SERVFAIL to the client. AA stays true of our own part alone (RFC 1034, section 6.2.7); AD is passed on
-    /// to whoever asked for it where nothing of ours stands before (RFC 6840, section 5.8).
+    /// Appends another server's answer to our own part. A response code that concerns only the message to that server, not the
+    /// name, becomes SERVFAIL. AA describes our own part alone (RFC 1034, section 6.2.7). AD is passed on if the client asked
+    /// for it and our own part is empty (RFC 6840, section 5.8).
     pub fn completed(mut self, answer: &Message) -> DnsResponse {
         self.clear();
         let rcode = match answer.rcode() {
@@ -60,7 +60,7 @@ impl OnwardQuestion {
         let wants_ad = *dnssec_ok || flags.has(Flags::AD);
         let authentic = self.response.answer.is_empty() && wants_ad && answer.flags.has(Flags::AD);
         self.response.flags.set(Flags::AD, authentic);
-        // The name went out in letters of random case: the client gets its own back.
+        // The name was sent in random case: the client gets its own spelling back.
         let records = answer.answer.iter().cloned().map(|mut record| {
             if record.name == question.name {
                 record.name.clone_from(&question.name);
@@ -76,14 +76,14 @@ impl OnwardQuestion {
         finish(self.response, rcode, (self.room.0, 0))
     }
 
-    /// Takes away what leads the client on by itself.
+    /// Removes the referral, which the client would follow itself.
     fn clear(&mut self) {
         self.response.authority.truncate(self.kept);
         self.response.additional.clear();
     }
 }
 
-/// Extended errors are about the name; every other option is between two neighbours.
+/// Copies extended errors, which concern the name; every other option applies to one hop only.
 fn pass_on(edns: &mut Edns, theirs: &Edns) {
     let errors = theirs.options.iter().filter(|option| option.code == EdnsOption::EXTENDED_ERROR);
     edns.options.extend(errors.take(4).cloned());

@@ -1,5 +1,5 @@
-//! What a server adds for those who check: signatures (RFC 4035, section 3.1.1) and proofs that something is not there,
-//! by NSEC (section 3.1.3) or NSEC3 (RFC 5155, section 7.2).
+//! DNSSEC records in answers, for validating clients: signatures (RFC 4035, section 3.1.1) and proofs of nonexistence, by
+//! NSEC (section 3.1.3) or NSEC3 (RFC 5155, section 7.2).
 
 use super::ResponseBuilder;
 use crate::dns::name::{Name, NameRef};
@@ -7,10 +7,10 @@ use crate::dns::record::Rtype;
 use crate::dns::zone::{Denial, Hashes, NameNode, Zone, at_or_before};
 
 impl ResponseBuilder<'_> {
-    /// The name does not exist; `encloser` is its longest ancestor that does.
+    /// Proves that a name does not exist; `encloser` is its closest ancestor that exists.
     pub(super) fn prove_no_name(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         self.prove_no_closer(zone, name, encloser);
-        // It always fits: no label is shorter than `*`, and the name has one more than the encloser.
+        // It always fits: no label is shorter than `*`, and the name has at least one label more than the encloser.
         let Ok(wildcard) = encloser.prepend(b"*") else { return };
         match self.denial(zone) {
             Denial::Nsec(names) => self.nsec(zone, at_or_before(names, wildcard.borrowed())),
@@ -22,20 +22,20 @@ impl ResponseBuilder<'_> {
         }
     }
 
-    /// The name exists without data of the type that was asked for.
+    /// Proves that a name exists but has no data of the queried type.
     pub(super) fn prove_no_data(&mut self, zone: &Zone, name: NameRef<'_>) {
         match self.denial(zone) {
             Denial::Nsec(names) => self.nsec(zone, at_or_before(names, name)),
             Denial::Nsec3(hashes) => match hashes.matching(name) {
                 Some(owner) => self.nsec3(zone, Some(owner)),
-                // Opt-out left it out, or everything below it: the gap shows that (RFC 5155, section 7.2.4).
+                // Opt-out omitted it, or everything below it: the gap proves that (RFC 5155, section 7.2.4).
                 None => self.closest_provable(zone, hashes, name),
             },
             Denial::Unsigned => {}
         }
     }
 
-    /// The wildcard below `encloser` stands for the name and lacks the type.
+    /// Proves that the wildcard below `encloser` matches the name and has no data of the queried type.
     pub(super) fn prove_no_wildcard_data(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         self.prove_no_closer(zone, name, encloser);
         // It is in the zone, so it fits.
@@ -46,7 +46,7 @@ impl ResponseBuilder<'_> {
         self.prove_no_data(zone, wildcard.borrowed());
     }
 
-    /// Nothing closer to the name than `encloser` exists.
+    /// Proves that no name closer to `name` than `encloser` exists.
     pub(super) fn prove_no_closer(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         match self.denial(zone) {
             Denial::Nsec(names) => self.nsec(zone, at_or_before(names, name)),
@@ -59,11 +59,11 @@ impl ResponseBuilder<'_> {
         }
     }
 
-    /// The closest ancestor that has an NSEC3 record, and the gap for what follows.
+    /// Adds the NSEC3 record of the closest provable encloser, and the one that covers the next closer name.
     fn closest_provable(&mut self, zone: &Zone, hashes: &Hashes, name: NameRef<'_>) {
         let depth = name.label_count().saturating_sub(zone.origin().label_count());
         let closest = (1..=depth).find_map(|skip| Some((skip, hashes.matching(name.suffix(skip)?)?)));
-        // A zone whose apex has no NSEC3 record can prove nothing: whoever checks then takes the answer for bogus.
+        // A zone whose apex has no NSEC3 record can prove nothing: validators then consider the answer bogus.
         if let Some((skip, owner)) = closest {
             self.nsec3(zone, Some(owner));
             self.nsec3(zone, name.suffix(skip - 1).and_then(|next| hashes.covering(next)));
@@ -86,7 +86,7 @@ impl ResponseBuilder<'_> {
         }
     }
 
-    /// One record with its signatures, once.
+    /// Adds one record with its signatures, unless it is present already.
     fn proof(&mut self, owner: &Name, node: &NameNode, rtype: Rtype) {
         let authority = &mut self.response.authority;
         if authority.iter().any(|record| record.rtype == rtype && record.name == *owner) {

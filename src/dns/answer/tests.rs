@@ -39,7 +39,7 @@ fn show(message: &Message) -> String {
     text
 }
 
-/// What the answer must be for each way a name can lie in a zone; `~` is example.test.
+/// The expected answer for each position of a name in a zone; `~` is example.test.
 #[test]
 fn answers() {
     for (name, rtype, expected) in [
@@ -178,8 +178,8 @@ fn strange_queries() {
     assert_eq!(code(&more), "FORMERR", "TSIG is the last record");
 }
 
-/// Whatever comes: an error has no more of the query than its question, a datagram is within its limit, and nothing but
-/// an answer is much larger than what asked for it.
+/// For every input: an error repeats no more of the query than its question, a datagram is within its limit, and only a
+/// real answer is much larger than its query.
 #[test]
 fn a_server_is_no_weapon() {
     let zones = zones();
@@ -240,7 +240,7 @@ fn a_server_is_no_weapon() {
     }
 }
 
-/// A referral is no use without the addresses of servers below the cut (RFC 9471).
+/// A referral is useless without the addresses of servers below the cut (RFC 9471).
 #[test]
 fn glue_that_does_not_fit_is_truncation() {
     let hosts: String = (0..8)
@@ -274,7 +274,7 @@ fn glue_that_does_not_fit_is_truncation() {
     assert!(sizes.0 > 3 && sizes.1 > 3, "{sizes:?}");
 }
 
-/// What a packet costs does not grow with the labels of its name, nor with what it says is behind it.
+/// The cost of a packet does not grow with the labels of its name, nor with the record counts that it announces.
 #[test]
 fn work_is_bounded_by_the_zone() {
     use crate::dns::wire::name::HASHED_BYTES;
@@ -297,7 +297,7 @@ fn work_is_bounded_by_the_zone() {
         let (short, long) = (ask(1), ask(110));
         assert!(long <= short + 4 * 250, "{ending}: {short} bytes for one label, {long} for 110");
     }
-    // 65 KB of records that nobody asked for are refused by the counts in the header.
+    // 65 KB of unexpected records are refused because of the counts in the header.
     let mut query = Query::new(Name::parse("www.example.test").unwrap(), Rtype::A).compose(7);
     query[10..12].copy_from_slice(&2700u16.to_be_bytes());
     query.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x0cxxxxxxxxxxxx".repeat(2700));

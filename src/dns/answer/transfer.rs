@@ -1,5 +1,5 @@
-//! A zone as the messages of a transfer (RFC 5936, section 2.2), each made when it is wanted from the zone that is served:
-//! no copy of it, however many clients take it. Pure.
+//! The messages of an outgoing zone transfer (RFC 5936, section 2.2). Each is built on demand from the served zone, which is
+//! never copied, for any number of clients. Pure.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use super::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode, Record
 use crate::dns::record::Class;
 use crate::dns::record::rdata::Soa;
 
-/// Messages of a transfer are filled up to here.
+/// The size up to which a transfer message is filled, in bytes.
 const TRANSFER_MESSAGE_BYTES: usize = 16_384;
 
-/// One transfer, and how far it is. It keeps the zone that it began with, whatever is served meanwhile.
+/// One transfer and its progress. It keeps the version of the zone that it started with.
 #[derive(Debug)]
 pub struct OutgoingTransfer {
     zone: Arc<Zone>,
@@ -18,29 +18,29 @@ pub struct OutgoingTransfer {
     flags: Flags,
     question: Question,
     part: TransferPart,
-    /// Bytes of each message that are left for its signature.
+    /// Bytes of each message that are reserved for its signature.
     room: usize,
-    /// Places of the next record: its name in the zone, its set there, its data in the set.
+    /// Indexes of the next record: its name in the zone, its set at the name, its data in the set.
     next: (usize, usize, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TransferPart {
-    /// The SOA record that it begins with.
+    /// The SOA record at the beginning.
     Begin,
     Records,
-    /// The SOA record that it ends with.
+    /// The SOA record at the end.
     End,
     Done,
 }
 
 impl OutgoingTransfer {
-    /// The answer to a query for a transfer, if its sender is `allowed` one. An IXFR gets the whole zone, or the SOA record
-    /// alone if the client's version is the same or newer (RFC 1995, section 2). If neither is newer than the other (RFC
-    /// 1982, section 3.2) the client gets the zone, as from BIND and Knot.
+    /// The answer to a transfer query, if the client is `allowed` to transfer. An IXFR gets the whole zone, or only the SOA
+    /// record if the client's version is the same or newer (RFC 1995, section 2). If neither serial is newer than the other
+    /// (RFC 1982, section 3.2), the client gets the zone, as from BIND and Knot.
     ///
     /// # Errors
-    /// The code of the answer that there is instead.
+    /// The response code to send instead of the transfer.
     pub fn new(zones: &Zones, query: &Message, allowed: bool) -> Result<OutgoingTransfer, Rcode> {
         let question = query.question.first().ok_or(Rcode::FORMERR)?.clone();
         if !allowed {
@@ -58,14 +58,14 @@ impl OutgoingTransfer {
         Ok(OutgoingTransfer { zone, id: query.id, flags, question, part, room: 0, next: (0, 0, 0) })
     }
 
-    /// Leaves so many bytes of each message for its signature.
+    /// Reserves `room` bytes of each message for its signature.
     #[must_use]
     pub fn with_room(mut self, room: usize) -> OutgoingTransfer {
         self.room = room;
         self
     }
 
-    /// The next message; `None` behind the last. A record that no message can hold ends the transfer with SERVFAIL.
+    /// The next message; `None` after the last. A record too large for any message ends the transfer with SERVFAIL.
     pub fn next_message(&mut self) -> Option<Vec<u8>> {
         let mut record = self.record()?;
         let mut composer = Composer::new(self.id, self.flags);
@@ -91,7 +91,7 @@ impl OutgoingTransfer {
         Some(composer.finish(&[]))
     }
 
-    /// The record that comes next.
+    /// The next record.
     fn record(&mut self) -> Option<Record> {
         match self.part {
             TransferPart::Begin | TransferPart::End => return Some(self.zone.soa().clone()),
@@ -147,7 +147,7 @@ mod tests {
         Message::parse(&query.compose(9)).unwrap()
     }
 
-    /// Every record once, the SOA at both ends, in order of names, whatever the sizes: sets over many messages, names without
+    /// Every record once, the SOA at both ends, in order of names, for all sizes: sets that span many messages, names without
     /// records, messages of one record.
     #[test]
     fn a_zone_in_messages() {

@@ -1,4 +1,4 @@
-//! What passes between the engine and its driver: options in, queries and outcomes out.
+//! The interface between the engine and its driver: options in, queries and outcomes out.
 
 use std::net::SocketAddr;
 
@@ -9,36 +9,36 @@ use crate::dns::message::Flags;
 use crate::dns::transport::Transport;
 use crate::fault::Kind;
 
-/// What the engine is to do.
+/// The engine's settings.
 #[derive(Debug, Clone)]
 pub struct BulkOptions {
-    /// Questions asked and unanswered at once.
+    /// The maximum number of questions asked and unanswered at once.
     pub concurrency: usize,
-    /// Questions taken in before they are asked.
+    /// The maximum number of questions taken in before they are asked.
     pub lookahead: usize,
-    /// The largest window of one resolver.
+    /// The maximum window of one resolver.
     pub max_window: u32,
-    /// How often a question is asked at most.
+    /// The maximum number of tries of a question.
     pub tries: u8,
-    /// The longest wait for one answer.
+    /// The maximum wait for one answer.
     pub try_timeout: Micros,
-    /// The longest time for one question with all its tries.
+    /// The maximum time for one question with all its tries.
     pub name_timeout: Micros,
-    /// Queries per second over all resolvers.
+    /// The maximum number of queries per second over all resolvers; `None`: no limit.
     pub rate: Option<f64>,
-    /// Flags in the header of queries: RD, AD, CD.
+    /// The flags in the header of queries: RD, AD, CD.
     pub flags: Flags,
-    /// The EDNS record of queries; none = no EDNS.
+    /// The EDNS record of queries; `None`: no EDNS.
     pub edns: Option<Edns>,
-    /// Send cookies (RFC 7873), for each resolver its own.
+    /// Send cookies (RFC 7873), a separate one for each resolver.
     pub cookies: bool,
-    /// Pad queries to a multiple of so many bytes (RFC 7830); 0 = not. None: on encrypted ways to the usual multiple.
+    /// Pad queries to a multiple of this many bytes (RFC 7830); 0 = no padding. `None`: the usual multiple on encrypted transports.
     pub padding: Option<u16>,
-    /// Take truncated answers as they are.
+    /// Accept truncated answers.
     pub take_truncated: bool,
-    /// SERVFAIL, REFUSED and the like are asked again, elsewhere if there is another resolver.
+    /// Ask again after SERVFAIL, REFUSED and similar codes, at another resolver if there is one.
     pub failover: bool,
-    /// Mix the case of letters and want them back so ("0x20").
+    /// Randomize the case of letters and require the same case in responses ("0x20").
     pub mix_case: bool,
 }
 
@@ -63,35 +63,35 @@ impl Default for BulkOptions {
     }
 }
 
-/// How a resolver is reached.
+/// The sockets of a resolver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketPlan {
-    /// UDP sockets; none if a connection carries everything.
+    /// The number of UDP sockets; 0 if a connection carries everything.
     pub sockets: usize,
-    /// Nobody on the way can read along: lengths are hidden, too.
+    /// The transport is encrypted, so lengths are hidden too.
     pub encrypted: bool,
 }
 
-/// One of the engine's sockets: the UDP sockets of all resolvers, resolver by resolver, then one connection each.
+/// The number of an engine socket: the UDP sockets of all resolvers, resolver by resolver, then one connection each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocketId(pub u16);
 
-/// One of the resolvers, in the order of the socket plans.
+/// The number of a resolver, in the order of the socket plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResolverId(pub u16);
 
-/// A resolver as records name it.
+/// The description of a resolver in records.
 #[derive(Debug, Clone)]
 pub struct ServerLabel {
-    /// Where it is.
+    /// Its address.
     pub address: SocketAddr,
-    /// What the user called it.
+    /// The name that the user gave it.
     pub name: String,
-    /// What carries messages to it, truncated answers over UDP aside.
+    /// The transport of its messages, except for questions repeated after truncated UDP answers.
     pub transport: Transport,
 }
 
-/// Why a question has no answer.
+/// The reason why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryFailure {
     /// No answer in time.
@@ -100,26 +100,26 @@ pub enum QueryFailure {
     Rcode(u16),
     /// The answer could not be read.
     Malformed,
-    /// What came under the question's ID in time answered other questions.
+    /// The packets that came under the question's ID in time answered other questions.
     Mismatched,
-    /// What was asked for was cut off, and truncated answers are taken as they are.
+    /// The requested data was cut off, and truncated answers are accepted.
     Truncated,
-    /// Nothing listens there.
+    /// No service listens at the address.
     ConnectRefused,
-    /// No way to the resolver.
+    /// There is no route to the resolver.
     Unreachable,
     /// The connection ended.
     Disconnected,
-    /// The connection is not as it should be: certificate, protocol.
+    /// The connection is unusable: certificate or protocol fault.
     Unfit(Kind),
 }
 
-/// What became of a question.
+/// The outcome of a question.
 #[derive(Debug)]
 pub enum QuestionOutcome<'a> {
     /// NOERROR, NXDOMAIN or YXDOMAIN: the answer, with or without data.
     Answered(&'a ResponseView<'a>),
-    /// No answer after all tries; the last response, if there was one.
+    /// No answer after all tries; with the last response, if there was one.
     Failed(QueryFailure, Option<&'a ResponseView<'a>>),
 }
 
@@ -128,37 +128,37 @@ pub enum QuestionOutcome<'a> {
 pub struct FinishedQuestion<'a> {
     /// The number that the question was given.
     pub number: u64,
-    /// Name, type and class as in the packet.
+    /// Name, type and class in wire form.
     pub question: &'a [u8],
-    /// The resolver that answered, or was asked last; none if none was asked.
+    /// The resolver that answered or was asked last; `None` if none was asked.
     pub resolver: Option<ResolverId>,
     /// The answer came over a connection.
     pub over_connection: bool,
-    /// How often it was asked.
+    /// The number of tries.
     pub tries: u8,
-    /// From the first query to the end.
+    /// The time from the first query to the end.
     pub elapsed: Micros,
-    /// What became of it.
+    /// The outcome.
     pub outcome: QuestionOutcome<'a>,
 }
 
-/// Takes the outcome of each question, once.
+/// Receives the outcome of each question, once.
 pub trait OutcomeSink {
     /// A question is done.
     fn finished(&mut self, question: &FinishedQuestion<'_>);
 }
 
-/// Takes the queries that are to leave.
+/// Sends the engine's queries.
 pub trait QuerySender {
     /// Sends one query on a socket. A query that cannot leave counts as lost.
     fn send(&mut self, socket: SocketId, query: &[u8]);
 }
 
-/// What to do with a wildcard's answers.
+/// The treatment of a wildcard's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wildcards {
-    /// Print no record for them; they are counted.
+    /// Write no record for them, but count them.
     Drop,
-    /// Say so in their record.
+    /// Mark them in their record.
     Mark,
 }

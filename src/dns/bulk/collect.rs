@@ -1,5 +1,5 @@
-//! What became of the questions: written one record each, counted, brought into the order of the input if wanted; and
-//! how far everything is done, for a run that will be taken up again.
+//! Outcomes of questions: each is written as one record, counted, and put into input order if wanted. The module also
+//! tracks the progress, for a run that will be resumed.
 
 use std::collections::VecDeque;
 
@@ -7,31 +7,31 @@ use super::api::{FinishedQuestion, OutcomeSink, QueryFailure, QuestionOutcome, W
 use super::write::{RecordStatus, RecordWriter, detail, kind_of};
 use crate::fault::Kind;
 
-/// Records that wait for their turn with `--ordered`, over all loops: intake stalls when so many questions lie behind the
-/// oldest open one.
+/// The maximum number of records that wait for their turn with `--ordered`, over all loops: intake stalls when this
+/// many questions follow the oldest open one.
 pub const MAX_ORDERED: u64 = 8192;
-/// How far the newest question may be ahead of the oldest open one without order.
+/// Without order: the maximum distance from the oldest open question to the newest one.
 pub const MAX_SPREAD: u64 = 1 << 20;
-/// Failures that are reported one by one; the others are only counted (each has its record).
+/// The maximum number of failures reported one by one; the others are only counted (each has its record).
 pub const MAX_REPORTED: usize = 10;
 
-/// So much of a line that holds no question is shown.
+/// The maximum length shown of a line without a question.
 const MAX_SHOWN: usize = 80;
 
 /// The counts of a run.
 #[derive(Debug, Clone, Default)]
 pub struct BulkCounts {
-    /// Questions with data.
+    /// Questions answered with data.
     pub answered: u64,
-    /// Questions whose answer is no.
+    /// Questions with a negative answer.
     pub negative: u64,
     /// Questions without an answer, and lines without a question, by kind.
     pub failed: Vec<(Kind, u64)>,
-    /// Of those with data, the ones that a wildcard made.
+    /// The answers with data that a wildcard made.
     pub wildcards: u64,
     /// Tries beyond the first.
     pub retries: u64,
-    /// The first failure that no repetition will mend.
+    /// The first failure that a retry will not fix.
     pub first_permanent: Option<Kind>,
 }
 
@@ -73,66 +73,66 @@ impl BulkCounts {
     }
 }
 
-/// A failure to be reported on stderr.
+/// A failure for stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportedFailure {
-    /// What was asked, or the line.
+    /// The question, or the line.
     pub target: String,
-    /// What went wrong.
+    /// The kind of failure.
     pub kind: Kind,
-    /// In words.
+    /// The failure as a sentence.
     pub detail: String,
 }
 
-/// Takes the outcomes and turns them into records.
+/// Receives the outcomes and turns them into records.
 #[derive(Debug)]
 pub struct Collector {
     writer: RecordWriter,
-    /// Records that are ready to leave.
+    /// Records that are ready to be written.
     pub ready: Vec<u8>,
     /// The counts so far.
     pub counts: BulkCounts,
-    /// Failures to be reported; the caller takes them.
+    /// Failures to report; the caller removes them.
     pub reported: Vec<ReportedFailure>,
     reported_before: usize,
     order: RecordOrder,
 }
 
-/// How far a loop is with one block of the input since it last said so.
+/// A loop's progress in one block of the input since its last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockShare {
     /// The block's number.
     pub block: u64,
-    /// With order: so many bytes of the records that are ready belong to it.
+    /// With order: the number of bytes that belong to the block in the ready records.
     pub bytes: usize,
-    /// So many of its questions, from the first on, have their records.
+    /// The number of its questions, from the first on, that have their records.
     pub questions: u64,
-    /// All of them have.
+    /// All its questions have their records.
     pub complete: bool,
 }
 
-/// A block that was begun.
+/// A block in progress.
 #[derive(Debug)]
 struct OpenBlock {
     number: u64,
-    /// The number of its first question, and of the one behind its last, if its end was seen.
+    /// The number of its first question, and of the one after its last, if its end was seen.
     first: u64,
     end: Option<u64>,
-    /// With order: where its records end in those that are ready.
+    /// With order: the end of its records within the ready ones.
     cut: Option<usize>,
 }
 
-/// Which questions are done.
+/// The state of completion of the questions.
 #[derive(Debug)]
 struct RecordOrder {
     /// The oldest question that is not done.
     oldest: u64,
-    /// One bit a question, in a ring from `oldest` on.
+    /// One bit per question, in a ring from `oldest` on.
     done: Vec<u64>,
     spread: u64,
-    /// With order: the record of each question behind the oldest, by number modulo their count.
+    /// With order: the record of each question after the oldest, by number modulo their count.
     waiting: Vec<Vec<u8>>,
-    /// The blocks that are not known to be done, in the order of their questions.
+    /// The blocks not reported as done, in the order of their questions.
     blocks: VecDeque<OpenBlock>,
 }
 
@@ -148,7 +148,7 @@ impl RecordOrder {
         Some((self.done.get_mut((place / 64) as usize)?, 1 << (place % 64)))
     }
 
-    /// Marks a question done and moves on past all that are; their records, if they waited, become ready.
+    /// Marks a question done and advances past all that are done; their waiting records become ready.
     fn finish(&mut self, number: u64, ready: &mut Vec<u8>) {
         if let Some((word, bit)) = self.bit(number) {
             *word |= bit;
@@ -171,7 +171,7 @@ impl RecordOrder {
         }
     }
 
-    /// Notes where the records of blocks end that are done now.
+    /// Records the end of the records of blocks that are now done.
     fn cut(&mut self, at: usize) {
         for block in self.blocks.iter_mut().filter(|block| block.cut.is_none()) {
             match block.end {
@@ -181,7 +181,7 @@ impl RecordOrder {
         }
     }
 
-    /// How far the blocks are; those that are done are forgotten.
+    /// The progress of the blocks; blocks that are done are forgotten.
     fn shares(&mut self, ready: usize) -> Vec<BlockShare> {
         let (mut shares, mut begin) = (Vec::new(), 0);
         while let Some(block) = self.blocks.front().filter(|block| block.first <= self.oldest) {
@@ -200,7 +200,7 @@ impl RecordOrder {
 }
 
 impl Collector {
-    /// A collector for questions numbered from 0 on; with order so many records may wait for their turn.
+    /// A collector for questions numbered from 0 on. With order, `ordered` is the maximum number of waiting records.
     pub fn new(writer: RecordWriter, ordered: Option<u64>) -> Collector {
         Collector {
             writer,
@@ -212,22 +212,22 @@ impl Collector {
         }
     }
 
-    /// True if the question of this number may be taken in.
+    /// True if the question with this number may be taken in.
     pub fn has_room(&self, number: u64) -> bool {
         number < self.order.oldest + self.order.spread
     }
 
-    /// Every question before this one has its record in what was made ready.
+    /// The number before which every question has its record among those made ready.
     pub fn done_before(&self) -> u64 {
         self.order.oldest
     }
 
-    /// The question of this number will be the first of a block of the input.
+    /// Begins a block of the input, whose first question will have the number `first`.
     pub fn begin_block(&mut self, block: u64, first: u64) {
         self.order.blocks.push_back(OpenBlock { number: block, first, end: None, cut: None });
     }
 
-    /// The last block ended before the question of this number.
+    /// Ends the last block before the question with this number.
     pub fn end_block(&mut self, end: u64) {
         if let Some(block) = self.order.blocks.back_mut() {
             block.end = Some(end);
@@ -235,25 +235,25 @@ impl Collector {
         self.order.cut(self.ready.len());
     }
 
-    /// True if a block is done that [`Collector::shares`] did not return.
+    /// True if a block is done that [`Collector::shares`] has not returned.
     pub fn has_news(&self) -> bool {
         let oldest = self.order.blocks.front();
         oldest.is_some_and(|block| block.end.is_some_and(|end| end <= self.order.oldest))
     }
 
-    /// How the records that are ready are shared out among blocks, and how far these are. The caller takes the records.
+    /// The distribution of the ready records over blocks, and the blocks' progress. The caller removes the records.
     pub fn shares(&mut self) -> Vec<BlockShare> {
         self.order.shares(self.ready.len())
     }
 
-    /// The name of a question as the input has it, where that is not what the question says.
+    /// Stores the input form of a question's name, if it differs from the question.
     pub fn note_input(&mut self, number: u64, input: &[u8]) {
         self.writer.note_input(number, input);
     }
 
-    /// A line that holds no question.
+    /// Records a line without a question.
     pub fn bad_line(&mut self, number: u64, line: u64, text: &[u8], why: &'static str) {
-        // What can be shown of it: enough to find it, not a megabyte.
+        // The shown part of the line: enough to find it, not a megabyte.
         let shown = String::from_utf8_lossy(text.get(..MAX_SHOWN).unwrap_or(text)).into_owned();
         self.counts.failure(Kind::BadData);
         self.report(|| ReportedFailure {
@@ -264,7 +264,7 @@ impl Collector {
         self.record(number, |writer, out| writer.bad_line(line, &shown, why, out));
     }
 
-    /// A question that nobody was asked.
+    /// Records a question that was not asked.
     pub fn unasked(&mut self, number: u64, question: &[u8], failure: QueryFailure) {
         let outcome = QuestionOutcome::Failed(failure, None);
         let done = FinishedQuestion {
@@ -279,14 +279,14 @@ impl Collector {
         self.finished(&done);
     }
 
-    /// The record of a question that is not taken yet.
+    /// The record of a question that is not yet taken.
     pub fn render(&self, done: &FinishedQuestion<'_>) -> Vec<u8> {
         let mut record = Vec::new();
         self.writer.write(done, &mut record);
         record
     }
 
-    /// What the record of a question would say.
+    /// The status that a question's record would have.
     pub fn status(&self, done: &FinishedQuestion<'_>) -> RecordStatus {
         self.writer.write(done, &mut Vec::new())
     }
@@ -307,7 +307,7 @@ impl Collector {
         }
     }
 
-    /// Writes a record to where it belongs.
+    /// Appends a record to the ready ones, or stores it until its turn.
     fn record<T>(&mut self, number: u64, write: impl FnOnce(&RecordWriter, &mut Vec<u8>) -> T) -> T {
         let place = (number % self.order.spread) as usize;
         let early = number != self.order.oldest;
@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(unordered.counts.failures(), 3);
     }
 
-    /// Records are shared out among the blocks that they belong to, empty blocks included.
+    /// Records are distributed over the blocks that they belong to, empty blocks included.
     #[test]
     fn blocks_know_how_far_they_are() {
         let mut ordered = collector(true);

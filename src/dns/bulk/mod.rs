@@ -1,7 +1,7 @@
-//! Bulk DNS: millions of questions, one record for every one of them.
+//! Bulk DNS: millions of questions, with one record for each.
 //!
 //! ```text
-//!  api       what passes between engine and driver: options, queries, outcomes
+//!  api       the interface between engine and driver: options, queries, outcomes
 //!  engine    the state machine: questions in, queries out, answers in, outcomes out; no socket, no clock
 //!  question walk text   lines into questions, answers read in place, names and data as text
 //!  write collect wildcard   outcomes into records, in order and counted
@@ -21,8 +21,8 @@ pub mod walk;
 pub mod wildcard;
 pub mod write;
 
-/// Time in microseconds since some beginning.
+/// A time in microseconds since an arbitrary starting point.
 pub type Micros = u64;
 
-/// The longest question as it stands in a packet: a name, type and class (RFC 1035, section 4.1.2).
+/// The maximum size of a question in wire form: a name, type and class (RFC 1035, section 4.1.2).
 pub const MAX_QUESTION: usize = 255 + 4;

@@ -1,14 +1,14 @@
-//! Lines of input into questions in wire form, without allocation for plain ASCII names.
+//! Parses input lines into questions in wire form, without allocation for plain ASCII names.
 
 use super::MAX_QUESTION;
 use crate::dns::name::Name;
 use crate::dns::record::{Class, Rtype};
 use crate::dns::wire::walk::{MAX_LABEL_BYTES, MAX_NAME_BYTES};
 
-/// The longest line that may hold a question: a name whose every byte is escaped, and its types.
+/// The maximum length of a line with a question: a name whose every byte is escaped, and its types.
 pub const MAX_LINE: usize = 4096;
 
-/// One question as it stands in a packet: name, type, class.
+/// One question in wire form: name, type, class.
 #[derive(Debug, Clone)]
 pub struct WireQuestion {
     bytes: [u8; MAX_QUESTION],
@@ -22,12 +22,12 @@ impl Default for WireQuestion {
 }
 
 impl WireQuestion {
-    /// The bytes.
+    /// The wire form.
     pub fn as_wire(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Sets type and class behind the name, in place of those that are there.
+    /// Replaces the type and the class after the name.
     pub fn set_type(&mut self, name: usize, rtype: Rtype, class: u16) {
         let [a, b] = rtype.0.to_be_bytes();
         let [c, d] = class.to_be_bytes();
@@ -37,7 +37,7 @@ impl WireQuestion {
         }
     }
 
-    /// Takes a name in wire form; returns its length.
+    /// Sets a name in wire form; returns its length.
     pub fn set_wire(&mut self, name: &[u8]) -> usize {
         if let Some(place) = self.bytes.get_mut(..name.len()) {
             place.copy_from_slice(name);
@@ -45,10 +45,10 @@ impl WireQuestion {
         name.len()
     }
 
-    /// Parses a name as people write it (see [`crate::dns::name::Name::parse`]); returns the length of its wire form.
+    /// Parses a name in presentation format (see [`crate::dns::name::Name::parse`]); returns the length of its wire form.
     ///
     /// # Errors
-    /// Why the text is no name.
+    /// The reason why the text is not a valid name.
     pub fn set_name(&mut self, text: &[u8]) -> Result<usize, &'static str> {
         if text == b"." {
             self.bytes[0] = 0;
@@ -94,30 +94,30 @@ impl WireQuestion {
     }
 }
 
-/// What is asked for where a line does not say.
+/// The defaults for lines that do not name type or class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineDefaults {
-    /// The types; none: A, and PTR for addresses after `-x`.
+    /// The types; empty: A, and PTR for addresses after `-x`.
     pub types: Vec<Rtype>,
     /// The class.
     pub class: Class,
 }
 
-/// What a line holds.
+/// The content of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ParsedLine<'a> {
-    /// No words, or a comment.
+    /// The line is empty or a comment.
     Nothing,
-    /// A name, this long in wire form, to be asked for in this class; and how the line has it, unless that is the name's text in
-    /// lower case without the final dot.
+    /// The length of the name in wire form, and its class; and the name as the line writes it, unless that is the
+    /// name's text in lower case without the final dot.
     Name(usize, Class, Option<&'a [u8]>),
-    /// The word that makes no sense, and why.
+    /// The invalid word, and the reason.
     Bad(&'a [u8], &'static str),
 }
 
-/// Reads a line: `NAME [TYPE|CLASS]...` in the manner of dig's files, with `-x ADDRESS`, `-t TYPE`, `-c CLASS`, `-q NAME`, and
-/// options that are only about what dig prints, which mean nothing here. `#` and `;` begin a comment. An address beside PTR
-/// is asked for by its reverse name. `types` gets the types to ask for.
+/// Parses a line in the style of dig's files: `NAME [TYPE|CLASS]...`, with `-x ADDRESS`, `-t TYPE`, `-c CLASS`, `-q
+/// NAME`, and dig's display options, which have no effect here. `#` and `;` begin a comment. An address with type PTR
+/// stands for its reverse name. `types` receives the types to ask for.
 pub fn parse<'a>(
     line: &'a [u8],
     defaults: &LineDefaults,
@@ -199,7 +199,7 @@ pub fn parse<'a>(
     }
 }
 
-/// The words of a line; a backslash before a blank makes it part of a word.
+/// The words of a line; a blank after a backslash is part of a word.
 struct LineWords<'a>(&'a [u8]);
 
 impl<'a> Iterator for LineWords<'a> {
@@ -224,7 +224,7 @@ enum TypeOrClass {
     Class(Class),
 }
 
-/// True for a name whose text is what anybody would write for it.
+/// True for a name in lower case that needs no escapes and has no final dot.
 fn is_plain(name: &[u8]) -> bool {
     let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
     name.iter().all(plain) && !name.ends_with(b".")
@@ -240,7 +240,7 @@ fn text(word: &[u8]) -> Option<&str> {
     std::str::from_utf8(word).ok()
 }
 
-/// dig's options that change nothing but what dig prints of an answer.
+/// True for dig options that change only dig's output.
 fn is_display_option(option: &[u8]) -> bool {
     const NAMES: &[&str] = &[
         "short",
@@ -265,7 +265,7 @@ fn is_display_option(option: &[u8]) -> bool {
     text(option).is_some_and(|option| NAMES.contains(&option.strip_prefix("no").unwrap_or(option)))
 }
 
-/// A name with letters beyond ASCII as its A-labels (RFC 5891); none if it is not UTF-8 or not allowed.
+/// Converts a name with non-ASCII letters to A-labels (RFC 5891); `None` if it is not UTF-8 or not allowed.
 pub fn to_ascii(name: &[u8]) -> Option<String> {
     idna::domain_to_ascii(std::str::from_utf8(name).ok()?).ok()
 }

@@ -1,5 +1,5 @@
-//! Names and record data as text straight from the packet, appended to a buffer. The table-driven writer of
-//! [`crate::dns::record`] is the oracle, and does the types that bulk runs seldom ask for.
+//! Writes names and record data as text directly from the packet to a buffer. The table-driven writer of
+//! [`crate::dns::record`] is the reference, and writes the types that are rare in bulk runs.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,7 +9,7 @@ use crate::dns::record::text::Style;
 use crate::dns::record::{self, Rtype};
 use crate::dns::wire::walk::labels;
 
-/// True for bytes of a label that stand for themselves.
+/// True for bytes of a label that need no escape.
 #[expect(clippy::indexing_slicing, reason = "computed by the compiler, which would say so")]
 static PLAIN: [bool; 256] = {
     let mut table = [false; 256];
@@ -25,7 +25,7 @@ fn is_plain(byte: u8) -> bool {
     PLAIN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
-/// Appends the name at `at`, whose own bytes end before `end`; returns the position after it. None if it is malformed.
+/// Appends the name at `at`, whose own bytes end before `end`; returns the position after it, or `None` if it is malformed.
 #[inline]
 pub fn push_name(message: &[u8], at: usize, end: usize, out: &mut Vec<u8>) -> Option<usize> {
     let begin = out.len();
@@ -71,7 +71,7 @@ pub fn push_number(mut number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.get(at..).unwrap_or_default());
 }
 
-/// Appends the data of a record as a zone file takes it; data that does not fit its type as RFC 3597 writes unknown ones.
+/// Appends the data of a record in zone file format; data that does not fit its type is in the RFC 3597 form.
 pub fn push_rdata(message: &[u8], place: &RecordSpan, out: &mut Vec<u8>) {
     let begin = out.len();
     if push_common(message, place, out).is_some() {
@@ -90,7 +90,7 @@ pub fn push_rdata(message: &[u8], place: &RecordSpan, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The types that bulk runs ask for; none for others and for data that does not fit.
+/// Appends data of the types that are common in bulk runs; `None` for other types and for data that does not fit.
 fn push_common(message: &[u8], place: &RecordSpan, out: &mut Vec<u8>) -> Option<()> {
     let (data, end) = (place.data, place.end);
     let bytes = message.get(data..end)?;
@@ -149,7 +149,7 @@ fn push_ipv4(octets: [u8; 4], out: &mut Vec<u8>) {
     }
 }
 
-/// As the C library writes it: `::a.b.c.d` for addresses that embed IPv4 ones.
+/// Appends an address in the C library's form: `::a.b.c.d` for addresses that embed an IPv4 address.
 fn push_ipv6(octets: [u8; 16], out: &mut Vec<u8>) {
     let address = Ipv6Addr::from(octets);
     // Writing to a Vec cannot fail.
@@ -182,8 +182,8 @@ fn push_strings(mut bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Escapes for JSON what was appended since `begin`. It is printable ASCII already, so only two bytes can matter, and
-/// mostly neither is there.
+/// Escapes for JSON the text appended since `begin`. The text is already printable ASCII, so only two bytes need an
+/// escape, and mostly neither occurs.
 pub fn escape_tail(out: &mut Vec<u8>, begin: usize) {
     let special = |bytes: &[u8]| memchr::memchr2_iter(b'"', b'\\', bytes).count();
     let Some(extra) = out.get(begin..).map(special).filter(|extra| *extra > 0) else { return };

@@ -1,26 +1,26 @@
-//! Answers walked in place: nothing is copied, nothing allocated, every offset checked. The full decoder is the oracle
-//! that this is fuzzed against.
+//! Reads answers in place: nothing is copied or allocated, and every offset is checked. Fuzz tests compare the results
+//! with the full decoder.
 
 use crate::dns::message::{AnswerMeaning, Flags, Rcode};
 use crate::dns::record::Rtype;
 use crate::dns::wire::walk::skip;
 
-/// Bytes of a message's header (RFC 1035, section 4.1.1).
+/// The size of a message header (RFC 1035, section 4.1.1).
 pub const HEADER: usize = 12;
 /// The type of the EDNS pseudo record (RFC 6891).
 const OPT: u16 = 41;
-/// The EDNS option that explains errors (RFC 8914).
+/// The EDNS option for extended errors (RFC 8914).
 const EDE: u16 = 15;
-/// The one that proves who asks (RFC 7873).
+/// The EDNS option for cookies (RFC 7873).
 const COOKIE: u16 = 10;
-/// The one that says nothing (RFC 7830).
+/// The EDNS option for padding (RFC 7830).
 const PADDING: u16 = 12;
 
-/// A message that answers a query: its sections were walked once and every record lies inside it.
+/// A response message: its sections were read once, and every record lies inside it.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseView<'a> {
     message: &'a [u8],
-    /// Where the answer section begins.
+    /// The start of the answer section.
     answers: usize,
     counts: [u16; 3],
     /// The response code with the upper bits that EDNS adds (RFC 6891, section 6.1.3).
@@ -29,32 +29,32 @@ pub struct ResponseView<'a> {
     pub edns: bool,
     ede: Option<(u16, usize, usize)>,
     cookie: Option<(usize, usize)>,
-    /// The EDNS record tells something beside errors and padding.
+    /// The EDNS record has options other than extended errors and padding.
     pub options: bool,
     /// The authority section has an SOA record.
     soa: bool,
 }
 
-/// One record, by its places in the message.
+/// One record, as positions in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordSpan {
-    /// Where its owner name begins.
+    /// The start of its owner name.
     pub owner: usize,
     /// Its type.
     pub rtype: u16,
     /// Its class.
     pub class: u16,
-    /// Its time to live, in seconds, as it stands there: see [`RecordSpan::seconds`].
+    /// Its time to live, in seconds, as sent: see [`RecordSpan::seconds`].
     pub ttl: u32,
-    /// Where its data begins.
+    /// The start of its data.
     pub data: usize,
-    /// Where its data ends.
+    /// The end of its data.
     pub end: usize,
 }
 
 impl RecordSpan {
-    /// The time to live; one with the top bit set means 0 (RFC 2181, section 8), except in an EDNS record, which means
-    /// something else by it.
+    /// The time to live in seconds. A value with the top bit set means 0 (RFC 2181, section 8), except in an EDNS
+    /// record, where the field has another meaning.
     pub fn seconds(&self) -> u32 {
         if self.ttl >> 31 == 0 || self.rtype == OPT { self.ttl } else { 0 }
     }
@@ -73,13 +73,13 @@ pub fn flags(message: &[u8]) -> u16 {
     u16_at(message, 2).unwrap_or(0)
 }
 
-/// The message's ID, if it is a response (QR) to a standard query with room for a header.
+/// The message's ID, if it has a complete header and is a response (QR) to a standard query.
 pub fn response_id(message: &[u8]) -> Option<u16> {
     let standard = message.len() >= HEADER && flags(message) & 0xf800 == 0x8000;
     standard.then(|| u16_at(message, 0))?
 }
 
-/// The message asks exactly this question and no other: byte for byte, or without regard to the case of letters.
+/// True if the message asks exactly this one question: byte for byte, or without regard to the case of letters.
 pub fn asks(message: &[u8], question: &[u8], exactly: bool) -> bool {
     if u16_at(message, 4) != Some(1) {
         return false;
@@ -118,8 +118,8 @@ fn record_at(message: &[u8], owner: usize) -> Option<RecordSpan> {
 }
 
 impl<'a> ResponseView<'a> {
-    /// Walks a response with one question of `question_len` bytes. None if it is malformed: a record beyond the end, a
-    /// second OPT. Bytes behind the last record are nobody's business.
+    /// Reads a response with one question of `question_len` bytes. `None` if it is malformed: a record beyond the end,
+    /// or a second OPT. Bytes after the last record are ignored.
     pub fn new(message: &'a [u8], question_len: usize) -> Option<ResponseView<'a>> {
         let answers = HEADER + question_len;
         let counts = [u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
@@ -175,7 +175,7 @@ impl<'a> ResponseView<'a> {
         Some(())
     }
 
-    /// An error without a question.
+    /// True for an error response without a question.
     pub fn is_bare_error(&self) -> bool {
         u16_at(self.message, 4) == Some(0) && !matches!(Rcode(self.rcode), Rcode::NOERROR | Rcode::NXDOMAIN)
     }
@@ -185,7 +185,7 @@ impl<'a> ResponseView<'a> {
         self.message
     }
 
-    /// How many records the answer section has.
+    /// The number of records in the answer section.
     pub fn answer_count(&self) -> u16 {
         self.counts[0]
     }
@@ -201,7 +201,7 @@ impl<'a> ResponseView<'a> {
         })
     }
 
-    /// What it says of a question for this type.
+    /// The meaning of the response to a question for this type.
     pub fn meaning(&self, qtype: u16) -> AnswerMeaning {
         let answers = self.answers().map(|place| Rtype(place.rtype));
         let truncated = flags(self.message) & Flags::TC != 0;
@@ -214,7 +214,7 @@ impl<'a> ResponseView<'a> {
         )
     }
 
-    /// The cookie that came back (RFC 7873).
+    /// The cookie in the response (RFC 7873).
     pub fn cookie(&self) -> Option<&'a [u8]> {
         let (begin, end) = self.cookie?;
         self.message.get(begin..end)
@@ -234,7 +234,7 @@ mod tests {
 
     const QUESTION: &[u8] = b"\x01a\x04test\x00\x00\x01\x00\x01";
 
-    /// A response: flags, counts, the question, the rest.
+    /// Builds a response: flags, counts, the question, the rest.
     fn response(flags: u16, counts: [u16; 3], rest: &[u8]) -> Vec<u8> {
         let mut message = vec![0x12, 0x34];
         for number in [flags, 1, counts[0], counts[1], counts[2]] {

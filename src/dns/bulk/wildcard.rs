@@ -1,11 +1,11 @@
-//! Names that exist only because of a wildcard (RFC 4592): below the parent of each name that was found, names are asked for
-//! that nobody can have made up; a name whose every record was seen there is the wildcard's.
+//! Detects names that exist only because of a wildcard (RFC 4592). Probes ask for random names below the parent of each
+//! name that was found; a name whose every record also came in probes belongs to the wildcard.
 //!
-//! A wildcard may answer with some of many addresses, so the records of all probes count together. A few probes are asked at
-//! first; more follow as long as names have records that no probe brought and the last probes brought something new. Names are
-//! evidence, too: a record that several of them have and no probe brought makes it likely that the wildcard has more, and the
-//! patience longer. Only what a probe brought makes a name the wildcard's, so that a real name is lost only if it has the
-//! wildcard's own records. How many of the wildcard's names stay is measured below (`rotating_answers`).
+//! A wildcard may answer with some of many addresses, so the records of all probes count together. A few probes come first.
+//! More follow as long as names have records that no probe returned and the last probes returned something new. Names are
+//! evidence, too: a record that several of them have and no probe returned suggests that the wildcard has more records, and
+//! extends the search. Only records from probes assign a name to the wildcard, so a real name is lost only if it has the
+//! wildcard's own records. The test `rotating_answers` measures how many of the wildcard's names stay.
 
 use std::collections::HashMap;
 
@@ -18,69 +18,69 @@ use super::write::RecordStatus;
 use crate::dns::message::AnswerMeaning;
 use crate::fnv::fnv1a;
 
-/// Questions with this bit in their number are probes.
+/// The bit that marks the numbers of probe questions.
 const PROBE: u64 = 1 << 63;
-/// Parents that are remembered; beyond that they are forgotten and probed again.
+/// The maximum number of parents remembered; above it, they are forgotten and probed again.
 pub const MAX_PARENTS: usize = 50_000;
-/// Records that wait for a probe: beyond that no more names are taken in.
+/// The maximum number of records that wait for a probe: above it, no more names are taken in.
 pub const MAX_HELD: usize = 20_000;
-/// A made-up label: 20 letters, some 94 bits.
+/// The length of a random label: 20 letters, some 94 bits.
 const LABEL: usize = 20;
-/// Probes below each parent, and how many follow at a time where these do not explain everything.
+/// The number of first probes below each parent, and of those that follow at a time while names are unexplained.
 const FIRST_PROBES: u32 = 3;
 const MORE_PROBES: u32 = 8;
-/// So many probes in a row without a new record are enough: where all were alike, where they differ, and where names have
-/// records in common that no probe brought.
+/// The number of consecutive probes without a new record that ends the search: if all answers were alike, if they
+/// differ, and if names share records that no probe returned.
 const ENOUGH: [u32; 3] = [8, 24, 96];
-/// So many names with the same record make it one of those.
+/// A record of this many names, which no probe returned, counts as shared.
 const COMMON: u32 = 3;
-/// Probes below one parent.
+/// The maximum number of probes below one parent.
 const MAX_PROBES: u32 = 400;
-/// Records that are remembered below one parent.
+/// The maximum number of records remembered below one parent.
 const MAX_SEEN: usize = 2_000;
 
-/// Stands between the engine and the collector: finds the answers that a wildcard made.
+/// A filter between the engine and the collector that detects answers made by a wildcard.
 #[derive(Debug)]
 pub struct WildcardFilter {
-    /// Takes what passes.
+    /// The receiver of the answers that pass.
     pub collector: Collector,
     mode: Option<Wildcards>,
     random: Random,
-    /// By parent and type.
+    /// The states by parent, type and class.
     parents: HashMap<Box<[u8]>, ParentState>,
-    /// Probes that have to be asked still, and those that were.
+    /// The numbers of probes to be asked, and the parent of each open probe.
     waiting: Vec<u64>,
     probes: HashMap<u64, Box<[u8]>>,
     next: u64,
     held: usize,
 }
 
-/// What is known below one parent, for one type and class.
+/// The state of one parent, for one type and class.
 #[derive(Debug, Default)]
 struct ParentState {
-    /// The records that probes brought, in order.
+    /// The records from probes, sorted.
     seen: Vec<u64>,
-    /// Probes that were asked for, those of them that are not answered, and the last ones that brought nothing new.
+    /// The number of probes requested, of those still unanswered, and of the last ones without a new record.
     asked: u32,
     outstanding: u32,
     quiet: u32,
-    /// More than one answer was among those of the probes.
+    /// The probes returned different answers.
     rotates: bool,
     /// Names that wait for probes.
     held: Vec<HeldRecord>,
-    /// Records of names that no probe brought, and how many names have them.
+    /// Records of names that no probe returned, and the number of names with each.
     strange: HashMap<u64, u32>,
-    /// Several names have one of them.
+    /// Several names share one of the `strange` records.
     common: bool,
 }
 
 impl ParentState {
-    /// Every record of a name was seen.
+    /// True if probes returned every one of these records.
     fn explains(&self, records: &[u64]) -> bool {
         !records.is_empty() && records.iter().all(|record| self.seen.binary_search(record).is_ok())
     }
 
-    /// Takes what a probe brought.
+    /// Adds the records from a probe.
     fn learn(&mut self, records: &[u64]) {
         let (before, known) = (self.seen.len(), self.explains(records));
         for record in records {
@@ -99,7 +99,7 @@ impl ParentState {
         }
     }
 
-    /// Takes a name's records as evidence.
+    /// Adds a name's records as evidence.
     fn wonder(&mut self, records: &[u64]) {
         for record in records {
             if self.seen.binary_search(record).is_err() && self.strange.len() < MAX_SEEN {
@@ -110,7 +110,7 @@ impl ParentState {
         }
     }
 
-    /// How many more probes are to be asked; `unexplained`: there is a name that they could explain.
+    /// The number of further probes to ask; `unexplained`: there is a name that they could explain.
     fn wanted(&self, unexplained: bool) -> u32 {
         if self.asked < FIRST_PROBES {
             return FIRST_PROBES - self.asked;
@@ -134,13 +134,13 @@ impl ParentState {
 struct HeldRecord {
     number: u64,
     record: Vec<u8>,
-    /// Its own records, as [`ParentState::seen`] has them.
+    /// The name's own records, in the form of [`ParentState::seen`].
     records: Vec<u64>,
     retries: u64,
 }
 
 impl WildcardFilter {
-    /// A filter that lets everything pass, unless there is something to do with wildcards.
+    /// Creates the filter; without a mode it passes everything through.
     pub fn new(collector: Collector, mode: Option<Wildcards>, random: Random) -> WildcardFilter {
         WildcardFilter {
             collector,
@@ -164,7 +164,7 @@ impl WildcardFilter {
         self.held == 0 && self.waiting.is_empty()
     }
 
-    /// Asks the probes that wait, as long as `ask` takes them: number and question.
+    /// Asks the waiting probes, by number and question, as long as `ask` accepts them.
     pub fn ask_probes(&mut self, mut ask: impl FnMut(u64, &[u8]) -> bool) {
         while let Some(number) = self.waiting.last().copied() {
             let Some(key) = self.probes.get(&number) else {
@@ -186,13 +186,13 @@ impl WildcardFilter {
         }
     }
 
-    /// Asks no more probes: what waits for one is no wildcard's, as far as is known.
+    /// Stops all probes: names that wait for one count as real.
     pub fn end_probes(&mut self) {
         self.waiting.clear();
         self.probes.clear();
         for parent in self.parents.values_mut() {
             parent.outstanding = 0;
-            // Of names that come now nothing more is asked.
+            // No more probes are asked for names that come from now on.
             parent.asked = MAX_PROBES;
         }
         for key in self.parents.keys().cloned().collect::<Vec<_>>() {
@@ -200,7 +200,7 @@ impl WildcardFilter {
         }
     }
 
-    /// Forgets the names that wait for probes: they are not done.
+    /// Forgets the names that wait for probes: they stay open.
     pub fn forget_held(&mut self) {
         self.parents.clear();
         self.waiting.clear();
@@ -208,7 +208,7 @@ impl WildcardFilter {
         self.held = 0;
     }
 
-    /// A name was found: it is judged now, or waits for probes below its parent.
+    /// Handles a name that was found: it is judged now, or waits for probes below its parent.
     fn found(&mut self, done: &FinishedQuestion<'_>, walked: &ResponseView<'_>, mode: Wildcards) {
         // The parent, with type and class: the probe's question without its first label.
         let skip = done.question.first().map_or(0, |length| usize::from(*length) + 1);
@@ -239,7 +239,7 @@ impl WildcardFilter {
         self.settle(&key);
     }
 
-    /// A probe's answer is there, or there is none.
+    /// Handles the end of a probe, answered or not.
     fn probed(&mut self, number: u64, records: &[u64]) {
         let Some(key) = self.probes.remove(&number) else { return };
         let Some(parent) = self.parents.get_mut(&key) else { return };
@@ -248,7 +248,7 @@ impl WildcardFilter {
         self.settle(&key);
     }
 
-    /// Lets go what is known, and asks for more probes where something is not.
+    /// Releases the names that can be judged, or asks for more probes.
     fn settle(&mut self, key: &[u8]) {
         let (Some(parent), Some(mode)) = (self.parents.get_mut(key), self.mode) else { return };
         if parent.outstanding > 0 {
@@ -298,7 +298,7 @@ impl OutcomeSink for WildcardFilter {
         }
         match done.outcome {
             QuestionOutcome::Answered(walked) if is_found(walked, done.question) => {
-                // What cannot be written is a failure, not a find.
+                // A record that cannot be written is a failure, not data.
                 if matches!(self.collector.status(done), RecordStatus::Answered) {
                     return self.found(done, walked, mode);
                 }
@@ -315,7 +315,7 @@ fn is_found(walked: &ResponseView<'_>, question: &[u8]) -> bool {
     walked.meaning(qtype) == AnswerMeaning::Data
 }
 
-/// Labels of the name at the beginning, the root not counted.
+/// The number of labels of the name at the beginning, without the root.
 fn labels(wire: &[u8]) -> usize {
     let (mut at, mut count) = (0, 0);
     while let Some(length) = wire.get(at).filter(|length| **length != 0) {
@@ -325,7 +325,7 @@ fn labels(wire: &[u8]) -> usize {
     count
 }
 
-/// What the records of the name itself say, each as a number, whatever the name and their order.
+/// The records of the name itself, each as a hash that is independent of the owner name; sorted.
 fn own_records(walked: &ResponseView<'_>, question: &[u8]) -> Vec<u64> {
     let message = walked.message();
     let (mut own, mut text, mut records) = (Vec::new(), Vec::new(), Vec::new());
@@ -351,7 +351,7 @@ mod tests {
     use super::super::write::{RecordFormat, RecordWriter};
     use super::*;
 
-    /// A question for LABEL.x.test A and its answer with these addresses; none: there is no such name.
+    /// Builds a question for LABEL.x.test A and its answer with these addresses; without addresses, the name does not exist.
     fn message(label: &[u8], addresses: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut question = vec![label.len() as u8];
         question.extend_from_slice(label);
@@ -380,7 +380,7 @@ mod tests {
         });
     }
 
-    /// Answers probes until none is asked any more; returns how many there were.
+    /// Answers probes until no more are asked; returns their number.
     fn answer_probes(filter: &mut WildcardFilter, mut addresses: impl FnMut() -> Vec<u8>) -> u32 {
         let mut count = 0;
         loop {

@@ -1,5 +1,5 @@
-//! Outcomes as records, one line a question: JSON written piece by piece from constant parts, or text. Nothing is
-//! allocated for the answers that bulk runs are made of.
+//! Writes outcomes as records, one line per question: JSON composed from constant parts, or text. The common answers of
+//! bulk runs need no allocation.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::dns::transport::Transport;
 use crate::fault::Kind;
 use crate::scope::host_of;
 
-/// How records are written.
+/// The format of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordFormat {
     /// JSON Lines.
@@ -26,16 +26,16 @@ pub enum RecordFormat {
     Text,
     /// Name and data, separated by tabs.
     Short,
-    /// The user's own line for each record.
+    /// A user-defined line for each record.
     Format(Template),
 }
 
-/// What a record said, for the count.
+/// The status of a record, for the counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordStatus {
     /// Data.
     Answered,
-    /// No such name, or no data of this type.
+    /// The name does not exist, or it has no data of this type.
     Negative,
     /// No answer.
     Failed(Kind),
@@ -45,26 +45,26 @@ pub enum RecordStatus {
 #[derive(Debug)]
 pub struct RecordWriter {
     format: RecordFormat,
-    /// Ends a record: a line feed, or NUL.
+    /// The terminator of a record: a line feed, or NUL.
     end: u8,
     servers: Vec<ServerText>,
     /// The JSON array of flag names, by the flags' bits from AA to CD.
     flags: Vec<String>,
-    /// Names are written in lower case, since their case was mixed on the way.
+    /// Names are written in lower case, since their case was randomized in the query.
     lower: bool,
-    /// The names of open questions that the input has in another form than the question, as JSON text.
+    /// The input forms of open questions' names that differ from the question, as JSON text.
     inputs: HashMap<u64, Vec<u8>>,
 }
 
 #[derive(Debug)]
 struct ServerText {
-    /// Members of JSON records, over the usual transport and over TCP, if that is another one.
+    /// Members of JSON records, for the usual transport and for TCP, if that differs.
     json: [String; 2],
     text: String,
 }
 
 impl RecordWriter {
-    /// A writer for answers of these servers.
+    /// Creates a writer for answers of these servers.
     pub fn new(format: RecordFormat, end: u8, lower: bool, servers: &[ServerLabel]) -> RecordWriter {
         let servers = servers.iter().map(|server| {
             let (address, name) = (server.address, serde_json::Value::from(server.name.as_str()));
@@ -85,7 +85,7 @@ impl RecordWriter {
         RecordWriter { format, end, servers: servers.collect(), flags: flags.collect(), lower, inputs }
     }
 
-    /// Keeps the name of an open question as the input has it, where records repeat it.
+    /// Stores the input form of an open question's name, if the record format repeats it.
     pub fn note_input(&mut self, number: u64, input: &[u8]) {
         if self.format == RecordFormat::Json {
             let json = serde_json::Value::from(String::from_utf8_lossy(input)).to_string();
@@ -93,7 +93,7 @@ impl RecordWriter {
         }
     }
 
-    /// The question of this number has its record.
+    /// Forgets the input form of a question that has its record.
     pub fn forget_input(&mut self, number: u64) {
         self.inputs.remove(&number);
     }
@@ -167,7 +167,7 @@ impl RecordWriter {
         Some(())
     }
 
-    /// The question, and the name as the input has it.
+    /// Appends the question, and the name as the input writes it.
     fn json_question(&self, done: &FinishedQuestion<'_>, out: &mut Vec<u8>) -> Option<()> {
         let question = done.question;
         out.extend_from_slice(b"\"question\":{\"name\":\"");
@@ -198,7 +198,7 @@ impl RecordWriter {
         self.servers.get(usize::from(done.resolver?.0))
     }
 
-    /// Server, transport, time, tries.
+    /// Appends server, transport, time and tries.
     fn json_tail(&self, done: &FinishedQuestion<'_>, out: &mut Vec<u8>) {
         if let Some(server) = self.server(done) {
             let [usual, tcp] = &server.json;
@@ -210,8 +210,8 @@ impl RecordWriter {
         push_number(done.tries.into(), out);
     }
 
-    /// Name, type and status (unless short), and the data of each record. Records of another type than the one asked for
-    /// (a CNAME on the way) have their type before them.
+    /// Appends name, type and status (unless short), and the data of each record. Records of a type other than the one
+    /// asked for (a CNAME on the way) have their type before them.
     fn line_answer(
         &self,
         done: &FinishedQuestion<'_>,
@@ -252,7 +252,7 @@ impl RecordWriter {
         Some(qtype)
     }
 
-    /// The user's line for each record; one with empty fields if there is none.
+    /// Appends the user's line for each record; one with empty fields if there is no record.
     fn format_answer(
         &self,
         done: &FinishedQuestion<'_>,
@@ -262,7 +262,7 @@ impl RecordWriter {
     ) -> Option<()> {
         let mut status = Vec::new();
         push_rcode(walked.rcode, &mut status);
-        // Members of the data are the full decoder's.
+        // The members of the data come from the full decoder.
         let is_member = |part: &FormatPart| matches!(part, FormatPart::Field(TemplateField::Member(_)));
         let wanted = template.parts().iter().any(is_member);
         let decoded = wanted.then(|| Message::parse(walked.message()).ok()).flatten();
@@ -375,7 +375,7 @@ impl RecordWriter {
         RecordStatus::Failed(kind)
     }
 
-    /// Appends the record of a line that holds no question: `name` is what of it can be shown.
+    /// Appends the record of a line without a question: `name` is the part of it that can be shown.
     pub fn bad_line(&self, line: u64, name: &str, why: &str, out: &mut Vec<u8>) {
         match &self.format {
             RecordFormat::Json => {
@@ -392,7 +392,7 @@ impl RecordWriter {
         }
     }
 
-    /// Appends a record with the remark that a wildcard made it.
+    /// Appends a record, marked as made by a wildcard.
     pub fn mark_wildcard(&self, record: &[u8], out: &mut Vec<u8>) {
         let (remark, end): (&str, &[u8]) = match self.format {
             RecordFormat::Json => (",\"wildcard\":true", b"}\n"),
@@ -419,7 +419,7 @@ impl RecordWriter {
     }
 }
 
-/// The failure's place in the one vocabulary.
+/// The kind of the failure.
 pub fn kind_of(failure: QueryFailure) -> Kind {
     match failure {
         QueryFailure::TimedOut => Kind::TimedOut,
@@ -433,7 +433,7 @@ pub fn kind_of(failure: QueryFailure) -> Kind {
     }
 }
 
-/// The failure in one word of text records, where NOERROR and NXDOMAIN stand: the servers' code, or the kind in upper case.
+/// The failure in one word for text records, in the column of NOERROR and NXDOMAIN: the server's code, or the kind in upper case.
 fn word(failure: QueryFailure) -> String {
     match failure {
         QueryFailure::TimedOut => "TIMEOUT".to_owned(),
@@ -472,7 +472,7 @@ fn push_error_begin(kind: Kind, out: &mut Vec<u8>) {
     push_number(kind.exit().into(), out);
 }
 
-/// What the server told beside the answer (NSID, subnet, cookie …), if it did: that is rare enough for the full decoder.
+/// Appends the server's EDNS options (NSID, subnet, cookie …), if there are any: they are rare enough for the full decoder.
 fn push_edns(walked: &ResponseView<'_>, out: &mut Vec<u8>) {
     if walked.options
         && let Ok(message) = Message::parse(walked.message())
@@ -524,7 +524,7 @@ fn push_class(class: u16, out: &mut Vec<u8>) {
     }
 }
 
-/// Microseconds as milliseconds with three decimals.
+/// Appends microseconds as milliseconds with three decimals.
 fn push_milliseconds(micros: Micros, out: &mut Vec<u8>) {
     push_number(micros / 1000, out);
     let rest = (micros % 1000) as u16;
@@ -539,7 +539,7 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |pair| u16::from_be_bytes(*pair))
 }
 
-/// The type of a question: it stands before the class at its end.
+/// The type of a question, which precedes the class at its end.
 fn question_type(question: &[u8]) -> u16 {
     u16_at(question, question.len().saturating_sub(4))
 }

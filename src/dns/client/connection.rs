@@ -1,10 +1,10 @@
-//! One connection to one server that answers many questions at once: TCP (RFC 7766), TLS (RFC 7858), HTTPS (RFC 8484)
-//! and QUIC (RFC 9250) behind three verbs: [`DnsConnection::open`], [`DnsConnection::ask`] (through a shared reference, as often and as
-//! many at a time as wanted), [`DnsConnection::close`].
+//! One connection to one server that carries many concurrent queries: TCP (RFC 7766), TLS (RFC 7858), HTTPS (RFC 8484)
+//! and QUIC (RFC 9250) behind three functions: [`DnsConnection::open`], [`DnsConnection::ask`] (through a shared reference, any
+//! number of times and concurrently), [`DnsConnection::close`].
 //!
-//! Messages go in and come out whole, each answer under the identifier of its query; what the transport does to
-//! identifiers and lengths in between is its own affair. Whether an answer is to the question is for the caller to see
-//! ([`crate::dns::exchange`], [`crate::dns::bulk`]). Callers without a runtime use a [`super::pool::ConnectionPool`], which pools connections.
+//! Queries and answers are whole messages, and each answer has the identifier of its query. The transport hides its own
+//! identifiers and length fields. The caller must check that an answer matches its question ([`crate::dns::exchange`],
+//! [`crate::dns::bulk`]). Callers without an async runtime use a [`super::pool::ConnectionPool`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -22,20 +22,20 @@ use crate::net::quic::Quic;
 use crate::net::stream::TlsInfo;
 use crate::scope::without_zone;
 
-/// What DoH carries (RFC 8484, section 6).
+/// The media type of DoH messages (RFC 8484, section 6).
 const MEDIA_TYPE: &str = "application/dns-message";
 /// DOQ_NO_ERROR (RFC 9250, section 4.3).
 const DOQ_NO_ERROR: u32 = 0;
 
-/// A connection. Dropping it ends it without farewell.
+/// A connection. Dropping it closes it without a closing handshake.
 #[derive(Debug)]
 pub struct DnsConnection {
     kind: Carrier,
-    /// What the TLS handshake settled.
+    /// The result of the TLS handshake.
     tls: Option<TlsInfo>,
-    /// Answers over HTTPS and QUIC.
+    /// The number of answers over HTTPS and QUIC.
     answered: AtomicU32,
-    /// Nothing comes from it any more: see [`DnsConnection::abandon`].
+    /// Takes no more queries: see [`DnsConnection::abandon`].
     abandoned: AtomicBool,
 }
 
@@ -47,10 +47,10 @@ enum Carrier {
 }
 
 impl DnsConnection {
-    /// Connects, shakes hands, and checks who answers. `limit` is for all of it.
+    /// Connects, performs the handshake and verifies the server. `limit` covers everything.
     ///
     /// # Errors
-    /// No connection, or not to the server that was meant.
+    /// No connection, or the verification of the server failed.
     pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<DnsConnection, Fault> {
         let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
         let what = || format!("{} over {}", endpoint.place(), endpoint.transport.name());
@@ -63,7 +63,7 @@ impl DnsConnection {
         }
     }
 
-    /// Sends a query and waits for its answer. There is no limit of time: drop the future to give the question up.
+    /// Sends a query and waits for its answer, without a time limit. Drop the future to cancel the query.
     ///
     /// # Errors
     /// [`Kind::Disconnected`]: the connection ended before the answer.
@@ -79,12 +79,12 @@ impl DnsConnection {
         answer
     }
 
-    /// What the TLS handshake settled; `None` over TCP.
+    /// The result of the TLS handshake; `None` over TCP.
     pub fn tls_info(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()
     }
 
-    /// True while further questions may be asked.
+    /// True while the connection takes further queries.
     pub fn is_open(&self) -> bool {
         let stands = match &self.kind {
             Carrier::Stream(framed) => framed.is_open(),
@@ -94,27 +94,27 @@ impl DnsConnection {
         stands && !self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// It takes no more questions and is still answering some (GOAWAY).
+    /// True if the connection takes no more queries but still answers some (GOAWAY).
     pub(super) fn is_draining(&self) -> bool {
         matches!(&self.kind, Carrier::Https { http, .. } if http.is_draining())
     }
 
-    /// Further questions go elsewhere: the peer may have gone without a word, and TCP and QUIC take long to notice.
+    /// Stops further queries on this connection. The peer may have vanished without closing it, which TCP and QUIC detect late.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// How many questions it has answered. A connection that ends after it answered some may have been idle for too long or
-    /// be limited by the server: what is left may be asked on another one (RFC 7766, section 6.2.4).
+    /// The number of answered queries. A connection that ends after some answers may have been idle for too long or be limited
+    /// by the server: the remaining queries may be sent on another one (RFC 7766, section 6.2.4).
     pub fn answered(&self) -> u32 {
         match &self.kind {
-            // Counted as they come, before those that the end leaves behind hear of it.
+            // Counted on arrival, before the end of the connection fails the unanswered queries.
             Carrier::Stream(framed) => framed.answered(),
             Carrier::Https { .. } | Carrier::Quic(_) => self.answered.load(Ordering::Relaxed),
         }
     }
 
-    /// Says farewell where the transport knows one.
+    /// Closes the connection explicitly if the transport has a close message (QUIC).
     pub async fn close(&self) {
         if let Carrier::Quic(quic) = &self.kind {
             quic.close(DOQ_NO_ERROR).await;
@@ -161,7 +161,7 @@ fn authority(endpoint: &Endpoint) -> String {
     }
 }
 
-/// One question as an HTTP request (RFC 8484, section 4.1). The identifier is 0 on the way, so that caches work.
+/// Sends one query as an HTTP request (RFC 8484, section 4.1). Its identifier is 0, so that caches work.
 async fn over_https(http: &Http2, authority: &str, target: &HttpTarget, query: &[u8]) -> Result<Vec<u8>, Fault> {
     let (id, query) = without_id(query)?;
     let length = query.len().to_string();
@@ -179,15 +179,15 @@ async fn over_https(http: &Http2, authority: &str, target: &HttpTarget, query: &
     https_answer(id, response)
 }
 
-/// The answer in what came over HTTPS, under its query's identifier.
+/// The DNS message in an HTTP response, with its query's identifier.
 ///
 /// # Errors
-/// The kind that the status means (RFC 8484, section 4.2.1); `Protocol` for another media type.
+/// The kind for the HTTP status (RFC 8484, section 4.2.1); `Protocol` for another media type.
 pub fn https_answer(id: [u8; 2], response: HttpResponse) -> Result<Vec<u8>, Fault> {
     with_id(id, message_of(response)?)
 }
 
-/// The message in an HTTP answer, or what its status means (RFC 8484, section 4.2.1).
+/// The message in an HTTP response, or the fault for its status (RFC 8484, section 4.2.1).
 fn message_of(response: HttpResponse) -> Result<Vec<u8>, Fault> {
     let status = response.status;
     let kind = match status {
@@ -204,7 +204,7 @@ fn message_of(response: HttpResponse) -> Result<Vec<u8>, Fault> {
     Err(Fault::new(kind, format!("HTTP status {status}")).with_code(PeerCode::Http(status)))
 }
 
-/// Takes the seconds that a cache held an answer off its TTLs (RFC 8484, section 5.1).
+/// Subtracts the `age` of an answer in a cache, in seconds, from its TTLs (RFC 8484, section 5.1).
 fn aged(mut message: Vec<u8>, age: u32) -> Vec<u8> {
     if age > 0 {
         for (at, ttl) in crate::dns::message::ttl_places(&message) {
@@ -216,7 +216,7 @@ fn aged(mut message: Vec<u8>, age: u32) -> Vec<u8> {
     message
 }
 
-/// One question as a stream of its own (RFC 9250, sections 4.2 and 4.2.1: identifier 0, length before the message).
+/// Sends one query on its own stream (RFC 9250, sections 4.2 and 4.2.1: identifier 0, length before the message).
 async fn over_quic(quic: &Quic, query: &[u8]) -> Result<Vec<u8>, Fault> {
     let (id, query) = without_id(query)?;
     let length = u16::try_from(query.len()).map_err(|_| Fault::new(Kind::Usage, "query longer than 65535 bytes"))?;
@@ -224,15 +224,15 @@ async fn over_quic(quic: &Quic, query: &[u8]) -> Result<Vec<u8>, Fault> {
     quic_answer(id, quic.exchange(&request, 2 + MAX_MESSAGE_BYTES).await?)
 }
 
-/// The answer on a stream of its own, under its query's identifier.
+/// The answer on a query's own stream, with the query's identifier.
 ///
 /// # Errors
-/// No DNS message of the length that stands before it.
+/// The bytes are not one DNS message with its correct length before it.
 pub fn quic_answer(id: [u8; 2], bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     with_id(id, framed(bytes)?)
 }
 
-/// The one message on a DoQ stream: its length must be that of what is there (RFC 9250, section 4.2).
+/// The one message on a DoQ stream. Its length field must match the bytes on the stream (RFC 9250, section 4.2).
 fn framed(mut bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     match bytes.split_first_chunk::<2>() {
         Some((length, rest)) if usize::from(u16::from_be_bytes(*length)) == rest.len() => {
@@ -250,7 +250,7 @@ fn without_id(query: &[u8]) -> Result<([u8; 2], Vec<u8>), Fault> {
     Ok((*id, [&[0, 0], rest].concat()))
 }
 
-/// The answer under its query's identifier. One that comes under another than 0 is not believed.
+/// The answer with its query's identifier. An answer with an identifier other than 0 is rejected.
 fn with_id(id: [u8; 2], mut message: Vec<u8>) -> Result<Vec<u8>, Fault> {
     match message.first_chunk_mut::<2>() {
         Some(place) if *place == [0, 0] => {

@@ -1,5 +1,5 @@
-//! Moves exchanges on: one loop with poll(2) for any number of questions, their UDP sockets, and the completions of the
-//! pool once one of them needs a connection.
+//! Drives exchanges: one poll(2) loop for any number of questions, their UDP sockets, and the completions of the pool once
+//! a question needs a connection.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -31,7 +31,7 @@ pub(super) fn ask_all(client: &DnsClient, queries: &[Query], each: &mut OnOutcom
     let mut drive = Drive { client, running: Vec::new(), completions: None, buffer: vec![0; MAX_MESSAGE_BYTES] };
     let mut next = queries.iter().cloned().enumerate();
     let at_once = if client.bind.is_some_and(|bind| bind.port() != 0) { 1 } else { MAX_AT_ONCE };
-    // Until a server gives a sign of life, no more than this are asked: if none answers these, none is there.
+    // Until a server answers, no more than this many are sent: if no server answers these, none is reachable.
     let mut room = if at_once == 1 { usize::MAX } else { at_once };
     let mut dead = None;
     loop {
@@ -75,25 +75,25 @@ pub(super) fn ask_all(client: &DnsClient, queries: &[Query], each: &mut OnOutcom
         if drive.running.is_empty() && next.len() == 0 {
             return Ok(());
         }
-        // What ended made room, and its successors have to be sent.
+        // Finished questions made room, and their successors must be sent.
         if !ended {
             drive.wait(until);
         }
     }
 }
 
-/// One question on its way, with its sockets: connected, so that the kernel drops what comes from elsewhere, and kept until
-/// the end, so that a late answer still counts.
+/// One question in flight, with its sockets. They are connected, so that the kernel drops datagrams from other addresses, and
+/// stay open until the end, so that a late answer still counts.
 struct InFlight {
     place: usize,
     exchange: Exchange,
     start: Instant,
     sockets: Vec<(usize, SocketAddr, UdpSocket)>,
-    /// What verifies the answers, by server.
+    /// The TSIG sessions that verify the answers, by server.
     sessions: Vec<Option<TsigSession>>,
-    /// Whether each server was asked, and has given a sign of life.
+    /// By server: `None` if it was not asked, otherwise whether it answered.
     asked: Vec<Option<bool>>,
-    /// The last answer that was signed wrongly.
+    /// The fault of the last answer with a wrong signature.
     forged: Option<Fault>,
     done: bool,
 }
@@ -137,7 +137,7 @@ impl InFlight {
         wire
     }
 
-    /// Takes a message that came from a server, if no signature was asked for or it is right. A wrong one is like no answer
+    /// Takes a message from a server if it needs no signature or its signature is valid. An invalid signature counts as no answer
     /// (RFC 8945, section 5.3).
     fn received(&mut self, client: &DnsClient, server: usize, transport: Transport, wire: &[u8]) {
         let address = client.servers.get(server).map(|server| server.address);
@@ -159,7 +159,7 @@ impl InFlight {
         }
     }
 
-    /// Remembers who answered and who did not. True if anybody gave a sign of life.
+    /// Records which servers answered and which did not. True if any server answered.
     fn learn(&self, client: &DnsClient) -> bool {
         for (server, asked) in client.servers.iter().zip(&self.asked) {
             // In a race the first answer ends the wait for all others.
@@ -183,7 +183,7 @@ impl InFlight {
         Ok(())
     }
 
-    /// Reads what came on its sockets.
+    /// Reads the datagrams on its sockets.
     fn receive(&mut self, client: &DnsClient, buffer: &mut [u8]) {
         for at in 0..self.sockets.len() {
             let Some((server, address, socket)) = self.sockets.get(at) else { continue };
@@ -208,7 +208,7 @@ impl InFlight {
     }
 }
 
-/// The servers in a few words, for a fault that concerns all of them.
+/// A short name of all servers, for a fault that concerns all of them.
 fn first(client: &DnsClient) -> String {
     match client.servers.as_slice() {
         [only] => only.place(),
@@ -225,7 +225,7 @@ struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    /// Does what the exchanges want done now. The time until which nothing more is to be done.
+    /// Performs the pending actions of all exchanges. Returns the time until the next one is due.
     fn act(&mut self) -> Result<Duration, Fault> {
         let mut longest = Duration::MAX;
         for in_flight in &mut self.running {
@@ -267,7 +267,7 @@ impl Drive<'_> {
         Ok(longest)
     }
 
-    /// Waits until something came or the time is over, and hands it to its exchange.
+    /// Waits for messages until the time is over, and passes each to its exchange.
     fn wait(&mut self, longest: Duration) {
         let timeout = Timespec {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
@@ -278,7 +278,7 @@ impl Drive<'_> {
         let all: Vec<BorrowedFd<'_>> =
             sockets.chain(self.completions.iter().map(|completions| completions.as_fd())).collect();
         let mut polled: Vec<PollFd<'_>> = all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        // An interrupted or failed poll comes back to the machine, which looks at the clock.
+        // After an interrupted or failed poll the state machine looks at the clock again.
         let _ = rustix::event::poll(&mut polled, Some(&timeout));
         for in_flight in &mut self.running {
             in_flight.receive(self.client, &mut self.buffer);
@@ -287,7 +287,7 @@ impl Drive<'_> {
             let (place, server) = of_token(completion.token);
             let Some(in_flight) = self.running.iter_mut().find(|in_flight| in_flight.place == place) else { continue };
             let Some(endpoint) = self.client.servers.get(server) else { continue };
-            // After a truncated answer it came over TCP.
+            // A completion for a UDP server came over TCP, after a truncated answer.
             let transport = if endpoint.transport == Transport::Udp { Transport::Tcp } else { endpoint.transport };
             match completion.result {
                 Ok(wire) => in_flight.received(self.client, server, transport, &wire),
@@ -307,7 +307,7 @@ fn completions(slot: &mut Option<Arc<Completions>>) -> Result<&Arc<Completions>,
     slot.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "no completions"))
 }
 
-/// Question and server of a query in one number.
+/// The index of the question and of the server in one number.
 fn token(place: usize, server: usize) -> u64 {
     (place as u64) << 16 | (server as u64 & 0xffff)
 }

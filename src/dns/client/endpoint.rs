@@ -1,4 +1,4 @@
-//! One server and the way to it, and the sockets that lead there.
+//! One server with the settings to reach it, and the sockets to it.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -14,22 +14,22 @@ use crate::net::stream::Stream;
 use crate::net::tls::ClientTls;
 use crate::scope::host_of;
 
-/// One server and the way to it.
+/// One server with the settings to reach it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Where it is; unspecified if a proxy is to look `host` up.
+    /// Its address; unspecified if the proxy is to look `host` up.
     pub address: SocketAddr,
-    /// What carries the messages.
+    /// The transport of the messages.
     pub transport: Transport,
-    /// The name its certificate must hold and HTTP requests are for: as the user wrote it.
+    /// The name that its certificate must contain and that HTTP requests are addressed to, as the user wrote it.
     pub host: String,
-    /// Where HTTP requests go.
+    /// The target of HTTP requests.
     pub http: HttpTarget,
-    /// Whom to believe; needed for encrypted transports.
+    /// TLS settings with the trusted certificates; required for encrypted transports.
     pub tls: Option<ClientTls>,
-    /// The address to connect from, and the port if it is not 0.
+    /// The local address, and the local port if it is not 0.
     pub bind: Option<SocketAddr>,
-    /// What TCP connections to it go through.
+    /// The proxy for TCP connections to it.
     pub proxy: Option<Proxy>,
 }
 
@@ -38,7 +38,7 @@ pub struct Endpoint {
 pub struct HttpTarget {
     /// Path of the URI.
     pub path: String,
-    /// The question goes into the URI (GET), where caches see it, instead of the body (POST).
+    /// Sends the query in the URI (GET), where caches see it, instead of in the body (POST).
     pub get: bool,
 }
 
@@ -49,12 +49,12 @@ impl Default for HttpTarget {
 }
 
 impl Endpoint {
-    /// Whom to believe on an encrypted way to this server.
+    /// The TLS settings for an encrypted connection to this server.
     pub(crate) fn trust(&self) -> Result<&ClientTls, Fault> {
         self.tls.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "encryption without certificates to believe in"))
     }
 
-    /// The server and the port, as messages name them.
+    /// The server and the port, as used in messages.
     pub(crate) fn place(&self) -> String {
         match self.address.ip().is_unspecified() {
             true => format!("{}:{}", self.host, self.address.port()),
@@ -62,10 +62,10 @@ impl Endpoint {
         }
     }
 
-    /// A TCP connection to it, within the limit.
+    /// Opens a TCP connection to the server within `limit`.
     ///
     /// # Errors
-    /// What kept it, or the proxy, from being reached.
+    /// The server or the proxy cannot be reached: the fault of the connection attempt.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<Stream, Fault> {
         let (bind, proxy) = (self.bind, self.proxy.clone());
         let dialer = Dialer { bind, proxy, connect_timeout: limit, ..Dialer::default() };
@@ -76,7 +76,7 @@ impl Endpoint {
         }
     }
 
-    /// The same with blocking calls.
+    /// As [`Endpoint::connect`], with blocking calls.
     ///
     /// # Errors
     /// As [`Endpoint::connect`].
@@ -93,7 +93,7 @@ impl Endpoint {
 }
 
 impl From<SocketAddr> for Endpoint {
-    /// A server that is asked over UDP, and over TCP when an answer was truncated.
+    /// A server that is asked over UDP, and over TCP after a truncated answer.
     fn from(address: SocketAddr) -> Endpoint {
         Endpoint {
             address,
@@ -107,12 +107,12 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// A failed system call of a socket to this server.
+/// The fault for a failed system call on a socket to this server.
 pub(crate) fn network_fault(address: SocketAddr, transport: Transport, error: &io::Error) -> Fault {
     Fault::network(format!("{address} over {}", transport.name()), error)
 }
 
-/// A socket to this peer with its local address, not connected yet. A port of the user's choice is used again and again.
+/// An unconnected socket for this peer, bound to the local address. A port that the user chose is reused (SO_REUSEADDR).
 pub(super) fn socket(bind: Option<SocketAddr>, peer: SocketAddr, kind: Type) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(peer), kind, None)?;
     if let Some(bind) = bind {

@@ -1,4 +1,4 @@
-//! The hosts file (hosts(5)): names that are known without asking anybody.
+//! The hosts file (hosts(5)): names that need no query.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,12 +8,12 @@ use crate::dns::name::Name;
 use crate::fault::Fault;
 use crate::net::literal::loopback;
 
-/// Where the system has it.
+/// The path of the system's file.
 pub const SYSTEM: &str = "/etc/hosts";
-/// The largest file that is read.
+/// The maximum number of bytes read from the file.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// What the file says, in its order.
+/// The entries of the file, in its order.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
     addresses: HashMap<Name, Vec<IpAddr>>,
@@ -21,12 +21,12 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The system's file; what cannot be read is not there.
+    /// Reads the system's file. A file that cannot be read counts as empty.
     pub fn system() -> Hosts {
         Hosts::load(Path::new(SYSTEM)).unwrap_or_default()
     }
 
-    /// This file.
+    /// Reads this file.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -38,7 +38,7 @@ impl Hosts {
         Ok(Hosts::parse(&String::from_utf8_lossy(&bytes)))
     }
 
-    /// The text of such a file: address, then names. Lines that make no sense are skipped, as the C library does.
+    /// Parses the text of such a file: per line an address, then names. Invalid lines are skipped, as the C library does.
     pub fn parse(text: &str) -> Hosts {
         let mut hosts = Hosts::default();
         for line in text.lines() {
@@ -52,14 +52,14 @@ impl Hosts {
         hosts
     }
 
-    /// The addresses of a name; none if it is not known. `localhost` and what lies below it is this host if the file does
-    /// not list it (RFC 6761, section 6.3).
+    /// The addresses of a name; `None` if the name is unknown. `localhost` and the names below it have the loopback addresses
+    /// if the file does not list them (RFC 6761, section 6.3).
     pub fn addresses(&self, name: &Name) -> Option<Vec<IpAddr>> {
         let listed = self.addresses.get(name).cloned();
         listed.or_else(|| loopback(&name.to_host()).map(Vec::from))
     }
 
-    /// The names of an address, which is asked for backwards ([`Name::reverse`]); none if it is not known.
+    /// The names of an address, given as its reverse name ([`Name::reverse`]); `None` if the address is unknown.
     pub fn names(&self, reverse: &Name) -> Option<&[Name]> {
         self.names.iter().find(|(address, _)| Name::reverse(**address) == *reverse).map(|(_, names)| names.as_slice())
     }

@@ -1,12 +1,12 @@
-//! Asks servers: sockets for [`super::exchange`].
+//! The DNS client: runs [`super::exchange`] over sockets.
 //!
 //! ```text
-//!  endpoint    one server and the way to it
-//!  server      how people name servers; resolv.conf
+//!  endpoint    one server: address, transport, credentials
+//!  server      the notation of servers; resolv.conf
 //!  hosts       the hosts file
-//!  connection  one TCP, TLS, HTTPS or QUIC connection that answers many questions at once (async)
-//!  pool        a thread that carries messages over such connections, for callers with poll(2) and no runtime
-//!  drive       the loop that moves exchanges on: UDP sockets, and the pool once a connection is needed
+//!  connection  one TCP, TLS, HTTPS or QUIC connection with many concurrent queries (async)
+//!  pool        a thread that runs such connections, for callers that use poll(2) and have no async runtime
+//!  drive       the event loop of exchanges: UDP sockets, and the pool once a connection is needed
 //! ```
 
 mod drive;
@@ -33,13 +33,13 @@ use crate::net::trace::ProtocolTrace;
 pub use endpoint::{Endpoint, HttpTarget};
 use pool::ConnectionPool;
 
-/// Questions that are under way at once when several are asked.
+/// The maximum number of concurrent queries in [`DnsClient::ask_all`].
 pub const MAX_AT_ONCE: usize = 32;
 
-/// A server that did not answer is asked after the others for so long.
+/// The time for which a server that did not answer is asked after the others.
 const MAX_AVOIDED: Duration = Duration::from_secs(30);
 
-/// Servers that did not answer when they were last asked, so that this is found out once. Clones share what they know.
+/// Servers that did not answer their last query. The client remembers them, to wait for each only once. Clones share the list.
 #[derive(Debug, Clone, Default)]
 pub struct SilentServers(Arc<Mutex<HashMap<(SocketAddr, Transport), Instant>>>);
 
@@ -60,34 +60,34 @@ impl SilentServers {
     }
 }
 
-/// Told about every outcome; names a question to ask instead, or ends it all.
+/// A callback for every outcome. It may return a query to send instead, or end the whole run.
 pub type OnOutcome<'a> = dyn FnMut(usize, Result<ExchangeAnswer, Fault>) -> ControlFlow<(), Option<Query>> + 'a;
 
-/// Asks questions with blocking calls: over UDP by itself, over connections by the pool. Clones share their connections.
+/// A DNS client with blocking calls. It sends UDP itself and leaves connections to the pool. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct DnsClient {
-    /// Whom to ask, in this order.
+    /// The servers, in the order in which they are asked.
     pub servers: Vec<Endpoint>,
-    /// How patient and how stubborn.
+    /// Timeouts and retries.
     pub policy: ExchangePolicy,
-    /// The address to send from, and the port if it is not 0: then one question is under way at a time.
+    /// The local address, and the local port if it is not 0. With a fixed port only one query is sent at a time.
     pub bind: Option<SocketAddr>,
-    /// Letters of the name get random case, which the answer has to repeat.
+    /// The letters of the query name get random case, which the answer must repeat.
     pub mix_case: bool,
-    /// The identifier of every query; none: random ones.
+    /// The identifier of every query; `None` for random identifiers.
     pub id: Option<u16>,
-    /// Signs queries and verifies answers.
+    /// The key that signs queries and verifies answers.
     pub key: Option<TsigKey>,
-    /// Says what goes to and fro.
+    /// Logs the messages sent and received.
     pub trace: ProtocolTrace,
-    /// Carries what does not go over UDP.
+    /// Carries all messages that do not use UDP.
     pub pool: ConnectionPool,
-    /// Whom to ask last.
+    /// The servers to ask last.
     pub silent: SilentServers,
 }
 
 impl DnsClient {
-    /// A client for these servers over UDP with the usual patience.
+    /// A client for these servers over UDP with the default policy.
     pub fn new(servers: Vec<SocketAddr>) -> DnsClient {
         DnsClient {
             servers: servers.into_iter().map(Endpoint::from).collect(),
@@ -102,10 +102,10 @@ impl DnsClient {
         }
     }
 
-    /// Asks and waits for the answer: over UDP with a change to TCP if it was truncated, from one server after the other.
+    /// Sends a query and waits for the answer. It uses UDP, repeats a truncated answer over TCP, and asks one server after the other.
     ///
     /// # Errors
-    /// No server answered: the fault of the last.
+    /// No server answered: the fault of the last server.
     pub fn ask(&self, query: &Query) -> Result<ExchangeAnswer, Fault> {
         let mut outcome = Err(Fault::new(Kind::Internal, "no outcome"));
         self.ask_all(std::slice::from_ref(query), &mut |_, result| {
@@ -115,9 +115,9 @@ impl DnsClient {
         outcome
     }
 
-    /// Asks several questions, up to [`MAX_AT_ONCE`] at a time; on a connection they are all under way together. `each`
-    /// gets the place of a question and its outcome, in the order of arrival, and may name another question to ask
-    /// instead (the next name of a search list) or break off. The result is about this host (no descriptors, no randomness).
+    /// Sends several queries, up to [`MAX_AT_ONCE`] at a time; a connection carries them concurrently. `each` gets the index
+    /// of a query and its outcome, in the order of arrival. It may return another query to send instead (the next name of a
+    /// search list), or stop the run. The result reports faults of this host only (no descriptors, no randomness).
     ///
     /// # Errors
     /// This host has no descriptors or no randomness.

@@ -1,7 +1,7 @@
-//! Carries messages over connections in a thread with a runtime of its own, for loops that wait with poll(2) and know no
-//! runtime: put a query in with [`ConnectionPool::send`], wait until the [`Completions`] can be read, take them out. Nothing is started
-//! before the first query. There is one connection a server: opened when needed, shared by all questions, opened anew when
-//! a server has closed them.
+//! Carries messages over connections in a thread with its own async runtime, for event loops that use poll(2). The caller
+//! submits a query with [`ConnectionPool::send`], waits until the [`Completions`] are readable, and takes them. The thread
+//! starts with the first query. Each server has one connection: the pool opens it on demand, shares it between all queries,
+//! and reopens it after the server closed it.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,10 +18,10 @@ use super::connection::DnsConnection;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
-/// How long the end may wait for farewells to leave.
+/// The time limit at shutdown for closing the connections.
 const MAX_FAREWELL: Duration = Duration::from_millis(200);
 
-/// A handle; clones use the same thread and connections.
+/// A handle to the pool. Clones share its thread and its connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionPool {
     thread: Arc<OnceLock<PoolThread>>,
@@ -41,7 +41,7 @@ struct PoolThread {
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
-/// One query on its way.
+/// One submitted query.
 #[derive(Debug)]
 struct PooledQuery {
     endpoint: Arc<Endpoint>,
@@ -51,21 +51,21 @@ struct PooledQuery {
     completions: Arc<Completions>,
 }
 
-/// What became of a query.
+/// The result of a query.
 #[derive(Debug)]
 pub struct Completion {
-    /// The number that its sender gave it.
+    /// The number that the caller passed to [`ConnectionPool::send`].
     pub token: u64,
-    /// The answer, under the query's identifier.
+    /// The answer, with the query's identifier.
     pub result: Result<Vec<u8>, UnansweredQuery>,
 }
 
-/// Why a query has no answer.
+/// The reason why a query has no answer.
 #[derive(Debug)]
 pub struct UnansweredQuery {
-    /// What went wrong.
+    /// The fault.
     pub fault: Fault,
-    /// There was a connection: the trouble may be this query's alone.
+    /// True if there was a connection: the fault may concern this query alone.
     pub connected: bool,
 }
 
@@ -75,7 +75,7 @@ impl From<UnansweredQuery> for Fault {
     }
 }
 
-/// Queries that are over. Its descriptor can be read while there are some.
+/// The queue of finished queries. Its descriptor is readable while the queue is not empty.
 #[derive(Debug)]
 pub struct Completions {
     eventfd: OwnedFd,
@@ -83,7 +83,7 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// An empty one.
+    /// An empty queue.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -92,16 +92,16 @@ impl Completions {
         Ok(Arc::new(Completions { eventfd, queue: Mutex::default() }))
     }
 
-    /// Everything that has come.
+    /// Takes all completions out of the queue.
     pub fn take(&self) -> VecDeque<Completion> {
-        // The descriptor is reset first: what comes in between makes it readable again.
+        // The descriptor is reset first: a completion that arrives in between makes it readable again.
         let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
         std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn put(&self, completion: Completion) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(completion);
-        // The counter cannot run over: it is set back with each look.
+        // The counter cannot overflow: every read resets it.
         let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 }
@@ -113,12 +113,12 @@ impl AsFd for Completions {
 }
 
 impl ConnectionPool {
-    /// A pool with so many connections to each server, used in turn: for bulk work, where one connection is one queue.
+    /// A pool with `count` connections to each server, used in turn. Bulk look-ups need several, as each connection is one queue.
     pub fn with_connections(count: usize) -> ConnectionPool {
         ConnectionPool { thread: Arc::default(), connections: count.max(1) }
     }
 
-    /// Sends a query off; its completion comes under `token`, within `limit` (connecting included). Never waits.
+    /// Submits a query without blocking. Its completion carries `token` and arrives within `limit`, connection setup included.
     pub fn send(
         &self,
         endpoint: Arc<Endpoint>,
@@ -159,13 +159,13 @@ impl PoolThread {
 impl Drop for PoolThread {
     fn drop(&mut self) {
         self.queries = None;
-        // The other side never sends: this ends when the thread does, or when it has taken too long.
+        // The thread never sends: this wait ends with the thread, or at the time limit.
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = ended.recv_timeout(MAX_FAREWELL);
     }
 }
 
-/// Which connection a query takes.
+/// The connection that a query uses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ConnectionKey {
     address: SocketAddr,
@@ -174,23 +174,23 @@ struct ConnectionKey {
     number: usize,
 }
 
-/// One opening, which everybody who came in the meantime shares, failure included. It is a task of its own: it goes on when
-/// whoever asked first has no more time.
+/// A connection being opened. All queries that arrive in the meantime share it and its failure. It is a task of its own, which
+/// continues when the query that started it times out.
 type Opening = Arc<SetOnce<Result<DnsConnection, Fault>>>;
 
-/// Connections by server, shared by all who ask there.
+/// Connections by server, shared by all queries to it.
 #[derive(Debug, Default)]
 pub(crate) struct OpenConnections {
     open: Mutex<HashMap<ConnectionKey, Opening>>,
 }
 
 impl OpenConnections {
-    /// Asks on the server's connection of this number, and again on a new one if it ended after it had answered others:
-    /// those are limited in number, time or idleness, and the question had no part in it. One that ended without any answer
-    /// gets one successor. `limit` is for all of it. A connection on which nothing came in all that time is given up.
+    /// Sends a query on the server's connection with this number. If that connection ends after it answered others, the query is
+    /// sent again on a new one: servers limit queries, lifetime and idle time, so the query is not the cause. A connection that
+    /// ended without any answer is replaced once. `limit` covers everything. A connection silent for all that time is abandoned.
     ///
     /// # Errors
-    /// No connection, or no answer on it within the limit.
+    /// No connection, or no answer on it within `limit`.
     pub(crate) async fn ask(
         &self,
         endpoint: &Endpoint,
@@ -200,7 +200,7 @@ impl OpenConnections {
     ) -> Result<Vec<u8>, UnansweredQuery> {
         let (address, transport) = (endpoint.address, endpoint.transport);
         let key = ConnectionKey { address, transport, host: endpoint.host.clone(), number };
-        // The connection that the query went to, and how many answers had come on it.
+        // The connection that the query was sent on, and the number of answers on it before.
         let mut last: Option<(Opening, u32)> = None;
         let asked = async {
             let mut fruitless = 0;
@@ -212,7 +212,7 @@ impl OpenConnections {
                     Ok(answer) => return Ok(answer),
                     Err(fault) => fault,
                 };
-                // Others may be getting their answers in this very moment, or are still to get them.
+                // Other queries may still receive their answers at this moment.
                 tokio::task::yield_now().await;
                 fruitless += u32::from(connection.answered() == 0 && !connection.is_draining());
                 if fault.kind != Kind::Disconnected || connection.is_open() || fruitless > 1 {
@@ -238,7 +238,7 @@ impl OpenConnections {
         Err(UnansweredQuery { fault, connected: last.is_some() })
     }
 
-    /// The connection for a key: one that stands or is being opened, otherwise a new one.
+    /// The connection for a key: one that is open or being opened, otherwise a new one.
     fn get(&self, key: &ConnectionKey, endpoint: &Endpoint, limit: Duration) -> Opening {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let usable = |opening: &&Opening| match opening.get() {
@@ -278,6 +278,6 @@ async fn work(mut queue: mpsc::UnboundedReceiver<PooledQuery>, width: usize) {
             }
         }
     };
-    // Whoever does not listen to a farewell gets none.
+    // A peer that does not accept the close in time is dropped without one.
     let _ = tokio::time::timeout(MAX_FAREWELL, farewells).await;
 }

@@ -1,5 +1,5 @@
-//! How people name a server: `192.0.2.1`, `192.0.2.1:5300`, `192.0.2.1#5300`, `[2001:db8::1]:53`, `dns.example`,
-//! `fe80::1%eth0`, `udp://…`, `tcp://…`, `tls://…`, `https://…`, `quic://…`, `dns://…`, and what `/etc/resolv.conf` says.
+//! The notation of servers: `192.0.2.1`, `192.0.2.1:5300`, `192.0.2.1#5300`, `[2001:db8::1]:53`, `dns.example`,
+//! `fe80::1%eth0`, `udp://…`, `tcp://…`, `tls://…`, `https://…`, `quic://…`, `dns://…`; and `/etc/resolv.conf`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -16,24 +16,24 @@ use crate::net::tls::ClientTls;
 use crate::scope::{ScopedAddress, from_url, host_of, with_port};
 use crate::secret::without_password;
 
-/// A server as it was named.
+/// A server as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerName {
-    /// Address, perhaps with a zone, or host name, without brackets.
+    /// Address, with an optional zone, or host name; without brackets.
     pub host: String,
     /// Port, if one was given.
     pub port: Option<u16>,
-    /// Transport, if a URL fixed one.
+    /// Transport, if a URL specified one.
     pub transport: Option<Transport>,
-    /// What connections to it go through.
+    /// The proxy for connections to it.
     pub proxy: Option<Proxy>,
-    /// Resource of an `https` URL: `/dns-query` by default; a template that ends with `{?dns}` asks by GET (RFC 8484,
+    /// The resource of an `https` URL: `/dns-query` by default; a template that ends with `{?dns}` selects GET (RFC 8484,
     /// section 3).
     pub http: HttpTarget,
 }
 
 impl ServerName {
-    /// The server at this address; its port does not matter.
+    /// The server at this address, without its port.
     pub fn of(address: SocketAddr) -> ServerName {
         ServerName { host: host_of(address), port: None, transport: None, proxy: None, http: HttpTarget::default() }
     }
@@ -41,7 +41,7 @@ impl ServerName {
     /// Parses a server's name.
     ///
     /// # Errors
-    /// [`Kind::Usage`]: no server's name.
+    /// [`Kind::Usage`]: the text is not the notation of a server.
     pub fn parse(text: &str) -> Result<ServerName, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("server {:?}: {why}", without_password(text)));
         let (transport, rest) = match text.split_once("://") {
@@ -86,16 +86,16 @@ impl ServerName {
         Ok(ServerName { host, port, transport, proxy: None, http })
     }
 
-    /// The port that will be asked.
+    /// The port that was given, otherwise `default`.
     pub fn port_or(&self, default: u16) -> u16 {
         self.port.unwrap_or(default)
     }
 
-    /// The server as something to ask, once for each of its addresses; `default` is the port and the transport where the
-    /// name fixes none, `tls` whom to believe on encrypted ways.
+    /// The endpoints of the server, one per address. `default` is the port and the transport if the notation specifies none;
+    /// `tls` creates the TLS settings if the transport is encrypted.
     ///
     /// # Errors
-    /// The server has no address, or TLS is not to be had.
+    /// The server has no address, or the TLS settings cannot be created.
     pub fn endpoints(
         &self,
         default: (Option<u16>, Transport),
@@ -115,10 +115,10 @@ impl ServerName {
         Ok(addresses.into_iter().map(endpoint).collect())
     }
 
-    /// The addresses of the server; a name is looked up with the system's resolver, or by the proxy later.
+    /// The addresses of the server. The system's resolver looks up a host name; if the proxy does that, the address is unspecified.
     ///
     /// # Errors
-    /// [`Kind::NoHost`]: the name has no address; [`Kind::Unreachable`]: this host does not have the address's zone.
+    /// [`Kind::NoHost`]: the name has no address; [`Kind::Unreachable`]: this host has no such IPv6 zone.
     pub fn addresses(&self, default_port: u16) -> Result<Vec<SocketAddr>, Fault> {
         let port = self.port_or(default_port);
         let literal = literal::address(&self.host);
@@ -135,36 +135,36 @@ impl ServerName {
     }
 }
 
-/// What `/etc/resolv.conf` says (resolv.conf(5)).
+/// The settings in `/etc/resolv.conf` (resolv.conf(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// Name servers in order; the local one if no line names any.
+    /// Name servers in order; the local server if no line names one.
     pub servers: Vec<SocketAddr>,
-    /// Domains to try for short names.
+    /// The search domains for short names.
     pub search: Vec<Name>,
-    /// Names with this many dots are tried as they are first.
+    /// Names with at least this many dots are first tried without a search domain.
     pub ndots: u8,
-    /// Time for one try.
+    /// The timeout of one attempt.
     pub timeout: Duration,
-    /// Tries.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
-/// Servers, search domains and bytes taken from the file.
+/// The maximum numbers of servers, search domains and bytes taken from the file.
 const MAX_SERVERS: usize = 8;
 const MAX_SEARCH: usize = 16;
 const MAX_FILE_BYTES: usize = 65_536;
 
 impl ResolvConf {
-    /// The system's file. A missing one means the local server.
+    /// Reads the system's file. A missing file means the local server.
     ///
     /// # Errors
-    /// The file cannot be read; [`Kind::Config`]: it names servers, and none can be asked.
+    /// The file cannot be read. [`Kind::Config`]: it names servers, but none is usable.
     pub fn system() -> Result<ResolvConf, Fault> {
         ResolvConf::load(Path::new("/etc/resolv.conf"))
     }
 
-    /// This file.
+    /// Reads this file.
     ///
     /// # Errors
     /// As [`ResolvConf::system`].
@@ -179,11 +179,11 @@ impl ResolvConf {
         }
     }
 
-    /// The text of such a file; lines that make no sense are skipped, as the C library does. Where that leaves no server of
-    /// those that are named, no other is asked in their place.
+    /// Parses the text of such a file. Invalid lines are skipped, as the C library does. If none of the named servers is usable,
+    /// the local server does not replace them.
     ///
     /// # Errors
-    /// [`Kind::Config`]: it names servers, and none can be asked.
+    /// [`Kind::Config`]: the text names servers, but none is usable.
     pub fn parse(text: &str) -> Result<ResolvConf, Fault> {
         let mut conf = ResolvConf {
             servers: Vec::new(),

@@ -1,5 +1,5 @@
-//! Messages with their length before them on a byte stream (RFC 1035, section 4.2.2), many under way at once, answers in
-//! any order (RFC 7766, sections 6.2.1 and 7): TCP, and TLS over it (RFC 7858).
+//! Length-prefixed messages on a byte stream (RFC 1035, section 4.2.2), with many concurrent queries and answers in any
+//! order (RFC 7766, sections 6.2.1 and 7): TCP, and TLS over it (RFC 7858).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,12 @@ use crate::fault::{Fault, Kind};
 use crate::net::random;
 use crate::net::stream::Stream;
 
-/// Messages without a question of ours that one connection may bring: late answers, and no more.
+/// The maximum number of messages per connection that match no pending query: enough for late answers only.
 const MAX_STRAYS: u32 = 1000;
-/// Queries written with one call at most, in bytes.
+/// The size at which a batch of queries is written with one call, in bytes.
 const MAX_BATCH_BYTES: usize = 64 * 1024;
 
-/// A stream that carries messages.
+/// A stream of length-prefixed messages.
 #[derive(Debug)]
 pub(super) struct Framed {
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
@@ -26,21 +26,21 @@ pub(super) struct Framed {
     tasks: [JoinHandle<()>; 2],
 }
 
-/// Who waits for which identifier.
+/// The queries that wait for an answer, by identifier.
 #[derive(Debug, Default)]
 struct PendingQueries {
     waiting: HashMap<u16, oneshot::Sender<Vec<u8>>>,
-    /// How many were answered.
+    /// The number of answered queries.
     answered: u32,
     strays: u32,
-    /// Why nothing more can be asked.
+    /// The reason why no more queries can be sent.
     ended: Option<Fault>,
 }
 
 impl Framed {
-    /// Takes a connected stream over.
+    /// Wraps a connected stream.
     pub(super) fn new(stream: Stream) -> Framed {
-        // NSD (4.6) reads one message of a TLS record and comes back to the others when more arrives: a record each.
+        // NSD (4.6) reads one message of a TLS record, and the others only when more data arrives: each message gets its own record.
         let batch = if matches!(stream, Stream::Tls(_)) { 1 } else { MAX_BATCH_BYTES };
         let (reader, writer) = tokio::io::split(stream);
         let pending: Arc<Mutex<PendingQueries>> = Arc::default();
@@ -52,8 +52,8 @@ impl Framed {
         Framed { outgoing, pending, tasks }
     }
 
-    /// Sends a query and waits for the message with its identifier. An identifier that is under way already is exchanged
-    /// for a free one on the wire.
+    /// Sends a query and waits for the message with its identifier. An identifier that is already in use is replaced by a free
+    /// one on the wire.
     pub(super) async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, Fault> {
         let (length, Some(own)) = (u16::try_from(query.len()), query.first_chunk::<2>()) else {
             return Err(Fault::new(Kind::Internal, "a query without a header"));
@@ -64,7 +64,7 @@ impl Framed {
         let mut frame = length.to_be_bytes().to_vec();
         frame.extend(ticket.id.to_be_bytes());
         frame.extend_from_slice(query.get(2..).unwrap_or_default());
-        // A writer that has ended left its reason behind.
+        // If the writer has ended, it has stored the reason.
         let _ = self.outgoing.send(frame);
         let Ok(mut message) = answer.await else { return Err(lock(&self.pending).reason()) };
         if let Some(id) = message.first_chunk_mut::<2>() {
@@ -73,17 +73,17 @@ impl Framed {
         Ok(message)
     }
 
-    /// True while it may still answer.
+    /// True while the stream takes queries.
     pub(super) fn is_open(&self) -> bool {
         lock(&self.pending).ended.is_none()
     }
 
-    /// How many questions were answered.
+    /// The number of answered queries on this stream.
     pub(super) fn answered(&self) -> u32 {
         lock(&self.pending).answered
     }
 
-    /// Finds a free identifier, the wanted one if possible.
+    /// Registers a query under a free identifier: `wanted` if possible.
     fn enlist(&self, wanted: u16, answered: oneshot::Sender<Vec<u8>>) -> Result<Ticket<'_>, Fault> {
         let mut pending = lock(&self.pending);
         if pending.ended.is_some() {
@@ -122,7 +122,7 @@ fn lock(pending: &Mutex<PendingQueries>) -> MutexGuard<'_, PendingQueries> {
     pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A place among those who wait; a question that is given up leaves it.
+/// The registration of a pending query. Dropping it removes the query.
 struct Ticket<'a> {
     framed: &'a Framed,
     id: u16,
@@ -134,7 +134,7 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// Reads to the end, which is the end for everybody who still waits.
+/// Reads until the stream ends, which ends all pending queries.
 async fn read_on(pending: Arc<Mutex<PendingQueries>>, reader: ReadHalf<Stream>) {
     let fault = read(reader, &pending).await;
     let mut pending = lock(&pending);
@@ -142,7 +142,7 @@ async fn read_on(pending: Arc<Mutex<PendingQueries>>, reader: ReadHalf<Stream>) 
     pending.waiting.clear();
 }
 
-/// Writes until that fails. A peer that takes no more may have answered before it closed: those who wait go on waiting until
+/// Writes until writing fails. A peer that accepts no more data may have answered before it closed: pending queries wait until
 /// everything is read.
 async fn write_on(
     pending: Arc<Mutex<PendingQueries>>,
@@ -154,7 +154,7 @@ async fn write_on(
     lock(&pending).ended.get_or_insert(fault);
 }
 
-/// Writes what is queued, as much as there is with one call.
+/// Writes the queued messages, as many as possible with one call.
 async fn write(mut writer: WriteHalf<Stream>, mut queue: mpsc::UnboundedReceiver<Vec<u8>>, most: usize) -> Fault {
     while let Some(mut batch) = queue.recv().await {
         while batch.len() < most {
@@ -186,7 +186,7 @@ async fn read(reader: ReadHalf<Stream>, pending: &Mutex<PendingQueries>) -> Faul
         match pending.waiting.remove(&u16::from_be_bytes(*id)) {
             Some(waiting) => {
                 pending.answered += 1;
-                // Whoever has given up in this very moment does not mind.
+                // A query that was cancelled at this very moment needs no answer.
                 let _ = waiting.send(message);
             }
             None => {
@@ -199,7 +199,7 @@ async fn read(reader: ReadHalf<Stream>, pending: &Mutex<PendingQueries>) -> Faul
     }
 }
 
-/// The next message of a stream, whatever is in it.
+/// Reads the next length-prefixed message of a stream, without looking at its content.
 ///
 /// # Errors
 /// The stream ended or failed.
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use tokio::net::{TcpListener, TcpStream};
 
-    /// The framed end, and the plain other one.
+    /// Both ends of a connection: the framed end and the plain one.
     async fn pair() -> (Framed, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -281,7 +281,7 @@ mod tests {
         let questions: Vec<Vec<u8>> = (0..2).map(|id| query(id, 1)).collect();
         let (first, second, ()) = tokio::join!(near.ask(&questions[0]), near.ask(&questions[1]), async {
             let answer = message(&mut far).await.unwrap();
-            // The writer notices first: a peer that reads no more, and has closed with a query unread.
+            // The writer notices first that the peer has closed with a query unread.
             lock(&near.pending).ended = Some(Fault::new(Kind::Disconnected, "sending"));
             assert!(!near.is_open());
             far.write_all(&framed(&answer)).await.unwrap();

@@ -1,5 +1,5 @@
 //! Exchanges through simulated networks: servers that answer, are silent, slow, broken or impersonated, datagrams that get lost
-//! or doubled, and a clock that only they move. Each world grows from a seed, so that a failure can be played again.
+//! or doubled, and a simulated clock. Each world is generated from a seed, so that a failure can be reproduced.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -31,7 +31,7 @@ impl Dice {
     }
 }
 
-/// What a server does with what reaches it.
+/// The behaviour of a server on a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Temper {
     Good,
@@ -44,7 +44,7 @@ enum Temper {
     LongWithoutTcp,
     /// Knows no EDNS.
     Old,
-    /// Wants its cookie.
+    /// Requires its cookie.
     Cookies,
     /// The port is closed.
     Closed,
@@ -67,7 +67,7 @@ const TEMPERS: [Temper; 12] = [
     Temper::Garbage,
 ];
 
-/// What reaches the client.
+/// An event at the client.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Message { transport: bool, wire: Vec<u8> },
@@ -78,14 +78,14 @@ struct World {
     dice: Dice,
     now: Duration,
     servers: Vec<(Temper, Duration)>,
-    /// Of 100 datagrams that get lost, either way.
+    /// The percentage of datagrams that get lost, in each direction.
     loss: u64,
-    /// Forged datagrams that come along with every query.
+    /// The number of forged datagrams per query.
     forged: u64,
     coming: BinaryHeap<Reverse<(Duration, usize, Event)>>,
 }
 
-/// What a simulated exchange did.
+/// The course of a simulated exchange.
 struct Story {
     sends: Vec<(Duration, usize, Transport)>,
     mismatched: u32,
@@ -102,7 +102,7 @@ fn question() -> Query {
     Query { edns, ..Query::new(Name::parse("www.example.test").unwrap(), Rtype::A) }
 }
 
-/// The answer to a query, with this address in it.
+/// The answer to a query, with this address.
 fn answer_to(query: &[u8], address: [u8; 4]) -> Message {
     let mut message = Message::parse(query).expect("our own query");
     message.flags.set(Flags::QR, true);
@@ -139,7 +139,7 @@ impl World {
         World { dice: Dice(1), now: Duration::ZERO, servers, loss: 0, forged: 0, coming: BinaryHeap::new() }
     }
 
-    /// A query leaves; what comes of it is laid on the time line.
+    /// Sends a query, and schedules its consequences on the time line.
     fn send(&mut self, server: usize, transport: Transport, query: &[u8]) {
         let (temper, delay) = self.servers[server];
         let stream = transport != Transport::Udp;
@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// What somebody who sees no query can send: a wrong identifier, or the right one by chance with another question.
+    /// A forgery by an attacker who sees no query: a wrong identifier, or the right one by chance with another question.
     fn forge(&mut self, query: &[u8]) -> Vec<u8> {
         let mut message = answer_to(query, FORGED);
         match self.dice.below(5) {
@@ -213,7 +213,7 @@ impl World {
     }
 }
 
-/// What a server makes of a query. None: silence.
+/// The reaction of a server to a query; `None` for silence.
 fn react(temper: Temper, stream: bool, query: &[u8]) -> Option<Event> {
     let mut message = answer_to(query, GENUINE);
     match temper {
@@ -259,7 +259,7 @@ fn react(temper: Temper, stream: bool, query: &[u8]) -> Option<Event> {
     Some(Event::Message { transport: stream, wire: message.compose(65_535) })
 }
 
-/// True if the message was waited past.
+/// Passes an event to the exchange. True if its message was ignored.
 fn deliver(exchange: &mut Exchange, server: usize, event: Event, now: Duration) -> bool {
     match event {
         Event::Failure => {
@@ -291,7 +291,7 @@ fn whatever_happens_it_ends_in_time_and_believes_no_forgery() {
         assert!(by_udp.count() <= policy.tries as usize + 2, "{}", told());
         match &story.outcome {
             Ok(answer) => {
-                // An answer that only stands in for a better one is older than what came later.
+                // A fallback answer has the counts of its arrival, which is before the end.
                 let last_resort = !matches!(answer.message.rcode(), Rcode::NOERROR);
                 let counts = (answer.mismatches, answer.sent as usize);
                 let seen = (story.mismatched, story.sends.len());
@@ -318,10 +318,10 @@ fn whatever_happens_it_ends_in_time_and_believes_no_forgery() {
     assert!(ended.iter().all(|count| *count > WORLDS / 10), "worlds of both ends: {ended:?}");
 }
 
-/// Who answers, over what, when, and after how many queries.
+/// The answering server, its transport, the time in milliseconds, and the number of queries.
 type End = (usize, Transport, u64, usize);
 
-/// What it shows, how patient the client is, the servers, the end.
+/// A description, the client's policy, the servers, the expected end.
 type Known<'a> = (&'a str, ExchangePolicy, &'a [(Temper, u64)], Option<End>);
 
 #[test]
@@ -359,7 +359,7 @@ fn known_worlds_end_as_they_should() {
         let found = story.outcome.ok().map(|answer| (answer.server, answer.transport, millis, story.sends.len()));
         assert_eq!(found, *end, "{what}");
         if end.is_none() {
-            // Each round of a race takes one wait, not one a server.
+            // Each round of a race takes one wait, not one per server.
             assert_eq!((millis, story.sends.len()), (if policy.race { 15_000 } else { 30_000 }, 6), "{what}");
         }
     }

@@ -148,7 +148,7 @@ fn a_race_is_run_again_by_all() {
         }
         assert_eq!(ex.poll(seconds(at)), ExchangeAction::Wait { until: seconds(at + 5) });
     }
-    // One whose answer is truncated goes on over TCP while the others may still win.
+    // A server with a truncated answer is asked over TCP, while the others may still win.
     ex.received(0, Transport::Udp, &reply(1, |m| m.flags.set(Flags::TC, true)), seconds(6));
     assert_eq!(sent_to(&ex.poll(seconds(6))), Some((0, Transport::Tcp)));
     assert_eq!(ex.poll(seconds(6)), ExchangeAction::Wait { until: seconds(11) });

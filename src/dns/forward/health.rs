@@ -1,15 +1,15 @@
-//! How an upstream server is doing: its round trip time, and whether it answers at all. No sockets and no clock.
+//! The health of an upstream server: its round trip time, and whether it answers at all. No sockets and no clock.
 
 use std::time::Duration;
 
-/// Waiting for an answer begins with this, before anything is known (RFC 6298, section 2.1, halved: the servers are near).
+/// The initial patience, before any measurement (RFC 6298, section 2.1, halved because the servers are near).
 const FIRST_PATIENCE: Duration = Duration::from_millis(500);
-/// Patience stays within these bounds: a server that looks a name up is slower than one that remembers it.
+/// The bounds of the patience: a server that must look a name up is slower than one that has it cached.
 const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(2);
-/// The longest time between two probes of a dead server.
+/// The maximum time between two probes of a dead server.
 const MAX_PROBE_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is known of one upstream server.
+/// The measured health of one upstream server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct UpstreamHealth {
     /// Smoothed round trip time and its variation (RFC 6298, section 2).
@@ -21,14 +21,14 @@ pub(super) struct UpstreamHealth {
 enum UpstreamState {
     #[default]
     Answers,
-    /// A question got no answer. That may be the question's fault: a probe will tell.
+    /// A question got no answer. The question may be the cause: a probe decides.
     Suspected,
-    /// So many probes got no answer either.
+    /// Probes got no answer either; the number of failed probes.
     Dead(u32),
 }
 
 impl UpstreamHealth {
-    /// An answer came, after `round_trip` if it was to the only sending (RFC 6298, section 3). True if the server was dead.
+    /// Records an answer. `round_trip` is its time, if the query was sent only once (RFC 6298, section 3). True if the server was dead.
     pub(super) fn answered(&mut self, round_trip: Option<Duration>) -> bool {
         if let Some(now) = round_trip {
             self.round_trip = Some(match self.round_trip {
@@ -41,7 +41,7 @@ impl UpstreamHealth {
         was_dead
     }
 
-    /// A question got no answer. True if a probe has to begin.
+    /// Records that a question got no answer. True if probing must start.
     pub(super) fn unanswered(&mut self) -> bool {
         let begins = self.state == UpstreamState::Answers;
         if begins {
@@ -50,7 +50,7 @@ impl UpstreamHealth {
         begins
     }
 
-    /// A probe got no answer: the time until the next. Nothing if an answer to somebody else came meanwhile.
+    /// Records a failed probe. Returns the time until the next probe; `None` if another question was answered in the meantime.
     pub(super) fn probe_failed(&mut self) -> Option<Duration> {
         let failed = match self.state {
             UpstreamState::Answers => return None,
@@ -61,12 +61,12 @@ impl UpstreamHealth {
         Some(MAX_PROBE_PAUSE.min(Duration::from_secs(1 << (failed - 1).min(8))))
     }
 
-    /// True while not even probes are answered.
+    /// True while probes are not answered either.
     pub(super) fn is_dead(&self) -> bool {
         matches!(self.state, UpstreamState::Dead(_))
     }
 
-    /// How long to wait for an answer before the question is sent again, or to another server.
+    /// The time to wait for an answer before the question is sent again, or to another server.
     pub(super) fn patience(&self) -> Duration {
         let wanted = self.round_trip.map_or(FIRST_PATIENCE, |(smoothed, variation)| smoothed + variation * 4);
         wanted.clamp(*PATIENCE.start(), *PATIENCE.end())

@@ -1,11 +1,11 @@
-//! Hands questions on to other servers: identical ones are asked once, a server that does not answer is left for the next
-//! before long and remembered.
+//! Forwards questions to other servers. Identical questions are sent once. If a server does not answer soon, the next one is
+//! asked and the failure is remembered.
 //!
 //! ```text
-//!  mod        which questions are under way, and which server is asked when
-//!  upstream   one server: exchanges with it, probes, cookies
-//!  health     is it alive, and how fast (pure)
-//!  sockets    UDP sockets that many questions share
+//!  mod        the pending questions, and the order of the servers
+//!  upstream   one server: exchanges, probes, cookies
+//!  health     its state and round trip time (pure)
+//!  sockets    UDP sockets shared by many questions
 //! ```
 
 mod health;
@@ -27,13 +27,13 @@ use crate::fault::{Fault, Kind};
 pub use upstream::ReportHealth;
 use upstream::Upstream;
 
-/// Clients that may wait at once; more get SERVFAIL.
+/// The maximum number of waiting clients; further clients get SERVFAIL.
 pub const MAX_FORWARDED: usize = 10_000;
 
-/// What became of a question, for all who asked it.
+/// The result of a question, for all clients that asked it.
 type Forwarded = Result<Arc<ExchangeAnswer>, Fault>;
 
-/// Hands questions on. Clones share everything.
+/// Forwards questions to upstream servers. Clones share all state.
 #[derive(Clone)]
 pub struct Forwarder {
     upstreams: Arc<[Arc<Upstream>]>,
@@ -42,7 +42,7 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// One that asks these servers, the first first. `report` is told when one dies and when it answers again.
+    /// A forwarder to these servers, in this order. `report` is called when a server dies and when it answers again.
     ///
     /// # Errors
     /// No randomness.
@@ -55,8 +55,8 @@ impl Forwarder {
         })
     }
 
-    /// Asks, or waits for the answer if the same is being asked already: the more identical questions are under way, the
-    /// easier one of them is answered by a forger (RFC 5452, section 5).
+    /// Sends a question, or waits for the answer if an equal question is already pending: the more identical questions are
+    /// pending, the easier a forger can answer one of them (RFC 5452, section 5).
     ///
     /// # Errors
     /// No server answered, or too many clients wait.
@@ -74,7 +74,7 @@ impl Forwarder {
                     let came = forwarder.ask_upstreams(&asked).await.map(Arc::new);
                     let waiting = forwarder.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&asked);
                     for tell in waiting.unwrap_or_default() {
-                        // Whoever went away needs no answer.
+                        // A client that went away needs no answer.
                         let _ = tell.send(came.clone());
                     }
                 });
@@ -83,8 +83,8 @@ impl Forwarder {
         told.await.unwrap_or_else(|_| Err(Fault::new(Kind::Internal, "a question was lost")))
     }
 
-    /// Asks one server after the other: the next as soon as the last says that it cannot answer, or is slower than it uses to
-    /// be. What an earlier one answers later still counts. Dead servers come last, all at once.
+    /// Asks one server after the other: the next as soon as the previous one fails or is slower than usual. A late answer of an
+    /// earlier server still counts. Dead servers come last, all at once.
     async fn ask_upstreams(&self, asked: &UpstreamQuestion) -> Result<ExchangeAnswer, Fault> {
         let edns = Edns { dnssec_ok: asked.dnssec_ok, ..Edns::default() };
         let query = Query {
@@ -108,7 +108,7 @@ impl Forwarder {
                     false => upstream.patience(),
                 });
                 let (query, tell) = (query.clone(), tell.clone());
-                // Goes on when another has answered: what the server does then says how it is.
+                // The task continues after another server has answered: its outcome updates the health.
                 tokio::spawn(async move { tell.send(upstream.ask(query).await) });
             } else if waiting == 0 {
                 let none = || Fault::new(Kind::TimedOut, "no server to ask");
@@ -133,7 +133,7 @@ impl Forwarder {
     }
 }
 
-/// False for codes that another server may better.
+/// False for a response code that another server may improve on.
 fn is_wanted(answer: &ExchangeAnswer) -> bool {
     answer.message.rcode().is_answer()
 }

@@ -1,5 +1,5 @@
-//! UDP sockets to one server that many questions share. Each is connected, so that the kernel drops what comes from elsewhere;
-//! its port is chosen at random and given up after some questions, so that nobody can learn it (RFC 5452, section 9.2).
+//! UDP sockets to one server, shared by many questions. Each is connected, so that the kernel drops datagrams from other
+//! addresses. Its port is random and abandoned after some questions, so that no attacker can learn it (RFC 5452, section 9.2).
 
 use std::collections::HashMap;
 use std::io;
@@ -13,15 +13,15 @@ use crate::dns::client::endpoint::network_fault;
 use crate::dns::transport::Transport;
 use crate::fault::Fault;
 
-/// Sockets in use at once, as long as identifiers do not collide: questions are spread over them at random.
+/// The number of shared sockets; more are opened only if identifiers collide. Questions are spread over them at random.
 const MAX_SHARED: usize = 16;
-/// Questions that one socket serves in its life.
+/// The maximum number of questions on one socket.
 const MAX_QUESTIONS: usize = 256;
 
-/// More than any server may send to whoever announces [`crate::dns::edns::DEFAULT_UDP_SIZE`].
+/// The receive buffer in bytes: more than a server may send to a client that announces [`crate::dns::edns::DEFAULT_UDP_SIZE`].
 const MAX_DATAGRAM_BYTES: usize = 4096;
 
-/// A message from the server, or why there will be none.
+/// A message from the server, or the fault that prevents it.
 pub(super) type Arrival = (Transport, Result<Vec<u8>, Fault>);
 
 /// The sockets to one server.
@@ -34,9 +34,9 @@ pub(super) struct SharedSockets {
 #[derive(Debug)]
 struct SharedSocket {
     socket: Arc<UdpSocket>,
-    /// Who waits for which identifier.
+    /// The receivers of answers, by identifier.
     waiting: Arc<Mutex<HashMap<u16, mpsc::Sender<Arrival>>>>,
-    /// How many questions it may still take.
+    /// The number of further questions that the socket takes.
     left: Mutex<usize>,
     reader: tokio::task::AbortHandle,
 }
@@ -47,7 +47,7 @@ impl Drop for SharedSocket {
     }
 }
 
-/// An identifier on one of the sockets; given back when it is dropped, until when late answers arrive.
+/// A claimed identifier on one of the sockets. Until it is dropped, late answers still arrive under it.
 #[derive(Debug)]
 pub(super) struct ClaimedId {
     socket: Arc<SharedSocket>,
@@ -61,7 +61,7 @@ impl Drop for ClaimedId {
 }
 
 impl ClaimedId {
-    /// Sends a query under the identifier.
+    /// Sends a query, which must have this identifier.
     pub(super) async fn send(&self, query: &[u8]) -> io::Result<()> {
         self.socket.socket.send(query).await.map(drop)
     }
@@ -72,11 +72,11 @@ impl SharedSockets {
         SharedSockets { address, open: Mutex::default() }
     }
 
-    /// Takes this identifier on a socket where it is free, the one that `choice` falls on if possible; what comes under it goes to
-    /// `tell`.
+    /// Claims this identifier on a socket where it is free: the one that `choice` selects if possible, otherwise a new one. Messages
+    /// with that identifier go to `tell`.
     ///
     /// # Errors
-    /// No descriptor, or no way to the server.
+    /// No descriptor, or no route to the server.
     pub(super) async fn claim(&self, id: u16, choice: u16, tell: mpsc::Sender<Arrival>) -> io::Result<ClaimedId> {
         let free = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,7 @@ impl SharedSocket {
         Ok(SharedSocket { socket, waiting, left: Mutex::new(MAX_QUESTIONS), reader })
     }
 
-    /// The identifier, and how many more can be taken; nothing if it is in use, or none can.
+    /// Claims the identifier; also returns the number of further questions. `None` if it is in use or the socket takes no more.
     fn claim(self: &Arc<SharedSocket>, id: u16, tell: &mpsc::Sender<Arrival>) -> Option<(ClaimedId, usize)> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +123,7 @@ impl SharedSocket {
     }
 }
 
-/// Hands out what comes, for as long as the socket lives.
+/// Passes messages to their receivers, as long as the socket lives.
 async fn read(socket: Arc<UdpSocket>, waiting: Arc<Mutex<HashMap<u16, mpsc::Sender<Arrival>>>>, address: SocketAddr) {
     let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
     loop {
@@ -134,11 +134,11 @@ async fn read(socket: Arc<UdpSocket>, waiting: Arc<Mutex<HashMap<u16, mpsc::Send
                 let wire = buffer.get(..length).unwrap_or_default();
                 let id = wire.first_chunk().copied().map(u16::from_be_bytes);
                 if let Some(tell) = id.and_then(|id| waiting.get(&id)) {
-                    // Whoever is flooded with guesses loses some of them.
+                    // A receiver flooded with forged answers loses some of them.
                     let _ = tell.try_send((Transport::Udp, Ok(wire.to_vec())));
                 }
             }
-            // An ICMP error is about the server: all who wait for it hear of it.
+            // An ICMP error concerns the server: all waiting receivers get it.
             Err(error) => {
                 for tell in waiting.values() {
                     let _ = tell.try_send((Transport::Udp, Err(network_fault(address, Transport::Udp, &error))));

@@ -1,4 +1,4 @@
-//! One server that questions are handed to: how it is asked, and the probes that tell when it answers again.
+//! One upstream server: the exchanges with it, and the probes that detect when it answers again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,27 +19,27 @@ use crate::dns::transport::Transport;
 use crate::fault::Fault;
 use crate::net::random;
 
-/// A server that looks a name up may take this long.
+/// The time limit for a server that looks a name up.
 const MAX_LOOKUP: Duration = Duration::from_secs(6);
-/// A server that is dead gets this long to show that it no longer is.
+/// The time limit for an answer of a dead server, and of a probe.
 const MAX_REVIVAL: Duration = Duration::from_millis(1500);
-/// Datagrams to one server for one question; each round waits twice as long as the one before.
+/// The maximum number of datagrams to one server per question; each round waits twice as long as the one before.
 const MAX_SENDINGS: u32 = 4;
-/// Messages that wait for one question.
+/// The maximum number of queued messages per question.
 const MAX_ARRIVALS: usize = 16;
-/// The client's half of a cookie (RFC 7873, section 4.1).
+/// The length of the client's part of a cookie (RFC 7873, section 4.1).
 const CLIENT_COOKIE_BYTES: usize = 8;
 
-/// Told when a server dies, and when it answers again.
+/// A callback for the messages that a server died or answers again.
 pub type ReportHealth = dyn Fn(&str) + Send + Sync;
 
-/// One server.
+/// One upstream server.
 pub(super) struct Upstream {
     endpoint: Endpoint,
     health: Mutex<UpstreamHealth>,
     sockets: SharedSockets,
     connections: Arc<OpenConnections>,
-    /// Ours, with the server's behind it once it has sent one (RFC 7873, section 5).
+    /// The client cookie, followed by the server cookie once the server sent one (RFC 7873, section 5).
     cookie: Mutex<Vec<u8>>,
     report: Arc<ReportHealth>,
 }
@@ -64,7 +64,7 @@ impl Upstream {
         self.with_health(|health| health.is_dead())
     }
 
-    /// How long to wait before the question goes to the next server, too.
+    /// The time to wait before the question also goes to the next server.
     pub(super) fn patience(&self) -> Duration {
         self.with_health(|health| health.patience())
     }
@@ -73,7 +73,7 @@ impl Upstream {
         look(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks a question, and remembers whether there was an answer.
+    /// Sends a question, and records whether the server answered.
     ///
     /// # Errors
     /// The server did not answer.
@@ -86,7 +86,7 @@ impl Upstream {
                 if self.with_health(UpstreamHealth::unanswered) {
                     let upstream = Arc::downgrade(self);
                     tokio::spawn(async move {
-                        // Ends with the server that hands questions on.
+                        // Ends with the forwarder.
                         while let Some(pause) = match upstream.upgrade() {
                             Some(upstream) => upstream.probe().await,
                             None => None,
@@ -107,7 +107,7 @@ impl Upstream {
         }
     }
 
-    /// Asks what every server has an answer to, if only REFUSED. The pause until the next probe; none if it answers.
+    /// Sends a query that every server answers, at least with REFUSED. Returns the pause until the next probe; `None` if it answered.
     async fn probe(&self) -> Option<Duration> {
         match self.exchange(Query::new(Name::root(), Rtype::NS), MAX_REVIVAL).await {
             Ok(answer) => {
@@ -124,7 +124,7 @@ impl Upstream {
         }
     }
 
-    /// Moves one exchange on.
+    /// Runs one exchange with the server.
     async fn exchange(&self, mut query: Query, limit: Duration) -> Result<ExchangeAnswer, Fault> {
         let mut random = [0; 36];
         random::fill(&mut random)?;
@@ -190,12 +190,12 @@ impl Upstream {
         let (connections, tell) = (self.connections.clone(), tell.clone());
         tokio::spawn(async move {
             let came = connections.ask(&endpoint, &wire, 0, limit).await.map_err(Fault::from);
-            // Nobody waits any more once another server has answered.
+            // No receiver is left once another server has answered.
             let _ = tell.send((transport, came)).await;
         });
     }
 
-    /// The exchange has seen that the first half is ours.
+    /// Stores the cookie of an answer. The exchange has already verified that its client part is ours.
     fn keep_cookie(&self, answer: &ExchangeAnswer) {
         let edns = answer.message.edns.as_ref();
         if let Some(theirs) = edns.and_then(|edns| edns.option(EdnsOption::COOKIE))

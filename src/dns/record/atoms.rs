@@ -1,5 +1,5 @@
-//! The smallest pieces of record data as text, both ways: what the table's writer and reader and the types with formats of
-//! their own all stand on.
+//! The basic elements of record data as text, written and parsed: shared by the table's writer, its parser and the
+//! types with special formats.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use super::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 use crate::hex::push_upper;
 
-/// Items up to the end, one space between them.
+/// Appends items up to the end, separated by one space.
 pub(crate) fn push_list(
     out: &mut String,
     cursor: &mut Cursor<'_>,
@@ -24,8 +24,8 @@ pub(crate) fn push_list(
     Ok(())
 }
 
-/// The IPv6 form that dig prints: Rust's, except that RFC 5952 asks for mixed notation only where it is known to hold
-/// an IPv4 address (`::ffff:a.b.c.d`), and the C library also writes `::a.b.c.d`.
+/// The IPv6 form that dig prints: Rust's form, except that RFC 5952 uses mixed notation only for addresses known to
+/// hold an IPv4 address (`::ffff:a.b.c.d`), and the C library also writes `::a.b.c.d`.
 pub(crate) fn push_ipv6(octets: [u8; 16], out: &mut String) {
     let address = Ipv6Addr::from(octets);
     match address.segments() {
@@ -38,7 +38,7 @@ pub(crate) fn push_ipv6(octets: [u8; 16], out: &mut String) {
     }
 }
 
-/// A number by its mnemonic if it has one.
+/// Appends a number as its mnemonic if it has one.
 pub(crate) fn push_mnemonic(value: u16, names: &[(u16, &str)], out: &mut String) {
     match names.iter().find(|(number, _)| *number == value) {
         Some((_, name)) => out.push_str(name),
@@ -48,14 +48,14 @@ pub(crate) fn push_mnemonic(value: u16, names: &[(u16, &str)], out: &mut String)
     }
 }
 
-/// Bytes between quotes, with `"` and `\` escaped and what is not printable ASCII as `\DDD`.
+/// Appends bytes between quotes, with `"` and `\` escaped and bytes that are not printable ASCII as `\DDD`.
 pub(crate) fn push_quoted(bytes: &[u8], out: &mut String) {
     out.push('"');
     push_escaped(bytes, out);
     out.push('"');
 }
 
-/// The same without the quotes.
+/// Appends the same as [`push_quoted`], without the quotes.
 pub(crate) fn push_escaped(bytes: &[u8], out: &mut String) {
     for &byte in bytes {
         match byte {
@@ -141,7 +141,7 @@ pub(crate) fn ttl(text: &[u8]) -> Option<u32> {
     number.is_none().then_some(total)
 }
 
-/// A number or one of the mnemonics.
+/// Parses a number or one of the mnemonics.
 pub(crate) fn named(what: &str, words: &mut RdataWords<'_>, names: &[(u16, &str)]) -> Result<u16, TextError> {
     let word = words.next(what)?;
     let text = word.str()?;
@@ -150,7 +150,7 @@ pub(crate) fn named(what: &str, words: &mut RdataWords<'_>, names: &[(u16, &str)
     known.or_else(|| text.parse().ok().filter(|_| digits)).ok_or_else(|| format!("{what}: unknown {text:?}"))
 }
 
-/// An address of one family.
+/// Parses an address of one family.
 pub(crate) fn address<T: std::str::FromStr>(what: &str, words: &mut RdataWords<'_>) -> Result<T, TextError> {
     let word = words.next(what)?;
     word.str()?.parse().map_err(|_| format!("{what}: bad address {:?}", lossy(word.text)))
@@ -164,12 +164,12 @@ pub(crate) fn string(bytes: &[u8], wire: &mut Vec<u8>) -> Result<(), TextError> 
     Ok(())
 }
 
-/// Hexadecimal digits, two a byte.
+/// Parses hexadecimal digits, two per byte.
 pub(crate) fn from_hex(text: &[u8]) -> Result<Vec<u8>, TextError> {
     crate::hex::parse(text).ok_or_else(|| "bad hexadecimal digits".to_owned())
 }
 
-/// Base64 (RFC 4648, section 4), padding optional.
+/// Parses Base64 (RFC 4648, section 4); padding is optional.
 pub(crate) fn from_base64(text: &[u8]) -> Result<Vec<u8>, TextError> {
     use base64::Engine;
     use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -179,7 +179,7 @@ pub(crate) fn from_base64(text: &[u8]) -> Result<Vec<u8>, TextError> {
     engine.decode(text).map_err(|_| "bad base64".to_owned())
 }
 
-/// Base32 with the extended hex alphabet, without padding (RFC 4648, section 7).
+/// Parses Base32 with the extended hex alphabet, without padding (RFC 4648, section 7).
 pub(crate) fn from_base32(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() * 5 / 8);
     let (mut buffer, mut bits) = (0u32, 0);
@@ -195,7 +195,7 @@ pub(crate) fn from_base32(text: &[u8]) -> Option<Vec<u8>> {
     (bits < 5 && buffer & ((1 << bits) - 1) == 0).then_some(out)
 }
 
-/// A word as an error message shows it.
+/// A word in the form for error messages.
 pub(crate) fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }

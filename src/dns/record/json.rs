@@ -9,7 +9,7 @@ use super::text::{self, Style};
 use super::{Rtype, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
 
-/// The members of the data; none if the type has no row or the data does not fit it.
+/// The members of the data; `None` if the type has no row or the data does not fit it.
 pub fn members(rtype: Rtype, wire: &[u8]) -> Option<Map<String, Value>> {
     let row = table::row(rtype).filter(|row| !row.fields.is_empty())?;
     let mut cursor = Cursor::new(wire);
@@ -18,14 +18,14 @@ pub fn members(rtype: Rtype, wire: &[u8]) -> Option<Map<String, Value>> {
         field(name, *kind, &mut cursor, &mut map).ok()?;
     }
     cursor.finish().ok()?;
-    // It stands nowhere in the data, and everything else names the key by it.
+    // The data does not contain it, but all other records identify the key by it.
     if row.fields == table::KEY {
         map.insert("key_tag".to_owned(), key_tag(wire).into());
     }
     Some(map)
 }
 
-/// The JSON type of a member, in the words of JSON Schema; a list holds strings.
+/// The JSON type of a member, named as in JSON Schema; a list holds strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberType {
     /// A whole number.
@@ -40,8 +40,8 @@ pub enum MemberType {
     Object,
 }
 
-/// The members of a type's data with their JSON types, as [`members`] gives them; none for a type without a row. The schema of
-/// dnsq is generated from it.
+/// The members of a type's data with their JSON types, as [`members`] returns them; empty for a row without fields. The
+/// schema of dnsq is generated from it.
 pub fn member_types(row: &TypeRow) -> Vec<(&'static str, MemberType)> {
     let mut types = Vec::new();
     for (name, kind) in row.fields {
@@ -101,7 +101,7 @@ fn as_text(kind: RdataField, cursor: &mut Cursor<'_>) -> Result<String, Malforme
     Ok(out)
 }
 
-/// Strings with DNS escapes for what is not printable ASCII, so that every byte can be had back.
+/// A string with DNS escapes for bytes that are not printable ASCII, so that every byte can be recovered.
 fn unquoted(bytes: &[u8]) -> Value {
     let mut out = String::new();
     push_escaped(bytes, &mut out);

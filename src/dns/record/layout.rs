@@ -1,4 +1,4 @@
-//! Record data as dig lays it out: over several lines (`+multiline`), with comments (`+rrcomments`), without keys and
+//! Record data in dig's layouts: over several lines (`+multiline`), with comments (`+rrcomments`), without keys and
 //! digests (`+nocrypto`).
 
 use std::fmt::Write;
@@ -8,18 +8,18 @@ use super::atoms::push_mnemonic;
 use super::rdata::{Dnskey, key_tag};
 use super::special::ALGORITHMS;
 
-/// How long fields are laid out.
+/// The layout of long fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
-    /// Hexadecimal and base64 are split into pieces of this many characters; 0 = never.
+    /// Hexadecimal and base64 are split into pieces of this many characters; 0 = no split.
     pub split: usize,
-    /// Every type as RFC 3597 writes unknown ones.
+    /// Every type is written in the RFC 3597 form for unknown types.
     pub unknown: bool,
-    /// All digits of IPv6 addresses.
+    /// IPv6 addresses are written with all digits.
     pub expand_ipv6: bool,
-    /// Long data over several lines.
+    /// Long data is written over several lines.
     pub multiline: bool,
-    /// Comments that tell what a key is, and what the numbers of an SOA record mean (in several lines).
+    /// Comments describe keys and, over several lines, the numbers of an SOA record.
     pub comments: bool,
     /// Keys, digests and signatures are printed.
     pub crypto: bool,
@@ -29,15 +29,15 @@ impl Style {
     /// Long fields in one piece.
     pub const PLAIN: Style =
         Style { split: 0, unknown: false, expand_ipv6: false, multiline: false, comments: false, crypto: true };
-    /// As dig prints them.
+    /// Long fields as dig prints them.
     pub const DIG: Style = Style { split: 56, ..Style::PLAIN };
 }
 
-/// Before a line of data that goes on: the column where data begin.
+/// The start of a continuation line: the indentation of the data column.
 const NEW_LINE: &str = "\n\t\t\t\t";
 
-/// Where the words of a type's data go: so many before the parenthesis, so many behind it on the same line, so many on the
-/// next; the others a line each.
+/// The distribution of a type's words over lines: the number of words before the parenthesis, after it on the same
+/// line, and on the next line. Each of the others has its own line.
 struct LineLayout(usize, usize, usize);
 
 fn layout(rtype: Rtype) -> Option<LineLayout> {
@@ -74,7 +74,7 @@ const ZONEMD: Rtype = Rtype(63);
 const TA: Rtype = Rtype(32768);
 const DLV: Rtype = Rtype(32769);
 
-/// Lays out data whose text (of one line, long fields split) is `text`.
+/// Lays out data; `text` is its one-line text with long fields split.
 pub(super) fn lay_out(rtype: Rtype, wire: &[u8], text: &str, style: Style, out: &mut String) {
     let mut words: Vec<&str> = text.split(' ').collect();
     let typed = !text.starts_with("\\# ");
@@ -124,7 +124,7 @@ pub(super) fn lay_out(rtype: Rtype, wire: &[u8], text: &str, style: Style, out: 
     }
 }
 
-/// Types whose last field dig leaves out with `+nocrypto`; SIG is none of them.
+/// True for types whose last field dig omits with `+nocrypto`; SIG is not one of them.
 fn has_secrets(rtype: Rtype) -> bool {
     matches!(
         rtype,
@@ -132,7 +132,7 @@ fn has_secrets(rtype: Rtype) -> bool {
     )
 }
 
-/// The times of a zone, a line each.
+/// The times of a zone, one per line.
 fn soa(words: &[&str], comments: bool, out: &mut String) {
     let (names, numbers) = words.split_at_checked(2).unwrap_or_default();
     let _ = write!(out, "{} (", names.join(" "));
@@ -147,7 +147,7 @@ fn soa(words: &[&str], comments: bool, out: &mut String) {
     out.push(')');
 }
 
-/// A time as dig's comments tell it: `1 week 2 days`.
+/// A time as in dig's comments: `1 week 2 days`.
 pub fn in_words(seconds: u32) -> String {
     let mut rest = seconds;
     let mut words = Vec::new();
@@ -161,9 +161,9 @@ pub fn in_words(seconds: u32) -> String {
     words.join(" ")
 }
 
-/// What a key is, beside what stands in its data.
+/// Facts about a key that its data does not state directly.
 struct KeyComment {
-    /// None for keys that sign no zone.
+    /// `None` for keys that do not sign zones.
     role: Option<&'static str>,
     algorithm: u8,
     tag: u16,

@@ -1,5 +1,5 @@
-//! Resource records. One declarative table ([`table`]) says which fields each type has; it drives wire, text and JSON,
-//! for answers and for zone files alike. Types without a row are written as RFC 3597 says.
+//! Resource records. One declarative table ([`table`]) lists the fields of each type. It drives wire format, text and
+//! JSON, for answers and for zone files alike. Types without a row are written in the RFC 3597 form.
 
 pub(crate) mod atoms;
 pub mod json;
@@ -30,19 +30,19 @@ pub struct Record {
     pub rtype: Rtype,
     /// Class.
     pub class: Class,
-    /// Seconds that it may be kept.
+    /// Time to live, in seconds.
     pub ttl: u32,
     /// Data in wire form.
     pub rdata: Vec<u8>,
 }
 
 impl Record {
-    /// The data as text, as a zone file takes it.
+    /// The data as text, in zone file format.
     pub fn rdata_text(&self) -> String {
         text::rdata(self.rtype, &self.rdata, text::Style::PLAIN)
     }
 
-    /// True if this is its data: names are the same in either case.
+    /// True if the record has this data: the case of names is ignored.
     pub fn has_data(&self, rdata: &[u8]) -> bool {
         comparable(self.rtype, &self.rdata) == comparable(self.rtype, rdata)
     }
@@ -124,7 +124,7 @@ impl Rtype {
             .or_else(|| numbered(text, "TYPE").map(Rtype))
     }
 
-    /// True for types that only questions and messages have, never zones (RFC 6895, section 3.1).
+    /// True for types that occur only in questions and messages, never in zones (RFC 6895, section 3.1).
     pub fn is_meta(self) -> bool {
         self == Rtype::OPT || (128..=255).contains(&self.0) || self.0 == 0
     }
@@ -192,15 +192,15 @@ impl fmt::Debug for Class {
     }
 }
 
-/// `TYPE123` and `CLASS123`.
+/// Parses the number in `TYPE123` or `CLASS123`.
 fn numbered(text: &str, prefix: &str) -> Option<u16> {
     let (head, digits) = text.split_at_checked(prefix.len())?;
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     (head.eq_ignore_ascii_case(prefix) && plain).then(|| digits.parse().ok())?
 }
 
-/// Takes the data of a record out of a message, with its names uncompressed (RFC 3597, section 4: compression is
-/// understood in the types of RFC 1035 and a few old ones, and nowhere else).
+/// Extracts the data of a record from a message, with its names uncompressed (RFC 3597, section 4: compression is
+/// understood only in the types of RFC 1035 and a few old ones).
 ///
 /// # Errors
 /// The data does not fit its type.
@@ -227,7 +227,7 @@ pub fn expand(rtype: Rtype, message: &[u8], at: usize, end: usize) -> Result<Vec
     Ok(wire)
 }
 
-/// A field before, between or behind names.
+/// Reads a field before, between or after names.
 fn other_field<'a>(field: RdataField, cursor: &mut Cursor<'a>) -> Result<&'a [u8], Malformed> {
     match field {
         RdataField::U8 | RdataField::Algorithm | RdataField::AlgorithmName | RdataField::SyncScheme => cursor.take(1),
@@ -242,8 +242,8 @@ fn other_field<'a>(field: RdataField, cursor: &mut Cursor<'a>) -> Result<&'a [u8
     }
 }
 
-/// The names in uncompressed data: where each stands, and whether signatures have it in lower case (RFC 4034, section 6.2,
-/// with RFC 6840, section 5.1: the old types' alone).
+/// The names in uncompressed data: the range of each, and true if signatures have it in lower case (RFC 4034, section
+/// 6.2, with RFC 6840, section 5.1: in the old types only).
 ///
 /// # Errors
 /// The data does not fit its type.
@@ -275,13 +275,13 @@ fn name_places(rtype: Rtype, rdata: &[u8]) -> Result<Vec<(Range<usize>, bool)>, 
 fn lowered(rdata: &[u8], places: impl IntoIterator<Item = Range<usize>>) -> Vec<u8> {
     let mut lowered = rdata.to_vec();
     for place in places {
-        // A length is below 64 and no letter.
+        // A length is below 64, so it is not a letter.
         lowered.get_mut(place).unwrap_or_default().make_ascii_lowercase();
     }
     lowered
 }
 
-/// Record data in the canonical form of DNSSEC (RFC 4034, section 6.2): what is signed and sorted.
+/// Record data in the canonical form of DNSSEC (RFC 4034, section 6.2), which is signed and sorted.
 ///
 /// # Errors
 /// The data does not fit its type.
@@ -290,8 +290,8 @@ pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(lowered(rdata, places.into_iter().filter(|(_, signed_lower)| *signed_lower).map(|(place, _)| place)))
 }
 
-/// Record data in the form in which it is the same or another: every name in it without case (RFC 4343, section 3; RFC 3597,
-/// section 6: what has no known type, or does not fit it, by its bytes).
+/// Record data in the form for comparison: every name in lower case (RFC 4343, section 3). Data of an unknown type, or
+/// data that does not fit its type, is compared byte for byte (RFC 3597, section 6).
 pub fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
     let holds = table::row(rtype).is_some_and(|row| row.fields.iter().any(|(_, field)| field.may_hold_names()));
     let places = if holds { name_places(rtype, rdata).unwrap_or_default() } else { Vec::new() };
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(expand(Rtype::HTTPS, b"\x00\x01\xc0\x00", 0, 4).unwrap(), b"\x00\x01\xc0\x00", "left as it came");
     }
 
-    /// Every type with a text form, in two cases: the same data if its names alone differ.
+    /// For every type with a text form: data stays equal if only the case of its names changes.
     #[test]
     fn names_in_data_have_no_case() {
         let samples = include_str!("../../../tests/data/dns/rdata.txt");
@@ -369,7 +369,7 @@ mod tests {
         assert_ne!(comparable(Rtype::TXT, b"\x01a"), comparable(Rtype::TXT, b"\x01A"));
     }
 
-    /// Data that BIND, NSD and Knot refuse, in the form of RFC 3597 and in its own.
+    /// Data that BIND, NSD and Knot refuse, in the RFC 3597 form and in the type's own form.
     #[test]
     fn malformed_data_is_no_record() {
         let root = Name::root();

@@ -1,4 +1,4 @@
-//! Record data from text (RFC 1035, section 5.1, and each type's own document), driven by the table.
+//! Parses record data from text (RFC 1035, section 5.1, and each type's own document), driven by the table.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,10 +7,10 @@ use super::table::{self, RdataField};
 use super::words::{RdataWords, TextError};
 use super::{Rtype, special, svcb, text};
 
-/// The longest record data (its length field has 16 bits).
+/// The maximum length of record data (its length field has 16 bits).
 pub const MAX_RDATA_BYTES: usize = 65_535;
 
-/// Reads the data of a record of this type; `\# length hex` works for every type (RFC 3597, section 5).
+/// Parses the data of a record of this type; `\# length hex` works for every type (RFC 3597, section 5).
 ///
 /// # Errors
 /// The words are not the data of this type.
@@ -40,7 +40,7 @@ pub fn rdata(rtype: Rtype, words: &mut RdataWords<'_>) -> Result<Vec<u8>, TextEr
     }
 }
 
-/// Reads one field and appends its wire form.
+/// Parses one field and appends its wire form.
 fn field(what: &str, kind: RdataField, words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     match kind {
         RdataField::Name | RdataField::OldName | RdataField::PlainName => {
@@ -162,7 +162,7 @@ mod tests {
         rdata(Rtype::parse(rtype).unwrap(), &mut RdataWords::new(&words, Some(&root)))
     }
 
-    /// Every type with a text form: text -> wire -> the same text. The file is shared with the tests against dig.
+    /// For every type with a text form: text to wire and back gives the same text. The tests against dig share the file.
     #[test]
     fn text_comes_back_for_every_type() {
         let samples = include_str!("../../../tests/data/dns/rdata.txt");

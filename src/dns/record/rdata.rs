@@ -1,5 +1,5 @@
-//! Views over the data of single types: borrowed, checked once when they are made. They have the fields that somebody
-//! reads; text and JSON of every type come from [`super::table`].
+//! Borrowed views of the data of single types, checked once when they are created. They have only the fields that other
+//! modules read; text and JSON of every type come from [`super::table`].
 
 use super::Rtype;
 use crate::dns::name::NameRef;
@@ -9,9 +9,9 @@ use crate::serial::Serial;
 /// A zone's start of authority (RFC 1035, section 3.3.13).
 #[derive(Debug, Clone, Copy)]
 pub struct Soa {
-    /// The version of the zone.
+    /// The serial number of the zone's version.
     pub serial: Serial,
-    /// The longest time for which a negative answer may be kept (RFC 2308, section 4).
+    /// The maximum time, in seconds, for which a negative answer may be kept (RFC 2308, section 4).
     pub minimum: u32,
 }
 
@@ -32,9 +32,9 @@ impl Soa {
 /// A mail exchanger (RFC 1035, section 3.3.9).
 #[derive(Debug, Clone, Copy)]
 pub struct Mx<'a> {
-    /// Lower ones are tried first.
+    /// Lower values are tried first.
     pub preference: u16,
-    /// The host.
+    /// The host name.
     pub exchange: NameRef<'a>,
 }
 
@@ -62,7 +62,7 @@ pub fn srv_target(rdata: &[u8]) -> Result<NameRef<'_>, Malformed> {
     Ok(target)
 }
 
-/// The strings of a TXT record, joined (RFC 7208, section 3.3); what is cut short at the end is left out.
+/// The strings of a TXT record, joined (RFC 7208, section 3.3); a string that is cut short at the end is omitted.
 pub fn joined_txt(rdata: &[u8]) -> Vec<u8> {
     let mut cursor = Cursor::new(rdata);
     let mut text = Vec::new();
@@ -75,23 +75,23 @@ pub fn joined_txt(rdata: &[u8]) -> Vec<u8> {
 /// A signature (RFC 4034, section 3.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Rrsig<'a> {
-    /// The type of the records that are signed.
+    /// The type of the signed records.
     pub covered: Rtype,
-    /// How they are signed.
+    /// The signature algorithm.
     pub algorithm: u8,
-    /// Labels of their owner, the root and `*` not counted.
+    /// The number of labels of their owner, without the root and `*`.
     pub labels: usize,
-    /// Their time to live in the zone.
+    /// Their time to live in the zone, in seconds.
     pub original_ttl: u32,
-    /// Valid until then.
+    /// The end of the validity period.
     pub expiration: Serial,
-    /// Valid from then on.
+    /// The start of the validity period.
     pub inception: Serial,
-    /// Which key signed.
+    /// The tag of the key that signed.
     pub key_tag: u16,
-    /// The zone whose key that is.
+    /// The zone that owns the key.
     pub signer: NameRef<'a>,
-    /// The fields before the signer, as they are signed.
+    /// The fields before the signer, in the form in which they are signed.
     pub head: &'a [u8],
     /// The signature.
     pub signature: &'a [u8],
@@ -120,13 +120,13 @@ impl<'a> Rrsig<'a> {
 /// A key of a zone (RFC 4034, section 2.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Dnskey<'a> {
-    /// What it is for.
+    /// The purpose of the key.
     pub flags: u16,
-    /// 3.
+    /// The protocol, always 3.
     pub protocol: u8,
-    /// What it signs with.
+    /// The signature algorithm.
     pub algorithm: u8,
-    /// The key in the form of its algorithm.
+    /// The public key, in the format of its algorithm.
     pub public_key: &'a [u8],
 }
 
@@ -139,7 +139,7 @@ impl<'a> Dnskey<'a> {
     }
 }
 
-/// The tag that signatures and digests name a key by (RFC 4034, appendix B).
+/// The tag that identifies a key in signatures and digests (RFC 4034, appendix B).
 pub fn key_tag(rdata: &[u8]) -> u16 {
     let sum: u32 = rdata
         .chunks(2)
@@ -155,11 +155,11 @@ pub fn key_tag(rdata: &[u8]) -> u16 {
 /// The digest of a key (RFC 4034, section 5.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Ds<'a> {
-    /// Which key it is of.
+    /// The tag of the key.
     pub key_tag: u16,
-    /// What that key signs with.
+    /// The signature algorithm of the key.
     pub algorithm: u8,
-    /// What the digest was made with.
+    /// The digest algorithm.
     pub digest_type: u8,
     /// The digest.
     pub digest: &'a [u8],
@@ -174,7 +174,7 @@ impl<'a> Ds<'a> {
     }
 }
 
-/// The next name of a zone and the types of this one (RFC 4034, section 4.1).
+/// The next name of a zone and the types of the owner (RFC 4034, section 4.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Nsec<'a> {
     /// The next name.
@@ -192,21 +192,21 @@ impl<'a> Nsec<'a> {
     }
 }
 
-/// How the names of a zone are hashed (RFC 5155, section 4.1): the data of NSEC3PARAM, and the start of that of NSEC3.
+/// The hash parameters of a zone (RFC 5155, section 4.1): the data of NSEC3PARAM, and the start of the data of NSEC3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nsec3Param<'a> {
-    /// The hash.
+    /// The hash algorithm.
     pub algorithm: u8,
-    /// Opt-out; in NSEC3PARAM always 0.
+    /// The opt-out flag; always 0 in NSEC3PARAM.
     pub flags: u8,
     /// Additional rounds.
     pub iterations: u16,
-    /// What is hashed with each name.
+    /// The salt, hashed with each name.
     pub salt: &'a [u8],
 }
 
 impl<'a> Nsec3Param<'a> {
-    /// SHA-1, the only hash there is (RFC 5155, section 11).
+    /// SHA-1, the only defined hash (RFC 5155, section 11).
     pub const SHA1: u8 = 1;
 
     /// # Errors
@@ -225,10 +225,10 @@ impl<'a> Nsec3Param<'a> {
     }
 }
 
-/// The next hash of a zone and the types of the name with this one (RFC 5155, section 3.1).
+/// The next hash of a zone and the types of the name with the owner's hash (RFC 5155, section 3.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Nsec3<'a> {
-    /// How the names are hashed.
+    /// The hash parameters.
     pub param: Nsec3Param<'a>,
     /// The next hash.
     pub next: &'a [u8],

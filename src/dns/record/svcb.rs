@@ -34,7 +34,7 @@ fn key_number(text: &str) -> Option<u16> {
     known.or_else(|| text.strip_prefix("key")?.parse().ok().filter(|_| !text.starts_with("key+")))
 }
 
-/// Every parameter in turn; keys must rise (section 2.2).
+/// Calls a function for every parameter in turn; keys must be in ascending order (section 2.2).
 fn for_each<'a>(
     bytes: &'a [u8],
     mut item: impl FnMut(u16, &'a [u8]) -> Result<(), Malformed>,
@@ -52,10 +52,10 @@ fn for_each<'a>(
     Ok(())
 }
 
-/// The parameters as text.
+/// Appends the parameters as text.
 ///
 /// # Errors
-/// The bytes are no parameters.
+/// The bytes are not valid parameters.
 pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let mut first = true;
     consistent(bytes)?;
@@ -112,7 +112,7 @@ pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
 /// The parameters as JSON members.
 ///
 /// # Errors
-/// The bytes are no parameters.
+/// The bytes are not valid parameters.
 pub fn json(bytes: &[u8]) -> Result<Value, Malformed> {
     let mut map = Map::new();
     let lossless = |value: &[u8]| {
@@ -140,7 +140,7 @@ pub fn json(bytes: &[u8]) -> Result<Value, Malformed> {
     Ok(Value::Object(map))
 }
 
-/// What is mandatory is there, and `no-default-alpn` comes with `alpn` (sections 8 and 7.1.1).
+/// Checks that mandatory parameters are present, and that `no-default-alpn` comes with `alpn` (sections 8 and 7.1.1).
 fn consistent(bytes: &[u8]) -> Result<(), Malformed> {
     let (mut keys, mut wanted) = (Vec::new(), Vec::new());
     for_each(bytes, |key, value| {
@@ -186,10 +186,10 @@ fn hints(key: u16, value: &[u8]) -> Result<Vec<String>, Malformed> {
     Ok(shown.collect())
 }
 
-/// The parameters from text, sorted by key as the wire wants them.
+/// Parses the parameters and sorts them by key, as the wire format requires.
 ///
 /// # Errors
-/// The words are no parameters.
+/// The words are not valid parameters.
 pub fn parse(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut params: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
     while !words.is_empty() {
@@ -278,7 +278,7 @@ fn value_of(key: u16, value: Option<&[u8]>) -> Result<Vec<u8>, TextError> {
     }
 }
 
-/// Items between commas; a backslash takes the next byte as it is (appendix A.1).
+/// Splits a value at commas; a backslash makes the next byte literal (appendix A.1).
 fn comma_list(value: &[u8]) -> Vec<Vec<u8>> {
     let mut items = vec![Vec::new()];
     let mut bytes = value.iter().copied();
@@ -309,7 +309,7 @@ mod tests {
         parse(&mut RdataWords::new(&words, None), &mut wire).map(|()| wire)
     }
 
-    /// The vectors of RFC 9460, appendix D.
+    /// The test vectors of RFC 9460, appendix D.
     #[test]
     fn vectors() {
         assert_eq!(read("port=53").unwrap(), b"\x00\x03\x00\x02\x00\x35");

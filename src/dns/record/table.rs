@@ -2,12 +2,12 @@
 
 use super::Rtype;
 
-/// What one field of record data is: how it stands on the wire, in text and in JSON.
+/// The kind of one data field: it sets the field's form on the wire, in text and in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RdataField {
-    /// A name that may be compressed when sent: the types of RFC 1035 only.
+    /// A name that may be compressed when sent: only in the types of RFC 1035.
     Name,
-    /// A name that is understood compressed but never sent so (RFC 3597, section 4).
+    /// A name that is read compressed but never sent compressed (RFC 3597, section 4).
     OldName,
     /// A name that is never compressed.
     PlainName,
@@ -21,7 +21,7 @@ pub enum RdataField {
     Ttl,
     /// A point in time in text as `YYYYMMDDHHmmSS` (RFC 4034, section 3.2).
     Time,
-    /// A DNSSEC algorithm of 8 bits, printed as a number, taken as a mnemonic too.
+    /// A DNSSEC algorithm of 8 bits, printed as a number; a mnemonic is accepted too.
     Algorithm,
     /// A DNSSEC algorithm printed by its mnemonic (CERT).
     AlgorithmName,
@@ -43,17 +43,17 @@ pub enum RdataField {
     Texts,
     /// The rest as one quoted string without a length (CAA's value, URI's target).
     LongText,
-    /// The rest in hexadecimal.
+    /// The remaining bytes in hexadecimal.
     Hex,
-    /// Bytes with a length of 8 bits, in hexadecimal, `-` if none (NSEC3's salt).
+    /// Bytes with a length of 8 bits, in hexadecimal, `-` if empty (NSEC3's salt).
     HexCounted,
     /// Bytes with a length of 8 bits, in base32hex (NSEC3's next owner).
     Base32Counted,
-    /// The rest in base64, at least one byte.
+    /// The remaining bytes in base64, at least one.
     Base64,
-    /// The rest in base64, which may be empty: a KEY that says that there is none (RFC 2535, section 3.1.2).
+    /// The remaining bytes in base64, possibly none: a KEY may state that no key exists (RFC 2535, section 3.1.2).
     Base64OrNone,
-    /// The rest in base64, `-` if none (DOA).
+    /// The remaining bytes in base64, `-` if empty (DOA).
     Base64OrDash,
     /// A list of types as a bit map (RFC 4034, section 4.1.2).
     Types,
@@ -69,28 +69,28 @@ pub enum RdataField {
     Loc,
     /// Address prefixes (RFC 3123).
     Apl,
-    /// Gateway by the type in the second byte, then the key (IPSECKEY, RFC 4025).
+    /// A gateway of the type in the second byte, then the key (IPSECKEY, RFC 4025).
     Gateway,
     /// Discovery bit, relay type and relay (RFC 8777).
     Relay,
-    /// The whole of HIP (RFC 8005).
+    /// All data of a HIP record (RFC 8005).
     Hip,
     /// Service parameters (RFC 9460).
     SvcParams,
 }
 
 impl RdataField {
-    /// True for one name.
+    /// True if the field is one name.
     pub fn is_name(self) -> bool {
         matches!(self, RdataField::Name | RdataField::OldName | RdataField::PlainName)
     }
 
-    /// True if a name may stand in it, alone or among other things.
+    /// True if the field may contain names, alone or among other data.
     pub fn may_hold_names(self) -> bool {
         self.is_name() || matches!(self, RdataField::Gateway | RdataField::Relay | RdataField::Hip)
     }
 
-    /// True for a name that a sender may have compressed.
+    /// True if the field is a name that a sender may have compressed.
     pub fn may_be_compressed(self) -> bool {
         matches!(self, RdataField::Name | RdataField::OldName)
     }
@@ -145,8 +145,8 @@ const SIGNATURE: &[(&str, RdataField)] = &[
 ];
 const NONE: &[(&str, RdataField)] = &[];
 
-/// Every type of the IANA registry, sorted by number. What nobody has used for twenty years and has a format of its own
-/// (WKS, NSAP, ATMA, A6) is written as an unknown type (RFC 3597).
+/// Every type of the IANA registry, sorted by number. Types that have been unused for twenty years and have a special
+/// format (WKS, NSAP, ATMA, A6) are written as unknown types (RFC 3597).
 pub static TABLE: &[TypeRow] = &[
     r(1, "A", &[("address", Ipv4)]),
     r(2, "NS", HOST),

@@ -9,7 +9,7 @@ use super::table::{self, RdataField, TypeRow};
 use super::{Rtype, layout, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
 
-/// The data as a zone file takes it; data that does not fit its type as RFC 3597 writes unknown ones.
+/// The data in zone file format; data that does not fit its type is in the RFC 3597 form for unknown types.
 pub fn rdata(rtype: Rtype, wire: &[u8], style: Style) -> String {
     let mut out = String::with_capacity(wire.len() * 2);
     write_rdata(rtype, wire, style, &mut out);
@@ -42,8 +42,8 @@ fn typed(row: &TypeRow, wire: &[u8], style: Style, out: &mut String) -> Result<(
     cursor.finish()
 }
 
-/// Checks that data is what its type says: every field there and in its bounds, names without pointers, nothing behind the
-/// last. It is what has a text form. Data of types without one may be anything (RFC 3597, section 3).
+/// Checks that data fits its type: every field is present and in its bounds, names have no pointers, and nothing follows
+/// the last field. Only such data has a text form. Data of types without a text form may be anything (RFC 3597, section 3).
 ///
 /// # Errors
 /// The data does not fit its type.
@@ -54,7 +54,7 @@ pub fn check(rtype: Rtype, wire: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// `\# length hex` (RFC 3597, section 5).
+/// Writes `\# length hex` (RFC 3597, section 5).
 pub fn generic(wire: &[u8], style: Style, out: &mut String) {
     let _ = write!(out, "\\# {}", wire.len());
     if !wire.is_empty() {
@@ -170,7 +170,7 @@ pub(super) fn field(
     Ok(())
 }
 
-/// `00-1b-44`.
+/// Writes hexadecimal pairs, such as `00-1b-44`.
 fn pairs(bytes: &[u8], out: &mut String) {
     for (at, byte) in bytes.iter().enumerate() {
         let _ = write!(out, "{}{byte:02x}", if at > 0 { "-" } else { "" });

@@ -1,8 +1,8 @@
-//! The words of presentation format (RFC 1035, section 5.1): separated by blanks, quoted or not, escapes still in.
+//! The words of presentation format (RFC 1035, section 5.1): separated by blanks, quoted or not, with escapes unresolved.
 
 use crate::dns::name::{Name, unescape};
 
-/// Why a text is not what it should be: one line for a person.
+/// The reason why a text is invalid: one line for the user.
 pub type TextError = String;
 
 /// One word.
@@ -10,14 +10,14 @@ pub type TextError = String;
 pub struct ZoneWord<'a> {
     /// Its bytes without the quotes, escapes as written.
     pub text: &'a [u8],
-    /// It stood between quotes.
+    /// The word was in quotes.
     pub quoted: bool,
-    /// No blank stands between it and the word before: `key="value"` of service parameters (RFC 9460, section 2.1).
+    /// No blank separates it from the word before: `key="value"` of service parameters (RFC 9460, section 2.1).
     pub glued: bool,
 }
 
 impl ZoneWord<'_> {
-    /// The bytes that are meant, escapes resolved.
+    /// The bytes of the word, with escapes resolved.
     ///
     /// # Errors
     /// It has a bad escape.
@@ -43,17 +43,17 @@ impl ZoneWord<'_> {
 #[derive(Debug, Clone)]
 pub struct RdataWords<'a> {
     words: &'a [ZoneWord<'a>],
-    /// Completes relative names.
+    /// The origin, which completes relative names.
     pub origin: Option<&'a Name>,
 }
 
 impl<'a> RdataWords<'a> {
-    /// Words with the origin for relative names.
+    /// Creates the words, with the origin for relative names.
     pub fn new(words: &'a [ZoneWord<'a>], origin: Option<&'a Name>) -> RdataWords<'a> {
         RdataWords { words, origin }
     }
 
-    /// The next word; `what` was expected.
+    /// The next word; `what` names it in the error.
     ///
     /// # Errors
     /// No word is left.
@@ -63,17 +63,17 @@ impl<'a> RdataWords<'a> {
         Ok(*first)
     }
 
-    /// The next word, left in place.
+    /// The next word, without consuming it.
     pub fn peek(&self) -> Option<ZoneWord<'a>> {
         self.words.first().copied()
     }
 
-    /// All that is left.
+    /// All remaining words.
     pub fn rest(&mut self) -> &'a [ZoneWord<'a>] {
         std::mem::take(&mut self.words)
     }
 
-    /// True if nothing is left.
+    /// True if no word is left.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
@@ -81,7 +81,7 @@ impl<'a> RdataWords<'a> {
     /// The next word as a decimal number.
     ///
     /// # Errors
-    /// No word is left, or it is no number of this size.
+    /// No word is left, or it is not a number of this size.
     pub fn number<T: std::str::FromStr>(&mut self, what: &str) -> Result<T, TextError> {
         let word = self.next(what)?;
         let text = word.str()?;
@@ -92,7 +92,7 @@ impl<'a> RdataWords<'a> {
     /// The next word as a name.
     ///
     /// # Errors
-    /// No word is left, or it is no name.
+    /// No word is left, or it is not a valid name.
     pub fn name(&mut self, what: &str) -> Result<Name, TextError> {
         let word = self.next(what)?;
         Name::parse_in(word.text, self.origin).map_err(|error| format!("{what}: {error}"))
@@ -104,11 +104,11 @@ impl<'a> RdataWords<'a> {
     }
 }
 
-/// Splits one line into words; comments end it. Zone files have their own reader for records over several lines; here a
-/// parenthesis that is neither quoted nor escaped has no meaning and is refused.
+/// Splits one line into words; a comment ends it. Zone files have their own reader for records over several lines. This
+/// one rejects a parenthesis that is neither quoted nor escaped.
 ///
 /// # Errors
-/// A quote is not closed.
+/// A quote is not closed, or a parenthesis is neither quoted nor escaped.
 pub fn split(line: &[u8]) -> Result<Vec<ZoneWord<'_>>, TextError> {
     let mut words = Vec::new();
     let mut rest = line;
@@ -132,11 +132,11 @@ pub fn split(line: &[u8]) -> Result<Vec<ZoneWord<'_>>, TextError> {
     }
 }
 
-/// What is wrong with a quote that is not closed.
+/// The error message for an unclosed quote.
 pub const NO_END: &str = "quote without an end on its line";
 
-/// The quoted string that begins here, and how many bytes it takes with its quotes. It ends on its line: a quote that was
-/// forgotten takes no other records along.
+/// The quoted string that begins here, and its length in bytes with its quotes. It must end on its line, so that a
+/// forgotten quote does not swallow other records.
 pub fn take_quoted(text: &[u8]) -> Option<(&[u8], usize)> {
     let mut at = 1;
     loop {

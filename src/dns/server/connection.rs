@@ -1,5 +1,5 @@
-//! One connection to the name server (RFC 7766): questions are answered as the answers are ready, transfers stream between
-//! them, and a client that does not read, or says nothing, is let go.
+//! One connection to the name server (RFC 7766). Answers are sent as soon as they are ready, interleaved with the messages
+//! of transfers. A client that does not read or stays silent is disconnected.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use crate::net::counters::Counter;
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
 
-/// A connection may stay silent for this long (RFC 7766, section 6.2.3), while at least half of the places are free.
+/// The idle timeout of a connection (RFC 7766, section 6.2.3), while at least half of the places are free.
 const MAX_IDLE: Duration = Duration::from_secs(10);
-/// The part of [`MAX_IDLE`] that is left when no place is free.
+/// The fraction of [`MAX_IDLE`] that applies when no place is free.
 const LEAST_IDLE: f64 = 0.05;
-/// How often a silent connection looks whether others need its place.
+/// The interval at which a silent connection checks its idle timeout.
 const IDLE_STEP: Duration = Duration::from_millis(500);
-/// A client may let us wait for this long, all in all, before it reads; by reading it earns time back.
+/// The total time for which the server waits for a client to read; reading earns the client time back.
 const MAX_WRITE_WAIT: Duration = Duration::from_secs(10);
-/// Bytes that a client must read a second, if we wait for it.
+/// The minimum rate at which a client must read while the server waits for it, in bytes per second.
 const MIN_RATE: Option<NonZeroU64> = NonZeroU64::new(4096);
-/// Questions of one connection.
+/// The maximum number of questions on one connection.
 const MAX_QUERIES: u64 = 100_000;
-/// Questions of one connection that wait for their answer at once; the next are read when one of them has it.
+/// The maximum number of pending questions on one connection; the next is read when one of them is answered.
 const MAX_WAITING: usize = 32;
-/// Bytes read at once, at least.
+/// The minimum size of a read, in bytes.
 const READ_BYTES: usize = 1024;
-/// Answers that are ready together leave together, in pieces of about this size.
+/// The size of the chunks in which ready answers are sent together, in bytes (approximate).
 const CHUNK_BYTES: usize = 16_384;
 
-/// What the kernel may hold of our answers; it counts its own overhead twice over.
+/// The maximum number of unsent answer bytes in the kernel, which counts its own overhead twice.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Serves one connection to its end.
@@ -52,7 +52,7 @@ pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, place: Clie
     let Some(server) = stream.local_addr() else { return };
     stream.limit_unsent(SEND_BUFFER_BYTES);
     let (reader, writer) = tokio::io::split(stream);
-    // One piece waits while another is written: that is all that a client who does not read has of our memory.
+    // One chunk waits while another is written: a client that does not read occupies no more memory than that.
     let (answers, ready) = mpsc::channel(1);
     let asker = Asker { client: ended.client, server, transport, session: Some(ended.session) };
     let AskedSession { why, queries, received, sent, .. } = ended;
@@ -63,7 +63,7 @@ pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, place: Clie
     }
 }
 
-/// Writes what is ready until nobody makes answers any more.
+/// Writes ready answers until all their senders are gone.
 async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>, sent: &mut u64) -> Result<(), Fault> {
     let mut deadline = RateDeadline::new(Limits { idle: MAX_WRITE_WAIT, until: None, min_rate: MIN_RATE });
     while let Some(piece) = ready.recv().await {
@@ -79,7 +79,7 @@ struct AskedConnection<'a> {
     asker: Asker,
     place: ClientPlace,
     answers: mpsc::Sender<Vec<u8>>,
-    /// What is answered later than now: questions handed on, and transfers.
+    /// The questions that are answered later: forwarded ones and transfers.
     tasks: JoinSet<Result<(), Fault>>,
     why: &'a mut &'static str,
     queries: &'a mut u64,
@@ -150,12 +150,12 @@ impl AskedConnection<'_> {
         }
     }
 
-    /// The longer part of the places is taken, the sooner a silent client goes.
+    /// The idle timeout: the fewer places are free, the shorter it is.
     fn idle(&self) -> Duration {
         MAX_IDLE.mul_f64((self.state.admission.free() * 2.0).clamp(LEAST_IDLE, 1.0))
     }
 
-    /// Answers a question in `piece`, or begins to answer it; false if it was none.
+    /// Appends the answer to `piece`, or starts a task that will send it. False if the message is no query.
     fn answer(&mut self, query: &[u8], piece: &mut Vec<u8>) -> bool {
         let server = &self.state.server;
         let (action, signer) = server.answer(query, false);
@@ -214,7 +214,7 @@ impl AskedConnection<'_> {
         }
     }
 
-    /// No more questions; those that are there are still answered.
+    /// Reads no more questions, but waits for the pending answers.
     async fn finish(mut self) -> Result<(), Fault> {
         while !self.tasks.is_empty() {
             self.task_ended().await?;
@@ -223,7 +223,7 @@ impl AskedConnection<'_> {
     }
 }
 
-/// Makes one message after the other, each when there is room for it, on a thread of those that transfers have.
+/// Builds the messages of a transfer one after the other, each on a blocking thread, once the queue has room and a permit is free.
 async fn stream(
     mut transfer: OutgoingTransfer,
     mut signer: Option<TsigSigner>,
@@ -255,7 +255,7 @@ async fn deliver(answers: &mpsc::Sender<Vec<u8>>, piece: Vec<u8>) -> Result<(), 
     answers.send(piece).await.map_err(|_| gone())
 }
 
-/// What the reading side says when the writing side has ended, whose own fault is the one that counts.
+/// The fault of the reading side after the writing side has ended; the writing side's own fault is the one reported.
 fn gone() -> Fault {
     Fault::new(Kind::Disconnected, "answer: the connection has ended")
 }
@@ -266,7 +266,7 @@ impl ServingState {
     }
 }
 
-/// Tells the log of a transfer when it ends, whichever way.
+/// Logs a transfer when it ends, for whatever reason.
 struct TransferLog {
     state: Arc<ServingState>,
     asker: Asker,
@@ -290,7 +290,7 @@ impl Drop for TransferLog {
     }
 }
 
-/// A message behind its length (RFC 1035, section 4.2.2).
+/// The message with its length before it (RFC 1035, section 4.2.2).
 fn with_length(message: Vec<u8>) -> Vec<u8> {
     debug_assert!(message.len() <= usize::from(u16::MAX), "every message is composed within a limit");
     let length = u16::try_from(message.len()).unwrap_or_default();
@@ -300,7 +300,7 @@ fn with_length(message: Vec<u8>) -> Vec<u8> {
     framed
 }
 
-/// The next message, once it is there as a whole.
+/// Takes the next message, once it is complete.
 fn take_framed(input: &mut BytesMut) -> Option<BytesMut> {
     let [high, low, rest @ ..] = input.as_ref() else { return None };
     let length = usize::from(u16::from_be_bytes([*high, *low]));

@@ -12,22 +12,22 @@ use crate::dns::transport::Transport;
 use crate::fault::Fault;
 use crate::net::proxy::ProxyChoice;
 
-/// One step that was made.
+/// One completed step.
 #[derive(Debug)]
 pub struct TraceStep<'a> {
-    /// What was asked, and whom.
+    /// The question and the server.
     pub ask: &'a TraceQuestion,
-    /// Where, with the port.
+    /// The server's address and port.
     pub server: SocketAddr,
-    /// What came back.
+    /// The answer, if one came.
     pub answer: Option<&'a ExchangeAnswer>,
-    /// What it means.
+    /// The meaning of the answer.
     pub found: &'a Finding,
-    /// Time for this step.
+    /// The duration of this step.
     pub elapsed: Duration,
 }
 
-/// How servers are asked.
+/// The settings for questions to servers.
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// Timeouts, local address and the like; its servers are not used.
@@ -36,16 +36,16 @@ pub struct Manner {
     pub port: u16,
     /// UDP, or TCP from the beginning.
     pub transport: Transport,
-    /// What TCP connections go through.
+    /// The proxy for TCP connections.
     pub proxy: Option<ProxyChoice>,
-    /// What the OPT record says; none for plain DNS.
+    /// The content of the OPT record; `None` for plain DNS.
     pub edns: Option<Edns>,
 }
 
-/// Makes the trace; `each` is told every step. Gives the end, and the last answer if it was one about the question.
+/// Runs the trace; `each` receives every step. Returns the end, and the last answer if it was about the question.
 ///
 /// # Errors
-/// What `each` said.
+/// The fault that `each` returned.
 pub fn run(
     mut trace: DelegationTrace,
     manner: &Manner,
@@ -75,7 +75,7 @@ pub fn run(
         let found = trace.answered(reply.as_ref().map(|answer| &answer.message).map_err(Fault::clone));
         each(&TraceStep { ask: &ask, server, answer: reply.as_ref().ok(), found: &found, elapsed })?;
         if let (0, Ok(mut answer)) = (ask.depth, reply) {
-            // What led here belongs to the answer, as a resolver would have it; what a zone says of others does not.
+            // The aliases that led here belong to the answer, as in a resolver; records about other zones do not.
             if let Finding::Alias(_) = found {
                 aliases.extend(answer.message.answer.into_iter().filter(|record| record.name.is_in(&ask.zone)));
             } else {

@@ -1,4 +1,4 @@
-//! Where tracing begins: the root servers, built in or from a hints file (RFC 9609).
+//! The starting point of a trace: the root servers, built in or from a hints file (RFC 9609).
 
 use std::net::IpAddr;
 
@@ -7,9 +7,9 @@ use crate::dns::name::Name;
 use crate::dns::record::Rtype;
 use crate::dns::zone::{ZoneReader, ZoneSource};
 
-/// Records taken from a hints file.
+/// The maximum number of records taken from a hints file.
 pub const MAX_HINTS: usize = 512;
-/// The largest hints file that is read.
+/// The maximum size of a hints file, in bytes.
 pub const MAX_HINTS_BYTES: usize = 1 << 20;
 
 /// The root servers since November 2023 (<https://www.internic.net/domain/named.root>).
@@ -42,7 +42,7 @@ pub fn root() -> Vec<Host> {
 /// Reads a hints file: NS records of the root, and addresses of the servers that they name.
 ///
 /// # Errors
-/// The file is no zone file, or names no server with an address.
+/// The file is not a valid zone file, or it names no server with an address.
 pub fn parse(text: &[u8]) -> Result<Vec<Host>, String> {
     if text.len() > MAX_HINTS_BYTES {
         return Err(format!("larger than {MAX_HINTS_BYTES} bytes"));

@@ -1,5 +1,5 @@
-//! Iterative resolution, step by step, from the root's servers to the answer (RFC 1034, section 5.3.3). The machine is
-//! pure: it says whom to ask next, is told what came of it, and what time it is. [`drive`] has the sockets.
+//! Iterative resolution, step by step, from the root servers to the answer (RFC 1034, section 5.3.3). The state machine
+//! is pure: it names the next server to ask, and receives the results and the time. [`drive`] has the sockets.
 
 pub mod drive;
 pub mod hints;
@@ -12,19 +12,19 @@ use super::name::Name;
 use super::record::{Record, Rtype};
 use crate::fault::{Fault, Kind};
 
-/// Questions asked for one trace.
+/// The maximum number of questions in one trace.
 pub const MAX_QUESTIONS: usize = 96;
-/// Aliases followed from the question to its data.
+/// The maximum number of aliases followed from the question to its data.
 pub const MAX_ALIASES: usize = 12;
-/// Addresses of name servers looked up for one referral without glue (NXNS, CVE-2020-8616).
+/// The maximum number of address look-ups for one referral without glue (NXNS, CVE-2020-8616).
 pub const MAX_LOOKUPS: usize = 4;
-/// Look-ups inside look-ups.
+/// The maximum depth of look-ups inside look-ups.
 pub const MAX_DEPTH: usize = 4;
-/// Name servers taken from one referral.
+/// The maximum number of name servers taken from one referral.
 pub const MAX_HOSTS: usize = 16;
-/// Addresses taken for one name server.
+/// The maximum number of addresses taken for one name server.
 pub const MAX_ADDRESSES: usize = 8;
-/// Zones remembered, so that an alias or a look-up does not begin at the root again.
+/// The maximum number of zones remembered, so that an alias or a look-up does not begin at the root again.
 const MAX_CUTS: usize = 64;
 
 /// A name server.
@@ -32,7 +32,7 @@ const MAX_CUTS: usize = 64;
 pub struct Host {
     /// Its name.
     pub name: Name,
-    /// Its addresses as far as they are known.
+    /// Its known addresses.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -43,36 +43,36 @@ impl Host {
     }
 }
 
-/// What is to be done next.
+/// The next action of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TraceAction {
-    /// Ask this, and tell [`DelegationTrace::answered`] what came of it.
+    /// Ask this question, and pass the result to [`DelegationTrace::answered`].
     Ask(TraceQuestion),
-    /// It is over: see [`DelegationTrace::outcome`].
+    /// The trace is over: see [`DelegationTrace::outcome`].
     Done,
 }
 
 /// One question to one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceQuestion {
-    /// Counted from 1.
+    /// The number of the question, counted from 1.
     pub number: usize,
     /// 0 for the question itself, 1 for the address of a name server, and so on.
     pub depth: usize,
-    /// The zone that the server is asked as a server of.
+    /// The zone for which the server is asked.
     pub zone: Name,
     /// The server's name.
     pub server: Name,
     /// The server's address.
     pub address: IpAddr,
-    /// What to ask, without recursion.
+    /// The question, sent without recursion.
     pub question: Question,
 }
 
-/// What one answer meant.
+/// The meaning of one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The zone below knows: its servers, with the addresses that came as glue.
+    /// A referral to a zone below: its servers, with the addresses that came as glue.
     Referral {
         /// The zone below.
         zone: Name,
@@ -81,20 +81,20 @@ pub enum Finding {
     },
     /// The data.
     Data,
-    /// The name stands for another one.
+    /// The name is an alias of this one.
     Alias(Name),
-    /// No such name.
+    /// The name does not exist.
     NoName,
-    /// The name has no such data.
+    /// The name has no data of this type.
     NoData,
-    /// The server does not know the zone that it is said to serve.
+    /// The server does not serve the zone that was delegated to it.
     Lame(String),
-    /// No usable answer at all.
+    /// There was no usable answer.
     Failed(Fault),
 }
 
 impl Finding {
-    /// The word for it.
+    /// The name of the finding.
     pub fn name(&self) -> &'static str {
         match self {
             Finding::Referral { .. } => "referral",
@@ -108,31 +108,31 @@ impl Finding {
     }
 }
 
-/// How a trace ended.
+/// The end of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TraceEnd {
-    /// There is data.
+    /// The data was found.
     Data,
-    /// The name exists without such data.
+    /// The name exists without data of this type.
     NoData,
     /// The name does not exist.
     NoName,
-    /// It could not be found out.
+    /// The trace found no answer.
     Failed(Fault),
 }
 
-/// One question on its way down the tree.
+/// The state of one question on its way down the tree.
 #[derive(Debug)]
 struct Frame {
     question: Question,
-    /// The name that was asked for at first, before aliases.
+    /// The name that was asked for first, before aliases.
     origin: Name,
     zone: Name,
     hosts: Vec<Candidate>,
     aliases: usize,
-    /// Look-ups made for servers of the present zone.
+    /// The number of look-ups made for servers of the present zone.
     lookups: usize,
-    /// The last thing that went wrong in this zone.
+    /// The last fault in this zone.
     trouble: Option<Fault>,
 }
 
@@ -142,7 +142,7 @@ impl Frame {
         Frame { question, origin, zone, hosts, aliases: 0, lookups: 0, trouble: None }
     }
 
-    /// Goes on in this zone, which these servers know.
+    /// Continues in this zone, which these servers serve.
     fn enter(&mut self, zone: Name, hosts: Vec<Candidate>) {
         (self.zone, self.hosts, self.lookups, self.trouble) = (zone, hosts, 0, None);
     }
@@ -152,20 +152,20 @@ impl Frame {
 #[derive(Debug, Clone)]
 struct Candidate {
     host: Host,
-    /// Addresses that were asked already.
+    /// The number of addresses that were already asked.
     tried: usize,
-    /// Types of addresses that may still be looked up.
+    /// The address types that may still be looked up.
     lookups: Vec<Rtype>,
 }
 
 /// One trace.
 #[derive(Debug)]
 pub struct DelegationTrace {
-    /// What is being asked.
+    /// The current question.
     frame: Frame,
-    /// What waits for it: each for the address of a server, which the one after it looks up.
+    /// The suspended questions. Each waits for the address of a server, which the next one looks up.
     waiting: Vec<Frame>,
-    /// Zones and their servers, as referrals told them; the starting point first.
+    /// Zones and their servers, as learned from referrals; the starting point is first.
     cuts: Vec<(Name, Vec<Host>)>,
     families: Vec<Rtype>,
     deadline: Duration,
@@ -175,8 +175,8 @@ pub struct DelegationTrace {
 }
 
 impl DelegationTrace {
-    /// A trace from these servers of the root. `families`: the types of addresses that can be reached, in order of
-    /// preference; `deadline`: for everything.
+    /// Creates a trace that starts at these root servers. `families`: the reachable address types, in order of
+    /// preference; `deadline`: the time limit of the whole trace.
     pub fn new(question: Question, root: Vec<Host>, families: &[Rtype], deadline: Duration) -> DelegationTrace {
         let cuts = vec![(Name::root(), root)];
         let frame = Frame::new(question, &cuts, families);
@@ -184,7 +184,7 @@ impl DelegationTrace {
         DelegationTrace { frame, waiting, cuts, families, deadline, asked: 0, pending: None, outcome: None }
     }
 
-    /// What to do at this time since the beginning.
+    /// The next action at this time since the beginning.
     pub fn next(&mut self, now: Duration) -> TraceAction {
         while self.outcome.is_none() {
             if now >= self.deadline {
@@ -207,7 +207,7 @@ impl DelegationTrace {
         TraceAction::Done
     }
 
-    /// What came of the question that [`DelegationTrace::next`] gave out last, and what it means.
+    /// Takes the result of the last question that [`DelegationTrace::next`] returned; returns its meaning.
     pub fn answered(&mut self, reply: Result<&Message, Fault>) -> Finding {
         let Some(ask) = self.pending.take() else {
             return Finding::Failed(Fault::new(Kind::Internal, "an answer to no question"));
@@ -231,17 +231,17 @@ impl DelegationTrace {
         found
     }
 
-    /// How it ended; a fault if it did not.
+    /// The end of the trace; a fault if it is not finished.
     pub fn outcome(self) -> TraceEnd {
         self.outcome.unwrap_or_else(|| TraceEnd::Failed(Fault::new(Kind::Cancelled, "not finished")))
     }
 
-    /// How many questions were asked.
+    /// The number of questions asked.
     pub fn asked(&self) -> usize {
         self.asked
     }
 
-    /// The next address of the present zone that was not asked yet.
+    /// The next address of the present zone that was not asked yet; `None` if all were.
     fn choose(&mut self) -> Option<TraceQuestion> {
         let (number, depth) = (self.asked + 1, self.waiting.len());
         let (families, frame) = (&self.families, &mut self.frame);
@@ -262,7 +262,7 @@ impl DelegationTrace {
         })
     }
 
-    /// Begins to look up the address of a server of the present zone; false if there is nothing to look up.
+    /// Starts the look-up of the address of a server of the present zone; false if no look-up is left.
     fn look_up(&mut self) -> bool {
         let frame = &mut self.frame;
         if self.waiting.len() >= MAX_DEPTH || frame.lookups >= MAX_LOOKUPS {
@@ -270,7 +270,7 @@ impl DelegationTrace {
         }
         let zone = frame.zone.clone();
         for candidate in frame.hosts.iter_mut().filter(|candidate| candidate.host.addresses.is_empty()) {
-            // Only the zone's own servers could tell: without glue they cannot be reached.
+            // Only the zone's own servers know the address, and without glue they cannot be reached.
             if candidate.host.name.is_in(&zone) && !zone.is_root() {
                 continue;
             }
@@ -288,7 +288,7 @@ impl DelegationTrace {
         false
     }
 
-    /// Nobody is left to ask for the present zone.
+    /// Ends the question: no server is left to ask for the present zone.
     fn give_up(&mut self) {
         let nobody = || Fault::new(Kind::LookupFailed, format!("no server of {} has an address", self.frame.zone));
         let fault = self.frame.trouble.clone().unwrap_or_else(nobody);
@@ -302,7 +302,7 @@ impl DelegationTrace {
         self.outcome.get_or_insert(TraceEnd::Failed(fault));
     }
 
-    /// Ends the last question: with addresses for the one above it, or as the end of everything.
+    /// Ends the current question: its addresses go to the question that waits for it, or the whole trace ends.
     fn finish(&mut self, outcome: TraceEnd, addresses: Vec<IpAddr>) {
         let Some(above) = self.waiting.pop() else {
             self.outcome = Some(outcome);
@@ -341,7 +341,7 @@ impl DelegationTrace {
     }
 }
 
-/// The closest zone to the name that is known, with its servers.
+/// The closest known zone that contains the name, with its servers.
 fn closest(name: &Name, cuts: &[(Name, Vec<Host>)], families: &[Rtype]) -> (Name, Vec<Candidate>) {
     let over = cuts.iter().filter(|(zone, _)| name.is_in(zone));
     let closest = over.max_by_key(|(zone, _)| zone.label_count());
@@ -357,7 +357,7 @@ fn candidates(hosts: &[Host], families: &[Rtype]) -> Vec<Candidate> {
     hosts.iter().take(MAX_HOSTS).cloned().map(candidate).collect()
 }
 
-/// What an answer means to somebody who asked a server of this zone. Only what the zone may speak about counts.
+/// The meaning of an answer from a server of this zone. Only records that the zone has authority over count.
 fn meaning(ask: &TraceQuestion, message: &Message) -> Finding {
     let rcode = message.rcode();
     if !rcode.is_answer() {
@@ -367,7 +367,7 @@ fn meaning(ask: &TraceQuestion, message: &Message) -> Finding {
     let authoritative = message.flags.has(Flags::AA);
     let in_zone = |record: &&Record| record.name.is_in(&ask.zone);
     if authoritative {
-        // Along the aliases of the answer, as long as the zone may tell.
+        // Follow the aliases of the answer while the names are in the zone.
         for _ in 0..=MAX_ALIASES {
             let mut here = message.answer.iter().filter(in_zone).filter(|record| record.name == name);
             let wanted = |record: &Record| record.rtype == ask.question.rtype || ask.question.rtype == Rtype::ANY;
@@ -408,7 +408,7 @@ fn referral(ask: &TraceQuestion, message: &Message) -> Option<Finding> {
     let ns = |record: &&Record| record.rtype == Rtype::NS && ask.question.name.is_in(&record.name);
     let zone = message.authority.iter().find(ns)?.name.clone();
     if zone == ask.zone || !zone.is_in(&ask.zone) {
-        // The zone's own servers stand beside its answers as well.
+        // A zone's own NS records may accompany its answers as well.
         let upwards = !message.flags.has(Flags::AA);
         return upwards.then(|| Finding::Lame(format!("refers to {zone} instead of downwards")));
     }

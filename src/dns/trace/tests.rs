@@ -1,4 +1,4 @@
-//! Traces through simulated worlds: servers that answer, are silent, lame or hostile, and a clock that only they move.
+//! Traces through simulated networks: servers that answer, are silent, lame or hostile, and a clock that only they advance.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::dns::answer::{Zones, answer};
 use crate::dns::query::Query;
 use crate::dns::zone::{Zone, ZoneSource};
 
-/// A server of the simulation: given a question, its answer and the time it takes. None: silence.
+/// A simulated server: takes a question; returns its answer and the time it takes, or `None` for silence.
 type Server = Box<dyn Fn(&Question) -> Option<Message>>;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -165,7 +165,7 @@ fn the_deadline_is_for_everything() {
     assert!(matches!(trace.outcome(), TraceEnd::Failed(fault) if fault.kind == Kind::TimedOut));
 }
 
-/// NXNS: every referral names many servers without glue, in zones that refer on in the same way.
+/// NXNS: every referral names many servers without glue, in zones that refer further in the same way.
 #[test]
 fn hostile_referrals_end() {
     let refer = |question: &Question| {
@@ -185,7 +185,7 @@ fn hostile_referrals_end() {
     assert!(matches!(outcome, TraceEnd::Failed(_)));
     assert!(world.steps.len() <= MAX_QUESTIONS, "{}", world.steps.len());
 
-    // Glue for names that the referring zone has no say in is not believed.
+    // Glue for names outside the authority of the referring zone is not accepted.
     let lie = |_: &Question| {
         let record = |owner: &str, rtype: Rtype, rdata: Vec<u8>| Record {
             name: name(owner),

@@ -1,4 +1,4 @@
-//! One answer on its way from the question to its data: every step is checked, and what was checked is kept.
+//! One answer from the question to its data: every step is checked, and what was checked is kept.
 
 use super::chain::{Leaf, SignatureInfo, Tree};
 use super::zones::{ZoneEvidence, ZoneWalk};
@@ -9,17 +9,17 @@ use crate::dns::record::rdata::Rrsig;
 use crate::dns::record::{Record, Rtype};
 use crate::fault::Fault;
 
-/// What a check of one step found.
+/// The result of the check of one step.
 type Checked = Result<(usize, Option<SignatureInfo>), Failure>;
 
 pub(super) struct AnswerValidation<'q> {
     question: &'q Question,
-    /// The name that is being looked for, after the aliases so far.
+    /// The name looked up, after the aliases so far.
     name: Name,
     message: Message,
-    /// The denial records of `message`, once looked at.
+    /// The denial records of `message`, once they were checked.
     evidence: Option<ZoneEvidence>,
-    /// The verdict's message.
+    /// The message of the verdict.
     judged: Message,
     left_out: Vec<Record>,
     failure: Option<Failure>,
@@ -43,7 +43,7 @@ impl<'q> AnswerValidation<'q> {
         ValidationVerdict { security, reason, fault, name, message, left_out, tree }
     }
 
-    /// Checks all of it.
+    /// Checks the whole answer.
     pub(super) fn follow(mut self, walk: &mut ZoneWalk<'_>) -> AnswerValidation<'q> {
         self.steps(walk);
         self.end_message();
@@ -78,8 +78,8 @@ impl<'q> AnswerValidation<'q> {
             if !aliases_here {
                 return self.denied(walk);
             }
-            // The answer was to the alias: what it says of the target counts if it is proved. Else the target is another
-            // question, whose answer must stand for itself.
+            // The answer was to the alias: its statement about the target counts if proved. Otherwise the target is a separate
+            // question with its own answer.
             if let Ok((zone, gone)) = self.denial(walk) {
                 return self.judge_denial(walk, gone, Ok((zone, None)));
             }
@@ -96,7 +96,7 @@ impl<'q> AnswerValidation<'q> {
         self.worst(Failure::new(Doubt::Bogus, reason, None));
     }
 
-    /// Checks the set that was asked for; false if it is not there.
+    /// Checks the record set that was asked for; false if the answer has none.
     fn data(&mut self, walk: &mut ZoneWalk<'_>) -> bool {
         let mut types: Vec<Rtype> = Vec::new();
         for record in self.message.answer.iter().filter(|record| record.name == self.name) {
@@ -123,8 +123,8 @@ impl<'q> AnswerValidation<'q> {
         true
     }
 
-    /// Takes YXDOMAIN if the DNAME above the name, which was checked, leads to a name that is too long (RFC 6672, section
-    /// 2.2). Anybody could say it otherwise.
+    /// Accepts YXDOMAIN if the checked DNAME above the name leads to a name that is too long (RFC 6672, section 2.2).
+    /// Otherwise the code is unproven, since anyone can set it.
     fn overflown(&mut self, walk: &mut ZoneWalk<'_>) {
         self.says(Rcode::YXDOMAIN);
         let target = |dname: &Record| dname.target().map(|target| self.name.rebase(&dname.name, &target));
@@ -136,14 +136,14 @@ impl<'q> AnswerValidation<'q> {
         self.judge(walk, name, Rcode::YXDOMAIN.to_string(), Err(failure));
     }
 
-    /// Checks the CNAME of the name, or the DNAME above it, and gives where it leads.
+    /// Checks the CNAME of the name, or the DNAME above it, and returns the target.
     fn alias(&mut self, walk: &mut ZoneWalk<'_>) -> Option<Name> {
         let name = self.name.clone();
         let is_cname = |record: &Record| record.rtype == Rtype::CNAME && record.name == name;
         if let Some(dname) = dname_above(&self.message.answer, &name).cloned() {
             let target = name.rebase(&dname.name, &dname.target()?).ok();
             self.set(walk, &dname.name, Rtype::DNAME);
-            // The CNAME that comes with it has no signature: it must be what follows from the DNAME (RFC 6672, section 5.3.1).
+            // The CNAME with it is unsigned: it must be the one that the DNAME implies (RFC 6672, section 5.3.1).
             let mut cname = take(&mut self.message.answer, is_cname);
             cname.truncate(1);
             if cname.first().is_some_and(|cname| cname.target() != target) {
@@ -159,7 +159,7 @@ impl<'q> AnswerValidation<'q> {
         Some(target)
     }
 
-    /// Checks one set of the answer, and if a wildcard made it, that it was allowed to; the set is kept.
+    /// Checks one set of the answer and, if a wildcard made it, the proof for that; the set is kept.
     fn set(&mut self, walk: &mut ZoneWalk<'_>, name: &Name, rtype: Rtype) {
         let signed = walk.set(&self.message.answer, name, rtype).unwrap_or_else(|| Err(walk.unsigned(name, rtype)));
         let ttl = signed.as_ref().map_or(u32::MAX, |signed| signed.ttl());
@@ -177,7 +177,7 @@ impl<'q> AnswerValidation<'q> {
         self.judge(walk, name.clone(), rtype.to_string(), checked);
     }
 
-    /// Nothing closer to the name exists than the wildcard that made its set (RFC 4035, section 5.3.4).
+    /// Checks that no name closer than the wildcard that made the set exists (RFC 4035, section 5.3.4).
     fn expansion(
         &mut self,
         walk: &mut ZoneWalk<'_>,
@@ -194,7 +194,7 @@ impl<'q> AnswerValidation<'q> {
         })
     }
 
-    /// Checks that the name, or its data of this type, are not there: the answer was to a question for this very name.
+    /// Checks the denial of the name, or of its data of this type: the answer was to a question for exactly this name.
     fn denied(&mut self, walk: &mut ZoneWalk<'_>) {
         let claimed = self.message.rcode() == Rcode::NXDOMAIN;
         let (gone, checked) = match self.denial(walk) {
@@ -202,8 +202,8 @@ impl<'q> AnswerValidation<'q> {
             Err(Some(failure)) if failure.doubt == Doubt::Insecure && !failure.reason.is_excess() => {
                 (claimed, Err(failure))
             }
-            // What is in an unsigned zone needs no proof, and what stands above it cannot give one. Records that want too many
-            // hashes excuse the zone that they are of, and no other.
+            // Data of an unsigned zone needs no proof, and records of zones above cannot give one. Records that need too many
+            // hashes excuse only their own zone.
             Err(failure) => {
                 let unsigned = walk.unsigned(&self.name, self.question.rtype);
                 let counts = |failure: &Failure| failure.doubt != Doubt::Insecure || failure.zone == unsigned.zone;
@@ -214,8 +214,8 @@ impl<'q> AnswerValidation<'q> {
         self.judge_denial(walk, gone, checked);
     }
 
-    /// The zone whose records prove that the name does not exist (true), or has no such data (false): what the answer claims
-    /// first, then the other, since nobody signs the response code.
+    /// The zone whose records prove that the name does not exist (true) or has no such data (false). The claim of the
+    /// answer is tried first, then the other, since the response code is not signed.
     fn denial(&mut self, walk: &mut ZoneWalk<'_>) -> Result<(usize, bool), Option<Failure>> {
         let (name, rtype) = (&self.name, self.question.rtype);
         let evidence = self.evidence.take().unwrap_or_else(|| walk.evidence(&self.message));
@@ -235,7 +235,7 @@ impl<'q> AnswerValidation<'q> {
         proven
     }
 
-    /// Notes a denial and keeps its records: the SOA of the zone, and those that prove it.
+    /// Records a denial and keeps its records: the SOA of the zone and the proof.
     fn judge_denial(&mut self, walk: &mut ZoneWalk<'_>, gone: bool, checked: Checked) {
         self.says(if gone { Rcode::NXDOMAIN } else { Rcode::NOERROR });
         let authority = &mut self.message.authority;
@@ -260,12 +260,12 @@ impl<'q> AnswerValidation<'q> {
         self.judge(walk, self.name.clone(), what, checked);
     }
 
-    /// The response code of the verdict's message.
+    /// Sets the response code of the verdict's message.
     fn says(&mut self, rcode: Rcode) {
         self.judged.flags.0 = self.judged.flags.0 & !15 | rcode.0 & 15;
     }
 
-    /// Puts what was found into the tree; the whole is as good as its worst part.
+    /// Adds a finding to the tree; the verdict is as good as its worst part.
     fn judge(&mut self, walk: &mut ZoneWalk<'_>, name: Name, what: String, checked: Checked) {
         let (zone, leaf) = match &checked {
             Ok((zone, signature)) => {
@@ -283,7 +283,7 @@ impl<'q> AnswerValidation<'q> {
         }
     }
 
-    /// Notes a failure unless there was one as bad: the first reason stays.
+    /// Records a failure unless an earlier one was as bad: the first reason stays.
     fn worst(&mut self, failure: Failure) {
         let badness = |failure: &Failure| Security::from(failure.doubt);
         if self.failure.as_ref().is_none_or(|worst| badness(&failure) > badness(worst)) {
@@ -291,7 +291,7 @@ impl<'q> AnswerValidation<'q> {
         }
     }
 
-    /// Ends with a message: its proofs are kept, and what is still in its answer section belongs to no judged set.
+    /// Ends a message: its proofs are kept, and the records left in its answer section belong to no judged set.
     fn end_message(&mut self) {
         for (name, rtype, ttl) in self.evidence.iter().flat_map(|evidence| &evidence.sets) {
             self.judged.authority.extend(take_set(&mut self.message.authority, name, *rtype, *ttl));
@@ -305,12 +305,12 @@ fn dname_above<'r>(records: &'r [Record], name: &Name) -> Option<&'r Record> {
     records.iter().find(|record| record.rtype == Rtype::DNAME && *name != record.name && name.is_in(&record.name))
 }
 
-/// Takes records out of a section.
+/// Removes records from a section and returns them.
 fn take(section: &mut Vec<Record>, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
     section.extract_if(.., |record| wanted(record)).collect()
 }
 
-/// Takes a set out of a section, with its signatures, to be kept for `ttl` seconds at most.
+/// Removes a set with its signatures from a section and returns it, with a time to live of at most `ttl` seconds.
 fn take_set(section: &mut Vec<Record>, name: &Name, rtype: Rtype, ttl: u32) -> Vec<Record> {
     let covers = |record: &Record| {
         record.rtype == Rtype::RRSIG && Rrsig::parse(&record.rdata).is_ok_and(|signature| signature.covered == rtype)

@@ -1,4 +1,4 @@
-//! The types of a denial record, and what they say of its owner.
+//! The type bit map of a denial record, and its statements about the owner.
 
 use crate::dns::name::Name;
 use crate::dns::record::{Rtype, special};
@@ -17,8 +17,8 @@ impl TypeBitmap {
         special::types_contain(&self.0, rtype)
     }
 
-    /// True if the record at this owner shows that the type is not there: not as data, not behind an alias, and said by
-    /// the side of a delegation that knows (RFC 6840, sections 4.1 and 4.3).
+    /// True if the record at this owner proves that the type does not exist: neither as data nor behind an alias, and
+    /// from the side of the zone cut that has authority (RFC 6840, sections 4.1 and 4.3).
     pub(super) fn denies(&self, rtype: Rtype, owner: &Name) -> bool {
         let right_side = match rtype {
             Rtype::DS => !self.has(Rtype::SOA) || owner.is_root(),
@@ -27,7 +27,7 @@ impl TypeBitmap {
         right_side && !self.has(rtype) && !self.has(Rtype::CNAME)
     }
 
-    /// True if names below the owner belong to somebody else: it is a delegation, or a DNAME renames them all.
+    /// True if names below the owner are outside the zone's authority: the owner is a delegation, or a DNAME renames them all.
     pub(super) fn end_authority(&self, owner: &Name, name: &Name) -> bool {
         let ends = self.has(Rtype::DNAME) || (self.has(Rtype::NS) && !self.has(Rtype::SOA));
         ends && name != owner && name.is_in(owner)

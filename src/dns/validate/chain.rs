@@ -1,4 +1,4 @@
-//! The chain of trust as a tree: zones from the anchor down, and in each what was found in it; as text and as JSON.
+//! The chain of trust as a tree: zones from the anchor down, each with its findings; as text and as JSON.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::dns::record::rdata::Rrsig;
 use crate::dns::record::{atoms, special};
 use crate::serial::Serial;
 
-/// Every zone that was looked at, with what was found in it.
+/// Every zone that was checked, with its findings.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     zones: Vec<ZoneNode>,
@@ -23,17 +23,17 @@ pub struct Tree {
 #[derive(Debug, Clone)]
 pub(super) struct ZoneNode {
     pub(super) name: Name,
-    /// The zone above, by its place in the tree.
+    /// The index of the zone above in the tree.
     pub(super) parent: Option<usize>,
-    /// Why its keys cannot be relied upon.
+    /// The reason why its keys cannot be trusted.
     pub(super) doubt: Option<(Doubt, Reason)>,
     pub(super) keys: Vec<KeyInfo>,
-    /// What signed the keys.
+    /// The valid signature over the keys.
     pub(super) signature: Option<SignatureInfo>,
 }
 
 impl ZoneNode {
-    /// A zone without keys that could be trusted.
+    /// A zone without trusted keys.
     pub(super) fn bad(name: &Name, parent: Option<usize>, doubt: Doubt, reason: Reason) -> ZoneNode {
         ZoneNode { name: name.clone(), parent, doubt: Some((doubt, reason)), keys: Vec::new(), signature: None }
     }
@@ -52,13 +52,13 @@ impl ZoneNode {
 pub(super) struct KeyInfo {
     pub(super) key_tag: u16,
     pub(super) algorithm: u8,
-    /// It signs keys only.
+    /// The key signs only keys.
     pub(super) entry_point: bool,
-    /// A DS record or an anchor names it.
+    /// A DS record or an anchor identifies the key.
     pub(super) trusted: bool,
 }
 
-/// The signature that was right.
+/// The valid signature.
 #[derive(Debug, Clone)]
 pub(super) struct SignatureInfo {
     key_tag: u16,
@@ -116,7 +116,7 @@ impl Tree {
         self.zones.get(zone).map_or_else(Name::root, |node| node.name.clone())
     }
 
-    /// Whether the zone's keys can be relied upon.
+    /// Checks whether the zone's keys can be trusted.
     pub(super) fn state(&self, zone: usize) -> Result<(), Failure> {
         let node = self.zones.get(zone);
         match node.and_then(|node| node.doubt.clone()) {
@@ -125,21 +125,21 @@ impl Tree {
         }
     }
 
-    /// The zones at the top and what belongs to none.
+    /// The topmost zones, and the findings that belong to no zone.
     pub fn json(&self) -> Value {
         let mut map = Map::new();
         self.members(None, &mut map);
         Value::Object(map)
     }
 
-    /// One line a zone and a set, indented by two blanks a level.
+    /// One line per zone and per set, indented by two blanks per level.
     pub fn text(&self) -> String {
         let mut out = String::new();
         self.lines(None, 0, &mut out);
         out
     }
 
-    /// Zones have those above them earlier in the list, so that this ends.
+    /// Appends the members of a zone. Parents come earlier in the list than their children, so the recursion ends.
     fn members(&self, zone: Option<usize>, map: &mut Map<String, Value>) {
         let sets: Vec<Value> = self.leaves_of(zone).map(Leaf::json).collect();
         if !sets.is_empty() {

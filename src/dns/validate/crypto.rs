@@ -1,5 +1,5 @@
-//! The algorithms of DNSSEC on ring: signatures (RFC 3110, 5702, 6605, 8080) and digests (RFC 4034, 4509, 6605). Keys are
-//! public and signatures are checked only, so nothing here is secret.
+//! The algorithms of DNSSEC on ring: signatures (RFC 3110, 5702, 6605, 8080) and digests (RFC 4034, 4509, 6605). This
+//! module handles only public keys and verification, so it has no secret data.
 
 use ring::digest::{self, Digest};
 use ring::signature::{
@@ -13,15 +13,15 @@ use crate::dns::record::rdata::Dnskey;
 /// The longest RSA exponent and modulus (RFC 3110, section 2).
 const MAX_RSA_BYTES: usize = 512;
 
-/// What a signature algorithm needs (RFC 8624, section 3.1).
+/// The requirements of a signature algorithm (RFC 8624, section 3.1).
 enum Verifier {
     Rsa(&'static RsaParameters),
-    /// The key is a point without the byte that says that it is not compressed (RFC 6605, section 4).
+    /// The key is a point without the byte that marks it as uncompressed (RFC 6605, section 4).
     Ecdsa(&'static dyn VerificationAlgorithm),
     Ed25519,
 }
 
-/// The verifier of an algorithm; none for those that we do not check.
+/// The verifier of an algorithm; `None` for unsupported algorithms.
 fn verifier(algorithm: u8) -> Option<Verifier> {
     Some(match algorithm {
         5 | 7 => Verifier::Rsa(&RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY),
@@ -34,12 +34,12 @@ fn verifier(algorithm: u8) -> Option<Verifier> {
     })
 }
 
-/// True for the algorithms that we can check.
+/// True for supported algorithms.
 pub(super) fn knows_algorithm(algorithm: u8) -> bool {
     verifier(algorithm).is_some()
 }
 
-/// True if the key made this signature of the data. An elliptic key of the wrong length is refused by the curve's code.
+/// True if the key made this signature of the data. The curve's code rejects an elliptic key of the wrong length.
 pub(super) fn verifies(key: &Dnskey<'_>, data: &[u8], signature: &[u8]) -> bool {
     match verifier(key.algorithm) {
         Some(Verifier::Rsa(parameters)) => rsa_key(key.public_key)
@@ -65,7 +65,7 @@ fn rsa_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
     (fits(exponent) && fits(modulus)).then_some((modulus, exponent))
 }
 
-/// The digest of these parts in the type that a DS record names; none for types that we do not know.
+/// The digest of these parts, of the type that a DS record names; `None` for unsupported types.
 pub(super) fn digest(digest_type: u8, parts: &[&[u8]]) -> Option<Digest> {
     match digest_type {
         1 => Some(sha1(parts)),
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Too short for us, as for every validator with a modern library: the answer counts as bogus, never as secure.
+    /// The key is too short, as for every validator with a modern library: the answer counts as bogus, never as secure.
     #[test]
     fn rsa_keys_below_1024_bits_are_refused() {
         let rdata = record(

@@ -1,5 +1,5 @@
-//! Authenticated denial of existence: what NSEC (RFC 4035, section 5.4; RFC 6840, section 4) and NSEC3 records (RFC 5155,
-//! section 8) prove. Their signatures were checked before; nothing here is taken on trust but the bit maps.
+//! Authenticated denial of existence: the proofs of NSEC records (RFC 4035, section 5.4; RFC 6840, section 4) and of NSEC3
+//! records (RFC 5155, section 8). Their signatures were checked before; this module trusts nothing but the bit maps.
 
 use super::bitmap::TypeBitmap;
 use super::nsec3::Hashed;
@@ -8,14 +8,14 @@ use crate::dns::name::Name;
 use crate::dns::record::rdata::Nsec;
 use crate::dns::record::{Record, Rtype};
 
-/// What the records of a negative answer prove.
+/// The result of the check of a negative answer's records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenialProof {
-    /// What was claimed.
+    /// The claim is proven.
     Proven,
-    /// What was claimed, but unsigned delegations may hide in the gap (opt-out, RFC 5155, section 6).
+    /// The claim is proven, but unsigned delegations may exist in the gap (opt-out, RFC 5155, section 6).
     OptOut,
-    /// Nothing that can be relied upon: they do not fit, or they would cost too much.
+    /// The claim is not proven: the records do not fit, or their check would cost too much.
     Unproven(Reason),
     /// The zone counts as unsigned (too many iterations, RFC 9276, section 3.2).
     Insecure(Reason),
@@ -31,10 +31,10 @@ impl DenialProof {
     }
 }
 
-/// What is known about a delegation without DS records.
+/// The result for a delegation without DS records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cut {
-    /// A delegation, and no DS: what is below is unsigned.
+    /// A delegation without DS: the names below it are unsigned.
     Unsigned,
     /// No delegation at this name.
     None,
@@ -49,7 +49,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Takes the records that are of use.
+    /// Takes the usable records.
     pub fn new<'a>(zone: &Name, records: impl Iterator<Item = &'a Record>) -> Evidence {
         let mut evidence = Evidence { zone: zone.clone(), nsec: Vec::new(), nsec3: Hashed::new(zone) };
         for record in records {
@@ -62,12 +62,12 @@ impl Evidence {
         evidence
     }
 
-    /// True if there was nothing of use.
+    /// True if there was no usable record.
     pub fn is_empty(&self) -> bool {
         self.nsec.is_empty() && self.nsec3.is_empty()
     }
 
-    /// The name does not exist, and no wildcard stands for it.
+    /// Proves that the name does not exist and that no wildcard matches it.
     pub fn no_name(&self, name: &Name, budget: &mut Budget) -> DenialProof {
         let gap = self.nsec.iter().find(|nsec| nsec.denies(name, &self.zone));
         let wildcard = gap.and_then(|gap| gap.closest_encloser(name).prepend(b"*").ok());
@@ -96,7 +96,7 @@ impl Evidence {
         })
     }
 
-    /// The name exists, or a wildcard stands for it, without this type.
+    /// Proves that the name exists, or that a wildcard matches it, without this type.
     pub fn no_data(&self, name: &Name, rtype: Rtype, budget: &mut Budget) -> DenialProof {
         if let Some(nsec) = self.nsec.iter().find(|nsec| nsec.owner == *name) {
             return DenialProof::of(
@@ -143,7 +143,7 @@ impl Evidence {
         })
     }
 
-    /// Nothing closer to the name exists than the wildcard below an ancestor with `labels` labels, which made the answer.
+    /// Proves that no name closer exists than the wildcard, below an ancestor with `labels` labels, that made the answer.
     pub fn no_closer(&self, name: &Name, labels: usize, budget: &mut Budget) -> DenialProof {
         let gap = self.nsec.iter().find(|nsec| nsec.denies(name, &self.zone));
         if gap.is_some_and(|gap| gap.closest_encloser(name).label_count() <= labels) {
@@ -162,10 +162,10 @@ impl Evidence {
         })
     }
 
-    /// There is no DS at this name (RFC 4035, section 5.2; RFC 5155, section 8.6): is it a delegation?
+    /// Proves that the name has no DS (RFC 4035, section 5.2; RFC 5155, section 8.6); returns whether it is a delegation.
     ///
     /// # Errors
-    /// What the records prove instead.
+    /// The result of the proof, if it is not `Proven`.
     pub fn no_ds(&self, name: &Name, budget: &mut Budget) -> Result<Cut, DenialProof> {
         let cut = |types: &TypeBitmap| if types.has(Rtype::NS) { Cut::Unsigned } else { Cut::None };
         if let Some(nsec) = self.nsec.iter().find(|nsec| nsec.owner == *name) {
@@ -199,7 +199,7 @@ impl Evidence {
         found.ok_or(proof)
     }
 
-    /// Runs a proof about a name on the NSEC3 records: iterations over the limit make the zone an unsigned one.
+    /// Runs a proof about a name on the NSEC3 records; with more iterations than the limit the zone counts as unsigned.
     fn hashed(&self, name: &Name, prove: impl FnOnce(&Hashed) -> Result<DenialProof, Reason>) -> DenialProof {
         match self.nsec3.excess() {
             _ if !name.is_in(&self.zone) => DenialProof::missing("the NSEC3 records are of another zone"),
@@ -209,7 +209,7 @@ impl Evidence {
     }
 }
 
-/// One NSEC record that is kept: a name that exists, and the gap after it (RFC 4034, section 4).
+/// One stored NSEC record: a name that exists, and the gap after it (RFC 4034, section 4).
 #[derive(Debug)]
 struct NsecGap {
     owner: Name,
@@ -232,12 +232,12 @@ impl NsecGap {
         *name < self.next || self.next <= self.owner
     }
 
-    /// True if it shows that the name does not exist at all: what has names below it exists.
+    /// True if the record shows that the name does not exist at all: a name with names below it does exist.
     fn denies(&self, name: &Name, zone: &Name) -> bool {
         self.covers(name, zone) && !self.next.is_in(name)
     }
 
-    /// The longest existing ancestor of a name in the gap: what it has in common with one of the gap's ends.
+    /// The longest existing ancestor of a name in the gap: the longest common ancestor with one of the gap's ends.
     fn closest_encloser(&self, name: &Name) -> Name {
         let common = |other: &Name| {
             (0..=name.label_count())

@@ -1,4 +1,4 @@
-//! Validated look-ups over the network: what `dnsq --validate` and other rooms call.
+//! Validated look-ups over the network, for `dnsq --validate` and other modules.
 
 use std::sync::Arc;
 
@@ -13,37 +13,37 @@ use crate::dns::record::{Record, Rtype};
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::clock::since_1970;
 
-/// Looks records up and says whether they are what their owner signed. Cheap to clone.
+/// Looks records up and tells whether they are signed by their owner. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Validator {
-    /// Who is asked: a resolver, or servers that know the whole chain.
+    /// The client: it asks a resolver, or servers that know the whole chain.
     pub client: Arc<DnsClient>,
-    /// Where trust begins.
+    /// The trust anchors.
     pub anchors: Arc<Anchors>,
-    /// The time to validate for, in seconds since 1970; none: now.
+    /// The validation time in seconds since 1970; `None`: now.
     pub at: Option<u64>,
 }
 
-/// Records, and whether they may be relied upon.
+/// Records, and whether they can be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validated {
     /// The records at the end of the name's aliases; empty if there are none of this type.
     pub records: Vec<Record>,
     /// The name exists.
     pub exists: bool,
-    /// They are secure: signed, with a chain of trust from an anchor (RFC 4035, section 4.3). False: unsigned, or not
-    /// known to be signed. Data that is wrong never comes this far.
+    /// The records are secure: signed, with a chain of trust from an anchor (RFC 4035, section 4.3). False: they are
+    /// unsigned, or not known to be signed. Bogus data is never returned.
     pub secure: bool,
 }
 
 impl Validator {
-    /// A validator with the root's anchors, as of now.
+    /// A validator with the root's anchors, for the present time.
     pub fn new(client: DnsClient) -> Validator {
         Validator { client: Arc::new(client), anchors: Arc::new(Anchors::root()), at: None }
     }
 
-    /// These records, and are they secure? The call for TLSA and MX (RFC 7672, section 2). Bogus data is an error of kind
-    /// [`Kind::Bogus`], a chain that could not be fetched one of kind [`Kind::LookupFailed`].
+    /// Looks records up and tells whether they are secure, for TLSA and MX (RFC 7672, section 2). Bogus data is an
+    /// error of kind [`Kind::Bogus`]; a chain that could not be fetched is one of kind [`Kind::LookupFailed`].
     ///
     /// # Errors
     /// [`Kind::Bogus`] and [`Kind::LookupFailed`].
@@ -53,10 +53,10 @@ impl Validator {
         work.await.map_err(|error| Fault::new(Kind::Internal, format!("look-up: {error}")))?
     }
 
-    /// The same for callers that may block.
+    /// The same as [`Validator::records`], for callers that may block.
     ///
     /// # Errors
-    /// As [`Validator::records`].
+    /// Those of [`Validator::records`].
     pub fn blocking(&self, question: &Question) -> Result<Validated, Fault> {
         let context = |fault: Fault| fault.context(format!("looking up {} of {}", question.rtype, question.name));
         let mut ask = |question: &Question| Ok(fetch(&self.client, question, &Edns::default(), true)?.message);
@@ -80,7 +80,7 @@ impl Validator {
     }
 }
 
-/// Asks one of the questions of a validation: with DNSSEC records, unchecked. `recursion`: as one asks a resolver.
+/// Sends one question of a validation: with DNSSEC records, unchecked. `recursion`: sets RD, as in questions to a resolver.
 ///
 /// # Errors
 /// No server answered.
@@ -91,7 +91,7 @@ pub fn fetch(client: &DnsClient, question: &Question, edns: &Edns, recursion: bo
     client.ask(&Query { question: question.clone(), flags, edns, authority: None, padding: None, exact_case: false })
 }
 
-/// The time to validate for unless another is named: seconds since 1970.
+/// The default validation time, in seconds since 1970.
 pub fn now() -> u64 {
     since_1970().as_secs()
 }
@@ -102,7 +102,7 @@ mod tests {
     use crate::dns::answer::answer;
     use crate::dns::validate::tests::{AT, anchors, hierarchy};
 
-    /// A server of the signed hierarchy in a thread; it fails for names that begin with `broken`.
+    /// Starts a server of the signed hierarchy in a thread; it fails for names that begin with `broken`.
     fn server() -> std::net::SocketAddr {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();

@@ -1,13 +1,13 @@
-//! DNSSEC validation (RFC 4033 to 4035, 5155, 6840): is an answer what the owner of its zone signed? The walk from a
-//! trust anchor to the data is here, pure: answers come from a function, time is an argument, work has limits.
+//! DNSSEC validation (RFC 4033 to 4035, 5155, 6840): it checks that an answer is signed by the owner of its zone. The
+//! walk from a trust anchor to the data is pure: a function supplies answers, time is an argument, and work has limits.
 //!
 //! ```text
-//!  mod        what validation finds, and what it may cost
-//!  answer     the answer: aliases, wildcards, denial; one verdict, and the records that it is about
+//!  mod        the results of a validation, and the limits of its work
+//!  answer     the answer: aliases, wildcards, denial; one verdict, and the records that it covers
 //!  zones      from the anchor down: DS, DNSKEY, insecure delegations
-//!  signature  one set, its signatures and keys        denial nsec3   proofs that something is not there
+//!  signature  one set, its signatures and keys        denial nsec3   proofs of non-existence
 //!  crypto     the algorithms, on ring
-//!  chain      the whole chain as a tree: text, JSON   lookup         the call other rooms use (sockets)
+//!  chain      the whole chain as a tree: text, JSON   lookup         the call for other modules (sockets)
 //! ```
 
 mod answer;
@@ -34,18 +34,18 @@ use zones::ZoneWalk;
 pub use nsec3::MAX_ITERATIONS;
 pub use signature::{MAX_CHECKS_PER_SET, MAX_KEYS_PER_TAG};
 
-/// Aliases followed from the question to its data.
+/// The maximum number of aliases followed from the question to its data.
 pub const MAX_ALIASES: usize = 12;
-/// Questions asked for one validation.
+/// The maximum number of questions in one validation.
 pub const MAX_QUESTIONS: u32 = 128;
-/// Signatures checked for one validation (KeyTrap, CVE-2023-50387).
+/// The maximum number of signature checks in one validation (KeyTrap, CVE-2023-50387).
 pub const MAX_CHECKS: u32 = 160;
-/// Wrong signatures met in one validation before it ends.
+/// The maximum number of failed signature checks in one validation.
 pub const MAX_FAILED_CHECKS: u32 = 16;
-/// Rounds of hashing for NSEC3 in one validation (CVE-2023-50868): a few dozen names with 100 iterations each.
+/// The maximum number of NSEC3 hash rounds in one validation (CVE-2023-50868): a few dozen names with 100 iterations each.
 pub const MAX_HASH_ROUNDS: u32 = 10_000;
 
-/// Codes of extended errors that validation gives (RFC 8914, section 4).
+/// The extended error codes of validation (RFC 8914, section 4).
 pub(crate) mod ede {
     pub(crate) const UNSUPPORTED_ALGORITHM: u16 = 1;
     pub(crate) const UNSUPPORTED_DIGEST: u16 = 2;
@@ -62,21 +62,21 @@ pub(crate) mod ede {
     pub(crate) const NSEC3_ITERATIONS: u16 = 27;
 }
 
-/// What validation can find (RFC 4033, section 5), from best to worst.
+/// The security states of a validation (RFC 4033, section 5), from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Security {
     /// Signed, with a chain of trust from an anchor.
     Secure,
     /// Proven to be unsigned.
     Insecure,
-    /// Not known: no anchor, or the chain could not be fetched.
+    /// Unknown: there is no anchor, or the chain could not be fetched.
     Indeterminate,
-    /// Should be signed and is not, or is signed wrongly.
+    /// It should be signed but is not, or its signature is wrong.
     Bogus,
 }
 
 impl Security {
-    /// The word for it.
+    /// The name of the state.
     pub fn name(self) -> &'static str {
         match self {
             Security::Secure => "secure",
@@ -93,12 +93,12 @@ impl fmt::Display for Security {
     }
 }
 
-/// Why something is not secure.
+/// The reason why data is not secure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// Extended error code, if one fits (RFC 8914).
+    /// The extended error code, if one fits (RFC 8914).
     pub ede: Option<u16>,
-    /// In words.
+    /// The reason as a sentence.
     pub text: String,
 }
 
@@ -107,23 +107,23 @@ impl Reason {
         Reason { ede: Some(ede), text }
     }
 
-    /// True if somebody who should have answered did not, and may do so later.
+    /// True if a server that should have answered did not, and may do so later.
     pub fn is_unanswered(&self) -> bool {
         self.ede == Some(ede::NO_REACHABLE_AUTHORITY)
     }
 
-    /// True if NSEC3 records want more hashes than are worked off.
+    /// True if NSEC3 records need more hashes than the limit allows.
     pub(crate) fn is_excess(&self) -> bool {
         self.ede == Some(ede::NSEC3_ITERATIONS)
     }
 
-    /// A reason that is no error.
+    /// A reason that is not an error.
     pub(crate) fn plain(text: String) -> Reason {
         Reason { ede: None, text }
     }
 }
 
-/// What keeps something from being secure. There is none that says "secure": that takes a [`zones::SignedSet`] or a proof.
+/// The security states other than secure. None means "secure": that takes a [`zones::SignedSet`] or a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doubt {
     Insecure,
@@ -141,12 +141,12 @@ impl From<Doubt> for Security {
     }
 }
 
-/// Something that is not secure, and why.
+/// The reason why data is not secure, with its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) doubt: Doubt,
     pub(super) reason: Reason,
-    /// The zone that decided.
+    /// The zone that caused it.
     pub(super) zone: Option<usize>,
 }
 
@@ -156,22 +156,22 @@ impl Failure {
     }
 }
 
-/// Gives the answer to a question, with DNSSEC records and unchecked (DO and CD set).
+/// Fetches the answer to a question, with DNSSEC records and unchecked (DO and CD set).
 pub type FetchAnswer<'a> = dyn FnMut(&Question) -> Result<Message, Fault> + 'a;
 
-/// What came of a validation.
+/// The result of a validation.
 #[derive(Debug, Clone)]
 pub struct ValidationVerdict {
-    /// The worst that was found on the way.
+    /// The worst state that was found.
     pub security: Security,
-    /// Why it is not secure.
+    /// The reason why the answer is not secure.
     pub reason: Option<Reason>,
-    /// The failure that kept the chain from being fetched.
+    /// The fault that prevented the chain from being fetched.
     pub fault: Option<Fault>,
-    /// The name that the data belong to, after all aliases.
+    /// The owner name of the data, after all aliases.
     pub name: Name,
-    /// The answer: the sets that were judged, and nothing else that came with them; the response code is the one that was
-    /// proved. Times to live are cut to those of the signatures (RFC 4035, section 5.3.3).
+    /// The answer with only the judged sets; the response code is the proven one. Times to live are cut to those of the
+    /// signatures (RFC 4035, section 5.3.3).
     pub message: Message,
     /// Records of the answer section that belong to no judged set.
     pub left_out: Vec<Record>,
@@ -180,7 +180,7 @@ pub struct ValidationVerdict {
 }
 
 impl ValidationVerdict {
-    /// The data asked for: the set at the end of the aliases. Empty if there are none.
+    /// The set that was asked for, at the end of the aliases; empty if there is none.
     pub fn records(&self) -> Vec<Record> {
         let rtype = self.message.question.first().map(|question| question.rtype);
         let wanted = |record: &&Record| record.name == self.name && Some(record.rtype) == rtype;
@@ -188,8 +188,7 @@ impl ValidationVerdict {
     }
 }
 
-/// Asks a question and validates the answer as of `at`, in seconds since 1970. An error: the question itself got no
-/// answer.
+/// Asks a question and validates the answer at the time `at`, in seconds since 1970.
 ///
 /// # Errors
 /// The question itself got no answer.
@@ -206,7 +205,7 @@ pub fn validate(
     Ok(answer.verdict(tree, fault))
 }
 
-/// What is left of the work that one validation may cost.
+/// The remaining work that one validation may do.
 #[derive(Debug)]
 pub struct Budget {
     questions: u32,

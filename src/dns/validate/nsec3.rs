@@ -1,5 +1,5 @@
-//! Hashed denial (RFC 5155): NSEC3 records of one zone with one set of parameters, and the bounded hashing that finds
-//! names among them.
+//! Hashed denial (RFC 5155): the NSEC3 records of one zone with one set of parameters, and the bounded hashing that
+//! finds names among them.
 
 use super::bitmap::TypeBitmap;
 use super::crypto::sha1;
@@ -8,10 +8,10 @@ use crate::dns::name::{Name, NameRef};
 use crate::dns::record::rdata::{Nsec3, Nsec3Param};
 use crate::dns::record::{Record, atoms};
 
-/// Iterations that are still worked off; a zone with more counts as unsigned (RFC 9276, section 3.2; CVE-2023-50868).
+/// The maximum number of iterations; a zone with more counts as unsigned (RFC 9276, section 3.2; CVE-2023-50868).
 pub const MAX_ITERATIONS: u16 = 100;
 
-/// One NSEC3 record that is kept: a name that exists, and the gap after it.
+/// One stored NSEC3 record: a name that exists, and the gap after it.
 #[derive(Debug)]
 pub(super) struct Nsec3Gap {
     hash: Vec<u8>,
@@ -38,8 +38,8 @@ impl Hashed {
         self.records.is_empty()
     }
 
-    /// Takes a record if it is one of ours: SHA-1, no unknown flags, directly below the zone's top, the same parameters
-    /// as the ones before.
+    /// Adds a record if it is usable: SHA-1, no unknown flags, directly below the zone's apex, and the same parameters
+    /// as the records before.
     pub(super) fn add(&mut self, record: &Record) {
         const OPT_OUT: u8 = 1;
         let read = || {
@@ -63,7 +63,7 @@ impl Hashed {
         }
     }
 
-    /// Why the records may not be worked with at all.
+    /// The reason why the records may not be used at all, if there is one.
     pub(super) fn excess(&self) -> Option<Reason> {
         (self.iterations > MAX_ITERATIONS && !self.is_empty()).then(|| {
             let text =
@@ -72,7 +72,7 @@ impl Hashed {
         })
     }
 
-    /// The record of this name.
+    /// The record that matches the name.
     pub(super) fn matching(&self, name: &Name, budget: &mut Budget) -> Result<Option<&Nsec3Gap>, Reason> {
         if !name.is_in(&self.zone) || self.is_empty() {
             return Ok(None);
@@ -81,7 +81,7 @@ impl Hashed {
         Ok(self.records.iter().find(|record| record.hash == hash))
     }
 
-    /// The record in whose gap the name's hash lies: the name does not exist.
+    /// The record whose gap covers the name's hash: the name does not exist.
     pub(super) fn covering(&self, name: &Name, budget: &mut Budget) -> Result<Option<&Nsec3Gap>, Reason> {
         if !name.is_in(&self.zone) || self.is_empty() {
             return Ok(None);
@@ -94,8 +94,8 @@ impl Hashed {
         Ok(self.records.iter().find(inside))
     }
 
-    /// The closest encloser of a name, and the record that shows that the next closer name is not there (none for the
-    /// name itself). None: no proof (RFC 5155, section 8.3).
+    /// The closest encloser of a name, and the record that denies the next closer name (`None` for the name itself).
+    /// `None`: there is no proof (RFC 5155, section 8.3).
     pub(super) fn enclose(
         &self,
         name: &Name,
@@ -142,7 +142,7 @@ pub(crate) fn hash(name: NameRef<'_>, iterations: u16, salt: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// RFC 5155, appendix A.
+    /// The test vectors of RFC 5155, appendix A.
     #[test]
     fn hashes_of_the_rfc() {
         for (name, expected) in [

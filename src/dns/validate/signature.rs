@@ -1,5 +1,5 @@
-//! Signatures over record sets (RFC 4034, sections 3 and 6; RFC 4035, section 5.3), keys and digests. Time and the work
-//! that may be spent come in from outside.
+//! Signatures over record sets (RFC 4034, sections 3 and 6; RFC 4035, section 5.3), keys and digests. The caller
+//! supplies the time and the work budget.
 
 use super::crypto::{self, knows_algorithm};
 use super::{Budget, Reason, ede};
@@ -9,19 +9,19 @@ use crate::dns::record::{self, Record};
 use crate::dns::wire::Malformed;
 use crate::serial::Serial;
 
-/// Keys tried for one signature: honest zones have one key a tag, seldom two (KeyTrap, CVE-2023-50387).
+/// The maximum number of keys tried for one signature: real zones have one key per tag, seldom two (KeyTrap, CVE-2023-50387).
 pub const MAX_KEYS_PER_TAG: usize = 4;
-/// Signatures checked for one record set.
+/// The maximum number of signatures checked for one record set.
 pub const MAX_CHECKS_PER_SET: usize = 8;
 
-/// True if the set's owner came out of a wildcard (RFC 4035, section 5.3.4).
+/// True if a wildcard made the set's owner (RFC 4035, section 5.3.4).
 pub(super) fn is_expanded(rrsig: &Rrsig<'_>, owner: &Name) -> bool {
     let count = owner.label_count();
     rrsig.labels < count && !(owner.is_wildcard() && rrsig.labels + 1 == count)
 }
 
-/// What was signed: the RRSIG without its signature, then the records in canonical form and order (RFC 4034,
-/// section 3.1.8.1).
+/// The signed data: the RRSIG without its signature, then the records in canonical form and order (RFC 4034, section
+/// 3.1.8.1).
 pub(super) fn signed_data(rrsig: &Rrsig<'_>, set: &[&Record]) -> Option<Vec<u8>> {
     let first = set.first()?;
     let surplus = first.name.label_count().checked_sub(rrsig.labels)?;
@@ -46,8 +46,8 @@ pub(super) fn signed_data(rrsig: &Rrsig<'_>, set: &[&Record]) -> Option<Vec<u8>>
     Some(data)
 }
 
-/// Validity in time, in the arithmetic of serial numbers (RFC 4034, section 3.1.5). Times that cannot be compared are no
-/// proof of validity.
+/// Checks the validity period in serial number arithmetic (RFC 4034, section 3.1.5). Times that cannot be compared do
+/// not prove validity.
 fn check_time(rrsig: &Rrsig<'_>, at: u64) -> Result<(), Reason> {
     let now = Serial(at as u32); // modulo 2^32 by definition
     let in_order = |earlier: Serial, later: Serial| earlier <= later;
@@ -63,12 +63,12 @@ fn check_time(rrsig: &Rrsig<'_>, at: u64) -> Result<(), Reason> {
     }
 }
 
-/// Seconds since 1970 as RFC 3339 has them.
+/// Seconds since 1970 in the format of RFC 3339.
 pub(super) fn time_text(seconds: Serial) -> String {
     jiff::Timestamp::from_second(seconds.0.into()).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
-/// A DNSKEY record that is kept (RFC 4034, section 2).
+/// A stored DNSKEY record (RFC 4034, section 2).
 #[derive(Debug, Clone)]
 pub(super) struct ZoneKey {
     pub(super) flags: u16,
@@ -87,17 +87,17 @@ impl ZoneKey {
         Ok(ZoneKey { flags, algorithm, tag: key_tag(rdata), protocol, rdata: rdata.to_vec() })
     }
 
-    /// The whole data of the record.
+    /// The complete data of the record.
     pub(super) fn rdata(&self) -> &[u8] {
         &self.rdata
     }
 
-    /// True for keys that may sign a zone: the zone bit, the one protocol, not revoked (RFC 4034, section 2.1; RFC 5011).
+    /// True for keys that may sign a zone: zone bit set, protocol 3, not revoked (RFC 4034, section 2.1; RFC 5011).
     pub(super) fn is_usable(&self) -> bool {
         self.flags & ZoneKey::ZONE != 0 && self.flags & ZoneKey::REVOKED == 0 && self.protocol == 3
     }
 
-    /// True with the bit that marks keys which only sign keys.
+    /// True if the SEP bit is set, which marks keys that sign only keys.
     pub(super) fn is_entry_point(&self) -> bool {
         self.flags & 1 != 0
     }
@@ -112,8 +112,8 @@ impl ZoneKey {
     }
 }
 
-/// Checks a set against the keys of a zone; gives the signature that is right. What is wrong with the others is told
-/// only if none is.
+/// Checks a set against the keys of a zone and returns the valid signature. The faults of the other signatures are
+/// reported only if none is valid.
 pub(super) fn check<'s, 'a>(
     set: &[&Record],
     signatures: &'s [Rrsig<'a>],

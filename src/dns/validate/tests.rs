@@ -1,5 +1,5 @@
-//! Verdicts over a signed hierarchy (`tests/data/dns/signed`), answered by our own server's core; and what becomes of
-//! them when somebody tampers with the answers.
+//! Verdicts over a signed hierarchy (`tests/data/dns/signed`), answered by the project's own server core, and verdicts
+//! over answers that were tampered with.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ use crate::dns::record::Rtype;
 use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::Kind;
 
-/// Midsummer 2026, when the signatures hold.
+/// Midsummer 2026, when the signatures are valid.
 pub(super) const AT: u64 = 1_782_000_000;
 
 fn data(file: &str) -> Vec<u8> {
@@ -153,7 +153,7 @@ fn every_verdict() {
     }
 }
 
-/// A server that says nothing of an alias's target, and one whose resolver answers for the target with the code alone.
+/// A server that omits the alias's target, and one whose resolver answers for the target with only the response code.
 #[test]
 fn the_target_of_an_alias_may_be_another_question() {
     for name in ["x.to-host", "x.to-wild", "x.to-gone", "dangling", "to-hashed", "x.to-plain", "x.to-void"] {
@@ -173,7 +173,7 @@ fn the_target_of_an_alias_may_be_another_question() {
     }
 }
 
-/// An anchor below another: the DS between them is of the zone above, and is judged by its anchor.
+/// An anchor below another: the DS between them belongs to the zone above and is judged by that zone's anchor.
 #[test]
 fn anchors_below_anchors() {
     let key = |zone: &str| {
@@ -374,7 +374,7 @@ fn tampering_is_found() {
     assert_eq!(shown(&no_ds.unwrap()), "bogus 10", "DS taken away with its proof");
 }
 
-/// Nobody signs the response code, and nobody signed what else stands in an answer: the verdict's message has what was proved.
+/// The response code and the rest of an answer are unsigned: the verdict's message contains only what was proven.
 #[test]
 fn what_is_printed_is_what_was_proved() {
     let forged = |owner: &str, rtype, rdata: &[u8]| {
@@ -431,7 +431,7 @@ fn what_is_printed_is_what_was_proved() {
     }
 }
 
-/// A record that a wildcard made stands under a name that nobody signed: it denies nothing (CVE-2017-15105).
+/// A record expanded from a wildcard has an unsigned owner name: it denies nothing (CVE-2017-15105).
 #[test]
 fn a_wildcards_denial_under_another_name_denies_nothing() {
     let zones = hierarchy();
@@ -480,7 +480,7 @@ fn a_chain_that_cannot_be_fetched() {
     assert_eq!((verdict.security, verdict.fault.unwrap().kind), (Security::Indeterminate, Kind::TimedOut));
 }
 
-/// KeyTrap: many keys with one tag and many signatures that are wrong. The work ends, and so does the validation.
+/// KeyTrap: many keys with one tag and many wrong signatures. The work ends, and so does the validation.
 #[test]
 fn work_has_limits() {
     let asked = Cell::new(0);
@@ -507,7 +507,7 @@ fn work_has_limits() {
     assert!(budget.failed().is_err());
     assert!(budget.hash(MAX_HASH_ROUNDS).is_ok() && budget.hash(1).is_err());
 
-    // A server that invents a deeper zone for each question does not lead us on for ever.
+    // A server that invents a deeper zone for each question does not cause endless work.
     let long = format!("{}example.test", "a.".repeat(100));
     let count = Cell::new(0u32);
     let endless = verdict_with(&long, Rtype::A, &anchors(), AT, |_, message| {
@@ -519,7 +519,7 @@ fn work_has_limits() {
     assert!(endless.is_ok() && count.get() <= MAX_QUESTIONS + 1, "{} questions", count.get());
 }
 
-/// Every byte of the answer that matters, changed: never secure with other data than was signed.
+/// Each relevant byte of the answer, changed: the result is never secure with data that was not signed.
 #[test]
 fn no_changed_byte_stays_secure() {
     let zones = hierarchy();
@@ -557,7 +557,7 @@ fn the_chain_as_text_and_json() {
     assert!(bogus.tree.text().contains("signature expired at 2020-02-01T00:00:00Z (Signature Expired)"));
 }
 
-/// Zones that are signed by others alone are insecure (RFC 4035, section 5.2), never bogus. Ed448 is one: ring has none of it.
+/// Zones signed only with unsupported algorithms are insecure (RFC 4035, section 5.2), never bogus. One is Ed448, which ring lacks.
 #[test]
 fn algorithms_that_can_be_checked() {
     let known: Vec<u8> = (0..=255).filter(|algorithm| super::crypto::knows_algorithm(*algorithm)).collect();

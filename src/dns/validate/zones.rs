@@ -1,5 +1,5 @@
-//! From a trust anchor to the zone of a name: delegations with DS records, keys, and proofs that a delegation is unsigned
-//! (RFC 4035, section 5.2).
+//! The walk from a trust anchor to the zone of a name: delegations with DS records, keys, and proofs that a delegation
+//! is unsigned (RFC 4035, section 5.2).
 
 use std::collections::HashMap;
 
@@ -15,16 +15,16 @@ use crate::dns::record::rdata::{Ds, Rrsig};
 use crate::dns::record::{Record, Rtype};
 use crate::fault::Fault;
 
-/// Keys of one zone that are looked at.
+/// The maximum number of keys used from one zone.
 const MAX_KEYS: usize = 32;
-/// DS records of one zone that are looked at.
+/// The maximum number of DS records used from one zone.
 const MAX_DS: usize = 16;
-/// Zones that one set may claim to be signed by.
+/// The maximum number of signers that one set may name.
 const MAX_SIGNERS: usize = 2;
-/// Sets of denial records in one answer: two proofs of three NSEC3 records, and some to spare.
+/// The maximum number of denial sets in one answer: two proofs of three NSEC3 records, and some to spare.
 const MAX_DENIAL_SETS: usize = 10;
 
-/// A set that its zone signed: made by the check of its signatures alone.
+/// A set signed by its zone. Only the check of its signatures creates one.
 #[derive(Debug, Clone)]
 pub(super) struct SignedSet {
     zone: usize,
@@ -39,43 +39,43 @@ impl SignedSet {
         self.zone
     }
 
-    /// The signature that is right.
+    /// The valid signature.
     pub(super) fn signature(&self) -> &SignatureInfo {
         &self.signature
     }
 
-    /// The labels of the wildcard's parent, if a wildcard made the set: then it needs a proof that nothing is closer.
+    /// The label count of the wildcard's parent, if a wildcard made the set: it then needs a proof that no closer name exists.
     pub(super) fn expanded(&self) -> Option<usize> {
         self.expanded
     }
 
-    /// The seconds that it may be kept at most (RFC 4035, section 5.3.3).
+    /// The maximum time, in seconds, for which the set may be kept (RFC 4035, section 5.3.3).
     pub(super) fn ttl(&self) -> u32 {
         self.ttl
     }
 }
 
-/// The denial records of an answer that are signed rightly, those of each zone by themselves.
+/// The validly signed denial records of an answer, grouped by zone.
 #[derive(Debug, Default)]
 pub(super) struct ZoneEvidence {
-    /// By zone, the deepest first.
+    /// The evidence by zone, the deepest first.
     zones: Vec<(usize, Evidence)>,
     /// Their records.
     pub(super) sets: Vec<(Name, Rtype, u32)>,
-    /// What is wrong with the last of the others.
+    /// The failure of the last set without a valid signature.
     failure: Option<Failure>,
 }
 
 impl ZoneEvidence {
-    /// True if no record is of use.
+    /// True if no record is usable.
     fn is_empty(&self) -> bool {
         self.zones.is_empty()
     }
 
-    /// What the evidence of `of`, or of some zone, proves: the zone that it is of.
+    /// Runs a proof on the evidence of the zone `of`, or of any zone; returns the zone that proves it.
     ///
     /// # Errors
-    /// Why none does; `None` where there is none at all.
+    /// The reason why no zone proves it; `None` if there is no evidence at all.
     pub(super) fn prove(
         &self,
         of: Option<usize>,
@@ -98,7 +98,7 @@ impl ZoneEvidence {
     }
 }
 
-/// What is known about a name as a delegation.
+/// The state of a name as a delegation.
 #[derive(Debug, Clone)]
 enum Delegation {
     /// Signed DS records of a secure parent.
@@ -107,9 +107,9 @@ enum Delegation {
     Unsigned(usize, Option<Reason>),
     /// Proven to be no delegation.
     None,
-    /// The parent is not secure itself.
+    /// The parent is not secure.
     Inherited(usize),
-    /// Nothing in the answer is signed.
+    /// The answer has no signatures.
     Silent,
     /// The answer is wrong.
     Bogus(Option<usize>, Reason),
@@ -117,12 +117,12 @@ enum Delegation {
     Unknown(Reason),
 }
 
-/// True if the DS record is the digest of this key.
+/// True if the DS record has the digest of this key.
 fn is_digest_of(ds: &Ds<'_>, key: &ZoneKey, zone: &Name) -> bool {
     ds.key_tag == key.tag && ds.algorithm == key.algorithm && key.has_digest(zone, ds.digest_type, ds.digest)
 }
 
-/// The DS records that we can check, the SHA-1 ones only if there is nothing better (RFC 4509, section 3).
+/// The DS records that can be checked; those with SHA-1 only if there are no better ones (RFC 4509, section 3).
 fn usable<'a>(all: &[Ds<'a>]) -> Result<Vec<Ds<'a>>, Reason> {
     let known: Vec<Ds<'a>> = all.iter().copied().filter(|ds| knows_algorithm(ds.algorithm)).collect();
     if known.is_empty() {
@@ -138,7 +138,7 @@ fn usable<'a>(all: &[Ds<'a>]) -> Result<Vec<Ds<'a>>, Reason> {
     }
 }
 
-/// The walk through the zones: what was found is kept, so that nothing is asked or checked twice.
+/// The walk through the zones. It keeps its findings, so that nothing is asked or checked twice.
 pub(super) struct ZoneWalk<'a> {
     anchors: &'a Anchors,
     at: u64,
@@ -200,13 +200,13 @@ impl<'a> ZoneWalk<'a> {
         }
     }
 
-    /// Checks one set of a section. None: it has no signature that could count.
+    /// Checks one set of a section. `None`: it has no signature that could count.
     pub(super) fn set(&mut self, section: &[Record], name: &Name, rtype: Rtype) -> Option<Result<SignedSet, Failure>> {
         let child = (rtype == Rtype::DS && !name.is_root()).then_some(name);
         self.set_above(section, name, rtype, child)
     }
 
-    /// The same; if there is a child zone, only what a zone above it signed counts.
+    /// Like [`ZoneWalk::set`]; with a child zone, only signatures of a zone above it count.
     fn set_above(
         &mut self,
         section: &[Record],
@@ -217,11 +217,11 @@ impl<'a> ZoneWalk<'a> {
         let set: Vec<&Record> = section.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
         let above = |name: &Name| self.anchors.closest(&name.parent()?);
         let anchor = match child {
-            // The anchor of the child itself says nothing of what stands above it.
+            // The child's own anchor does not cover records of the zone above.
             Some(child) => above(child)?,
             None => self.anchors.closest(name)?,
         };
-        // So it is with the NSEC record at the child's name that is of the zone above.
+        // The same holds for the NSEC record at the child's name that belongs to the zone above.
         let of_parent = if rtype == Rtype::NSEC && anchor == *name { above(name) } else { None };
         let is_anchored = |signer: NameRef<'_>| {
             signer.is_in(&anchor) || of_parent.as_ref().is_some_and(|anchor| signer.is_in(anchor))
@@ -274,9 +274,9 @@ impl<'a> ZoneWalk<'a> {
         worst.map(Err)
     }
 
-    /// Why a set without signatures is not secure: the way down to it ends in an unsigned delegation, or it should have one.
+    /// The reason why an unsigned set is not secure: its chain ends in an unsigned delegation, or it should have a signature.
     pub(super) fn unsigned(&mut self, name: &Name, rtype: Rtype) -> Failure {
-        // What stands at a cut belongs to the child, save DS.
+        // Records at a zone cut belong to the child, except DS.
         let holder = if rtype == Rtype::DS { name.parent() } else { Some(name.clone()) };
         let Some((holder, anchor)) = holder.and_then(|holder| Some((holder.clone(), self.anchors.closest(&holder)?)))
         else {
@@ -307,7 +307,7 @@ impl<'a> ZoneWalk<'a> {
         Failure::new(Doubt::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone))
     }
 
-    /// The denial records of an answer that are signed rightly.
+    /// The validly signed denial records of an answer.
     pub(super) fn evidence(&mut self, message: &Message) -> ZoneEvidence {
         self.evidence_above(message, None)
     }
@@ -324,8 +324,8 @@ impl<'a> ZoneWalk<'a> {
         let mut good: Vec<(usize, &Name, Rtype)> = Vec::new();
         for (name, rtype) in sets.into_iter().take(MAX_DENIAL_SETS) {
             match self.set_above(&message.authority, name, rtype, child) {
-                // A denial record speaks for the name that was signed. One that a wildcard made stands under a name that
-                // nobody signed, and proves nothing (CVE-2017-15105).
+                // A denial record applies to its signed owner name. One expanded from a wildcard has an owner name that
+                // is not signed, and proves nothing (CVE-2017-15105).
                 Some(Ok(signed)) if signed.expanded().is_none() => {
                     good.push((signed.zone(), name, rtype));
                     found.sets.push((name.clone(), rtype, signed.ttl()));
@@ -335,7 +335,7 @@ impl<'a> ZoneWalk<'a> {
                     let failure = Failure::new(Doubt::Bogus, Reason::new(ede::NSEC_MISSING, text), Some(signed.zone()));
                     found.failure = Some(failure);
                 }
-                // What an unsigned zone says is no evidence: of which zone is the name that it is about?
+                // Records of an unsigned zone are no evidence: they do not show which zone the name belongs to.
                 Some(Err(failure)) if failure.doubt == Doubt::Insecure && child.is_none() => {}
                 Some(Err(failure)) => found.failure = Some(failure),
                 None => {}
@@ -355,7 +355,7 @@ impl<'a> ZoneWalk<'a> {
         found
     }
 
-    /// The zone of this name with what is known of its trust.
+    /// The zone of this name, with its state of trust.
     fn zone(&mut self, name: &Name) -> usize {
         if let Some(&zone) = self.zones.get(name) {
             return zone;
@@ -425,7 +425,7 @@ impl<'a> ZoneWalk<'a> {
         }
     }
 
-    /// The keys of a zone, trusted because of DS records or because they are anchors themselves.
+    /// The keys of a zone, trusted through DS records or because they are anchors.
     fn zone_keys(
         &mut self,
         name: &Name,
@@ -558,15 +558,15 @@ impl<'a> ZoneWalk<'a> {
         }
     }
 
-    /// True if no signed delegation lies between a zone and a name: records that cannot be looked into, since they want too many
-    /// hashes, may speak of it then.
+    /// True if no signed delegation lies between a zone and a name. In that case records that need too many hashes to
+    /// be checked may refer to the name.
     fn is_parent(&mut self, zone: usize, child: &Name) -> bool {
         let (top, depth) = (self.tree.name(zone).label_count(), child.label_count());
         let mut between = (top + 1..depth).filter_map(|labels| child.suffix(depth - labels));
         between.all(|name| !matches!(self.delegation(&name), Delegation::Signed(..)))
     }
 
-    /// A delegation told by a set of the answer section.
+    /// The delegation that a set of the answer section proves.
     fn by_set(
         &mut self,
         message: &Message,

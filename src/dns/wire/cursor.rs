@@ -1,9 +1,9 @@
-//! A cursor over bytes of the wire.
+//! A cursor over bytes in wire format.
 
 use super::error::Malformed;
 use super::name::{Name, NameRef};
 
-/// Reads numbers, names and strings from uncompressed bytes; never past their end.
+/// Reads numbers, names and strings from uncompressed bytes, and never past their end.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
@@ -21,7 +21,7 @@ impl<'a> Cursor<'a> {
     /// The next `count` bytes.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(count).ok_or(CUT)?;
         let bytes = self.bytes.get(self.at..end).ok_or(CUT)?;
@@ -36,7 +36,7 @@ impl<'a> Cursor<'a> {
     /// One byte.
     ///
     /// # Errors
-    /// None is left.
+    /// No byte is left.
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(u8::from_be_bytes(self.array()?))
     }
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
     /// Two bytes.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn u16(&mut self) -> Result<u16, Malformed> {
         Ok(u16::from_be_bytes(self.array()?))
     }
@@ -52,7 +52,7 @@ impl<'a> Cursor<'a> {
     /// Four bytes.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         Ok(u32::from_be_bytes(self.array()?))
     }
@@ -60,7 +60,7 @@ impl<'a> Cursor<'a> {
     /// Six bytes (TSIG's time, RFC 8945, section 4.2).
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn u48(&mut self) -> Result<u64, Malformed> {
         let [a, b, c, d, e, f] = self.array()?;
         Ok(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
     /// An uncompressed name.
     ///
     /// # Errors
-    /// There is none, or it is malformed.
+    /// No name is left, or it is malformed.
     pub fn name(&mut self) -> Result<Name, Malformed> {
         self.name_ref().map(NameRef::to_name)
     }
@@ -77,7 +77,7 @@ impl<'a> Cursor<'a> {
     /// An uncompressed name, borrowed.
     ///
     /// # Errors
-    /// There is none, or it is malformed.
+    /// No name is left, or it is malformed.
     pub fn name_ref(&mut self) -> Result<NameRef<'a>, Malformed> {
         let (name, after) = NameRef::read(self.bytes, self.at)?;
         self.at = after;
@@ -87,13 +87,13 @@ impl<'a> Cursor<'a> {
     /// A character-string (RFC 1035, section 3.3).
     ///
     /// # Errors
-    /// It is cut short.
+    /// The string is cut short.
     pub fn string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u8()?;
         self.take(usize::from(length))
     }
 
-    /// Everything that is left.
+    /// All remaining bytes.
     pub fn rest(&mut self) -> &'a [u8] {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         self.at = self.bytes.len();
@@ -105,7 +105,7 @@ impl<'a> Cursor<'a> {
         self.bytes
     }
 
-    /// How far it has read.
+    /// The current position, counted from the beginning.
     pub fn position(&self) -> usize {
         self.at
     }
@@ -115,7 +115,7 @@ impl<'a> Cursor<'a> {
         self.at >= self.bytes.len()
     }
 
-    /// Nothing may be left.
+    /// Checks that no bytes are left.
     ///
     /// # Errors
     /// Bytes are left.

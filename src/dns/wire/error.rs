@@ -1,10 +1,10 @@
-//! The one error for bytes that break the format.
+//! The one error for malformed data.
 
 use std::fmt;
 
 use crate::fault::{Fault, Kind};
 
-/// Bytes that break the format, in a few words.
+/// A short description of malformed data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 

@@ -1,10 +1,10 @@
-//! What every part of DNS stands on: bytes of the wire, read with every count and length distrusted.
+//! The base of all DNS modules: data in wire format, read with every count and length distrusted.
 //!
 //! ```text
-//!  error     the one error for bytes that are not what they should be
+//!  error     the one error for malformed data
 //!  walk      the one walk over the labels of a name, compression pointers included
-//!  name      names: owned, or borrowed from where they stand
-//!  cursor    numbers, names and strings one after the other
+//!  name      names: owned, or borrowed from a buffer
+//!  cursor    reads numbers, names and strings one after the other
 //! ```
 
 pub mod cursor;

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use super::error::Malformed;
 use super::walk::{self, MAX_LABEL_BYTES, MAX_NAME_BYTES};
 
-/// An absolute domain name in uncompressed wire form. The case it was written in is kept.
+/// An absolute domain name in uncompressed wire form. It keeps the case in which it was written.
 #[derive(Clone)]
 pub struct Name(Box<[u8]>);
 
@@ -18,19 +18,19 @@ impl Name {
         Name(Box::new([0]))
     }
 
-    /// Parses a name as people write it: labels between dots, `\.` and `\DDD` escapes, taken as absolute with or
-    /// without the final dot (RFC 1035, section 5.1; RFC 4343, section 2.1).
+    /// Parses a name in presentation format: labels between dots, with `\.` and `\DDD` escapes. The name is absolute
+    /// with or without the final dot (RFC 1035, section 5.1; RFC 4343, section 2.1).
     ///
     /// # Errors
-    /// The text is no name.
+    /// The text is not a valid name.
     pub fn parse(text: &str) -> Result<Name, NameError> {
         Name::parse_in(text.as_bytes(), Some(&Name::root()))
     }
 
-    /// Parses a name of a zone file: relative ones are completed with `origin`, `@` is the origin itself.
+    /// Parses a name of a zone file. `origin` completes a relative name, and `@` is the origin itself.
     ///
     /// # Errors
-    /// The text is no name, or a relative one without an origin.
+    /// The text is not a valid name, or it is relative and there is no origin.
     pub fn parse_in(text: &[u8], origin: Option<&Name>) -> Result<Name, NameError> {
         if text == b"@" {
             return origin.cloned().ok_or(NameError::NoOrigin);
@@ -81,19 +81,19 @@ impl Name {
         Ok(Name(wire.into_boxed_slice()))
     }
 
-    /// The name that these wire bytes hold, without compression and with nothing after it.
+    /// Reads the one name in `wire`, which must be uncompressed and end with the last byte.
     ///
     /// # Errors
-    /// The bytes are no name, or more than one.
+    /// The bytes are not a valid name, or bytes follow it.
     pub fn from_wire(wire: &[u8]) -> Result<Name, Malformed> {
         let (name, used) = Name::read(wire, 0, wire.len(), false)?;
         if used == wire.len() { Ok(name) } else { Err(Malformed("bytes after the name")) }
     }
 
-    /// Reads the name at `at` in `message`, its own bytes ending before `end`; returns it and the position after it.
+    /// Reads the name at `at` in `message`; its own bytes end before `end`. Returns it and the position after it.
     ///
     /// # Errors
-    /// As [`walk::labels`].
+    /// Those of [`walk::labels`].
     pub fn read(message: &[u8], at: usize, end: usize, pointers: bool) -> Result<(Name, usize), Malformed> {
         let mut wire = Vec::with_capacity(32);
         let after = read_into(message, at, end, pointers, &mut wire)?;
@@ -115,7 +115,7 @@ impl Name {
         self.borrowed().labels()
     }
 
-    /// How many labels, the root not counted.
+    /// The number of labels, without the root.
     pub fn label_count(&self) -> usize {
         self.borrowed().label_count()
     }
@@ -125,12 +125,12 @@ impl Name {
         self.0.len() == 1
     }
 
-    /// The name without its first label; none for the root.
+    /// The name without its first label; `None` for the root.
     pub fn parent(&self) -> Option<Name> {
         self.suffix(1)
     }
 
-    /// The name without its first `skip` labels.
+    /// The name without its first `skip` labels; `None` if it has fewer.
     pub fn suffix(&self, skip: usize) -> Option<Name> {
         self.borrowed().suffix(skip).map(NameRef::to_name)
     }
@@ -161,19 +161,19 @@ impl Name {
         self.0.starts_with(b"\x01*")
     }
 
-    /// The name in lower case, as a key and for signatures (RFC 4034, section 6.2).
+    /// The name in lower case, for keys and signatures (RFC 4034, section 6.2).
     #[must_use]
     pub fn to_lower(&self) -> Name {
         Name(self.0.to_ascii_lowercase().into_boxed_slice())
     }
 
-    /// Without the final dot, as mail and TLS want host names; the root stays `.`.
+    /// The name without the final dot, which is the form of host names in mail and TLS; the root stays `.`.
     pub fn to_host(&self) -> String {
         let text = self.to_string();
         if text == "." { text } else { text.trim_end_matches('.').to_owned() }
     }
 
-    /// The name to ask for an address backwards (RFC 1035, section 3.5; RFC 3596, section 2.5).
+    /// The name for the reverse look-up of an address (RFC 1035, section 3.5; RFC 3596, section 2.5).
     pub fn reverse(address: std::net::IpAddr) -> Name {
         let mut text = String::new();
         match address {
@@ -194,16 +194,16 @@ impl Name {
     }
 }
 
-/// A name in uncompressed wire form that belongs to somebody else: a [`Name`], a part of one, the data of a record.
-/// Nothing that is done with it allocates, save what makes a [`Name`] of it.
+/// A borrowed name in uncompressed wire form: a [`Name`], a part of one, or a part of a record's data. Only the methods
+/// that return a [`Name`] allocate.
 #[derive(Clone, Copy)]
 pub struct NameRef<'a>(&'a [u8]);
 
 impl<'a> NameRef<'a> {
-    /// The uncompressed name at `at`, and the position after it.
+    /// Reads the uncompressed name at `at`; returns it and the position after it.
     ///
     /// # Errors
-    /// As [`walk::labels`].
+    /// Those of [`walk::labels`].
     pub fn read(bytes: &'a [u8], at: usize) -> Result<(NameRef<'a>, usize), Malformed> {
         let after = walk::labels(bytes, at, bytes.len(), false, |_| ())?;
         Ok((NameRef(bytes.get(at..after).unwrap_or_default()), after))
@@ -224,12 +224,12 @@ impl<'a> NameRef<'a> {
         Labels { rest: self.0 }
     }
 
-    /// How many labels, the root not counted.
+    /// The number of labels, without the root.
     pub fn label_count(self) -> usize {
         self.labels().count()
     }
 
-    /// The name without its first `skip` labels.
+    /// The name without its first `skip` labels; `None` if it has fewer.
     pub fn suffix(self, skip: usize) -> Option<NameRef<'a>> {
         let mut labels = self.labels();
         for _ in 0..skip {
@@ -238,7 +238,7 @@ impl<'a> NameRef<'a> {
         Some(NameRef(labels.rest))
     }
 
-    /// The name without its first label; none for the root.
+    /// The name without its first label; `None` for the root.
     pub fn parent(self) -> Option<NameRef<'a>> {
         self.suffix(1)
     }
@@ -284,7 +284,7 @@ impl<'a> From<&'a Name> for NameRef<'a> {
 /// Appends the name at `at` to `wire`, uncompressed; returns the position after it in the message.
 ///
 /// # Errors
-/// As [`walk::labels`].
+/// Those of [`walk::labels`].
 pub fn read_into(
     message: &[u8],
     at: usize,
@@ -297,7 +297,7 @@ pub fn read_into(
     Ok(after)
 }
 
-/// Reads what follows a backslash: three digits, or one byte that stands for itself.
+/// Reads the rest of an escape, after its backslash: three digits, or one byte that stands for itself.
 pub fn unescape(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
     let first = bytes.next()?;
     if !first.is_ascii_digit() {
@@ -311,8 +311,8 @@ pub fn unescape(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
     u8::try_from(value).ok()
 }
 
-/// Writes a wire-form name as text, absolute, so that it survives zone files, shells and terminals (RFC 4343,
-/// section 2.1): everything but printable ASCII as `\DDD`, and a backslash before what means something to a zone file.
+/// Writes a wire-form name as absolute text that is safe in zone files, shells and terminals (RFC 4343, section 2.1): bytes
+/// that are not printable ASCII become `\DDD`, and a backslash precedes characters that are special in a zone file.
 ///
 /// # Errors
 /// Those of `out`.
@@ -377,7 +377,7 @@ impl PartialEq<Name> for NameRef<'_> {
 
 #[cfg(test)]
 thread_local! {
-    /// Bytes of names that were hashed: what looking names up costs, for tests that bound it.
+    /// The number of hashed name bytes: the cost of name look-ups, for tests that bound it.
     pub(crate) static HASHED_BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -394,12 +394,12 @@ impl Hash for NameRef<'_> {
 }
 
 /// The canonical order of DNSSEC: by labels from the right, each as lower-case bytes (RFC 4034, section 6.1). A name
-/// stands directly before what is below it.
+/// sorts directly before the names below it.
 impl Ord for NameRef<'_> {
     fn cmp(&self, other: &NameRef<'_>) -> Ordering {
         let (own, others) = (self.label_count(), other.label_count());
         let (mut left, mut right) = (self.labels(), other.labels());
-        // The labels that only the longer name has stand at its left.
+        // The extra labels of the longer name are at its left end.
         for _ in others..own {
             left.next();
         }
@@ -408,7 +408,7 @@ impl Ord for NameRef<'_> {
         }
         let compare =
             |(a, b): (&[u8], &[u8])| a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase));
-        // Of the labels that differ the last one decides.
+        // The last pair of labels that differ decides.
         left.zip(right).map(compare).filter(|order| order.is_ne()).last().unwrap_or_else(|| own.cmp(&others))
     }
 }
@@ -445,7 +445,7 @@ impl PartialOrd for Name {
     }
 }
 
-/// What a map with [`Name`]s as keys is searched with, so that a search allocates nothing: a `NameRef` as `&dyn NameKey`.
+/// The key type for searches in a map of [`Name`]s: a `NameRef` as `&dyn NameKey`, so that a search allocates nothing.
 pub trait NameKey {
     /// The name.
     fn key(&self) -> NameRef<'_>;
@@ -515,18 +515,18 @@ impl std::str::FromStr for Name {
     }
 }
 
-/// Why a text is no domain name.
+/// The reason why a text is not a valid domain name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameError {
-    /// Two dots in a row, a dot in front, or nothing at all.
+    /// Two dots in a row, a leading dot, or an empty text.
     EmptyLabel,
     /// A label over 63 bytes.
     LabelTooLong,
     /// A name over 255 bytes.
     TooLong,
-    /// A backslash followed by what is no escape.
+    /// A backslash without a valid escape.
     BadEscape,
-    /// A relative name where no origin is known.
+    /// A relative name without an origin.
     NoOrigin,
 }
 
@@ -593,7 +593,7 @@ mod tests {
         assert_eq!(shuffled, names);
     }
 
-    /// RFC 4034, section 6.1, word for word.
+    /// A literal implementation of RFC 4034, section 6.1.
     fn canonical(name: &Name) -> Vec<Vec<u8>> {
         let mut labels: Vec<Vec<u8>> = name.labels().map(<[u8]>::to_ascii_lowercase).collect();
         labels.reverse();

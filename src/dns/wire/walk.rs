@@ -1,5 +1,5 @@
-//! The one walk over a name in a message (RFC 1035, sections 3.1 and 4.1.4): lengths, compression pointers and loops are
-//! judged here and nowhere else. Nothing is allocated.
+//! The one walk over a name in a message (RFC 1035, sections 3.1 and 4.1.4). It alone checks lengths, compression
+//! pointers and loops. It allocates nothing.
 
 use super::error::Malformed;
 
@@ -7,19 +7,19 @@ use super::error::Malformed;
 pub const MAX_NAME_BYTES: usize = 255;
 /// The longest label (RFC 1035, section 2.3.4).
 pub const MAX_LABEL_BYTES: usize = 63;
-/// Compression pointers followed in one name: a name has at most 127 labels, so an honest one needs fewer.
+/// The limit on compression pointers in one name: a name has at most 127 labels, so a legitimate name needs fewer.
 pub const MAX_POINTERS: usize = 127;
 
-/// Walks over the name at `at`, whose own bytes end before `end`; returns the position after it. `each` gets every label
-/// but the root, from left to right, with its length byte in front: together with a zero byte they are the name in
-/// uncompressed wire form.
+/// Walks over the name at `at`, whose own bytes end before `end`, and returns the position after it. `each` receives
+/// every label except the root, from left to right, with its length byte in front; these labels and a zero byte form
+/// the name in uncompressed wire form.
 ///
-/// Pointers are followed if `pointers` says so. Each one leads to before where the last jump landed, and no further than
-/// [`MAX_POINTERS`] are followed, so that no message can make this loop.
+/// Pointers are followed if `pointers` is true. Each one must point before the target of the last jump, and at most
+/// [`MAX_POINTERS`] are followed, so that no message can cause an endless loop.
 ///
 /// # Errors
-/// The name is cut short, longer than [`MAX_NAME_BYTES`], has a pointer where none is allowed or one that does not go
-/// backwards, or a label of an unknown type. `each` may have got labels before that was found.
+/// The name is cut short, is longer than [`MAX_NAME_BYTES`], has a pointer where none is allowed or one that does not
+/// point backwards, or has a label of an unknown type. `each` may have received labels before the error was found.
 #[inline]
 pub fn labels<'m>(
     message: &'m [u8],
@@ -67,7 +67,7 @@ pub fn labels<'m>(
     }
 }
 
-/// The position after the name at `at`, without following its pointer: for records that are passed over.
+/// The position after the name at `at`, without following its pointer: for records that are skipped.
 #[inline]
 pub fn skip(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the bytes are: a name is well-formed, stays inside its bounds, and reads the same uncompressed.
+        /// For any bytes: a name is well-formed, stays inside its bounds, and reads the same when uncompressed.
         #[test]
         fn any_bytes(
             message in proptest::collection::vec(prop_oneof![0u8..4, Just(0xc0), any::<u8>()], 0..300),

@@ -1,5 +1,5 @@
-//! What is seldom meant in a zone that can be served: `dnsserve --check` warns of it. Each check has a name, so that scripts
-//! can tell them apart.
+//! Checks for likely mistakes in a zone that can be served: the warnings of `dnsserve --check`. Each check has a name, so that
+//! scripts can tell them apart.
 
 use std::fmt;
 
@@ -9,24 +9,24 @@ use crate::dns::record::rdata::{Ds, Nsec3, Nsec3Param, Rrsig};
 use crate::dns::record::{self, Rtype, atoms, special};
 use crate::serial::Serial;
 
-/// Warnings about one zone.
+/// The maximum number of warnings about one zone.
 pub const MAX_WARNINGS: usize = 1000;
-/// What a message holds at most (RFC 1035, section 4.2.2), without its header.
+/// The maximum size of a message without its header, in bytes (RFC 1035, section 4.2.2).
 const MAX_SET_BYTES: usize = 65_535 - 12;
-/// Bytes of a record with its owner as a pointer, without its data.
+/// Bytes of a record without its data, with its owner name as a compression pointer.
 const RECORD_BYTES: usize = 12;
 /// Bytes of a hash (RFC 5155, section 11: SHA-1).
 const HASH_BYTES: usize = 20;
 const DAY: u32 = 86_400;
 
-/// Something in a zone that is seldom meant.
+/// A likely mistake in a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneWarning {
     /// The name of the check.
     pub check: &'static str,
-    /// The owner of what was found.
+    /// The owner name that it concerns.
     pub owner: Name,
-    /// What was found.
+    /// The finding.
     pub why: String,
 }
 
@@ -36,8 +36,8 @@ impl fmt::Display for ZoneWarning {
     }
 }
 
-/// The warnings about a zone, by owner in canonical order. `now` is the time in seconds since 1970, modulo 2^32: signatures
-/// end, and a serial that is a date may lie in the future.
+/// The warnings about a zone, by owner in canonical order. `now` is the time in seconds since 1970, modulo 2^32, for expired
+/// signatures and for serials that are dates in the future.
 pub fn warnings(zone: &Zone, now: u32) -> Vec<ZoneWarning> {
     let mut look = Look { zone, now, found: Vec::new() };
     look.apex();
@@ -54,13 +54,13 @@ pub fn warnings(zone: &Zone, now: u32) -> Vec<ZoneWarning> {
     look.found
 }
 
-/// What a host's name leads to in the zone.
+/// The target of a host name in the zone.
 #[derive(Debug, PartialEq, Eq)]
 enum TargetHost {
     Address,
     NoAddress,
     Alias,
-    /// Another zone's, which is not asked.
+    /// In another zone, which is not queried.
     Elsewhere,
 }
 
@@ -204,7 +204,7 @@ impl Look<'_> {
         }
     }
 
-    /// The delegation or DNAME record above a name, the highest one.
+    /// The highest delegation or DNAME record above a name.
     fn cut_above(&self, name: NameRef<'_>) -> Option<(Name, Rtype)> {
         let mut found = None;
         let mut above = name.parent();
@@ -220,8 +220,8 @@ impl Look<'_> {
         found
     }
 
-    /// What a host's name leads to. `delegation` is the owner of the NS record that names it: it needs the addresses of
-    /// the servers below itself (RFC 1034, section 4.2.1).
+    /// The target of a host name. `delegation` is the owner of the NS record that names it: a delegation needs the addresses of
+    /// name servers below itself (RFC 1034, section 4.2.1).
     fn host(&self, host: NameRef<'_>, delegation: Option<&Name>) -> TargetHost {
         if !host.is_in(&self.zone.origin) {
             return TargetHost::Elsewhere;
@@ -234,7 +234,7 @@ impl Look<'_> {
             Some((cut, _)) if delegation != Some(&cut) => return TargetHost::Elsewhere,
             Some(_) => {}
             None => {
-                // A wildcard beside the closest name that exists (RFC 4592, section 3.3.1).
+                // The wildcard below the closest encloser (RFC 4592, section 3.3.1).
                 let mut above = host.parent();
                 while let Some(here) = above.filter(|here| at.is_none() && here.is_in(&self.zone.origin)) {
                     if self.zone.node(here).is_some() {
@@ -256,7 +256,7 @@ impl Look<'_> {
     }
 }
 
-/// True for `www.example.test.example.test.`: the origin completed what was complete. Origins of one label are no sign.
+/// True for `www.example.test.example.test.`: the origin was appended to a complete name. Origins of one label prove nothing.
 fn is_repeated(name: NameRef<'_>, origin: &Name) -> bool {
     let count = origin.label_count();
     let Some(front) = name.label_count().checked_sub(2 * count).filter(|_| count > 1) else { return false };
@@ -264,7 +264,7 @@ fn is_repeated(name: NameRef<'_>, origin: &Name) -> bool {
     name.is_in(origin) && middle.zip(origin.labels()).all(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
-/// True if a digest is as long as its type makes it (RFC 4034, RFC 4509, RFC 6605), or its type is unknown.
+/// True if a digest has the length of its type (RFC 4034, RFC 4509, RFC 6605), or its type is unknown.
 fn has_digest_size(ds: &Ds<'_>) -> bool {
     let size = match ds.digest_type {
         1 => 20,

@@ -1,5 +1,5 @@
-//! What a signed zone denies with: its NSEC records in canonical order, or its NSEC3 records in the order of their
-//! hashes. Unsigned zones have neither and pay nothing.
+//! Denial of existence in a signed zone: its NSEC records in canonical order, or its NSEC3 records in the order of their
+//! hashes. Unsigned zones have neither, at no cost.
 
 use super::Zone;
 use crate::dns::name::{Name, NameRef};
@@ -7,18 +7,18 @@ use crate::dns::record::rdata::{Nsec3, Nsec3Param};
 use crate::dns::record::{Rtype, atoms};
 use crate::dns::validate::nsec3;
 
-/// Iterations with which a zone is still served: each costs time for each negative answer (RFC 5155, section 10.3 allowed
-/// no more for any key).
+/// The maximum number of iterations of a served zone: each costs time per negative answer (RFC 5155, section 10.3 allowed no
+/// more for any key size).
 const MAX_SERVED_ITERATIONS: u16 = 2500;
 
-/// How a zone denies.
+/// The records with which a zone denies existence.
 #[derive(Debug, Clone, Copy)]
 pub enum Denial<'a> {
-    /// Not at all.
+    /// No such records: the zone is unsigned.
     Unsigned,
-    /// Names in order (RFC 4034, section 4).
+    /// NSEC: its owner names in canonical order (RFC 4034, section 4).
     Nsec(&'a [Name]),
-    /// Hashes in order (RFC 5155).
+    /// NSEC3: its hashes in order (RFC 5155).
     Nsec3(&'a Hashes),
 }
 
@@ -31,7 +31,7 @@ pub struct Hashes {
     owners: Vec<(Vec<u8>, Name)>,
 }
 
-/// Found once when the zone is read.
+/// The index for denial of existence, built once when the zone is read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     nsec: Vec<Name>,
@@ -56,7 +56,7 @@ impl Index {
 }
 
 impl Hashes {
-    /// The complete chain is the one that NSEC3PARAM names (RFC 5155, section 4).
+    /// Collects the complete NSEC3 chain, which is the one with the parameters of NSEC3PARAM (RFC 5155, section 4).
     fn of(zone: &Zone) -> Option<Hashes> {
         let params = zone.node(&zone.origin)?.set(Rtype::NSEC3PARAM)?.rdata.iter().find_map(|rdata| {
             let param = Nsec3Param::parse(rdata).ok()?;
@@ -77,14 +77,14 @@ impl Hashes {
         (!owners.is_empty()).then_some(Hashes { iterations: params.iterations, salt: params.salt.to_vec(), owners })
     }
 
-    /// The owner of the NSEC3 record of this name.
+    /// The owner of the NSEC3 record that matches this name.
     pub fn matching(&self, name: NameRef<'_>) -> Option<&Name> {
         let hash = self.hash(name);
         let at = self.owners.binary_search_by(|(known, _)| known.cmp(&hash)).ok()?;
         self.owners.get(at).map(|(_, owner)| owner)
     }
 
-    /// The owner of the NSEC3 record in whose gap this name's hash lies.
+    /// The owner of the NSEC3 record that covers this name's hash.
     pub fn covering(&self, name: NameRef<'_>) -> Option<&Name> {
         let hash = self.hash(name);
         let after = self.owners.partition_point(|(known, _)| *known <= hash);
@@ -96,12 +96,12 @@ impl Hashes {
     }
 }
 
-/// The name whose NSEC record is the one for this name or the gap that it lies in.
+/// The owner of the NSEC record that matches or covers this name.
 pub(crate) fn at_or_before<'a>(names: &'a [Name], name: NameRef<'_>) -> Option<&'a Name> {
     before(names, names.partition_point(|known| known.borrowed() <= name))
 }
 
-/// The entry before a place in a circle.
+/// The entry before an index, with wrap-around from the first to the last entry.
 fn before<T>(entries: &[T], place: usize) -> Option<&T> {
     entries.get(place.checked_sub(1).unwrap_or(entries.len().checked_sub(1)?))
 }

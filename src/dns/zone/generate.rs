@@ -1,8 +1,8 @@
-//! `$GENERATE start-stop[/step] owner [ttl] [class] type data`: BIND's way to write many similar records in one line.
+//! `$GENERATE start-stop[/step] owner [ttl] [class] type data`: BIND's directive for many similar records in one line.
 
 use crate::dns::record::words::ZoneWord;
 
-/// The widest number.
+/// The maximum width of a number.
 const MAX_WIDTH: usize = 255;
 
 /// A directive that is being expanded.
@@ -28,7 +28,7 @@ impl Generate {
         }
         let mut template = Vec::new();
         for word in rest {
-            // Quotes keep the data together as one word, as BIND has it; those inside (`\"`) are the record's.
+            // As in BIND, quotes join the data to one word; escaped quotes inside (`\"`) belong to the record.
             let mut bytes = word.text.iter().copied().peekable();
             while let Some(byte) = bytes.next() {
                 match (byte, bytes.peek()) {
@@ -45,7 +45,7 @@ impl Generate {
         Ok(Generate { next, stop, step, template })
     }
 
-    /// The text of the next record; none at the end.
+    /// The text of the next record; `None` at the end.
     pub(super) fn next(&mut self) -> Option<Result<Vec<u8>, String>> {
         if self.next > self.stop {
             return None;
@@ -56,7 +56,7 @@ impl Generate {
     }
 }
 
-/// `$` is the number, `$$` and `\$` a dollar sign, `${offset[,width[,base]]}` the number in another form.
+/// Expands a template: `$` is the number, `$$` and `\$` a dollar sign, `${offset[,width[,base]]}` the number in another form.
 fn expand(template: &[u8], value: u64) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(template.len() + 8);
     let mut rest = template;
@@ -93,7 +93,7 @@ fn modified(inside: &str, value: u64) -> Result<String, String> {
     if width > MAX_WIDTH || parts.next().is_some() {
         return Err(bad());
     }
-    // BIND's numbers are C's: int, and unsigned in the other bases.
+    // BIND uses C's number types: int, and unsigned int in the other bases.
     let value =
         i64::try_from(value).ok().and_then(|value| i32::try_from(value + i64::from(offset)).ok()).ok_or_else(bad)?;
     match base {
@@ -107,7 +107,7 @@ fn modified(inside: &str, value: u64) -> Result<String, String> {
     }
 }
 
-/// Hexadecimal digits from the lowest on, a dot behind each that another digit or the rest of the width follows.
+/// Hexadecimal digits, the lowest first, each followed by a dot if another digit or the rest of the width follows.
 fn nibbles(mut value: u32, mut width: usize) -> String {
     let mut out = String::new();
     loop {

@@ -1,4 +1,4 @@
-//! Zone files (RFC 1035, section 5) and the zones made of them: what an authoritative server needs to look up.
+//! Zone files (RFC 1035, section 5), and the zones read from them, with the look-ups of an authoritative server.
 
 pub mod check;
 mod denial;
@@ -20,7 +20,7 @@ use super::record::{self, Class, Record, Rtype};
 use crate::serial::Serial;
 use denial::Index;
 
-/// Errors that are told of one zone.
+/// The maximum number of errors reported for one zone.
 pub const MAX_ZONE_ERRORS: usize = 1000;
 
 /// One authoritative zone in memory.
@@ -29,9 +29,9 @@ pub struct Zone {
     origin: Name,
     soa: Record,
     soa_data: Soa,
-    /// Every name that exists, empty non-terminals too (RFC 4592, section 2.2.2), in canonical order.
+    /// All names that exist, including empty non-terminals (RFC 4592, section 2.2.2), in canonical order.
     nodes: IndexMap<Name, NameNode>,
-    /// NSEC3 records with their signatures, whose owners are no names of the zone (RFC 5155, section 7.2.8), likewise.
+    /// NSEC3 records with their signatures, in canonical order. Their owners do not exist as names (RFC 5155, section 7.2.8).
     hashed: IndexMap<Name, NameNode>,
     denial: Index,
     records: usize,
@@ -48,9 +48,9 @@ pub struct NameNode {
 pub struct Set {
     /// Their type.
     pub rtype: Rtype,
-    /// The type that they sign, for RRSIG: each type has its own, with its TTL (RFC 4034, section 3).
+    /// For RRSIG, the type that they cover: each covered type has its own set with its own TTL (RFC 4034, section 3).
     pub covered: Option<Rtype>,
-    /// Their common time to live (RFC 2181, section 5.2): the smallest that was written.
+    /// Their common time to live (RFC 2181, section 5.2): the smallest in the file.
     pub ttl: u32,
     /// Their data.
     pub rdata: Vec<Vec<u8>>,
@@ -73,14 +73,14 @@ impl NameNode {
     }
 }
 
-/// Why a text is no zone: where, and what.
+/// An error in a zone file, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneError {
     /// The file.
     pub file: String,
-    /// The line, from 1; 0 for the zone as a whole.
+    /// The line number, from 1; 0 for the zone as a whole.
     pub line: usize,
-    /// What is wrong there.
+    /// The reason.
     pub why: String,
 }
 
@@ -101,21 +101,21 @@ impl From<ZoneError> for crate::fault::Fault {
     }
 }
 
-/// What came of reading a zone file.
+/// The result of reading a zone file.
 #[derive(Debug)]
 pub struct ZoneReading {
-    /// The name of the zone, if it was found or asked for: a zone with errors has one too.
+    /// The name of the zone, if the caller gave it or the file has an SOA record; a zone with errors may have one too.
     pub name: Option<Name>,
-    /// The zone, or all errors that were found; there is at least one.
+    /// The zone, or all errors found (at least one).
     pub zone: Result<Zone, Vec<ZoneError>>,
 }
 
 impl Zone {
-    /// Reads a zone file up to its first error, with the usual limits. `origin` completes relative names until the file says
-    /// otherwise; the zone is what the SOA record stands at.
+    /// Reads a zone file and returns its first error, with the default limits. `origin` completes relative names until the file
+    /// sets another origin; the owner of the SOA record is the name of the zone.
     ///
     /// # Errors
-    /// The text is no zone.
+    /// The text is not a valid zone.
     pub fn read(source: ZoneSource, origin: Option<Name>, load: &mut Load<'_>) -> Result<Zone, ZoneError> {
         let file = source.name.clone();
         let reading = Zone::examine(source, origin, ZoneLimits::default(), load);
@@ -123,7 +123,7 @@ impl Zone {
         reading.zone.map_err(|errors| first(errors).unwrap_or(ZoneError { file, line: 0, why: "no zone".to_owned() }))
     }
 
-    /// Reads a zone file and goes on behind each error, to find them all (the first [`MAX_ZONE_ERRORS`]).
+    /// Reads a zone file and continues after each error, to find all of them (at most [`MAX_ZONE_ERRORS`]).
     pub fn examine(source: ZoneSource, origin: Option<Name>, limits: ZoneLimits, load: &mut Load<'_>) -> ZoneReading {
         let file = source.name.clone();
         let whole = |why: String| ZoneError { file: file.clone(), line: 0, why };
@@ -257,7 +257,7 @@ impl Zone {
         Ok(())
     }
 
-    /// Leaves out what was written twice (RFC 2181, section 5), and finds how the zone denies.
+    /// Removes duplicate records (RFC 2181, section 5), sorts the names, and indexes the records for denial of existence.
     fn finish(&mut self) {
         for set in self.nodes.values_mut().chain(self.hashed.values_mut()).flat_map(|node| &mut node.sets) {
             if set.rdata.len() > 1 {
@@ -282,7 +282,7 @@ impl Zone {
         &self.soa
     }
 
-    /// The SOA record as it stands in negative answers: its TTL is at most its MINIMUM (RFC 2308, section 3).
+    /// The SOA record for negative answers: its TTL is at most its MINIMUM (RFC 2308, section 3).
     pub fn negative_soa(&self) -> Record {
         let mut soa = self.soa.clone();
         soa.ttl = soa.ttl.min(self.soa_data.minimum);
@@ -294,17 +294,17 @@ impl Zone {
         self.soa_data.serial
     }
 
-    /// The node of a name; none if the name does not exist.
+    /// The node of a name; `None` if the name does not exist.
     pub fn node<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&NameNode> {
         self.nodes.get(&name.into() as &dyn NameKey)
     }
 
-    /// True if the zone has keys: then it is meant to be signed.
+    /// True if the zone has DNSKEY records, which means that it should be signed.
     pub fn is_signed(&self) -> bool {
         self.node(&self.origin).is_some_and(|apex| apex.set(Rtype::DNSKEY).is_some())
     }
 
-    /// How the zone proves that something is not there.
+    /// The zone's records for denial of existence.
     pub fn denial(&self) -> Denial<'_> {
         self.denial.get()
     }
@@ -314,12 +314,12 @@ impl Zone {
         self.hashed.get(owner)
     }
 
-    /// How many records it has.
+    /// The number of its records.
     pub fn record_count(&self) -> usize {
         self.records
     }
 
-    /// The name at this place of the zone's canonical order; those of NSEC3 records come last.
+    /// The name at this index of the zone's canonical order; the owners of NSEC3 records come last.
     pub fn at(&self, place: usize) -> Option<(&Name, &NameNode)> {
         self.nodes.get_index(place).or_else(|| self.hashed.get_index(place.checked_sub(self.nodes.len())?))
     }

@@ -1,7 +1,7 @@
-//! Transfers sent ahead. The commands of the next transfers leave in one packet, together with what earlier uploads still
-//! need: before the first transfer or after its 226, never while one runs (pure-ftpd loses such a command, pyftpdlib hangs,
-//! libunftp answers out of order). One transfer ahead is safe everywhere; more only at servers that were measured to keep
-//! order in long chains. At 40 ms of round trip a chain of eight takes a third off the time of each file.
+//! Transfers sent ahead. The commands of the next transfers are sent in one packet, with the outstanding commands of earlier
+//! uploads: before the first transfer or after its 226, never during a transfer (pure-ftpd loses such a command, pyftpdlib
+//! hangs, libunftp answers out of order). One transfer ahead is safe everywhere; more are safe only on servers that were measured
+//! to keep order in long chains. At a round trip of 40 ms a chain of eight saves a third of the time of each file.
 
 use super::{FtpClient, ServerQuirks};
 use crate::fault::Fault;
@@ -10,22 +10,22 @@ use crate::ftp::reply::FtpReply;
 
 /// The most transfers sent ahead.
 const MAX_CHAIN: usize = 8;
-/// The most bytes of a chain. It has to arrive at once: pure-ftpd loses what comes after the first transfer has begun.
+/// The most bytes of a chain. It has to arrive at once: pure-ftpd loses commands that arrive after the first transfer began.
 pub const MAX_CHAIN_BYTES: usize = 1300;
-/// Servers whose greeting tells that they keep order.
+/// Words in the greetings of servers that keep order.
 const SAFE: [&str; 4] = ["vsFTPd", "Pure-FTPd", "ProFTPD", "ftpserve"];
 
 /// A transfer that can be sent ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ahead {
-    /// Questions whose answers come with [`Begun::answers`](super::Begun::answers).
+    /// Questions before it; [`Begun::answers`](super::Begun::answers) holds their replies.
     pub questions: Vec<FtpCommand>,
     /// The transfer command.
     pub command: FtpCommand,
 }
 
 impl Ahead {
-    /// An upper bound of the bytes that it takes on the wire.
+    /// An upper bound of its number of bytes on the wire.
     pub fn length(&self) -> usize {
         /// The set-up command with its line end.
         const SET_UP: usize = 6;
@@ -43,14 +43,14 @@ pub(super) fn is_safe(greeting: &FtpReply) -> bool {
 }
 
 impl FtpClient {
-    /// How many transfers may be sent ahead; 0 where each must be set up by itself.
+    /// How many transfers may be sent ahead; 0 if each must be set up separately.
     pub fn chain_length(&self) -> usize {
         let quirks = &self.options.quirks;
         if self.options.active.is_some() || ServerQuirks::get(&quirks.lock_step) {
             return 0;
         }
-        // How data connections can be had must be known, and inside TLS one may need a fresh control connection.
-        // Names may be longer in another charset than a chain is reckoned to be.
+        // The working set-up command must be known, and inside TLS a data connection may need a fresh control connection.
+        // In another charset, names may be longer than the computed length of a chain.
         let chains = self.chains && self.options.charset.is_none();
         match chains && self.data_tls.is_none() && quirks.chains() {
             true => MAX_CHAIN,
@@ -58,12 +58,12 @@ impl FtpClient {
         }
     }
 
-    /// Sends `first` and then the questions, set-up and command of each transfer, all in one packet; `replies` gets the final
-    /// replies to `first`, as many as come. [`FtpClient::begin`] goes through with the transfers in their order; until then
-    /// nothing else can be sent.
+    /// Sends `first` and then the questions, the set-up command and the transfer command of each transfer, all in one packet;
+    /// `replies` gets the final replies to `first`, as many as arrive. [`FtpClient::begin`] then runs the transfers in their
+    /// order; until they are begun, no other command can be sent.
     ///
     /// # Errors
-    /// `Usage` for what cannot be a command; the kind of what failed on the connection.
+    /// `Usage` for an invalid command; the kind of a failure on the connection.
     pub async fn send_ahead(
         &mut self,
         first: &[FtpCommand],
@@ -79,7 +79,7 @@ impl FtpClient {
         }
         let length = transfers.iter().map(Ahead::length).sum::<usize>() + self.control.queued();
         if transfers.len() > 1 && length > MAX_CHAIN_BYTES {
-            // All together would arrive in pieces.
+            // One packet would be too long and arrive in pieces.
             self.first_replies(first.len(), replies).await?;
         }
         let set_up = self.passive_command();
@@ -104,8 +104,8 @@ impl FtpClient {
         Ok(())
     }
 
-    /// Takes the next transfer that was sent ahead, if it is this one; returns the set-up command that went with it. One that
-    /// is not wanted any more ends the connection.
+    /// Takes the next transfer that was sent ahead if it is this one, and returns the set-up command that was sent with it. A
+    /// transfer that is not wanted any more ends the connection.
     pub(super) fn take_ahead(
         &mut self,
         questions: &[FtpCommand],
@@ -121,7 +121,7 @@ impl FtpClient {
         Some(set_up)
     }
 
-    /// EPSV, or PASV where it is known not to work.
+    /// EPSV, or PASV if EPSV is known not to work or switched off.
     pub(super) fn passive_command(&self) -> FtpCommand {
         match self.is_v6() || (self.options.epsv && !ServerQuirks::get(&self.options.quirks.no_epsv)) {
             true => FtpCommand::Epsv(Epsv::Same),

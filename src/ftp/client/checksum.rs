@@ -7,16 +7,16 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::path::RemotePath;
 
 impl FtpClient {
-    /// The algorithm that the server would use: the one that is wanted, else its strongest.
+    /// The algorithm that the server would use: the wanted one, else its strongest one.
     pub fn checksum_algorithm(&self, wanted: Option<ChecksumAlgorithm>) -> Option<ChecksumAlgorithm> {
         self.features.checksum().question(wanted, b"").map(|(algorithm, _)| algorithm)
     }
 
-    /// The checksum of a file in lower-case hexadecimal, by the wanted algorithm, else by the server's strongest. `None`: it
-    /// offers none such. A large file takes a server its time.
+    /// The checksum of a file in lower-case hexadecimal, by the wanted algorithm, else by the server's strongest one. `None`: the
+    /// server offers no such algorithm. The idle limit is at least [`FINAL_REPLY`], since a large file takes time.
     ///
     /// # Errors
-    /// The kind of the server's refusal (`NoInput` for 550), or of what failed on the connection.
+    /// The kind of the server's refusal (`NoInput` for 550), or of a failure on the connection.
     pub async fn checksum(
         &mut self,
         path: &RemotePath,

@@ -1,4 +1,4 @@
-//! The control connection: commands go out in batches, replies are matched to them in order.
+//! The control connection: commands are sent in batches, and replies are matched to them in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,23 +22,23 @@ const MAX_PRELIMINARY: usize = 64;
 /// Bytes read at once.
 const READ: usize = 8192;
 
-/// The longest time from a reply's first byte to its last one, where the idle limit is not longer.
+/// The longest time from a reply's first byte to its last one, unless the idle limit is longer.
 const MAX_REPLY_TIME: Duration = Duration::from_secs(300);
-/// A reply takes no more than so many idle limits, however its bytes drip.
+/// A reply may take at most this many idle limits, however slowly its bytes arrive.
 const IDLES_OF_A_REPLY: u32 = 5;
-/// A reply that may have ended (see [`FtpReplyReader::may_have_ended`]) has, when nothing more comes for so long.
+/// A reply that may have ended (see [`FtpReplyReader::may_have_ended`]) counts as ended after this long without more bytes.
 const OTHER_END: Duration = Duration::from_secs(2);
-/// How long a server may think about a line that it may not understand.
+/// The longest wait for the reply to a line that the server may not understand.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How long a server may take to end TLS after CCC.
+/// The longest wait for the server to end TLS after CCC.
 const END_OF_TLS: Duration = Duration::from_secs(10);
-/// More changes of directory than this are not made again on a fresh connection.
+/// The most changes of directory that are repeated on a fresh connection.
 const MAX_CHANGES: usize = 64;
 
-/// A reply that is to come.
+/// A reply that is outstanding.
 #[derive(Debug)]
 struct AwaitedReply {
-    /// Somebody asks for it with [`ControlConnection::reply`]; else it is dropped, whatever it says.
+    /// A caller asks for it with [`ControlConnection::reply`]; otherwise it is dropped unread.
     asked: bool,
     /// The change of directory that it confirms.
     change: Option<FtpCommand>,
@@ -54,23 +54,23 @@ pub(super) struct ControlConnection {
     unsent: usize,
     buffer: Vec<u8>,
     expected: VecDeque<AwaitedReply>,
-    /// A reply that came before its time: the next one.
+    /// A reply that came early: the next call returns it.
     early: Option<FtpReply>,
     preliminary: usize,
-    /// When the reply began that is half here.
+    /// When the reply that is partly here began.
     half_since: Option<Instant>,
-    /// How the server got where it is since the login.
+    /// The changes of directory since the login.
     changes: Vec<FtpCommand>,
-    /// The representation type, as it was set last.
+    /// The representation type that was set last.
     pub(super) type_code: TypeCode,
-    /// Transfers were sent ahead: nothing else may be sent until they are over.
+    /// Transfers were sent ahead: no other command may be sent until they are begun.
     pub(super) held: bool,
     pub(super) limits: Limits,
     pub(super) trace: ProtocolTrace,
     quirks: Arc<ServerQuirks>,
     /// The charset of names on the wire.
     charset: Option<WireCharset>,
-    /// Why the connection cannot be used any more.
+    /// The reason why the connection is unusable.
     broken: Option<Fault>,
 }
 
@@ -107,7 +107,7 @@ impl ControlConnection {
         &self.stream
     }
 
-    /// Adds a command to the batch; its reply is the next one that [`ControlConnection::reply`] has not yet given.
+    /// Adds a command to the batch; [`ControlConnection::reply`] returns the replies in the order of the commands.
     pub(super) fn queue(&mut self, command: &FtpCommand) -> Result<(), Fault> {
         self.push(command, true)
     }
@@ -139,7 +139,7 @@ impl ControlConnection {
         Ok(())
     }
 
-    /// The line of a command, its names in the charset of the wire. Who logs in is no name of a file.
+    /// The line of a command, with names in the charset of the wire. A user name is not a file name and stays as it is.
     fn encoded(&self, command: &FtpCommand) -> Result<Vec<u8>, Fault> {
         let line = command.encode()?;
         match self.charset.filter(|_| !command.is_secret() && !matches!(command, FtpCommand::User(_))) {
@@ -151,7 +151,7 @@ impl ControlConnection {
         }
     }
 
-    /// Bytes of the batch.
+    /// The number of bytes in the batch.
     pub(super) fn queued(&self) -> usize {
         self.out.len()
     }
@@ -182,7 +182,7 @@ impl ControlConnection {
         }
     }
 
-    /// Whether the server speaks TELNET, found out before the last `unsent` commands go out.
+    /// Whether the server interprets TELNET commands, found out before the last `unsent` commands are sent.
     async fn telnet_before(&mut self, unsent: usize) -> Result<bool, Fault> {
         if let Some(known) = self.quirks.telnet() {
             return Ok(known);
@@ -196,8 +196,8 @@ impl ControlConnection {
         found
     }
 
-    /// Asks with a command that every server knows and that a raw reader of lines cannot know with what stands before it: sent
-    /// wrong, byte 255 in a name makes it another file's.
+    /// Probes with a command that every server knows, behind a TELNET prefix that makes it unknown to a server which reads raw
+    /// lines. The probe is needed because a byte 255 that is sent wrong makes a name that of another file.
     async fn find_telnet(&mut self) -> Result<bool, Fault> {
         self.trace.note("byte 255 in a name: does the server read TELNET's commands?");
         let command = FtpCommand::Type(self.type_code).encode()?;
@@ -207,7 +207,7 @@ impl ControlConnection {
         self.limits = limits;
         let speaks = match said {
             Ok(reply) => reply.ok(),
-            // pure-ftpd passes over what is no command. The reply to another one proves that.
+            // pure-ftpd ignores an unknown line. The reply to another command proves that.
             Err(fault) if fault.kind == Kind::TimedOut => {
                 (self.broken, self.expected) = (None, VecDeque::new());
                 let reply = self.ask_raw(&FtpCommand::Pwd.encode()?).await?;
@@ -233,7 +233,7 @@ impl ControlConnection {
         self.final_reply().await
     }
 
-    /// A write fails when the server has hung up; its last words (421 …) explain why and may still be readable.
+    /// A write fails when the server has closed the connection; its last reply (421 …) gives the reason and may still be readable.
     async fn lost_after_send(&mut self, fault: Fault) -> Fault {
         let limits = self.limits.with_idle(Duration::from_millis(200));
         let stream = &mut self.stream;
@@ -247,7 +247,7 @@ impl ControlConnection {
         self.fail(fault)
     }
 
-    /// The next reply that was asked for, preliminary ones (1yz) included.
+    /// The next reply that a caller asked for, including preliminary replies (1yz).
     pub(super) async fn reply(&mut self) -> Result<FtpReply, Fault> {
         if let Some(reply) = self.early.take() {
             return Ok(reply);
@@ -315,12 +315,12 @@ impl ControlConnection {
         Ok(reply)
     }
 
-    /// Gives a reply back that came before its time: it is the next one again.
+    /// Puts back a reply that came early: it is the next one again.
     pub(super) fn put_back(&mut self, reply: FtpReply) {
         self.early = Some(reply);
     }
 
-    /// The server is in another directory now.
+    /// Records a change of the server's directory.
     fn changed(&mut self, change: FtpCommand) {
         if matches!(&change, FtpCommand::Cwd(path) if path.starts_with(b"/")) {
             self.changes.clear();
@@ -330,7 +330,7 @@ impl ControlConnection {
         }
     }
 
-    /// The changes of directory that bring a fresh connection to where this one is.
+    /// The changes of directory that bring a fresh connection to this one's directory.
     pub(super) fn changes(&self) -> Result<Vec<FtpCommand>, Fault> {
         match self.changes.len() > MAX_CHANGES {
             true => Err(Fault::new(Kind::Disconnected, "a fresh connection would be in another directory")),
@@ -338,7 +338,7 @@ impl ControlConnection {
         }
     }
 
-    /// More bytes, or the end of a reply that nothing else ends.
+    /// Reads more bytes, or accepts a last line with another code as the end of the reply.
     async fn more(&mut self, deadline: &mut RateDeadline) -> Result<(), Fault> {
         if !self.reader.may_have_ended() {
             return self.fill(deadline).await;
@@ -371,8 +371,8 @@ impl ControlConnection {
             return Err(self.fail(Fault::new(Kind::TimedOut, fault)));
         }
         if let (false, Some(tcp)) = (self.expected.is_empty(), self.stream.tcp()) {
-            // More is to come while we say nothing. A server without TCP_NODELAY (vsftpd) holds it back until what came is
-            // acknowledged, and we would take 40 ms for that. A failure only loses time.
+            // More replies are to come while we send nothing. A server without TCP_NODELAY (vsftpd) holds them back until the last
+            // packet is acknowledged, which would take 40 ms. A failure only loses time.
             let _ = rustix::net::sockopt::set_tcp_quickack(tcp, true);
         }
         Ok(())
@@ -386,7 +386,7 @@ impl ControlConnection {
         }
     }
 
-    /// The TLS handshake after `AUTH TLS`. What came in clear text after the reply must not pass for an answer inside TLS
+    /// The TLS handshake after `AUTH TLS`. Data in clear text after the reply must not count as an answer inside TLS
     /// (CVE-2021-22947).
     pub(super) async fn start_tls(mut self, tls: &ClientTls, host: &str) -> Result<ControlConnection, Fault> {
         if self.reader.has_pending() || !self.expected.is_empty() {
@@ -399,8 +399,8 @@ impl ControlConnection {
         Ok(self)
     }
 
-    /// Ends TLS on this connection (CCC: RFC 2228, section 3; RFC 4217, section 6): the server has said yes inside it, and both sides
-    /// close it before a command goes in clear text.
+    /// Ends TLS on this connection (CCC: RFC 2228, section 3; RFC 4217, section 6): the server agrees inside TLS, and both sides
+    /// close TLS before the next command is sent in clear text.
     pub(super) async fn end_tls(mut self) -> Result<ControlConnection, Fault> {
         let reply = self.call(&FtpCommand::Ccc).await?;
         if !reply.ok() {
@@ -417,7 +417,7 @@ impl ControlConnection {
         Ok(self)
     }
 
-    /// Says goodbye without waiting: every transfer has its reply already.
+    /// Sends QUIT without waiting for the reply: every transfer has its reply already.
     pub(super) async fn quit(mut self) {
         let clean = self.idle();
         if clean && self.queue(&FtpCommand::Quit).is_ok() && self.flush().await.is_ok() {
@@ -426,18 +426,18 @@ impl ControlConnection {
         }
     }
 
-    /// Remembers that the connection is of no more use.
+    /// Marks the connection as unusable.
     pub(super) fn fail(&mut self, fault: Fault) -> Fault {
         self.broken.get_or_insert_with(|| fault.clone());
         fault
     }
 
-    /// True when the connection is of no more use.
+    /// True when the connection is unusable.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_some()
     }
 
-    /// True when nobody waits for a reply and the connection is in order: it can be used again.
+    /// True when no reply is outstanding and the connection is in order: it can be used again.
     pub(super) fn idle(&self) -> bool {
         self.broken.is_none() && self.early.is_none() && self.expected.iter().all(|awaited| !awaited.asked)
     }

@@ -15,19 +15,19 @@ use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::net::stream::Stream;
 use crate::scope::with_port;
 
-/// How long a failed data connection waits for the control connection to say why.
+/// The longest wait for an explanation on the control connection after a data connection failed.
 const EXPLANATION: Duration = Duration::from_secs(2);
-/// How long the control connection is listened to while something else is awaited, which has a limit of its own.
+/// The idle limit of the control connection during another wait, which has its own limit.
 const PATIENT: Duration = Duration::from_secs(24 * 3600);
-/// Ports of a range that are tried before active mode gives up.
+/// How many ports of a range active mode tries after the first one before it gives up.
 const MAX_PORTS_TRIED: u16 = 64;
 
 /// The ports on which active mode listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortRange {
-    /// The first; 0 lets the system choose.
+    /// The first port; 0 lets the system choose.
     pub first: u16,
-    /// The last.
+    /// The last port.
     pub last: u16,
 }
 
@@ -49,7 +49,7 @@ impl FromStr for PortRange {
     }
 }
 
-/// A transfer that the server has begun.
+/// A transfer that the server has started.
 #[derive(Debug)]
 pub struct Begun {
     /// The data connection.
@@ -58,21 +58,21 @@ pub struct Begun {
     pub restarted: bool,
     /// The 150 or 125 reply.
     pub opening: FtpReply,
-    /// Replies to the questions that went along.
+    /// The replies to the questions that were sent along.
     pub answers: Vec<FtpReply>,
 }
 
-/// A failure of a transfer, and whether the cause is that no data connection can be had (a firewall).
+/// The failure of a transfer, and whether the cause is that no data connection is possible (a firewall).
 #[derive(Debug)]
 pub(super) struct DataError {
     pub(super) fault: Fault,
     pub(super) no_connection: bool,
-    /// The command that sets a data connection up was refused, or answered with what is no address.
+    /// The command that sets up the data connection was refused, or its reply holds no address.
     no_set_up: bool,
 }
 
 impl DataError {
-    /// Reaching the other end failed: that is no data connection, unless the failure is another one (of the lookup, of TLS).
+    /// The peer was not reached. This counts as "no data connection" unless the failure is another one (of the lookup, of TLS).
     fn unreached(fault: Fault) -> DataError {
         let no_connection = matches!(fault.kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
         DataError { fault, no_connection, no_set_up: false }
@@ -80,7 +80,7 @@ impl DataError {
 }
 
 impl From<Fault> for DataError {
-    /// 425 is the server's word for a data connection that it cannot open (RFC 959, section 4.2).
+    /// 425 is the reply for a data connection that the server cannot open (RFC 959, section 4.2).
     fn from(fault: Fault) -> DataError {
         DataError { no_connection: fault.reply_code() == Some(425), no_set_up: false, fault }
     }
@@ -92,35 +92,35 @@ impl From<DataError> for Fault {
     }
 }
 
-/// How a data connection is being made.
+/// How a data connection is set up.
 enum DataSetUp {
     Passive(SocketAddr),
     Active(TcpListener),
 }
 
-/// What the server has said so far of a transfer that was asked for.
+/// The replies so far to a requested transfer.
 struct TransferOpening<'a> {
     command: &'a FtpCommand,
-    /// The reply to REST is still to come.
+    /// The reply to REST is outstanding.
     rest: bool,
-    /// It was none that allows the offset.
+    /// The reply to REST did not accept the offset.
     restarted: bool,
     /// 150 or 125.
     go_ahead: Option<FtpReply>,
-    /// The final reply has come as well, before its time, and waits with the control connection.
+    /// The final reply has come early, too, and waits in the control connection.
     over: bool,
 }
 
 impl FtpClient {
-    /// Starts a transfer: questions, the data connection and the transfer command go out in one packet.
+    /// Starts a transfer: the questions, the set-up command and the transfer command are sent in one packet.
     ///
     /// # Errors
-    /// The kind of the server's refusal (`NoInput` for 550), or of what failed on the control or the data connection.
+    /// The kind of the server's refusal (`NoInput` for 550), or of a failure on the control or the data connection.
     pub async fn begin(&mut self, questions: &[FtpCommand], command: &FtpCommand, offset: u64) -> Result<Begun, Fault> {
         Ok(self.begin_data(questions, command, offset).await?)
     }
 
-    /// As [`FtpClient::begin`]; the error tells whether a data connection was what failed.
+    /// As [`FtpClient::begin`]; the error tells whether the data connection failed.
     pub(super) async fn begin_data(
         &mut self,
         questions: &[FtpCommand],
@@ -141,7 +141,7 @@ impl FtpClient {
                 }
                 Err(error) => {
                     return Err(match first {
-                        // The older way is not there at all: what was wrong with the other one is the news.
+                        // The older command does not exist here: the first error is the one to report.
                         Some(first) if error.no_set_up && first.no_connection => {
                             self.forget_older_way();
                             first
@@ -166,7 +166,7 @@ impl FtpClient {
         }
     }
 
-    /// One attempt with the way of setting up that is believed to work.
+    /// One attempt with the set-up command that is believed to work.
     async fn attempt(
         &mut self,
         questions: &[FtpCommand],
@@ -242,7 +242,7 @@ impl FtpClient {
                     false => self.meanwhile(reaching, Some(hint), &mut opening).await?,
                 }
             }
-            // pyftpdlib connects at once and answers out of order when the transfer is already asked for: only now.
+            // Only now: pyftpdlib connects at once and answers out of order if the transfer command is there already.
             DataSetUp::Active(listener) => {
                 match lock_step {
                     true => self.ask_stepwise(command, offset, &mut opening).await?,
@@ -259,7 +259,7 @@ impl FtpClient {
             }
         };
         if matches!(command, FtpCommand::Stor(_) | FtpCommand::Stou(_) | FtpCommand::Appe(_)) {
-            // Until it is said to be whole: what ends otherwise, even by SIGKILL, must not look like a whole file.
+            // Until the file is complete: a transfer that ends early, even by SIGKILL, must not look like a whole file.
             stream.reset_when_dropped(true);
         }
         while opening.go_ahead.is_none() {
@@ -271,12 +271,12 @@ impl FtpClient {
         Ok(Begun { stream, restarted: opening.restarted, opening: go_ahead, answers })
     }
 
-    /// True for a control connection over IPv6, where only the extended commands will do.
+    /// True for a control connection over IPv6, which needs the extended commands.
     pub(super) fn is_v6(&self) -> bool {
         self.control.stream().peer_addr().is_some_and(|peer| peer.is_ipv6())
     }
 
-    /// Turns to the older command for data connections, once a host, as long as none has ever been had.
+    /// Switches to the older set-up command, once per host, as long as no data connection has worked.
     fn older_way(&self) -> bool {
         let quirks = &self.options.quirks;
         if ServerQuirks::get(&quirks.data_works) || self.is_v6() {
@@ -307,8 +307,8 @@ impl FtpClient {
         self.is_v6() || (self.options.eprt && !ServerQuirks::get(&self.options.quirks.no_eprt))
     }
 
-    /// The transfer went out together with a set-up that failed: its own refusal is no news. A server that is silent on it, or
-    /// begins it somewhere, cannot be talked to any more.
+    /// Discards the reply to a transfer command whose set-up failed: its refusal adds nothing. The connection is unusable if the
+    /// server does not answer the transfer command, or begins the transfer.
     async fn disown(&mut self, offset: u64) -> Result<(), Fault> {
         if self.control.held {
             let fault = Fault::new(Kind::Disconnected, "the data connections of transfers sent ahead cannot be set up");
@@ -319,7 +319,7 @@ impl FtpClient {
         }
         let limits = self.control.limits;
         self.control.limits = limits.with_idle(EXPLANATION.min(limits.idle));
-        // A failure has marked the connection; so does a beginning.
+        // A failed reply has marked the connection as broken; a preliminary reply does so below.
         let said = self.control.reply().await;
         self.control.limits = limits;
         match said.map(|reply| (reply.class(), reply)) {
@@ -335,7 +335,7 @@ impl FtpClient {
         }
     }
 
-    /// Lock step: the offset, and the transfer alone.
+    /// Lock step: sends the offset, then the transfer command alone.
     async fn ask_stepwise(
         &mut self,
         command: &FtpCommand,
@@ -350,7 +350,7 @@ impl FtpClient {
         self.control.flush().await
     }
 
-    /// Does what a data connection needs, and hears what the server says meanwhile: a refusal ends the wait.
+    /// Runs a step of the data connection and reads the server's replies meanwhile: a refusal ends the wait.
     async fn meanwhile<T>(
         &mut self,
         other: impl Future<Output = Result<T, Fault>>,
@@ -364,7 +364,7 @@ impl FtpClient {
             biased;
             done = &mut other => done,
             heard = self.hear(opening) => match heard {
-                // The end of the transfer came first: the connection must be about to.
+                // The end of the transfer came first: the connection must follow soon.
                 Ok(()) => match tokio::time::timeout(EXPLANATION, &mut other).await {
                     Ok(done) => done,
                     Err(_) => Err(Fault::new(Kind::Protocol, "the server ended a transfer without a data connection")),
@@ -377,7 +377,7 @@ impl FtpClient {
         };
         let result = match first {
             Ok(done) => Ok(done),
-            // The server may be able to say why.
+            // The server may give the reason.
             Err(fault) => Err((fault, tokio::time::timeout(EXPLANATION, self.hear(opening)).await)),
         };
         self.control.limits = limits;
@@ -389,14 +389,14 @@ impl FtpClient {
             };
             match said {
                 Ok(Err(said)) if said.reply_code().is_some_and(|code| code != 425) => said.into(),
-                // The control connection is in order, or is known not to be.
+                // The state of the control connection is known.
                 Ok(Err(_)) => DataError::unreached(fault),
                 _ => DataError::unreached(self.control.fail(fault)),
             }
         })
     }
 
-    /// Takes what the server says of a transfer, until that is over or refused.
+    /// Reads the replies to a transfer command until the transfer is over or refused.
     async fn hear(&mut self, opening: &mut TransferOpening<'_>) -> Result<(), Fault> {
         while !opening.over {
             let reply = self.control.reply().await?;
@@ -434,7 +434,7 @@ impl FtpClient {
         })
     }
 
-    /// Where a passive reply points to: its port at the control connection's peer, unless the user trusts the address.
+    /// The address of a passive reply: its port at the control connection's peer, unless the user trusts the address in it.
     fn passive_address(&self, set_up: &FtpCommand, reply: &FtpReply, peer: Option<SocketAddr>) -> Option<SocketAddr> {
         let text = reply.first();
         let own = |port| peer.map(|peer| with_port(peer, port));
@@ -459,7 +459,7 @@ impl FtpClient {
         self.control.queue(command)
     }
 
-    /// Why there is no data connection: the command was refused, or the reply holds no address.
+    /// The fault of a failed set-up: the command was refused, or the reply holds no address.
     fn refused_set_up(&self, set_up: &FtpCommand, reply: &FtpReply) -> Fault {
         let fault = match reply.class() {
             ReplyClass::Transient | ReplyClass::Permanent => reply.fault(set_up.verb(), Kind::Unsupported),
@@ -474,7 +474,7 @@ impl FtpClient {
         }
     }
 
-    /// TLS on the data connection, resuming the session of the control connection: servers demand it.
+    /// TLS on the data connection. It resumes the session of the control connection because servers demand that.
     async fn secure(&mut self, stream: Stream, opening: &mut TransferOpening<'_>) -> Result<Stream, DataError> {
         let Some(tls) = self.data_tls.clone() else { return Ok(stream) };
         let (limits, host) = (self.control.limits, self.host.clone());
@@ -487,7 +487,7 @@ impl FtpClient {
         Ok(stream)
     }
 
-    /// The final reply, waited for as long as `idle` says.
+    /// The final reply, with `idle` as the idle limit.
     pub(super) async fn reply_within(&mut self, idle: Duration) -> Result<FtpReply, Fault> {
         let limits = self.control.limits;
         self.control.limits = limits.with_idle(idle);
@@ -496,16 +496,16 @@ impl FtpClient {
         reply
     }
 
-    /// The server's refusal of a transfer that went wrong here already (522, 426 …), if it comes soon.
+    /// The server's refusal of a transfer that has already failed on this side (522, 426 …), if it comes soon.
     pub async fn refusal(&mut self) -> Option<FtpReply> {
         let reply = self.reply_within(EXPLANATION).await.ok()?;
         matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent).then_some(reply)
     }
 
-    /// The reply after the last byte. The server may still be writing: it gets more time than the idle limit.
+    /// The reply after the last byte. The server may still be writing, so it gets more time than the idle limit.
     ///
     /// # Errors
-    /// The kind of the server's refusal, or of what failed on the control connection.
+    /// The kind of the server's refusal, or of a failure on the control connection.
     pub async fn finish(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         let reply = self.reply_within(self.control.limits.idle.max(FINAL_REPLY)).await?;
         match reply.ok() {
@@ -514,17 +514,17 @@ impl FtpClient {
         }
     }
 
-    /// The end of a transfer of which no more was wanted: the data connection is closed and the server says something about
-    /// that, soon, or the connection is of no more use.
+    /// Ends a transfer whose further bytes are not wanted. The data connection is closed already; if the server's reply to that
+    /// does not come soon, the control connection is unusable.
     pub async fn finish_short(&mut self) -> String {
         let reply = self.reply_within(EXPLANATION).await;
         reply.map_or_else(|_| String::new(), |reply| format!("{} {}", reply.code, reply.text()))
     }
 
-    /// Sets the representation type, if it is another than the present one.
+    /// Sets the representation type if it differs from the present one.
     ///
     /// # Errors
-    /// The kind of the server's refusal, or of what failed on the connection.
+    /// The kind of the server's refusal, or of a failure on the connection.
     pub async fn set_type(&mut self, ascii: bool) -> Result<(), Fault> {
         let (wanted, before) = (if ascii { TypeCode::Ascii } else { TypeCode::Image }, self.control.type_code);
         if before != wanted
@@ -563,7 +563,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(1)
 }
 
-/// The connection from the server; one from anybody else is turned away (data connection theft).
+/// Accepts the connection from the server; a connection from another host is closed (data connection theft).
 async fn accept_from(listener: &TcpListener, peer: Option<SocketAddr>, trust: bool) -> Result<Stream, Fault> {
     loop {
         let (stream, from) = listener.accept().await.map_err(|error| Fault::network("data connection", &error))?;
@@ -596,7 +596,7 @@ mod tests {
         }
     }
 
-    /// Whether a listing goes on by STAT hangs on this: on the kind and the code, whatever the words are.
+    /// The kind and the code decide whether a listing falls back to STAT; the text of the fault does not matter.
     #[test]
     fn no_data_connection_is_told_by_kind_and_code() {
         for kind in Kind::ALL {

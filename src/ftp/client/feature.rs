@@ -1,12 +1,12 @@
-//! What a server says it can do: the reply to FEAT (RFC 2389, section 3).
+//! The features of a server: the reply to FEAT (RFC 2389, section 3).
 
 use crate::ftp::checksum::OfferedChecksums;
 use crate::ftp::reply::FtpReply;
 
-/// The features that matter here.
+/// The features that this client uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Features {
-    /// True when the server answered FEAT at all; without an answer everything is tried.
+    /// True when the server answered FEAT with 211; without that answer every command is tried.
     pub known: bool,
     /// MLST and MLSD (RFC 3659, section 7).
     pub mlst: bool,
@@ -18,11 +18,11 @@ pub struct Features {
     pub rest: bool,
     /// MFMT (draft-somers-ftp-mfxx-04).
     pub mfmt: bool,
-    /// Names are UTF-8 once asked for (RFC 2640).
+    /// Names are UTF-8 after `OPTS UTF8 ON` (RFC 2640).
     pub utf8: bool,
     /// The `SITE` words that FEAT names (`UTIME`, `CHMOD` …), upper case.
     pub site: Vec<String>,
-    /// HASH and the algorithm that is chosen (draft-bryan-ftpext-hash-02).
+    /// The selected algorithm of HASH (draft-bryan-ftpext-hash-02).
     pub hash: Option<String>,
     /// All algorithms of HASH.
     pub hashes: Vec<String>,
@@ -31,12 +31,12 @@ pub struct Features {
 }
 
 impl Features {
-    /// What is offered of checksums.
+    /// The checksums that the server offers.
     pub fn checksum(&self) -> OfferedChecksums<'_> {
         OfferedChecksums { chosen: self.hash.as_deref(), hashes: &self.hashes, verbs: &self.checksums }
     }
 
-    /// Reads the reply to FEAT; anything but 211 says nothing.
+    /// Parses the reply to FEAT; any code but 211 yields no features.
     pub fn parse(reply: &FtpReply) -> Features {
         let mut features = Features::default();
         if reply.code != 211 {

@@ -1,5 +1,5 @@
-//! Directory listings over a data connection (MLSD, LIST) or over the control connection (STAT), line by line as they
-//! arrive: a million entries take no more memory than one.
+//! Directory listings over a data connection (MLSD, LIST) or over the control connection (STAT). Listings over a data connection
+//! are processed line by line as they arrive: a million entries take no more memory than one.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -20,18 +20,18 @@ use crate::net::deadline::RateDeadline;
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
 
-/// What a server makes of the argument of a listing command. Some list their current directory whatever they are told.
+/// How a server treats the argument of a listing command. Some servers list their current directory for every argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Argument {
-    /// It lists what the argument names.
+    /// It lists the directory that the argument names.
     Heard,
-    /// It lists something else: each directory has to be entered.
+    /// It lists another directory: each directory has to be entered first.
     Ignored,
-    /// An empty listing may be that of a directory that is not there, or of another one.
+    /// An empty listing may belong to a missing directory, or to another one.
     EmptyInDoubt,
 }
 
-/// What was found out about the arguments of one listing command.
+/// The known [`Argument`] of one listing command.
 #[derive(Debug, Default)]
 pub(super) struct ArgumentQuirk(AtomicU8);
 
@@ -55,11 +55,11 @@ impl ArgumentQuirk {
     }
 }
 
-/// The commands that list.
+/// The listing commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ListCommand {
     Mlsd,
-    /// `LIST -a` shows hidden files where servers know the option.
+    /// `LIST -a` shows hidden files if the server knows the option.
     ListAll,
     List,
     Stat,
@@ -75,18 +75,18 @@ impl ListCommand {
                 None => b"-a".to_vec(),
             })),
             ListCommand::List => FtpCommand::List(path),
-            // Without an argument it tells of the connection (RFC 959, section 4.1.3).
+            // Without an argument it reports on the connection (RFC 959, section 4.1.3).
             ListCommand::Stat => FtpCommand::Stat(Some(path.unwrap_or_else(|| b".".to_vec()))),
         }
     }
 }
 
-/// True for a refusal that servers have for what is not there and for what is empty.
+/// True for a refusal that servers send both for a missing and for an empty directory.
 fn may_be_empty(fault: &Fault) -> bool {
     matches!(fault.reply_code(), Some(450 | 550))
 }
 
-/// The listing of a directory that is there, as was found out: one that is refused because it has nothing in it is empty.
+/// The listing of a directory that is known to exist: a refusal because it holds nothing counts as an empty listing.
 fn or_empty(
     command: ListCommand,
     listed: Result<ListingSummary, DataError>,
@@ -104,15 +104,15 @@ fn or_empty(
     }
 }
 
-/// A name that no directory has: what is listed for it is another directory.
+/// A name that no directory has: a listing for it is the listing of another directory.
 const NOBODY: &[u8] = b".applayer-asks-for-what-is-not-there";
 
 impl FtpClient {
-    /// Lists a directory; `each` gets every line, parsed and raw. `check` makes sure that the directory exists where LIST
-    /// would print nothing (vsftpd lists what is not there as empty).
+    /// Lists a directory; `each` gets every line, parsed and raw. `check` makes sure that the directory exists even if LIST
+    /// prints nothing (vsftpd lists a missing directory as empty).
     ///
     /// # Errors
-    /// `NoInput`: no such directory; else the kind of the server's refusal, of what failed on a connection, or what `each` says.
+    /// `NoInput`: no such directory; else the kind of the server's refusal or of a failure on a connection, or the error of `each`.
     pub async fn list(
         &mut self,
         path: &RemotePath,
@@ -134,7 +134,7 @@ impl FtpClient {
             self.start_over("the listing by STAT").await?;
         }
         let listed = match Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await {
-            // The first failure is the news if this does not work either.
+            // If STAT fails as well, the first failure is reported.
             Err(error) if error.fault.kind != Kind::NoInput => return Err(fault),
             other => other?,
         };
@@ -142,7 +142,7 @@ impl FtpClient {
         Ok(listed)
     }
 
-    /// MLSD, or LIST where the server does not know it, as far as `method` allows either.
+    /// MLSD, or LIST if the server does not know MLSD, as far as `method` allows them.
     async fn list_by_data(
         &mut self,
         path: &RemotePath,
@@ -159,7 +159,7 @@ impl FtpClient {
                 Err(error) if error.fault.reply_code() == Some(501) => {
                     return Err(Fault { kind: Kind::NoInput, ..error.fault }.into());
                 }
-                // What has come already must not come again.
+                // Lines that were passed to the caller must not be passed again.
                 Err(error)
                     if method != ListMethod::Mlsd && error.fault.kind == Kind::Unsupported && heard.lines == 0 =>
                 {
@@ -171,7 +171,7 @@ impl FtpClient {
         if !ServerQuirks::get(&quirks.no_list_options) {
             let listed = self.list_at(ListCommand::ListAll, path, check, heard).await;
             let again = match &listed {
-                // The option may be a name for this server, of something that is not there.
+                // The server may have read the option as the name of a missing file.
                 Ok(_) => !ServerQuirks::get(&quirks.list_options),
                 Err(error) => error.fault.reply_code().is_some_and(|code| code >= 450) && self.usable(),
             };
@@ -190,7 +190,7 @@ impl FtpClient {
         self.list_at(ListCommand::List, path, check, heard).await
     }
 
-    /// Lists a directory by one command: by its argument where the server is known to hear it, else from inside.
+    /// Lists a directory with one command: by its argument if the server is known to honour it, else from inside.
     async fn list_at(
         &mut self,
         command: ListCommand,
@@ -202,7 +202,7 @@ impl FtpClient {
             let listed = self.list_with(command, None, heard).await;
             return or_empty(command, listed, heard);
         }
-        // Servers take globs, options and words out of an argument of LIST and STAT: such a directory is entered.
+        // Servers interpret globs, options and spaces in an argument of LIST and STAT: such a directory is entered.
         let odd = path.as_bytes().first() == Some(&b'-')
             || path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b'*' | b'?' | b'[' | b'{' | b'~' | b'\\'));
         let enter = match command {
@@ -214,7 +214,7 @@ impl FtpClient {
         let mut refused = None;
         if argument != Argument::Ignored {
             match self.list_with(command, Some(path), heard).await {
-                // Without the option it is asked again, and from inside.
+                // LIST follows without the option, and from inside.
                 Err(error) if heard.lines == 0 && command != ListCommand::ListAll && may_be_empty(&error.fault) => {
                     refused = Some(error);
                 }
@@ -246,8 +246,8 @@ impl FtpClient {
         }
     }
 
-    /// What the server makes of the argument of a command. It is asked once, for what is not there: who lists something has
-    /// listed another directory.
+    /// How the server treats the argument of a command. The test is made once, with the name of a missing directory: a server that
+    /// lists entries for it has listed another directory.
     async fn argument(&mut self, command: ListCommand, path: &RemotePath) -> Result<Argument, DataError> {
         if let Some(known) = self.argument_quirk(command).get() {
             return Ok(known);
@@ -259,7 +259,7 @@ impl FtpClient {
             Ok(_) => Argument::EmptyInDoubt,
             Err(error) if !self.usable() => return Err(error),
             Err(error) => match error.fault.reply_code() {
-                // It looked for the directory. (501 is RFC 3659's word for that.)
+                // It looked for the directory. (RFC 3659 uses 501 for that.)
                 Some(450..=499 | 501 | 550..=599) => Argument::Heard,
                 _ => return Err(error),
             },
@@ -271,7 +271,7 @@ impl FtpClient {
         Ok(found)
     }
 
-    /// Sends the command and hears the listing; no path is the current directory.
+    /// Sends the command and reads the listing; without a path it is that of the current directory.
     async fn list_with(
         &mut self,
         command: ListCommand,
@@ -299,13 +299,13 @@ impl FtpClient {
                     match splitter.next_line() {
                         Ok(Some(line)) => heard.line(&mut lister, line)?,
                         Ok(None) => break,
-                        // A name that long is nobody's file; the caller sees the line as not understood.
+                        // No file has such a long name; the caller gets the line as not understood.
                         Err(LineError::TooLong) => heard.line(&mut lister, b"(a line that is too long)")?,
                         Err(error) => return Err(error.fault(MAX_LINE).context("listing")),
                     }
                 }
             }
-            // A last line without its end.
+            // A last line without a line end.
             match splitter.take_pending() {
                 rest if rest.is_empty() => {}
                 rest => heard.line(&mut lister, &rest)?,
@@ -313,11 +313,11 @@ impl FtpClient {
             heard.end(&mut lister)
         };
         if let Err(fault) = read.await {
-            // A TLS connection cut off, a reset, too much: what was listed may not be all.
+            // A truncated TLS connection, a reset, too many lines: the listing may be incomplete.
             return Err(self.control.fail(fault).into());
         }
-        // TLS ends on both sides (close_notify): some servers call a transfer failed that does not (vsftpd's
-        // strict_ssl_write_shutdown). A failure here is theirs to tell.
+        // TLS ends on both sides (close_notify): some servers report a transfer as failed otherwise (vsftpd's
+        // strict_ssl_write_shutdown). Their reply reports a failure here.
         drop(self.control.limits.io("listing", begun.stream.shutdown()).await);
         drop(begun);
         let reply = self.finish(&command).await?;
@@ -334,7 +334,7 @@ impl FtpClient {
         // Some servers put a space before each line.
         let lines = || reply.middle().map(|line| line.strip_prefix(b" ").unwrap_or(line));
         let mut lister = Lister::list(unix_seconds());
-        // Some say in the place of an entry that there is no such directory.
+        // Some servers print "no such directory" instead of an entry.
         if let Some(path) = path.filter(|path| path.name() != Some(NOBODY))
             && !lines().any(|line| matches!(lister.line(line), ListingLine::Entry(_)))
         {
@@ -348,7 +348,7 @@ impl FtpClient {
         Ok(heard.summary(ListMethod::Stat, &FtpReply::new(reply.code, last)))
     }
 
-    /// Changes into a directory, after noting where the login landed.
+    /// Changes into a directory. Before the first time it asks for the login directory.
     pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), Fault> {
         let enter = FtpCommand::Cwd(path.argument());
         let entered = match &self.login_directory {
@@ -357,7 +357,7 @@ impl FtpClient {
                 let replies = self.call_all(&[FtpCommand::Pwd, enter]).await?;
                 let mut replies = replies.into_iter();
                 let told = replies.next().filter(FtpReply::ok);
-                // Empty: the server does not tell.
+                // Empty: the server does not report it.
                 let path = told.and_then(|told| quoted_path(told.first())).and_then(|path| self.decode_path(path));
                 self.login_directory = Some(path.unwrap_or_default());
                 replies.next().ok_or_else(|| Fault::new(Kind::Internal, "a reply is missing"))?
@@ -369,7 +369,7 @@ impl FtpClient {
         }
     }
 
-    /// Goes back to where the login landed; a server that did not tell where that is puts a fresh connection there.
+    /// Goes back to the login directory; if the server did not report it, a fresh connection leads there.
     pub(super) async fn leave(&mut self) -> Result<(), Fault> {
         match self.login_directory.clone().filter(|path| !path.is_empty()) {
             Some(back) => self.must(&FtpCommand::Cwd(back), Kind::Refused).await.map(drop),

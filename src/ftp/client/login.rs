@@ -1,4 +1,4 @@
-//! Connecting and logging in: USER, PASS, TYPE and FEAT in one packet, or one after the other at servers that lose their way in
+//! Connecting and logging in: USER, PASS, TYPE and FEAT in one packet, or one after the other for servers that cannot handle
 //! that.
 
 use std::collections::VecDeque;
@@ -15,23 +15,23 @@ use crate::net::login::Login;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::secret::Secret;
 
-/// The password of an anonymous login, where the user gave none.
+/// The password of an anonymous login if the user gave none.
 const ANONYMOUS_PASSWORD: &str = "ftp@";
-/// How long a server that has answered the first command of a packet may take for each further one before it counts as having
-/// lost them. Longer than the pause that servers make after a wrong password: it is not to be sent twice.
+/// After the first reply to a packet of commands: the longest wait for each further reply before those commands count as
+/// lost. It is longer than the pause of servers after a wrong password, so that the password is not sent twice.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Servers, told by their greeting, that read lines and no TELNET (RFC 959, section 3.1).
+/// Servers, recognized by their greeting, that read raw lines without TELNET (RFC 959, section 3.1).
 const RAW: [&[u8]; 3] = [b"vsFTPd", b"Pure-FTPd", b"pyftpdlib"];
 
-/// How a login is tried.
+/// The method of a login attempt.
 #[derive(Debug, Clone, Copy)]
 struct LoginWay {
     lock_step: bool,
     features: bool,
 }
 
-/// Why a login is tried again in another way.
+/// The change of method with which a login is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OtherWay {
     LockStep,
@@ -39,11 +39,11 @@ enum OtherWay {
 }
 
 impl FtpClient {
-    /// Connects and logs in. A server that cannot do with several commands in one packet is asked again in lock step, one that
-    /// cannot do with FEAT without it.
+    /// Connects and logs in. If the server cannot handle several commands in one packet, the login is repeated in lock step; if it
+    /// cannot handle FEAT, the login is repeated without FEAT.
     ///
     /// # Errors
-    /// No connection, no TLS where it was asked for, or a refused login (`AuthFailed`).
+    /// No connection, no TLS although it was requested, or a refused login (`AuthFailed`).
     pub async fn open(url: &FtpUrl, options: &FtpClientOptions) -> Result<FtpClient, Fault> {
         let quirks = &options.quirks;
         loop {
@@ -51,7 +51,7 @@ impl FtpClient {
                 lock_step: ServerQuirks::get(&quirks.lock_step),
                 features: !ServerQuirks::get(&quirks.no_feat),
             };
-            // Boxed: a large future, done once, would make that of every command that may need a fresh connection as large.
+            // Boxed: this large future would enlarge the future of every command that may need a fresh connection.
             match Box::pin(FtpClient::connect(url, options, way)).await? {
                 Ok(client) => return Ok(client),
                 Err(OtherWay::LockStep) => options.learn(&quirks.lock_step, "one command at a time"),
@@ -60,7 +60,7 @@ impl FtpClient {
         }
     }
 
-    /// One attempt; the other way that is left is never the same again.
+    /// One attempt. The returned change of method is never the same twice.
     async fn connect(
         url: &FtpUrl,
         options: &FtpClientOptions,
@@ -99,7 +99,7 @@ impl FtpClient {
         Ok(Ok(client))
     }
 
-    /// The login; another way, if this one does not work.
+    /// Logs in. Returns the change of method if this one does not work.
     async fn log_in(&mut self, way: LoginWay) -> Result<Option<OtherWay>, Fault> {
         let login = self.options.login.clone().unwrap_or_else(|| Login::new("anonymous", ANONYMOUS_PASSWORD));
         let bytes = |secret: Secret| Secret::new(secret.into_exposed().into_bytes());
@@ -117,7 +117,7 @@ impl FtpClient {
             return Ok(other);
         }
         if self.features.utf8 {
-            // Another charset is what the server has for clients that know no UTF-8.
+            // Servers use another charset for clients without UTF-8.
             let utf8 = self.options.charset.is_none_or(WireCharset::is_utf8);
             let utf8 = FtpCommand::Opts(if utf8 { b"UTF8 ON".to_vec() } else { b"UTF8 OFF".to_vec() });
             // Servers that speak UTF-8 anyway may refuse it.
@@ -178,7 +178,7 @@ impl FtpClient {
         let broken = || failed.clone().unwrap_or_else(|| Fault::new(Kind::Internal, "a login without replies"));
         let late = self.logged_in(what, reply.ok_or_else(broken)?, account).await?;
         if late {
-            // These were refused before the account was known.
+            // The server refused these commands before it had the account.
             self.protect(protect, protected).await?;
             return self.type_and_features(way).await;
         }
@@ -192,8 +192,8 @@ impl FtpClient {
         Ok(None)
     }
 
-    /// Sends all in one packet. What the server does not answer is an error beside the replies that came; only the first may
-    /// take the whole idle limit, as long as nothing is known of the server.
+    /// Sends all commands in one packet. Returns the replies, and the fault if some are missing. Until the server is known to
+    /// answer such packets, only the first reply may take the whole idle limit.
     async fn ask_at_once(&mut self, commands: &[&FtpCommand]) -> Result<(Vec<FtpReply>, Option<Fault>), Fault> {
         for command in commands {
             self.control.queue(command)?;
@@ -216,7 +216,7 @@ impl FtpClient {
         Ok((replies, None))
     }
 
-    /// Judges the reply that decides on the login. True: an account was asked for, and taken.
+    /// Judges the reply that decides on the login. True: the server asked for an account and accepted it.
     async fn logged_in(&mut self, what: &str, reply: &FtpReply, account: Option<&FtpCommand>) -> Result<bool, Fault> {
         match (reply.code, account) {
             (332, Some(account)) => {
@@ -231,7 +231,7 @@ impl FtpClient {
         }
     }
 
-    /// TYPE, and FEAT with the patience that it deserves.
+    /// TYPE, and FEAT with a shorter wait.
     async fn type_and_features(&mut self, way: LoginWay) -> Result<Option<OtherWay>, Fault> {
         check_type(&self.control.call(&FtpCommand::Type(TypeCode::Image)).await?)?;
         if !way.features {
@@ -247,12 +247,12 @@ impl FtpClient {
         Ok(None)
     }
 
-    /// Makes sure that data connections are what was asked for, once logged in; `said` is the reply to an earlier PROT.
+    /// After the login: makes sure that data connections have the requested protection; `said` is the reply to an earlier PROT.
     async fn protect(&mut self, protect: &FtpCommand, said: Option<FtpReply>) -> Result<(), Fault> {
         if !self.secure || self.options.data_clear || said.is_some_and(|reply| reply.ok()) {
             return Ok(());
         }
-        // Some servers take PROT only from a user who is logged in.
+        // Some servers accept PROT only after the login.
         let reply = self.control.call(protect).await?;
         if reply.ok() {
             return Ok(());
@@ -262,10 +262,10 @@ impl FtpClient {
     }
 }
 
-/// Connects, hears the greeting, and begins TLS as the options say.
+/// Connects, reads the greeting, and starts TLS according to the options.
 ///
 /// # Errors
-/// No connection, no TLS where it was asked for, or a server that does not greet.
+/// No connection, no TLS although it was requested, or a server without a positive greeting.
 pub(super) async fn greeted(
     url: &FtpUrl,
     options: &FtpClientOptions,
@@ -274,7 +274,7 @@ pub(super) async fn greeted(
     let limits = options.limits;
     let mut stream = options.dialer.connect(&url.host, url.port()).await?;
     if let Some(tcp) = stream.tcp() {
-        // Firewalls forget a connection that is silent during a long transfer. A failure only loses that help.
+        // Firewalls drop an idle connection during a long transfer. A failure here only loses the keepalive.
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
         drop(socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive));
     }
@@ -299,7 +299,7 @@ pub(super) async fn greeted(
     Ok((control, greeting))
 }
 
-/// AUTH TLS, as far as it is wanted.
+/// Sends AUTH TLS. With [`TlsMode::Try`] a refusal is accepted.
 async fn start_tls(
     mut control: ControlConnection,
     options: &FtpClientOptions,
@@ -320,13 +320,13 @@ async fn start_tls(
     Err(Fault { kind, ..fault }.with_hint(hint))
 }
 
-/// True when nothing came, or the connection ended.
+/// True when no reply came, or the connection ended.
 fn lost(fault: &Fault) -> bool {
     matches!(fault.kind, Kind::TimedOut | Kind::Disconnected)
 }
 
-/// What the replies to USER, PASS, TYPE and FEAT say of a server that was sent all of them at once and is not known to bear
-/// that: one that reads a command a packet drops the others, or takes them for one. `heard`: replies altogether.
+/// Judges the replies to USER, PASS, TYPE and FEAT, all sent at once to a server that may not support that: a server that
+/// reads one command per packet drops the others, or reads all as one. `heard`: the total number of replies.
 fn other_way(replies: &[FtpReply], heard: usize, failed: Option<&Fault>, way: LoginWay) -> Option<OtherWay> {
     let class = |at: usize| replies.get(at).map(FtpReply::class);
     let unknown = |at: usize| replies.get(at).is_some_and(|reply| reply.is_unsupported() || reply.code == 503);
@@ -356,7 +356,7 @@ fn check_type(reply: &FtpReply) -> Result<(), Fault> {
     }
 }
 
-/// A refused greeting or login. Servers say 530 for "too many users" too: that is for later, not for good.
+/// The fault of a refused greeting or login. Servers also use 530 for "too many users", which is a temporary failure.
 fn login_fault(what: &str, reply: &FtpReply) -> Fault {
     let fault = reply.fault(what, Kind::AuthFailed);
     let kind = match reply.class() {
@@ -370,11 +370,11 @@ fn login_fault(what: &str, reply: &FtpReply) -> Fault {
     Fault { kind, ..fault }
 }
 
-/// True when the words of a refusal say that others are in the way. A limit of attempts is none of connections.
+/// True when the text of a refusal says that there are too many users or connections. A limit of attempts does not count.
 fn is_crowded(text: &str) -> bool {
-    /// Wholes.
+    /// Complete phrases.
     const WORDS: [&str; 4] = ["server is full", "server full", "server is busy", "try again later"];
-    /// How many is said by one of these ...
+    /// Words for a limit ...
     const LIMITS: [&str; 13] = [
         "too many",
         "maximum",
@@ -392,7 +392,7 @@ fn is_crowded(text: &str) -> bool {
     ];
     const LIMITS_TOO: [&str; 7] =
         ["more than", "at most", " limit", "already logged", "already connected", "only allowed", "allows only"];
-    /// ... and of what by one of these.
+    /// ... and words for what is limited.
     const CROWDS: [&str; 9] = ["connect", "session", "login", "logged", "logon", "user", "client", "slot", "anonymous"];
     const GUILT: [&str; 7] = ["fail", "attempt", "incorrect", "password", "invalid", "tries", "expire"];
     let text = text.to_ascii_lowercase();
@@ -404,7 +404,7 @@ fn is_crowded(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Wordings of servers that allow no more connections, and of others that sound alike.
+    /// Texts of servers that allow no more connections, and similar texts that mean something else.
     #[test]
     fn crowded_or_refused() {
         for text in [

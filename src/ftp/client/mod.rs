@@ -40,50 +40,50 @@ pub use probe::ServerFacts;
 pub use quirks::ServerQuirks;
 pub use summary::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES, WholeListing};
 
-/// How long the reply after the last byte of a transfer may take: servers with slow storage need a minute and more.
+/// The longest wait for the reply after the last byte of a transfer: servers with slow storage need a minute and more.
 pub const FINAL_REPLY: Duration = Duration::from_secs(300);
 
-/// How long the end of a TLS data connection is waited for.
+/// The longest wait for the end of a TLS data connection.
 const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
 
-/// How to reach and use a server.
+/// The settings for reaching and using a server.
 #[derive(Debug, Clone)]
 pub struct FtpClientOptions {
-    /// Who opens connections.
+    /// The dialer that opens connections.
     pub dialer: Dialer,
-    /// When TLS starts.
+    /// The TLS mode: when TLS starts.
     pub tls: TlsMode,
-    /// TLS settings; each control connection gets a session store of its own.
+    /// TLS settings; each control connection gets its own session store.
     pub tls_client: Option<ClientTls>,
-    /// Who logs in; `None` is anonymous.
+    /// The user name and password; `None` means an anonymous login.
     pub login: Option<Login>,
-    /// The account to name when the server asks for one, unless the login has its own.
+    /// The account to send when the server asks for one and the login has none.
     pub account: Option<Secret>,
     /// Deadlines.
     pub limits: Limits,
     /// The wire trace.
     pub trace: ProtocolTrace,
-    /// Active mode (PORT, EPRT), listening on a port of this range.
+    /// Active mode (PORT, EPRT): the client listens on a port of this range.
     pub active: Option<PortRange>,
-    /// Believe the address in a 227 reply instead of taking the control connection's.
+    /// Use the address in a 227 reply instead of the control connection's address.
     pub trust_pasv: bool,
-    /// EPSV before PASV.
+    /// Prefer EPSV to PASV.
     pub epsv: bool,
-    /// EPRT before PORT.
+    /// Prefer EPRT to PORT.
     pub eprt: bool,
     /// Inside TLS: data connections in clear text (PROT C).
     pub data_clear: bool,
-    /// Inside TLS: the control connection goes on in clear text after the login (CCC).
+    /// Inside TLS: the control connection continues in clear text after the login (CCC).
     pub ccc: bool,
-    /// The charset of names on the wire, where that is not what it is here; `None`: bytes are bytes.
+    /// The charset of names on the wire, if it differs from the local one; `None`: names are sent byte for byte.
     pub charset: Option<WireCharset>,
-    /// Commands to send after the login; one with a leading `*` may fail.
+    /// Commands to send after the login; a command with a leading `*` may fail.
     pub before: Vec<String>,
-    /// The speed limit of all data connections together.
+    /// The speed limit for all data connections together.
     pub pace: Option<Arc<TransferPace>>,
-    /// Counts the bytes of files on all data connections, whatever becomes of the files.
+    /// Counts the file bytes on all data connections, even those of transfers that fail.
     pub transferred: Arc<AtomicU64>,
-    /// What earlier connections to the same server found out.
+    /// The quirks that earlier connections to the same server found.
     pub quirks: Arc<ServerQuirks>,
 }
 
@@ -112,10 +112,10 @@ impl FtpClientOptions {
         }
     }
 
-    /// Whether a path can be sent at all, before it is in a batch of commands with others.
+    /// Checks that a path can be sent, before it joins a batch of other commands.
     ///
     /// # Errors
-    /// `BadData` with what is wrong with it.
+    /// `BadData` with the reason why it cannot be sent.
     pub fn sendable(&self, path: &RemotePath) -> Result<(), Fault> {
         let bad = |fault: Fault| Fault { kind: Kind::BadData, ..fault };
         FtpCommand::Stor(path.argument()).encode().map_err(bad)?;
@@ -140,29 +140,29 @@ pub fn tls_mode(scheme: Scheme) -> TlsMode {
 pub struct FtpClient {
     control: ControlConnection,
     host: String,
-    /// TLS for data connections: the session store of this very control connection.
+    /// TLS for data connections, with the session store of this control connection.
     data_tls: Option<ClientTls>,
     options: FtpClientOptions,
     features: Features,
     round_trip: Duration,
-    /// Where the login landed, once it was asked for; empty where the server does not tell.
+    /// The directory after the login, once it was asked for; empty if the server does not report it.
     login_directory: Option<Vec<u8>>,
     url: FtpUrl,
-    /// The login went over TLS.
+    /// The login was inside TLS.
     secure: bool,
     /// True once a data connection resumed the TLS session.
     resumed_before: bool,
-    /// The server is known to keep order in long chains of commands.
+    /// The server is known to answer long chains of commands in order.
     chains: bool,
-    /// Transfers whose commands have been sent and whose replies are still to come, with the set-up command of each.
+    /// Transfers whose commands were sent and whose replies are outstanding, each with its set-up command.
     ahead: VecDeque<(Ahead, FtpCommand)>,
 }
 
 impl FtpClient {
-    /// A fresh connection in place of this one, in the same state and the same directory.
+    /// Replaces this connection by a fresh one in the same state and the same directory.
     ///
     /// # Errors
-    /// Those of [`FtpClient::open`]; `Disconnected` where too many changes of directory would have to be repeated.
+    /// Those of [`FtpClient::open`]; `Disconnected` if too many changes of directory would have to be repeated.
     pub async fn renew(&mut self, why: &str) -> Result<(), Fault> {
         let changes = self.control.changes()?;
         self.start_over(why).await?;
@@ -172,7 +172,7 @@ impl FtpClient {
         Ok(())
     }
 
-    /// A fresh connection in place of this one, where a login lands.
+    /// Replaces this connection by a fresh one in the login directory.
     async fn start_over(&mut self, why: &str) -> Result<(), Fault> {
         self.options.trace.note(&format!("a fresh control connection: {why}"));
         let ascii = self.control.type_code == TypeCode::Ascii;
@@ -189,10 +189,10 @@ impl FtpClient {
         Ok(())
     }
 
-    /// Sends a command line as the user wrote it; one with a leading `*` may fail.
+    /// Sends a command line as the user wrote it; a line with a leading `*` may fail.
     ///
     /// # Errors
-    /// `Usage` for what cannot be a command; the kind of a refusal that is not allowed for, or of what failed on the
+    /// `Usage` for a line that cannot be a command; the kind of a refusal of a line without `*`, or of a failure on the
     /// connection.
     pub async fn raw(&mut self, line: &str) -> Result<FtpReply, Fault> {
         let (line, may_fail) = line.strip_prefix('*').map_or((line, false), |line| (line, true));
@@ -205,12 +205,12 @@ impl FtpClient {
         }
     }
 
-    /// What the server says it can do.
+    /// The features that the server announced.
     pub fn features(&self) -> &Features {
         &self.features
     }
 
-    /// The time from the login's packet to its first reply.
+    /// The time from the first login command to its reply.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
     }
@@ -220,27 +220,27 @@ impl FtpClient {
         self.secure
     }
 
-    /// True when the server is this very host: nothing leaves it. Where a proxy's connections lead is not known.
+    /// True when the server is this host: no traffic leaves it. False behind a proxy, whose connections lead to an unknown host.
     pub fn is_loopback(&self) -> bool {
         let peer = self.control.stream().peer_addr();
         self.options.dialer.proxy.is_none() && peer.is_none_or(|peer| peer.ip().is_loopback())
     }
 
-    /// True when the connection is in order and nothing is under way: it can serve the next job. One that the server has closed
-    /// in the meantime cannot.
+    /// True when the connection is in order and nothing is in progress: it can serve the next job. A connection that the server
+    /// has closed in the meantime cannot.
     pub fn usable(&self) -> bool {
         self.control.idle() && !self.control.stream().peer_has_closed()
     }
 
-    /// Sends a command and returns its final reply, whatever it says.
+    /// Sends a command and returns its final reply, even a refusal.
     ///
     /// # Errors
-    /// `Usage` for what cannot be a command; the kind of what failed on the connection.
+    /// `Usage` for an invalid command; the kind of a failure on the connection.
     pub async fn call(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.control.call(command).await
     }
 
-    /// Uploads nothing: the file is there afterwards.
+    /// Uploads zero bytes: the file exists afterwards.
     ///
     /// # Errors
     /// As [`FtpClient::must`].
@@ -250,7 +250,7 @@ impl FtpClient {
         begun.stream.reset_when_dropped(false);
         let ended = self.control.limits.io("data connection", begun.stream.shutdown()).await;
         if begun.stream.is_tls() {
-            // The other end of the connection: some servers call a transfer failed that is closed before it came.
+            // The peer's close_notify: some servers report a transfer as failed if the connection is closed before it came.
             let limits = self.control.limits.with_idle(CLOSE_NOTIFY);
             drop(limits.io("close_notify", begun.stream.read(&mut [0; 16])).await);
         }
@@ -259,7 +259,7 @@ impl FtpClient {
         self.finish(command).await
     }
 
-    /// Sends a command that must succeed; `kind_of_550` is what a 550 means here.
+    /// Sends a command that must succeed; `kind_of_550` is the meaning of a 550 here.
     ///
     /// # Errors
     /// The kind of the server's refusal; else as [`FtpClient::call`].
@@ -282,7 +282,7 @@ impl FtpClient {
     }
 
     async fn call_into(&mut self, commands: &[FtpCommand], replies: &mut Vec<FtpReply>) -> Result<(), Fault> {
-        /// More would fill the buffers of both sides while neither reads.
+        /// A larger batch would fill the buffers of both sides while neither reads.
         const BATCH: usize = 50;
         let batch = if ServerQuirks::get(&self.options.quirks.lock_step) { 1 } else { BATCH };
         for batch in commands.chunks(batch) {
@@ -297,7 +297,7 @@ impl FtpClient {
         Ok(())
     }
 
-    /// Size and modification time in one packet (RFC 3659, sections 3 and 4); what the server does not say is `None`.
+    /// Size and modification time in one packet (RFC 3659, sections 3 and 4); a value that the server does not report is `None`.
     ///
     /// # Errors
     /// As [`FtpClient::call`].
@@ -307,10 +307,10 @@ impl FtpClient {
         Ok((replies.first().and_then(size_of), replies.get(1).and_then(time_of)))
     }
 
-    /// What stands at a path: MLST, or what SIZE, MDTM and CWD tell. `None`: nothing.
+    /// The entry at a path, by MLST, or by SIZE, MDTM and CWD. `None`: nothing is there.
     ///
     /// # Errors
-    /// The kind of a refusal that is no "not there", or of what failed on the connection.
+    /// The kind of a refusal other than "not there", or of a failure on the connection.
     pub async fn stat(&mut self, path: &RemotePath) -> Result<Option<ListingEntry>, Fault> {
         if self.features.mlst {
             let reply = self.control.call(&FtpCommand::Mlst(Some(path.argument()))).await?;
@@ -322,7 +322,7 @@ impl FtpClient {
                         ..entry
                     }));
                 }
-                // "Not there", or something else: what the other questions find decides.
+                // "Not there", or another reason: the replies to SIZE, MDTM and CWD decide.
                 false if reply.code == 550 || reply.is_unsupported() => {}
                 false => return Err(reply.fault("MLST", Kind::NoInput)),
             }
@@ -331,7 +331,7 @@ impl FtpClient {
         let (size, modified) = self.size_and_time(path).await?;
         let mut entry = ListingEntry::new(path.argument(), EntryType::File);
         if size.is_none() {
-            // A directory lets itself be entered; where we were is restored.
+            // A path that can be entered is a directory; afterwards the client goes back.
             match self.enter(path).await {
                 Ok(()) => {
                     self.leave().await?;
@@ -346,7 +346,7 @@ impl FtpClient {
         Ok(Some(entry))
     }
 
-    /// A path that the server said, as it is called here; `None` for what makes no sense in the charset of names.
+    /// A path from the server in the local charset; `None` if it is not valid in the charset of names.
     pub fn decode_path(&self, path: Vec<u8>) -> Option<Vec<u8>> {
         match self.options.charset {
             Some(charset) => charset.decode(&path).map(std::borrow::Cow::into_owned),
@@ -359,7 +359,7 @@ impl FtpClient {
         self.control.limits
     }
 
-    /// What counts the bytes of files.
+    /// The counter of file bytes.
     pub(crate) fn transferred(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.options.transferred)
     }
@@ -369,23 +369,23 @@ impl FtpClient {
         self.options.pace.clone()
     }
 
-    /// Says something in the wire trace.
+    /// Writes a note to the wire trace.
     pub fn note(&self, text: &str) {
         self.options.trace.note(text);
     }
 
-    /// Marks the connection as of no more use, and hands the reason through.
+    /// Marks the connection as unusable and returns the reason.
     pub fn abandon(&mut self, fault: Fault) -> Fault {
         self.control.fail(fault)
     }
 
-    /// True when nothing more can be done with the connection.
+    /// True when the connection is unusable.
     pub fn is_broken(&self) -> bool {
         self.control.is_broken()
     }
 
-    /// Sets a file's modification time: MFMT, or MDTM with two arguments (vsftpd), or SITE UTIME. False: the server took
-    /// none of them, which is no failure.
+    /// Sets a file's modification time: MFMT, or MDTM with two arguments (vsftpd), or SITE UTIME. False: the server accepted
+    /// none of them, which is not an error.
     ///
     /// # Errors
     /// As [`FtpClient::call`].
@@ -412,7 +412,7 @@ impl FtpClient {
         }
     }
 
-    /// Whether the server took a time; one that never does is not asked again.
+    /// True when the server accepted a time; a server that never does is not asked again.
     pub fn took_time(&self, reply: &FtpReply) -> bool {
         if self.options.quirks.never_sets_times(reply) {
             self.options.learn(&self.options.quirks.no_set_time, "the server sets no times");
@@ -420,12 +420,12 @@ impl FtpClient {
         reply.ok()
     }
 
-    /// True when the server surely keeps the times that [`FtpClient::set_time`] sets; one that only knows MDTM may.
+    /// True when the server certainly keeps the times that [`FtpClient::set_time`] sets; a server with MDTM alone may not.
     pub fn keeps_times(&self) -> bool {
         self.features.mfmt || self.features.site.iter().any(|word| word == "UTIME")
     }
 
-    /// Creates the directories above a path. False: there was nothing to create, or it cannot be.
+    /// Creates the directories above a path. False: there was nothing to create, or the server refused.
     ///
     /// # Errors
     /// As [`FtpClient::call`].
@@ -440,12 +440,12 @@ impl FtpClient {
             missing.push(FtpCommand::Mkd(parent.argument()));
         }
         missing.reverse();
-        // Those that exist refuse; only the last one tells whether the way is there now.
+        // MKD of an existing directory is refused, so refusals do not matter.
         let replies = self.call_all(&missing).await?;
         Ok(replies.iter().any(FtpReply::ok))
     }
 
-    /// Ends the session. Nothing hangs on it: every transfer has its reply.
+    /// Ends the session. No transfer depends on the outcome: each has its reply already.
     pub async fn quit(self) {
         self.control.quit().await;
     }

@@ -1,4 +1,4 @@
-//! What a server tells whoever asks before the login.
+//! The facts that a server reports before a login.
 
 use super::FtpClientOptions;
 use super::login::greeted;
@@ -8,14 +8,14 @@ use crate::ftp::path::FtpUrl;
 use crate::ftp::reply::FtpReply;
 use crate::net::stream::TlsInfo;
 
-/// What a server told. A refusal is an answer, too.
+/// The answers of a server without a login. A refusal is an answer, too.
 #[derive(Debug)]
 pub struct ServerFacts {
     /// Its first reply.
     pub greeting: FtpReply,
-    /// Its address; `None` behind a proxy that does not tell.
+    /// Its address; `None` if a proxy hides it.
     pub address: Option<std::net::SocketAddr>,
-    /// What the TLS handshake settled.
+    /// The parameters that the TLS handshake negotiated.
     pub tls: Option<TlsInfo>,
     /// The reply to FEAT (RFC 2389, section 3).
     pub features: FtpReply,
@@ -26,10 +26,10 @@ pub struct ServerFacts {
 }
 
 impl ServerFacts {
-    /// Connects, begins TLS as the options say, asks, and leaves without a login.
+    /// Connects, starts TLS according to the options, asks, and quits without a login.
     ///
     /// # Errors
-    /// No connection, no TLS where it was asked for, or a server that does not greet.
+    /// No connection, no TLS although it was requested, or a server without a positive greeting.
     pub async fn ask(url: &FtpUrl, options: &FtpClientOptions) -> Result<ServerFacts, Fault> {
         let tls = options.tls_client.clone();
         let (mut control, greeting) = greeted(url, options, tls.as_ref()).await?;

@@ -1,4 +1,4 @@
-//! What was found out about a server. It is learned from what the server says and does, once a host, and `-v` says so.
+//! The quirks of a server. They are learned from its replies and behaviour, once per host, and `-v` reports them.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
@@ -6,13 +6,13 @@ use super::FtpClientOptions;
 use super::list::ArgumentQuirk;
 use crate::ftp::reply::FtpReply;
 
-/// Files in a row whose time could not be set, for whatever reason, before no further one is tried.
+/// After this many failures in a row to set the time of a file, for any reason, no further time is set.
 const TIME_REFUSALS: usize = 8;
 
-/// What was found out about a server; all connections to it share it.
+/// The known quirks of a server; all connections to it share them.
 #[derive(Debug, Default)]
 pub struct ServerQuirks {
-    /// One command at a time.
+    /// Only one command at a time is sent.
     pub(super) lock_step: AtomicBool,
     /// Several commands in one packet are known to be answered in order.
     pub(super) pipelines: AtomicBool,
@@ -23,7 +23,7 @@ pub struct ServerQuirks {
     pub(super) no_epsv: AtomicBool,
     pub(super) no_pasv: AtomicBool,
     pub(super) no_eprt: AtomicBool,
-    /// A data connection has been opened in the way that is in use.
+    /// A data connection has been opened with the present set-up command.
     pub(super) data_works: AtomicBool,
     pub(super) no_mlsd: AtomicBool,
     pub(super) no_list_options: AtomicBool,
@@ -33,14 +33,14 @@ pub struct ServerQuirks {
     pub(super) list_argument: ArgumentQuirk,
     pub(super) stat_argument: ArgumentQuirk,
     pub(super) no_set_time: AtomicBool,
-    /// No data connection can be had; listings come by STAT.
+    /// No data connection is possible; listings use STAT.
     pub(super) no_data: AtomicBool,
-    /// Transfers sent ahead went wrong.
+    /// Transfers sent ahead have failed.
     no_chain: AtomicBool,
     /// Whether byte 255 goes out twice (RFC 959, section 3.1): 0 unknown, 1 no, 2 yes.
     telnet: AtomicU8,
     time_refusals: AtomicUsize,
-    /// Connections that the server allows; 0: it has not refused any.
+    /// The number of connections that the server allows; 0: it has not refused any.
     allowed: AtomicUsize,
 }
 
@@ -53,17 +53,17 @@ impl ServerQuirks {
         flag.store(true, Ordering::Relaxed);
     }
 
-    /// One command at a time from now on.
+    /// Sends only one command at a time from now on.
     pub fn use_lock_step(&self) {
         ServerQuirks::set(&self.lock_step);
     }
 
-    /// The server refused a connection beyond this many.
+    /// Records that the server refused a connection beyond this number.
     pub fn allows_only(&self, connections: usize) {
         self.allowed.store(connections.max(1), Ordering::Relaxed);
     }
 
-    /// How many connections the server allows, if it ever refused one.
+    /// The number of connections that the server allows, if it ever refused one.
     pub fn allowed(&self) -> Option<usize> {
         Some(self.allowed.load(Ordering::Relaxed)).filter(|allowed| *allowed > 0)
     }
@@ -73,12 +73,12 @@ impl ServerQuirks {
         ServerQuirks::set(&self.no_chain);
     }
 
-    /// True where several transfers may be sent ahead, as far as is known.
+    /// True when several transfers may be sent ahead, as far as is known.
     pub(super) fn chains(&self) -> bool {
         !ServerQuirks::get(&self.no_chain) && ServerQuirks::get(&self.data_works)
     }
 
-    /// Whether the server takes TELNET's commands out of what it reads, if that is known.
+    /// Whether the server interprets TELNET commands in its input; `None` if that is not known.
     pub(super) fn telnet(&self) -> Option<bool> {
         match self.telnet.load(Ordering::Relaxed) {
             0 => None,
@@ -90,8 +90,8 @@ impl ServerQuirks {
         self.telnet.store(1 + u8::from(speaks), Ordering::Relaxed);
     }
 
-    /// Whether the reply to setting a time says that no time will ever be set: the command is not known, or file after file
-    /// is refused. One refusal may be that of one file.
+    /// True when the reply to setting a time shows that no time can be set: the command is unknown, or file after file is
+    /// refused. A single refusal may concern that file only.
     pub(super) fn never_sets_times(&self, reply: &FtpReply) -> bool {
         if reply.ok() {
             self.time_refusals.store(0, Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl ServerQuirks {
 }
 
 impl FtpClientOptions {
-    /// Remembers something of the server, and says so once.
+    /// Records a quirk of the server and writes it to the trace once.
     pub(super) fn learn(&self, quirk: &AtomicBool, what: &str) {
         if !quirk.swap(true, Ordering::Relaxed) {
             self.trace.note(&format!("server quirk: {what}"));

@@ -1,4 +1,4 @@
-//! What a listing is asked for and turns out to be: how much of it there is, and whether that is all.
+//! How a listing is requested, and its result: how many entries it has, and whether it is complete.
 
 use std::hash::{DefaultHasher, Hasher as _};
 
@@ -10,75 +10,75 @@ use crate::ftp::reply::FtpReply;
 /// The most lines that one listing may have.
 pub const MAX_ENTRIES: u64 = 20_000_000;
 
-/// Gets every line of a listing, parsed and raw; an error ends the listing.
+/// A callback that gets every line of a listing, parsed and raw; an error ends the listing.
 pub type EachLine<'a> = &'a mut (dyn FnMut(ListingLine, &[u8]) -> Result<(), Fault> + Send);
 
-/// How a directory is listed.
+/// The method of listing a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListMethod {
-    /// MLSD where the server knows it, else LIST.
+    /// MLSD if the server knows it, else LIST.
     #[default]
     Auto,
-    /// MLSD or nothing.
+    /// MLSD only.
     Mlsd,
-    /// LIST.
+    /// LIST only.
     List,
     /// STAT: no data connection is needed.
     Stat,
-    /// As [`ListMethod::Auto`], and by STAT where no data connection can be had (a firewall).
+    /// As [`ListMethod::Auto`], but STAT if no data connection is possible (a firewall).
     Any,
 }
 
-/// Beginnings of words with which servers say that they list no more, in the languages of pure-ftpd. Small letters; what is
-/// not ASCII comes in any charset, so the stems end before it.
+/// Stems of words with which servers report a truncated listing, in the languages of pure-ftpd. They are in lower case; since
+/// non-ASCII letters come in any charset, Latin stems end before them.
 const CUT: &str = "truncat truncad trunchi tronq tronc beschr begrenz abgeschn gekürz beperk ingekort afgekap avkort \
                    afkort begräns begræns begrens obci ograniczon omezen obmedzen zkrác korlát csonk incomplet усеч \
                    обрез огранич 截 제한";
-/// Phrases for the same.
+/// Phrases with the same meaning.
 const CUT_PHRASES: [&str; 6] =
     ["too many", "not all ", "only the first", "maximum number", "partial list", "more entries"];
-/// A limit of these is not one of entries.
+/// A limit on one of these is not a limit on entries.
 const OTHER_LIMITS: &str =
     "no speed rate bandwidth quota ratio time idle user session connection download upload size transfer login";
 
-/// Proof that a listing is all that is there: its data connection ended as it should, the last reply is 2yz and speaks of no
-/// limit, and every line made sense. What is not in such a listing is not at the server. Only [`super::FtpClient::list`]
-/// makes one.
+/// Proof that a listing is complete: its data connection ended properly, the last reply is 2yz and mentions no limit, and
+/// every line was understood. A name that is missing in such a listing is not on the server. Only
+/// [`super::FtpClient::list`] creates one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WholeListing(());
 
-/// Whether a listing is all that is there.
+/// Whether a listing is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Completeness {
     Whole(WholeListing),
-    /// The server says that it left something out.
+    /// The server says that it left something out; the reason for the message.
     Cut(String),
-    /// Nothing speaks against it; a STAT listing ends where the server's buffer does, and pure-ftpd cuts it without a word.
+    /// Unproved: a line was not understood, or it is by STAT, which ends with the server's buffer (pure-ftpd cuts it silently).
     Unproved,
-    /// It was refused, in words that say that nothing is there.
+    /// It was refused with a text which says that the directory is empty.
     SaidToBeEmpty,
 }
 
-/// How a listing went. What the server left out is for the caller to judge.
+/// The result of a listing. The caller has to judge omissions by the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a listing may be cut"]
 pub struct ListingSummary {
-    /// How many directories are in it.
+    /// The number of directories in it.
     pub directories: u64,
-    /// The same for the same lines in any order.
+    /// A digest of the lines, independent of their order.
     pub digest: u64,
     completeness: Completeness,
-    /// The number of entries is one at which servers stop without a word.
+    /// The number of entries is a round one, at which some servers stop silently.
     round: bool,
 }
 
 impl ListingSummary {
-    /// That of a directory which can be entered and is not listed because there is nothing in it.
+    /// The summary of a directory that can be entered and is not listed because it is empty.
     pub(super) fn said_to_be_empty() -> ListingSummary {
         ListingSummary { directories: 0, digest: 0, completeness: Completeness::SaidToBeEmpty, round: false }
     }
 
-    /// Proof that it is all that is there, if there is one.
+    /// The proof that it is complete, if there is one.
     pub fn whole(&self) -> Option<WholeListing> {
         match self.completeness {
             Completeness::Whole(whole) => Some(whole),
@@ -86,22 +86,22 @@ impl ListingSummary {
         }
     }
 
-    /// What is wrong with a listing of which the server says that it left something out.
+    /// The fault of a listing that the server reports as incomplete.
     pub fn cut(&self) -> Option<Fault> {
         let Completeness::Cut(why) = &self.completeness else { return None };
         let fault = Fault::new(Kind::BadData, why.clone());
         Some(fault.with_hint("the server limits its listings (pure-ftpd: LimitRecursion): the rest cannot be seen"))
     }
 
-    /// The same, for whom a part of a listing is no use.
+    /// The listing itself, for callers that cannot use an incomplete one.
     ///
     /// # Errors
-    /// `BadData` for a listing of which the server says that it left something out.
+    /// `BadData` for a listing that the server reports as incomplete.
     pub fn uncut(&self) -> Result<&ListingSummary, Fault> {
         self.cut().map_or(Ok(self), Err)
     }
 
-    /// What should be said of a listing that seems to be all there is.
+    /// A warning about a listing that seems to be complete.
     pub fn warning(&self) -> Option<&'static str> {
         const EMPTY: &str = "the server refuses to list it, and says that nothing is there: taken for empty";
         if self.completeness == Completeness::SaidToBeEmpty {
@@ -112,7 +112,7 @@ impl ListingSummary {
     }
 }
 
-/// A listing as it is heard: who is told, and what came so far.
+/// A listing in progress: the callback, and the counts so far.
 pub(super) struct Hearing<'a> {
     each: EachLine<'a>,
     charset: Option<WireCharset>,
@@ -140,7 +140,7 @@ impl<'a> Hearing<'a> {
         self.tell(parsed, line)
     }
 
-    /// The end of what came.
+    /// Ends the listing; an unfinished entry is passed on as not understood.
     pub(super) fn end(&mut self, lister: &mut Lister) -> Result<(), Fault> {
         match lister.finish() {
             ListingLine::Unknown => self.tell(ListingLine::Unknown, b"(the listing ends in the middle of an entry)"),
@@ -159,9 +159,9 @@ impl<'a> Hearing<'a> {
         (self.each)(parsed, line)
     }
 
-    /// What came, now that `reply` has ended it.
+    /// The summary after `reply` has ended the listing.
     pub(super) fn summary(&self, method: ListMethod, reply: &FtpReply) -> ListingSummary {
-        // Servers count `.`, `..` and the line of the total, or not.
+        // Some servers include `.`, `..` and the total line in their limit.
         let others = self.lines - self.entries.min(self.lines);
         let at = |zeros| {
             let round = |count| is_round(count, zeros);
@@ -170,7 +170,7 @@ impl<'a> Hearing<'a> {
         let (stat, round) = (method == ListMethod::Stat, at(3));
         let completeness = match says_cut(reply) {
             Some(said) => Completeness::Cut(format!("the server's listing is incomplete: {said}")),
-            // It says nothing of a limit here.
+            // The reply mentions no limit here.
             None if stat && at(2) => Completeness::Cut(
                 "a listing by STAT of a round number of entries, where pure-ftpd cuts it without a word".to_owned(),
             ),
@@ -181,11 +181,11 @@ impl<'a> Hearing<'a> {
     }
 }
 
-/// The line of a final reply that says that not everything was listed.
+/// The line of a final reply which says that the listing is incomplete.
 fn says_cut(reply: &FtpReply) -> Option<String> {
     let lines = reply.lines.iter().map(|line| String::from_utf8_lossy(line.trim_ascii()).into_owned());
     lines.into_iter().find(|line| {
-        // Names of directories say nothing.
+        // Names of directories are ignored.
         let words = line.split_whitespace().filter(|word| !word.contains(['/', '\\', '"']));
         let line = words.collect::<Vec<_>>().join(" ").to_lowercase();
         let mut before = "";
@@ -198,7 +198,7 @@ fn says_cut(reply: &FtpReply) -> Option<String> {
     })
 }
 
-/// 1, 2 or 5 with so many zeros behind it, or more.
+/// True for 1, 2 or 5 followed by at least this many zeros.
 fn is_round(count: u64, least: usize) -> bool {
     let zeros = std::iter::successors(Some(count), |rest| (rest % 10 == 0 && *rest > 0).then_some(rest / 10));
     let (digits, first) = zeros.fold((0, 0), |(digits, _), rest| (digits + 1, rest));
@@ -240,7 +240,7 @@ mod tests {
         assert!(is_round(10_000_000, 3) && !is_round(0, 0) && is_round(200, 2));
     }
 
-    /// Every way in which less than all may have come takes the proof away.
+    /// Each sign of an incomplete listing invalidates the proof.
     #[test]
     fn only_what_is_whole_is_proved() {
         let summary = |lines: &[&str], method, text: &str| {

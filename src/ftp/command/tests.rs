@@ -1,4 +1,4 @@
-//! Tables for [`super::Command`].
+//! Tables for [`super::FtpCommand`].
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// Every verb, as a line and as a value: parsing gives the value, encoding gives the line back.
+/// Every verb, as a line and as a value: parsing the line gives the value, encoding the value gives the line.
 fn table() -> Vec<(&'static [u8], FtpCommand)> {
     use FtpCommand as C;
     let path = || b"a b".to_vec();

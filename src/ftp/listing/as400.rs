@@ -1,10 +1,10 @@
 //! IBM i (OS/400): `QSYS            77824 02/23/00 15:09:55 *DIR       QOpenSys/`, and `QPGMR  *MEM  FILE.MBR` without size
-//! and time. The order of the date is the job's setting: what it could mean in more than one way stays unknown.
+//! and time. The order of the date is a setting of the job: an ambiguous date stays unknown.
 
 use super::time::{clock, short_date};
 use super::{EntryType, ListedPlace, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
 
-/// One line; `day_first` is what earlier lines proved, `file` the physical file listed last, `place` where all is.
+/// Parses one line; `day_first`: earlier lines proved that order, `file`: the last physical file, `place`: the listed directory.
 pub(super) fn parse_line(
     line: &[u8],
     day_first: &mut bool,
@@ -18,7 +18,7 @@ pub(super) fn parse_line(
 }
 
 fn parse_entry(line: &[u8], day_first: &mut bool, file: &mut Vec<u8>, place: &mut ListedPlace) -> Option<ListingEntry> {
-    // The type is the first word with a star; the name is what follows, spaces included.
+    // The type is the first word with a star; the name is the rest of the line, spaces included.
     let star = memchr::memmem::find(line, b" *")? + 1;
     let (facts, rest) = line.split_at_checked(star)?;
     let end = rest.iter().position(|byte| *byte == b' ')?;
@@ -27,7 +27,7 @@ fn parse_entry(line: &[u8], day_first: &mut bool, file: &mut Vec<u8>, place: &mu
     if !known {
         return None;
     }
-    // The type is filled up to ten columns.
+    // The type is padded to ten columns.
     const COLUMN: &[u8; 11] = b"           ";
     let name = COLUMN.get(object.len()..).and_then(|gap| name.strip_prefix(gap)).unwrap_or(name.trim_ascii_start());
     let name = name.trim_ascii_end();
@@ -66,11 +66,11 @@ fn parse_entry(line: &[u8], day_first: &mut bool, file: &mut Vec<u8>, place: &mu
     let (parent, base) = (whole.get(..slash)?, whole.get(slash + 1..)?);
     let member = object == b"*MEM";
     if member && parent == file.as_slice() {
-        // A member of the file on the line above: it is one level down.
+        // A member of the last physical file: it is one level down.
         let start = memchr::memrchr(b'/', parent).map_or(0, |at| at + 1);
         entry.name = whole.get(start..)?.to_vec();
     } else if member || whole.starts_with(b"/") {
-        // The path of where the listing is, which is the file of a member.
+        // The path of the listed directory, which for a member is its file.
         entry.name = base.to_vec();
         return place.same(parent).then_some(entry);
     }

@@ -4,7 +4,7 @@ use super::first_word as word;
 use super::time::short_date;
 use super::{EntryType, ListedPlace, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
 
-/// One line of a DOS listing; `day_first` is what earlier lines proved.
+/// Parses one line of a DOS listing; `day_first` is true if earlier lines proved that the day comes first.
 pub(super) fn parse_line(line: &[u8], day_first: &mut bool, place: &mut ListedPlace) -> ListingLine {
     match parse_entry(line, day_first) {
         Some(entry) => entry_or_nothing(entry),
@@ -12,7 +12,7 @@ pub(super) fn parse_line(line: &[u8], day_first: &mut bool, place: &mut ListedPl
     }
 }
 
-/// What `dir` prints around entries: the volume, the place, and how much of everything there is.
+/// Parses the lines that `dir` prints around entries: the volume, the directory, and the totals.
 fn parse_frame(line: &[u8], place: &mut ListedPlace) -> ListingLine {
     let text = line.trim_ascii();
     if let Some(named) = text.strip_prefix(b"Directory of ") {
@@ -29,7 +29,7 @@ fn parse_frame(line: &[u8], place: &mut ListedPlace) -> ListingLine {
     if total || volume { ListingLine::Nothing } else { ListingLine::Unknown }
 }
 
-/// A number with commas or dots between groups of digits.
+/// Parses a number with commas or dots between groups of digits.
 fn with_commas(text: &[u8]) -> Option<u64> {
     let digits: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b',' | b'.')).collect();
     decimal(&digits)
@@ -54,8 +54,8 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
         b"<JUNCTION>" | b"<SYMLINK>" | b"<SYMLINKD>" => (EntryType::Symlink, None),
         other => (EntryType::File, Some(with_commas(other)?)),
     };
-    // The size column ends right before one space and the name. IIS and cmd fill `<DIR>` up to 15 columns, so that names stand
-    // below each other (FluentFTP#867); who fills with less lets names begin anywhere.
+    // The size column ends right before one space and the name. IIS and cmd pad `<DIR>` to 15 columns, so that names are aligned
+    // (FluentFTP#867); with less padding, a name begins at its first character that is not blank.
     const COLUMN: &[u8; 15] = b"               ";
     let name = match size {
         Some(_) => name.strip_prefix(b" ")?,
@@ -74,7 +74,7 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
     Some(entry)
 }
 
-/// `05:52AM`, `05:52PM`, `05:52P`, `17:52`.
+/// Parses `05:52AM`, `05:52PM`, `05:52P`, `17:52`.
 fn parse_clock(text: &[u8]) -> Option<(u32, u32)> {
     let (digits, half) = match text.iter().position(u8::is_ascii_alphabetic) {
         Some(at) => text.split_at_checked(at)?,
@@ -92,7 +92,7 @@ fn parse_clock(text: &[u8]) -> Option<(u32, u32)> {
     (hour < 24 && minute < 60).then_some((hour, minute))
 }
 
-/// `name [target]`, as `dir` prints links.
+/// Splits `name [target]`, the form of links in `dir`.
 fn split_target(entry: &mut ListingEntry) {
     let Some(open) = memchr::memmem::rfind(&entry.name, b" [") else { return };
     let Some(target) = entry.name.get(open + 2..).and_then(|rest| rest.strip_suffix(b"]")) else { return };

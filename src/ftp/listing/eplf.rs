@@ -1,10 +1,10 @@
-//! Easily Parsed LIST Format: `+i8388621.48594,m825718503,r,s280,` TAB `djb.html`, as anonftpd and publicfile print it
+//! Easily Parsed LIST Format: `+i8388621.48594,m825718503,r,s280,` TAB `djb.html`, the output of anonftpd and publicfile
 //! (<https://cr.yp.to/ftp/list/eplf.html>).
 
 use super::mlsd::octal;
 use super::{EntryType, ListingEntry, ListingLine, Modified, decimal, entry_or_nothing};
 
-/// One line of EPLF.
+/// Parses one line of EPLF.
 pub(super) fn parse_line(line: &[u8]) -> ListingLine {
     match parse_entry(line) {
         Some(entry) => entry_or_nothing(entry),

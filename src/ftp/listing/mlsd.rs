@@ -2,7 +2,7 @@
 
 use super::{EntryType, ListingEntry, ListingLine, Modified, decimal, entry_or_nothing, format_mdtm, parse_mdtm};
 
-/// Which facts a server writes; a client chooses with `OPTS MLST` (RFC 3659, section 7.9).
+/// The facts that a server sends; a client selects them with `OPTS MLST` (RFC 3659, section 7.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FactSet {
     /// `type`.
@@ -20,13 +20,13 @@ pub struct FactSet {
 }
 
 impl Default for FactSet {
-    /// All of them.
+    /// All facts.
     fn default() -> FactSet {
         FactSet { entry_type: true, size: true, modify: true, perm: true, unique: true, unix_mode: true }
     }
 }
 
-/// One line of MLSD output.
+/// Parses one line of MLSD output.
 pub(super) fn parse_line(line: &[u8]) -> ListingLine {
     let Some((facts, name)) = split(line) else { return ListingLine::Unknown };
     match parse_facts(facts, name) {
@@ -43,7 +43,7 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (facts.is_empty() || facts.contains(&b'=')).then(|| (facts, name.get(1..).unwrap_or_default()))
 }
 
-/// The entry that these facts describe, `None` for `cdir` and `pdir`. For MLST, whose name may be a whole path.
+/// The entry that these facts describe; `None` for `cdir` and `pdir`. In MLST the name may be a whole path.
 pub fn parse_facts(facts: &[u8], name: &[u8]) -> Option<ListingEntry> {
     let mut entry = ListingEntry::new(name, EntryType::Other);
     for fact in facts.split(|byte| *byte == b';') {
@@ -102,7 +102,7 @@ pub(super) fn octal(text: &[u8]) -> Option<u32> {
     Some(value & 0o7777)
 }
 
-/// One line of MLSD or MLST output without its line end; MLST puts a space before it (RFC 3659, section 7.2).
+/// Formats one line of MLSD or MLST output without its line end; MLST puts a space before it (RFC 3659, section 7.2).
 pub fn format_mlsd(entry: &ListingEntry, facts: FactSet) -> Vec<u8> {
     let mut line = Vec::with_capacity(96 + entry.name.len());
     let mut fact = |name: &str, value: &[u8]| {
@@ -119,7 +119,7 @@ pub fn format_mlsd(entry: &ListingEntry, facts: FactSet) -> Vec<u8> {
             (EntryType::Directory, b"..", _) => fact("type", b"pdir"),
             (EntryType::Directory, ..) => fact("type", b"dir"),
             (EntryType::File, ..) => fact("type", b"file"),
-            // A target with a `;` or a space cannot stand in a fact.
+            // A fact cannot hold a target with a `;` or a space.
             (EntryType::Symlink, _, Some(target)) if !target.iter().any(|byte| matches!(byte, b';' | b' ')) => {
                 fact("type", &[b"OS.unix=slink:", target.as_slice()].concat());
             }

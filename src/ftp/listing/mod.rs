@@ -1,8 +1,8 @@
-//! Directory listings: what servers print about files, to [`ListingEntry`] and back.
+//! Directory listings of servers: parsing to [`ListingEntry`] and formatting.
 //!
 //! MLSD (RFC 3659, section 7) is exact. LIST has no standard (RFC 959, section 4.1.3): [`Lister`] knows the dialects that
-//! servers print and finds out which one it reads. Where a line leaves something open (a date in an order that nobody can
-//! know, a size in blocks), it stays unknown: nothing is guessed.
+//! servers print and detects the dialect of its input. An ambiguous value in a line (a date whose order of day and month is
+//! unclear, a size in blocks) stays unknown: the parser does not guess.
 
 mod as400;
 mod dos;
@@ -21,13 +21,13 @@ pub use unix::format_unix;
 
 use crate::fault::{Fault, Kind};
 
-/// The longest listing line that is taken; the caller's line splitter holds it.
+/// The longest listing line that is accepted; the caller's line splitter enforces it.
 pub const MAX_LINE: usize = 8192;
 
-/// The fact that stands for what a server will not tell.
+/// The fact that marks an entry whose attributes the server refuses to report.
 const REFUSED: &str = "refused";
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryType {
     /// A plain file.
@@ -36,7 +36,7 @@ pub enum EntryType {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// A device, socket or FIFO, or what the server would not say.
+    /// A device, socket or FIFO, or an entry of unknown type.
     Other,
 }
 
@@ -52,24 +52,24 @@ impl EntryType {
     }
 }
 
-/// One entry of a directory. What the listing does not say is `None`.
+/// One entry of a directory. A value that the listing does not contain is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListingEntry {
-    /// Its name as the server wrote it: bytes, unchecked. See [`crate::ftp::path::check_name`] before it becomes a path.
+    /// Its name as the server sent it: unchecked bytes. Check it with [`crate::ftp::path::check_name`] before it becomes a path.
     pub name: Vec<u8>,
-    /// What it is.
+    /// Its type.
     pub entry_type: EntryType,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// When it was modified, and how exactly that is known.
+    /// Its modification time, with its precision.
     pub modified: Option<Modified>,
     /// Permission bits as in chmod(2), `0o7777` at most.
     pub mode: Option<u32>,
-    /// Its owner, name or number.
+    /// Its owner: a name or a number.
     pub owner: Option<Vec<u8>>,
-    /// Its group, name or number.
+    /// Its group: a name or a number.
     pub group: Option<Vec<u8>>,
-    /// What a symbolic link points to.
+    /// The target of a symbolic link.
     pub link_target: Option<Vec<u8>>,
     /// Number of hard links.
     pub links: Option<u64>,
@@ -77,13 +77,13 @@ pub struct ListingEntry {
     pub perm: Option<String>,
     /// MLSD's `unique` fact: the same value is the same file (RFC 3659, section 7.5.2).
     pub unique: Option<Vec<u8>>,
-    /// What the listing tells besides, by the server's own names in lower case: facts of MLSD that have no member here,
-    /// blocks and versions of VMS, data set attributes of MVS.
+    /// Further values of the listing, by the server's own names in lower case: facts of MLSD without a field here, blocks and
+    /// versions of VMS, data set attributes of MVS.
     pub facts: Vec<(String, Vec<u8>)>,
 }
 
 impl ListingEntry {
-    /// An entry of which only name and type are known.
+    /// An entry with a name and a type only.
     pub fn new(name: impl Into<Vec<u8>>, entry_type: EntryType) -> ListingEntry {
         ListingEntry {
             name: name.into(),
@@ -101,12 +101,12 @@ impl ListingEntry {
         }
     }
 
-    /// True where the server names it and will tell no more: what it is, is then not known well.
+    /// True when the server gives only its name and refuses its attributes: its type is then uncertain.
     pub fn refused(&self) -> bool {
         self.facts.iter().any(|(name, _)| name == REFUSED)
     }
 
-    /// Notes a fact that has no member of its own.
+    /// Adds a fact that has no field of its own.
     fn fact(&mut self, name: &str, value: &[u8]) {
         self.facts.push((name.to_ascii_lowercase(), value.to_vec()));
     }
@@ -117,12 +117,12 @@ impl ListingEntry {
     }
 }
 
-/// True for what a server that runs `ls` prints instead of a listing where nothing is there.
+/// True for the message of `ls` that some servers send instead of the listing of a missing directory.
 pub fn says_missing(line: &[u8]) -> bool {
     line.trim_ascii_end().ends_with(b": No such file or directory")
 }
 
-/// What a listing is written in.
+/// The format of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// `type=file;size=1; name` (RFC 3659, section 7).
@@ -133,7 +133,7 @@ pub enum Dialect {
     Dos,
     /// Easily Parsed LIST Format (<https://cr.yp.to/ftp/list/eplf.html>).
     Eplf,
-    /// OpenVMS `DIRECTORY`; a long name has a line of its own.
+    /// OpenVMS `DIRECTORY`; a long name is on a separate line.
     Vms,
     /// z/OS (MVS): data sets.
     MvsDatasets,
@@ -162,19 +162,19 @@ impl Dialect {
     }
 }
 
-/// What one line of a listing is. Short-lived: one a line, so the size of an entry does not matter.
+/// The meaning of one line of a listing. The values are short-lived, one per line, so the size of an entry does not matter.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListingLine {
     /// An entry.
     Entry(ListingEntry),
-    /// The directory itself or its parent, a heading, a total, an empty line, the first half of an entry.
+    /// No entry: the directory itself or its parent, a heading, a total, an empty line, the first half of an entry.
     Nothing,
-    /// Not understood: reported, never guessed at.
+    /// A line that was not understood.
     Unknown,
-    /// An entry whose name makes no sense in the charset that the user named ([`crate::ftp::charset`]).
+    /// An entry whose name is not valid in the charset that the user named ([`crate::ftp::charset`]).
     Misfit {
-        /// The name as the server wrote it.
+        /// The name as the server sent it.
         name: Vec<u8>,
         /// The charset.
         charset: &'static str,
@@ -182,8 +182,8 @@ pub enum ListingLine {
 }
 
 impl ListingLine {
-    /// The fault that a line is of which no use can be made; `detail` is the line, cut to what a message can show, or what
-    /// follows from it, or nothing.
+    /// The fault of a line that cannot be used; `detail` is the line, of which at most 200 bytes are shown, or the consequence of
+    /// the fault, or empty.
     pub fn fault(&self, detail: &[u8]) -> Fault {
         let shown = String::from_utf8_lossy(detail.get(..200).unwrap_or(detail)).into_owned();
         let separator = if shown.is_empty() { "" } else { ": " };
@@ -197,60 +197,60 @@ impl ListingLine {
     }
 }
 
-/// Where a listing says that it is: one directory was asked for.
+/// The directory that a listing claims to show: only one was requested.
 #[derive(Debug, Clone, Default)]
 struct ListedPlace {
     first: Option<Vec<u8>>,
-    /// A heading led into another one: what follows is not in the first.
+    /// A heading named another directory: the entries below it do not belong to the first one.
     strayed: bool,
 }
 
 impl ListedPlace {
-    /// True for the first place that is named.
+    /// True if this directory is the first one that was named.
     fn same(&mut self, place: &[u8]) -> bool {
         *self.first.get_or_insert_with(|| place.to_vec()) == place
     }
 
-    /// What a heading is that names a place.
+    /// The meaning of a heading that names a directory.
     fn heading(&mut self, place: &[u8]) -> ListingLine {
         self.strayed = !self.same(place);
         if self.strayed { ListingLine::Unknown } else { ListingLine::Nothing }
     }
 }
 
-/// Reads a listing line by line. It keeps to the first dialect that made sense of a line.
+/// Parses a listing line by line. It prefers the dialect that last matched an entry.
 #[derive(Debug, Clone)]
 pub struct Lister {
     now: i64,
     dialect: Option<Dialect>,
-    /// A date proved that this server writes the day first.
+    /// True once a date has proved that this server writes the day first.
     day_first: bool,
     /// The name of a VMS file whose facts are on the next line.
     held: Option<Vec<u8>>,
-    /// The file that was listed last: on VMS its older versions follow, on IBM i its members.
+    /// The last file that was listed: its older versions follow on VMS, its members on IBM i.
     last: Vec<u8>,
     place: ListedPlace,
 }
 
 impl Lister {
-    /// A reader for LIST output. `now` (seconds since 1970, UTC) decides the year of dates that have none.
+    /// A parser for LIST output. `now` (seconds since 1970, UTC) determines the year of dates without a year.
     pub fn list(now: i64) -> Lister {
         let place = ListedPlace::default();
         Lister { now, dialect: None, day_first: false, held: None, last: Vec::new(), place }
     }
 
-    /// A reader for MLSD output.
+    /// A parser for MLSD output.
     pub fn mlsd() -> Lister {
         Lister::of(Dialect::Mlsd, 0)
     }
 
-    /// A reader that expects this dialect from the first line.
+    /// A parser that expects this dialect from the first line.
     pub fn of(dialect: Dialect, now: i64) -> Lister {
         Lister { dialect: Some(dialect), ..Lister::list(now) }
     }
 
-    /// A reader for a listing of unknown origin: LIST, or MLSD if its first line has facts, or none (` name`) and makes no
-    /// sense otherwise.
+    /// A parser for a listing of unknown origin: LIST; or MLSD if the first line has facts, or if it has none (` name`) and no
+    /// dialect of LIST matches it.
     pub fn saved(first: &[u8], now: i64) -> Lister {
         let facts = first.split(|byte| *byte == b' ').next().unwrap_or_default();
         let first_fact = facts.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -259,12 +259,12 @@ impl Lister {
         if with_facts || without { Lister::mlsd() } else { Lister::list(now) }
     }
 
-    /// The dialect found so far.
+    /// The dialect detected so far.
     pub fn dialect(&self) -> Option<Dialect> {
         self.dialect
     }
 
-    /// Reads the next line, without its line end.
+    /// Parses the next line, given without its line end.
     pub fn line(&mut self, line: &[u8]) -> ListingLine {
         match self.read(line) {
             ListingLine::Entry(_) if self.place.strayed => ListingLine::Unknown,
@@ -295,7 +295,7 @@ impl Lister {
             if let ListingLine::Entry(_) = parsed {
                 self.dialect = Some(dialect);
             }
-            // A name may look like what others print around entries.
+            // A name may look like a heading or a total of another dialect.
             let strange = matches!(dialect, Dialect::Vms | Dialect::Dos) && tried.is_some();
             let strange = strange && parsed == ListingLine::Nothing;
             if parsed != ListingLine::Unknown && !strange {
@@ -305,7 +305,7 @@ impl Lister {
         ListingLine::Unknown
     }
 
-    /// The end of the listing: [`ListingLine::Unknown`] if an entry is only half there.
+    /// Ends the listing: [`ListingLine::Unknown`] if the second half of an entry is missing.
     pub fn finish(&mut self) -> ListingLine {
         if self.held.take().is_some() { ListingLine::Unknown } else { ListingLine::Nothing }
     }
@@ -325,7 +325,7 @@ impl Lister {
     }
 }
 
-/// A name that stands for a directory itself or its parent is no entry.
+/// The entry, or [`ListingLine::Nothing`] for the names of the directory itself and of its parent.
 fn entry_or_nothing(entry: ListingEntry) -> ListingLine {
     match entry.name.as_slice() {
         b"." | b".." if entry.is_dir() => ListingLine::Nothing,
@@ -339,7 +339,7 @@ fn split_words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty())
 }
 
-/// The first word, and what follows it.
+/// The first word, and the rest behind it.
 fn first_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.trim_ascii_start();
     let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());

@@ -1,7 +1,7 @@
-//! The names of months in the languages whose servers print them.
+//! The names of months in the languages in which servers print them.
 
-/// For each month the names it goes by, without accents: the letters before the bar at least, any number of those behind. No
-/// beginning that could be two months is here: Polish `lip` and `lis` are other months in Croatian.
+/// The names of each month, without accents. A word must have all letters before the bar and may have any number of those
+/// behind it. Ambiguous beginnings are left out: Polish `lip` and `lis` are other months in Croatian.
 const NAMES: [&str; 12] = [
     "jan|uary jan|vier jan|uari jan|eiro jan|ner ene|ro gen|naio gen|er xan|eiro ian|uarie jaan|uar sty|czen sau|sis oca|k tammi|kuu янв|арь яну|ари",
     "feb|ruary feb|rero feb|braio feb|ruarie fev|rier fev|ereiro lut|y vas|aris sub|at veebr|uar helmi|kuu фев|раль",
@@ -17,18 +17,18 @@ const NAMES: [&str; 12] = [
     "dec|ember dec|embre dec|embrie dez|ember dez|embro dic|iembre dic|embre des|ember dets|ember gru|dzien grd gruo|dis ara|lik joulu|kuu дек|абрь",
 ];
 
-/// Letters of the longest name.
+/// The number of letters in the longest name.
 const MAX_LETTERS: usize = 12;
 
-/// A month by its name, whole or cut, in any case, with or without accents, a dot or a comma behind it; in UTF-8 or in what
-/// servers use besides. What could be two months is none.
+/// A month by its name, complete or abbreviated, in any case, with or without accents, with or without a dot or a comma behind
+/// it, in UTF-8 or another common charset. `None` if the name is unknown or ambiguous.
 pub(super) fn month(word: &[u8]) -> Option<u32> {
     let word = word.strip_suffix(b",").unwrap_or(word);
     let word = word.strip_suffix(b".").unwrap_or(word);
     if word.len() < 3 || word.len() > 3 * MAX_LETTERS {
         return None;
     }
-    // What nearly every server prints needs no search.
+    // The names that nearly every server prints need no search.
     const ENGLISH: [&[u8]; 12] =
         [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
     if let Some((month, _)) = (1..).zip(ENGLISH).find(|(_, name)| name.eq_ignore_ascii_case(word)) {
@@ -89,7 +89,7 @@ fn folded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Every beginning of every name is one month's; what is shorter is none.
+    /// Every listed beginning of every name means exactly one month; a shorter one means none.
     #[test]
     fn no_name_is_two_months() {
         for (number, names) in (1..).zip(NAMES) {

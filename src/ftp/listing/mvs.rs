@@ -1,10 +1,10 @@
 //! z/OS (MVS): data sets and the members of partitioned data sets, each below its heading (z/OS Communications Server:
-//! IP User's Guide, "LS"). Sizes are tracks or records, never bytes, and stay unknown as such.
+//! IP User's Guide, "LS"). Sizes are in tracks or records, never in bytes, so the size in bytes stays unknown.
 
 use super::time::{clock, day_of};
 use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, small, split_words};
 
-/// The dialect that a heading announces.
+/// The dialect that a heading indicates.
 pub(super) fn heading(line: &[u8]) -> Option<super::Dialect> {
     let mut words = split_words(line);
     match (words.next()?, words.next()?) {
@@ -14,7 +14,7 @@ pub(super) fn heading(line: &[u8]) -> Option<super::Dialect> {
     }
 }
 
-/// `WPTA01 3290   2004/03/04  1    3  FB      80  3125  PO  PAULB.ZOS.JCL`, `Migrated   NAME`, `V43525 Tape   NAME`.
+/// Parses `WPTA01 3290   2004/03/04  1    3  FB      80  3125  PO  PAULB.ZOS.JCL`, `Migrated   NAME`, `V43525 Tape   NAME`.
 pub(super) fn parse_dataset(line: &[u8]) -> ListingLine {
     let words: Vec<&[u8]> = split_words(line).collect();
     let Some((name, words)) = words.split_last() else { return ListingLine::Unknown };
@@ -48,7 +48,7 @@ pub(super) fn parse_dataset(line: &[u8]) -> ListingLine {
                 entry.fact(name, value);
             }
         }
-        // `GDG`, `User catalog connector`, `Error determining attributes`, `Not Mounted`: it is there, no more is known.
+        // `GDG`, `User catalog connector`, `Error determining attributes`, `Not Mounted`: it exists, and no more is known.
         _ => {
             entry.entry_type = EntryType::Other;
             entry.fact("note", &words.join(&b' '));
@@ -57,13 +57,13 @@ pub(super) fn parse_dataset(line: &[u8]) -> ListingLine {
     ListingLine::Entry(entry)
 }
 
-/// `2004/03/04`, or `**NONE**` for a data set that nobody ever opened. It is the day of the last use, not of a change.
+/// True for `2004/03/04`, or `**NONE**` for a data set that was never opened. It is the day of the last use, not of a change.
 fn is_date(word: &[u8]) -> bool {
     word == b"**NONE**" || (word.len() == 10 && word.get(4) == Some(&b'/'))
 }
 
-/// ` ADMIN     01.03 2002/12/11 2003/05/21 15:33   55    30     0  TSOUSR`, or a name alone; of load modules only the name
-/// is taken.
+/// Parses ` ADMIN     01.03 2002/12/11 2003/05/21 15:33   55    30     0  TSOUSR`, or a name alone; of a load module only the
+/// name is used.
 pub(super) fn parse_member(line: &[u8]) -> ListingLine {
     let mut words = split_words(line);
     let Some(name) = words.next() else { return ListingLine::Unknown };
@@ -93,7 +93,7 @@ pub(super) fn parse_member(line: &[u8]) -> ListingLine {
     ListingLine::Entry(entry)
 }
 
-/// `2003/05/21` in seconds.
+/// Parses `2003/05/21`: seconds since 1970.
 fn date(word: &[u8]) -> Option<i64> {
     let mut parts = word.split(|byte| *byte == b'/');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);

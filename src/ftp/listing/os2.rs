@@ -3,7 +3,7 @@
 use super::time::{clock, short_date};
 use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing, first_word};
 
-/// One line; `day_first` is what earlier lines proved.
+/// Parses one line; `day_first` is true if earlier lines proved that the day comes first.
 pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> ListingLine {
     match parse_entry(line, day_first) {
         Some(entry) => entry_or_nothing(entry),
@@ -15,7 +15,7 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
     let (size, mut rest) = first_word(line)?;
     let size = decimal(size)?;
     let (mut entry_type, mut attributes) = (EntryType::File, Vec::new());
-    // Read-only, hidden, system, archive; `DIR` stands among them.
+    // Read-only, hidden, system, archive; `DIR` is among them.
     let date = loop {
         let (word, after) = first_word(rest)?;
         rest = after;

@@ -1,4 +1,4 @@
-//! One table of real lines for all dialects. Where a line comes from stands beside it.
+//! One table of real lines for all dialects, each with its source.
 
 use super::time::{civil, seconds};
 use super::*;
@@ -18,7 +18,7 @@ const TABLES: &[(&str, &str, Option<Dialect>)] = &[
     ("mlsd", include_str!("../../../tests/data/ftp/listing/mlsd.txt"), Some(Dialect::Mlsd)),
 ];
 
-/// An entry as the tables have it.
+/// An entry in the form of the tables.
 fn brief(entry: &ListingEntry) -> String {
     let text =
         |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or("-".into());
@@ -158,7 +158,7 @@ fn calendar() {
 
 #[test]
 fn years_are_never_wrong() {
-    // Whatever the file's age (up to a year) and whatever today is, a date without a year comes back exact.
+    // For each age of a file (up to a year) and each present day, a date without a year is restored exactly.
     for today in (0..800).map(|day| NOW + day * 86_400) {
         for age in [0, 60, 86_400, 31 * 86_400, 180 * 86_400, 363 * 86_400] {
             let stamp = (today - age).div_euclid(60) * 60;

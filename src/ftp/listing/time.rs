@@ -2,14 +2,14 @@
 
 use super::{decimal, small};
 
-/// How exactly a time is known.
+/// The precision of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
-    /// The day only.
+    /// To the day.
     Day,
-    /// The minute.
+    /// To the minute.
     Minute,
-    /// The second, or better.
+    /// To the second, or better.
     Second,
 }
 
@@ -23,7 +23,7 @@ impl Precision {
         }
     }
 
-    /// How many seconds two equal times of this precision may differ by.
+    /// The greatest difference, in seconds, between two equal times of this precision.
     pub const fn seconds(self) -> i64 {
         match self {
             Precision::Day => 86_400,
@@ -33,14 +33,14 @@ impl Precision {
     }
 }
 
-/// When a file was modified.
+/// The modification time of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Modified {
-    /// Seconds since 1970. In UTC if `utc`, else in the server's zone, which LIST does not name.
+    /// Seconds since 1970: in UTC if `utc` is true, else in the server's time zone, which LIST does not name.
     pub seconds: i64,
-    /// How exact `seconds` is.
+    /// The precision of `seconds`.
     pub precision: Precision,
-    /// True when the zone is known to be UTC: MLSD and MDTM.
+    /// True when the time is known to be in UTC, as in MLSD and MDTM.
     pub utc: bool,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
     }
 }
 
-/// Seconds since 1970 of a calendar time, or `None` if there is no such time.
+/// Seconds since 1970 of a calendar time; `None` if that time does not exist.
 pub(super) fn seconds(year: i64, month: u32, day: u32, hour: u32, minute: u32, second: u32) -> Option<i64> {
     let real = (1..=9999).contains(&year)
         && (1..=12).contains(&month)
@@ -101,7 +101,7 @@ pub(super) fn day_of(year: i64, month: u32, day: u32) -> Option<i64> {
     seconds(year, month, day, 0, 0, 0)
 }
 
-/// `5:52`, `05:52`, `05:52:22`, `05:52:22.123`; `00:0`; `24:00`, the end of the day.
+/// Parses a clock time: `5:52`, `05:52`, `05:52:22`, `05:52:22.123`; `00:0`; `24:00`, the end of the day.
 pub(super) fn clock(text: &[u8]) -> Option<(u32, u32, Option<u32>)> {
     let mut parts = text.split(|byte| *byte == b':');
     let (hour, minute) = (small(parts.next()?)?, parts.next()?);
@@ -114,9 +114,9 @@ pub(super) fn clock(text: &[u8]) -> Option<(u32, u32, Option<u32>)> {
     (fits && minute < 60 && second.is_none_or(|second| second <= 60)).then_some((hour, minute, second))
 }
 
-/// A date of three numbers: `11-23-26`, `11/23/2026` (month first, as Windows and IBM print it), `23.11.26` (day first),
-/// `2026-11-23`, `99/12/31`. What only the day can be proves for later lines that this server writes the day first. `None` is
-/// no date; `Some(None)` one that could be two days and stays unknown.
+/// Parses a date of three numbers: `11-23-26`, `11/23/2026` (month first, as Windows and IBM print it), `23.11.26` (day first),
+/// `2026-11-23`, `99/12/31`. A first number that can only be the day proves for later lines that this server writes the day
+/// first. `None`: not a date; `Some(None)`: an ambiguous date, which stays unknown.
 pub(super) fn short_date(text: &[u8], day_first: &mut bool) -> Option<Option<i64>> {
     let separator = *text.iter().find(|byte| !byte.is_ascii_digit())?;
     let mut parts = text.split(|byte| *byte == separator);
@@ -155,8 +155,8 @@ pub(super) fn short_date(text: &[u8], day_first: &mut bool) -> Option<Option<i64
     }
 }
 
-/// The time of a date without a year: the last one that is not after tomorrow, a real date (29 February reaches back to
-/// a leap year). Tomorrow, since the server's zone may be ahead of UTC.
+/// The time of a date without a year: the latest existing date that is not more than one day in the future (29 February goes
+/// back to a leap year). One day is allowed because the server's zone may be ahead of UTC.
 pub(super) fn without_year(now: i64, month: u32, day: u32, hour: u32, minute: u32) -> Option<i64> {
     let (this_year, ..) = civil(now);
     (0..=8).map(|back| this_year + 1 - back).find_map(|year| {
@@ -165,8 +165,8 @@ pub(super) fn without_year(now: i64, month: u32, day: u32, hour: u32, minute: u3
     })
 }
 
-/// `YYYYMMDDHHMMSS[.fraction]`, UTC (RFC 3659, section 2.3): MDTM, MFMT and the `modify` fact. The year `19100` that
-/// some servers made of 2000 is understood too.
+/// Parses `YYYYMMDDHHMMSS[.fraction]` in UTC (RFC 3659, section 2.3), as in MDTM, MFMT and the `modify` fact. The year `19100`
+/// of some servers is read as 2000.
 pub fn parse_mdtm(text: &[u8]) -> Option<i64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (stamp, fraction) = text.split_at_checked(digits)?;
@@ -183,13 +183,13 @@ pub fn parse_mdtm(text: &[u8]) -> Option<i64> {
     seconds(year, next()?, next()?, next()?, next()?, next()?)
 }
 
-/// `YYYYMMDDHHMMSS` (RFC 3659, section 2.3).
+/// Formats a time as `YYYYMMDDHHMMSS` (RFC 3659, section 2.3).
 pub fn format_mdtm(seconds: i64) -> String {
     let (year, month, day, hour, minute, second) = civil(seconds);
     format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
 }
 
-/// `2026-11-23T05:52:22Z`, the form of times in JSON (RFC 3339).
+/// Formats a time as `2026-11-23T05:52:22Z`, the form of times in JSON (RFC 3339).
 pub fn format_rfc3339(seconds: i64) -> String {
     let (year, month, day, hour, minute, second) = civil(seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

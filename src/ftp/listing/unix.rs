@@ -4,11 +4,11 @@ use super::month::month;
 use super::time::{civil, clock, day_of, seconds, short_date, without_year};
 use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing, small};
 
-/// Half a year: `ls` prints the year instead of the clock time for what is older (POSIX, ls).
+/// Half a year: for older files `ls` prints the year instead of the clock time (POSIX, ls).
 const HALF_A_YEAR: i64 = 15_778_476;
 
-/// One line of `ls -l`. Owner and group may be missing or hold spaces, so the date is looked for: a number (the size)
-/// and then something that is a date. The name is everything after the one space that follows it.
+/// Parses one line of `ls -l`. Owner and group may be missing or hold spaces, so the parser searches for the date: a number
+/// (the size) followed by a date. The name is everything after the one space that follows the date.
 pub(super) fn parse_line(line: &[u8], now: i64) -> ListingLine {
     // `total 12`, `total 1.2M`, `total -9560322322989056`; `ls -a .` begins with `.:`.
     if line.len() > 6 && line.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"total ")) {
@@ -43,7 +43,7 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
         if holds_unread_date(words.get(1..before)?) {
             return None;
         }
-        // `Dec 27 1989 8月 12 x` is no size of 27.
+        // In `Dec 27 1989 8月 12 x`, 27 is not the size.
         let text = |at: usize| words.get(at).map(|word| word.text).unwrap_or_default();
         let by_year = four_digits(without_sign(text(at))).is_some();
         if by_year && month(text(at.saturating_sub(2))).is_some() && small(text(at - 1)).is_some() {
@@ -63,7 +63,7 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     let last = words.get(at + used - 1)?;
     let mut name = line.get(last.end + 1..).unwrap_or_default();
     if words.get(at)?.text.get(4) == Some(&b'.') && used == 1 {
-        // Who prints dates with dots and without a time fills the column up.
+        // Servers that print dates with dots and without a time pad the column.
         name = name.strip_prefix(b"  ").unwrap_or(name);
     } else if netware.is_some() && words.get(at)?.start() > words.get(at - 1)?.end + 1 {
         // Old NetWare has wide gaps: several before the date and four before the name.
@@ -91,7 +91,7 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     Some(entry)
 }
 
-/// `d [RWCEAFMS]`, as NetWare prints it, perhaps without the space: the type, and the line from the rights on.
+/// Parses `d [RWCEAFMS]` of NetWare, with or without the space: the type, and the rest of the line from the rights on.
 fn parse_rights(line: &[u8]) -> Option<(EntryType, &[u8])> {
     let (letter, rest) = line.split_first()?;
     let entry_type = match letter {
@@ -106,13 +106,13 @@ fn parse_rights(line: &[u8]) -> Option<(EntryType, &[u8])> {
     (proper && inside.get(letters.len() + 1) == Some(&b' ')).then_some((entry_type, rest))
 }
 
-/// True where something among these words looks like a size and a date that is none that is known: what is found behind it is
-/// part of the name.
+/// True when some of these words look like a size and a date in an unknown format: a date found behind them is part of the
+/// name.
 fn holds_unread_date(words: &[ListingWord<'_>]) -> bool {
     words.iter().any(|word| is_odd_date(word.text)) || words.windows(4).any(is_unread_date)
 }
 
-/// `2:30PM`, `32-foo-1999`, `2004.13.15`.
+/// True for a word like a date or time in an unknown format: `2:30PM`, `32-foo-1999`, `2004.13.15`.
 fn is_odd_date(word: &[u8]) -> bool {
     if !starts_with_digit(word) || decimal(word).is_some() {
         return false;
@@ -122,7 +122,7 @@ fn is_odd_date(word: &[u8]) -> bool {
     word.contains(&b':') || (three && parts.next().is_none())
 }
 
-/// `7 foo 23 2025`, `7 23 foo 05h52`, `7 3 40 2025`, `7 2025 foo 23`: a size and something like a date.
+/// True for a size and something like a date: `7 foo 23 2025`, `7 23 foo 05h52`, `7 3 40 2025`, `7 2025 foo 23`.
 fn is_unread_date(words: &[ListingWord<'_>]) -> bool {
     let [size, one, other, last] = words else { return false };
     let (one, other, last) = (one.text, other.text, last.text);
@@ -141,14 +141,14 @@ fn starts_with_digit(word: &[u8]) -> bool {
     word.first().is_some_and(u8::is_ascii_digit)
 }
 
-/// A year of four digits that a file can have.
+/// A year of four digits, from 1900 on.
 fn four_digits(text: &[u8]) -> Option<i64> {
     let year = decimal(text).filter(|value| text.len() == 4 && (1900..=9999).contains(value))?;
     i64::try_from(year).ok()
 }
 
-/// The size column: a number; `Some(None)` for `33.5k`, for a column that touches the group (`longgroup123456`), which
-/// are sizes, but nobody knows which, and for the two numbers of a device.
+/// Parses the size column: a number. `Some(None)` for sizes that are not known exactly, such as `33.5k` and a column that
+/// touches the group (`longgroup123456`), and for the two numbers of a device.
 fn size_of(word: &[u8], at: usize, device: bool) -> Option<Option<u64>> {
     if let Some(size) = decimal(word) {
         return Some(Some(size));
@@ -162,7 +162,7 @@ fn size_of(word: &[u8], at: usize, device: bool) -> Option<Option<u64>> {
     (rounded || touching || numbers).then_some(None)
 }
 
-/// `drwxr-xr-x`, with ACL marks `+ . @` after it: type, permission bits, whether it is a device.
+/// Parses `drwxr-xr-x`, perhaps followed by an ACL mark (`+ . @`): the type, the permission bits, and whether it is a device.
 fn parse_mode(line: &[u8]) -> Option<(EntryType, Option<u32>, bool)> {
     let (entry_type, device) = match line.first()? {
         b'-' | b'f' => (EntryType::File, false),
@@ -199,7 +199,7 @@ fn parse_mode(line: &[u8]) -> Option<(EntryType, Option<u32>, bool)> {
     ))
 }
 
-/// A word and where it ends in its line.
+/// A word and the position of its end in the line.
 struct ListingWord<'a> {
     text: &'a [u8],
     end: usize,
@@ -211,7 +211,7 @@ impl ListingWord<'_> {
     }
 }
 
-/// The first words of a line: enough for mode, links, owner, group (with spaces in both) and date.
+/// The first words of a line: enough for mode, links, owner and group (both with spaces) and date.
 fn words(line: &[u8]) -> Vec<ListingWord<'_>> {
     const MAX_WORDS: usize = 32;
     let mut words = Vec::with_capacity(MAX_WORDS / 2);
@@ -230,7 +230,7 @@ fn words(line: &[u8]) -> Vec<ListingWord<'_>> {
     words
 }
 
-/// A date at the start of these words: the time, `None` where the date could be two, and how many words it took.
+/// Parses a date at the start of these words: the time (`None` if the date is ambiguous), and the number of words in it.
 fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, usize)> {
     let word = |at: usize| words.get(at).map(|word| word.text).unwrap_or_default();
     let local = |seconds: i64, precision| Some(Modified { seconds, precision, utc: false });
@@ -243,7 +243,7 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
         let Some(day) = day else { return Some((None, 2)) };
         let time = day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
         let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
-        // Only whole times have a zone; behind minutes it is a name that looks like one.
+        // Only a time with seconds has a zone; behind a time without seconds, the word belongs to the name.
         return Some(match zone(word(2)).filter(|_| second.is_some()) {
             Some(offset) => (Some(Modified { seconds: time - offset, precision, utc: true }), 3),
             None => (local(time, precision), 2),
@@ -254,17 +254,17 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
         return Some((local(day, Precision::Day), 1));
     }
     if let Some((year, month, day)) = year_first(word(0), word(1), word(2)) {
-        // A time behind it may as well begin the name.
+        // A time behind the date may also be the start of the name.
         let found = day_of(year, month, day).filter(|_| clock(word(3)).is_none())?;
         return Some((local(found, Precision::Day), 3));
     }
     // `2004.07.15`, without a time.
-    // A time that is not read would be taken for the name.
+    // A time that is not recognized would become part of the name.
     let time_like = word(1).first().is_some_and(u8::is_ascii_digit) && word(1).contains(&b':');
     if word(0).len() == 10 && word(0).get(4) == Some(&b'.') && !time_like {
         return Some((local(long_date(word(0))??, Precision::Day), 1));
     }
-    // `3 29 03:26`, the month first: where it may as well be the day, nobody knows.
+    // `3 29 03:26`, the month first: if both numbers may be months, the date is ambiguous.
     if let (Some(month), Some(day)) = (small(word(0)), small(word(1)))
         && (clock(word(2)).is_some() || four_digits(word(2)).is_some())
         && month != day
@@ -287,7 +287,7 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     }
     let last = if starts_with_digit(word(0)) { without_sign(last) } else { last };
     let found = day_of(four_digits(last)?, month, day)?;
-    // `Oct 08, 2002 09:47` (VShell). Without the comma and with one blank only the time may as well begin the name.
+    // `Oct 08, 2002 09:47` (VShell). Without the comma and with only one blank, the time may also be the start of the name.
     if let Some((hour, minute, second)) = clock(word(used + 1)) {
         if word(used - 1).ends_with(b",") {
             let found = found + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
@@ -301,15 +301,15 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     Some((local(found, Precision::Day), used + 1))
 }
 
-/// `2003 3M 20`, with signs of Chinese, Japanese or Korean behind the month and perhaps the others.
+/// Parses `2003 3M 20`, with a Chinese, Japanese or Korean sign behind the month and perhaps behind the other numbers.
 fn year_first(year: &[u8], month: &[u8], day: &[u8]) -> Option<(i64, u32, u32)> {
     let (year, bare) = (without_sign(year), without_sign(month));
     let signed = bare.len() < month.len() && year.len() == 4;
     signed.then_some((i64::try_from(decimal(year)?).ok()?, small(bare)?, small(without_sign(day))?))
 }
 
-/// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` and `9 26` (month first), also with the
-/// signs for month and day of Chinese and Japanese behind the numbers, in any character set.
+/// Parses month and day, and counts their words: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` and `9 26` (month first), also with
+/// the Chinese or Japanese signs for month and day behind the numbers, in any character set.
 fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
     let number = |word: &[u8]| small(word.strip_suffix(b",").or_else(|| word.strip_suffix(b".")).unwrap_or(word));
     if let Some(found) = month(first) {
@@ -342,13 +342,13 @@ fn long_date(text: &[u8]) -> Option<Option<i64>> {
     if !whole {
         return None;
     }
-    // Which of two small numbers is the month, nobody says.
+    // If both numbers may be months, their order is unknown.
     let doubtful = !year_first && text.get(..2).and_then(small)? <= 12 && text.get(3..5).and_then(small)? <= 12;
     let day = short_date(text, &mut false)?;
     Some(day.filter(|_| !doubtful || text.get(..2) == text.get(3..5)))
 }
 
-/// `01-jun-99`.
+/// Parses `01-jun-99`.
 fn dashed_day(text: &[u8]) -> Option<i64> {
     let mut parts = text.split(|byte| *byte == b'-');
     let (day, name, year) = (parts.next()?, parts.next()?, parts.next()?);
@@ -362,7 +362,7 @@ fn dashed_day(text: &[u8]) -> Option<i64> {
     day_of(year, month(name)?, small(day)?)
 }
 
-/// `+0100` in seconds.
+/// Parses a zone such as `+0100`: the offset in seconds.
 fn zone(text: &[u8]) -> Option<i64> {
     let (sign, digits) = text.split_first()?;
     let sign = match sign {
@@ -374,7 +374,7 @@ fn zone(text: &[u8]) -> Option<i64> {
     Some(sign * (value / 100 * 3600 + value % 100 * 60))
 }
 
-/// Link count, owner and group are what stands between mode and size.
+/// Sets link count, owner and group from the words between mode and size.
 fn set_owner(entry: &mut ListingEntry, words: &[ListingWord<'_>], device: bool) {
     let mut words: Vec<&[u8]> = words.iter().map(|word| word.text).collect();
     if device && words.last().is_some_and(|word| word.ends_with(b",")) {
@@ -391,13 +391,13 @@ fn set_owner(entry: &mut ListingEntry, words: &[ListingWord<'_>], device: bool) 
     entry.group = (!rest.is_empty()).then(|| rest.join(&b' '));
 }
 
-/// `name -> target`. Both may hold ` -> `; the size of a link is the length of its target, which settles it where the
-/// server says so.
+/// Splits `name -> target`. Both may contain ` -> `; if the server reports the size of the link, that is the length of the
+/// target and determines the split.
 fn split_link(entry: &mut ListingEntry, size: Option<u64>) {
     const ARROW: &[u8] = b" -> ";
     let windows = entry.name.windows(ARROW.len()).enumerate();
     let splits: Vec<usize> = windows.filter(|(_, window)| *window == ARROW).map(|(at, _)| at).collect();
-    // 0 is what servers say that do not know.
+    // Servers print 0 if they do not know the size.
     let size = size.filter(|size| *size > 0);
     let exact =
         splits.iter().find(|at| size.is_some() && u64::try_from(entry.name.len() - *at - ARROW.len()).ok() == size);
@@ -407,8 +407,8 @@ fn split_link(entry: &mut ListingEntry, size: Option<u64>) {
     entry.link_target = Some(target);
 }
 
-/// One line as `ls -l` prints it, without its line end. Clients parse it, so it never varies: English months, UTC,
-/// the clock for half a year around `now` and the year otherwise.
+/// Formats one line like `ls -l`, without its line end. Clients parse it, so the format is fixed: English months, UTC, the
+/// clock time for the half year before `now` (and one hour after it), and the year otherwise.
 pub fn format_unix(entry: &ListingEntry, now: i64) -> Vec<u8> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (letter, usual) = match entry.entry_type {

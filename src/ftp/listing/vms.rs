@@ -1,12 +1,12 @@
 //! OpenVMS: `CII-MANUAL.TEX;1  213/216  29-JAN-1996 03:33:12  [ANONYMOU,ANONYMOUS]  (RWED,RWED,,)`. The columns come in
-//! any order; a long name has a line of its own. Sizes are blocks of 512 bytes, so the exact size stays unknown.
+//! any order; a long name is on a separate line. Sizes are in blocks of 512 bytes, so the exact size stays unknown.
 
 use super::month::month;
 use super::time::{clock, day_of};
 use super::{EntryType, ListedPlace, ListingEntry, ListingLine, Modified, Precision, REFUSED, decimal, split_words};
 
-/// One line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before, `place` what the
-/// heading said.
+/// Parses one line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before, `place`
+/// the directory in the heading.
 pub(super) fn parse_line(
     line: &[u8],
     held: &mut Option<Vec<u8>>,
@@ -15,7 +15,7 @@ pub(super) fn parse_line(
 ) -> ListingLine {
     let mut words = split_words(line).peekable();
     if let Some(name) = held.take() {
-        // Another name: the facts of the one before never came.
+        // Another name: the facts of the previous one are missing.
         let another = words.peek().is_none_or(|word| parse_name(word).is_some());
         return match parse_facts(&name, words, last).filter(|_| !another) {
             Some(entry) => ListingLine::Entry(entry),
@@ -24,7 +24,7 @@ pub(super) fn parse_line(
     }
     let Some(name) = words.next() else { return ListingLine::Nothing };
     if parse_name(name).is_none() {
-        // `Directory DISK:[X]`, or the place alone (MultiNet): by shape, in any case and number.
+        // `Directory DISK:[X]`, or the directory alone (MultiNet), recognized by its shape.
         let is_place = |word: &[u8]| word.contains(&b'[') && (word.ends_with(b"]") || word.ends_with(b"*.*;*"));
         let second = words.peek().copied().unwrap_or_default();
         if name.eq_ignore_ascii_case(b"Directory") && second.contains(&b'[') {
@@ -51,12 +51,12 @@ pub(super) fn parse_line(
     }
 }
 
-/// `%RMS-E-PRV,`, and in angle brackets.
+/// True for a message code such as `%RMS-E-PRV,`, also in angle brackets.
 fn is_message(word: &[u8]) -> bool {
     word.strip_prefix(b"<").unwrap_or(word).starts_with(b"%")
 }
 
-/// `DISK:[DIR]NAME.EXT;version`: name and version.
+/// Parses `DISK:[DIR]NAME.EXT;version`: name and version.
 fn parse_name(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = memchr::memrchr(b']', word).map_or(0, |at| at + 1);
     let word = word.get(start..)?;
@@ -71,7 +71,7 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
     let (base, version) = parse_name(name)?;
     let mut entry = match base.strip_suffix(b".DIR").or_else(|| base.strip_suffix(b".dir")) {
         Some(directory) if !directory.is_empty() => ListingEntry::new(directory, EntryType::Directory),
-        // The newest version is listed first and goes by the plain name; an older one needs its number.
+        // The newest version is listed first and gets the plain name; an older one keeps its number.
         _ if *last == base => ListingEntry::new([base, b";", version].concat(), EntryType::File),
         _ => ListingEntry::new(base, EntryType::File),
     };
@@ -82,7 +82,7 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
         if is_message(word)
             || (day.is_none() && (word.eq_ignore_ascii_case(b"insufficient") || word.eq_ignore_ascii_case(b"no")))
         {
-            // `%RMS-E-PRV, insufficient privilege or file protection violation`: it is there, no more is told.
+            // `%RMS-E-PRV, insufficient privilege or file protection violation`: the file exists, but its facts are refused.
             entry.fact(REFUSED, word);
             return Some(entry);
         }
@@ -94,13 +94,13 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
         } else if let Some(owner) = word.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
             let mut parts = owner.splitn(2, |byte| *byte == b',');
             let (first, second) = (parts.next()?, parts.next());
-            // `[group,member]`; one alone is the owner.
+            // `[group,member]`; a single name is the owner.
             entry.owner = Some(second.unwrap_or(first).to_vec());
             entry.group = second.map(|_| first.to_vec());
         } else if word.starts_with(b"(") && word.ends_with(b")") {
             entry.fact("protection", word.get(1..word.len() - 1)?);
         } else if word.iter().all(|byte| *byte == b'*') {
-            // More blocks than the column holds.
+            // The number of blocks is too large for the column.
         } else if let Some(used) = word.split(|byte| *byte == b'/').next().filter(|used| decimal(used).is_some()) {
             entry.fact("blocks", used);
         } else if entry.owner.is_none() {
@@ -122,7 +122,7 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
     dated.then_some(entry)
 }
 
-/// `29-JAN-1996`: `None` is no date, `Some(None)` one whose month cannot be known (`15-JUI-2002` is June or July).
+/// Parses `29-JAN-1996`. `None`: not a date; `Some(None)`: the month is ambiguous (`15-JUI-2002` is June or July).
 fn parse_date(word: &[u8]) -> Option<Option<i64>> {
     let mut parts = word.split(|byte| *byte == b'-');
     let (day, name, year) = (parts.next()?, parts.next()?, parts.next()?);

@@ -1,4 +1,4 @@
-//! What small writers of each dialect write is read back as it was meant, or not at all: never as something else.
+//! Lines from a small writer for each dialect are parsed with the intended meaning, or not at all: never with another meaning.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -19,10 +19,10 @@ struct WrittenEntry {
     time: i64,
 }
 
-/// How exactly a form tells a date; `None`: it cannot be known, and the line may make no sense.
+/// The precision of a date in some form; `None`: the date is not known, and the line may not be understood.
 type Told = Option<Precision>;
 
-/// The forms of dates in Unix listings: the text and what of the date it tells.
+/// The forms of dates in Unix listings: the text and its precision.
 fn unix_date(form: usize, time: i64) -> (String, Told) {
     let (year, m, day, hour, minute, second) = civil(time);
     let month = MONTHS[m as usize - 1];
@@ -31,7 +31,7 @@ fn unix_date(form: usize, time: i64) -> (String, Told) {
     let (by_day, by_minute) = (Some(Precision::Day), Some(Precision::Minute));
     let recent = (NOW - 360 * 86_400..=NOW).contains(&time);
     match form {
-        // A clock without a year is of the last year.
+        // A clock time without a year belongs to the last twelve months.
         0 | 2 | 3 | 8 | 9 | 12 if !recent => (format!("{month} {day:2}  {year}"), by_day),
         0 => (format!("{month} {day:2} {clock}"), by_minute),
         1 => (format!("{month} {day:2}  {year}"), by_day),
@@ -52,7 +52,7 @@ fn unix_date(form: usize, time: i64) -> (String, Told) {
         13 => (format!("{year}년 {m}월 {day}일"), by_day),
         14 => (format!("{month} {day:2} {clock}:{second:02} {year}"), Some(Precision::Second)),
         15 => (format!("{m} {day} {year}"), by_day),
-        // Nobody knows these.
+        // Unknown forms.
         16 => (format!("foo {day:2} {clock}"), None),
         17 => (format!("{day} foo  {year}"), None),
         18 => (format!("{month} {day:2} {hour:02}.{minute:02}"), None),
@@ -61,7 +61,7 @@ fn unix_date(form: usize, time: i64) -> (String, Told) {
     }
 }
 
-/// Words of names that look like something else.
+/// Names of words that look like other fields.
 fn names() -> impl Strategy<Value = String> {
     const WORDS: &[&str] = &[
         "a.txt",
@@ -110,13 +110,13 @@ fn meant() -> impl Strategy<Value = WrittenEntry> {
     })
 }
 
-/// The same with a name that does not end with a space or a dot: these systems have none, or fill lines up.
+/// The same with a name that does not end with a space or a dot: these systems have no such names, or pad lines.
 fn ending(meant: WrittenEntry) -> WrittenEntry {
     let end = if meant.name.ends_with([' ', '.']) { "x" } else { "" };
     WrittenEntry { name: format!("{}{end}", meant.name), ..meant }
 }
 
-/// The line is read as it is meant, in part, or not at all.
+/// Checks that the line is parsed with the intended meaning, in part, or not at all.
 fn check(lister: &mut Lister, line: &str, meant: &WrittenEntry, told: Told, sized: bool) -> Result<(), TestCaseError> {
     let entry = match lister.line(line.as_bytes()) {
         ListingLine::Entry(entry) => entry,
@@ -152,7 +152,7 @@ proptest! {
 
     #[test]
     fn links(name in names(), target in names(), told in any::<bool>()) {
-        // Without the size of the target the first arrow is as good as any.
+        // Without the size of the target, the split is at the first arrow.
         let told = told || format!("{name} -> {target}").find(" -> ") != Some(name.len());
         let size = if told { target.len() } else { 0 };
         let line = format!("lrwxrwxrwx 1 u g {size} Nov 23 05:52 {name} -> {target}");
@@ -202,7 +202,7 @@ proptest! {
     fn as400(meant in meant(), owner in select(&["QPGMR", ""][..]), below in select(&["", "/A/B C/"][..])) {
         let meant = ending(meant);
         let (year, m, day, hour, minute, second) = civil(meant.time);
-        // What a date of these three numbers means is known only so far.
+        // The order of these three numbers is known only in this form.
         let date = format!("{day:02}.{m:02}.{:02} {hour:02}:{minute:02}:{second:02}", year % 100);
         let (object, slash) = if meant.directory { ("*DIR", "/") } else { ("*STMF", "") };
         let line = format!("{owner:10}{:11} {date} {object:10} {below}{}{slash}", meant.size, meant.name);
@@ -249,8 +249,8 @@ proptest! {
     }
 }
 
-/// The words that FileZilla's parser takes for months, and the month that each is; 0: it is one in one language and another
-/// in another, or in the same.
+/// The words that FileZilla's parser accepts as months, with the month of each; 0: the word is ambiguous, within one language
+/// or between two.
 const FILEZILLA: &[(u32, &str)] = &[
     (1, "jan jän janv gen ene sty янв tammi sau 1 01"),
     (2, "feb féb fév fev févr fevr fbro lut фев helmi vas 2 02"),
@@ -267,7 +267,7 @@ const FILEZILLA: &[(u32, &str)] = &[
     (0, "jui lip lis"),
 ];
 
-/// In each position and each character set such a word is the right month or none; most are known.
+/// In each position and each character set such a word is the right month or no month; most are known.
 #[test]
 fn months_of_filezilla() {
     let mut unknown = Vec::new();

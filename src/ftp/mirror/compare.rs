@@ -1,18 +1,18 @@
-//! When a file is the same on both sides and need not be transferred.
+//! The comparison of a file on both sides: a file that is the same is not transferred.
 
 use super::select::FileFacts;
 
-/// What two files must have in common.
+/// The condition under which two files count as the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compare {
-    /// Size and modification time.
+    /// Same size and same modification time.
     #[default]
     SizeAndTime,
-    /// Only the size.
+    /// Same size.
     Size,
-    /// Nothing but that the source is not newer.
+    /// The source is not newer.
     Newer,
-    /// Nothing is the same: always transfer.
+    /// Never the same: always transfer.
     Never,
 }
 
@@ -20,12 +20,12 @@ pub enum Compare {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReceiverFacts {
     pub(super) facts: FileFacts,
-    /// It keeps the times that we set. A server that does not shows the time of the upload, which is later.
+    /// It keeps the times that are set. A server that does not keep them shows the time of the upload, which is later.
     pub(super) keeps_times: bool,
 }
 
 impl Compare {
-    /// True when the exact time of `source` decides, given that only its size is known so far.
+    /// True when the modification times decide, after the sizes were compared.
     pub(super) fn asks_time(self, source: FileFacts, there: FileFacts) -> bool {
         match self {
             Compare::SizeAndTime => source.size.is_some() && source.size == there.size,
@@ -34,7 +34,7 @@ impl Compare {
         }
     }
 
-    /// True when nothing is to be transferred. `text`: line ends are converted, so sizes say nothing.
+    /// True when the file need not be transferred. `text`: line ends are converted, so sizes cannot be compared.
     pub(super) fn same(self, source: FileFacts, there: ReceiverFacts, text: bool) -> bool {
         let sizes = text || (source.size.is_some() && source.size == there.facts.size);
         let times = source.modified.zip(there.facts.modified);

@@ -1,4 +1,4 @@
-//! A local directory that is to be: opened, and made, when something first goes into it.
+//! A local directory that is opened, and created if necessary, when the first entry is written to it.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use crate::fault::{Fault, Kind};
 use crate::ftp::transfer::LocalDir;
 
-/// The most directories below one root that are held open. The others are looked up again from the root, so that a tree of
-/// any number of directories takes few descriptors.
+/// The most directories below one root that are held open. The others are looked up again from the root, so that a tree with
+/// any number of directories needs few descriptors.
 const MAX_OPEN: usize = 32;
 
 /// A directory below a local root. Names below the root are looked up from their parent, never through a link.
@@ -19,22 +19,22 @@ const MAX_OPEN: usize = 32;
 pub(super) struct LazyDir {
     path: PathBuf,
     dir: DirHandle,
-    /// [`LazyDir::missing`] has named it.
+    /// [`LazyDir::missing`] has returned it.
     named: AtomicBool,
-    /// Shared by all that is below one root.
+    /// The open directories, shared by all directories below one root.
     open: Arc<Open>,
 }
 
-/// How a directory is held open.
+/// The handle that keeps a directory open.
 #[derive(Debug)]
 enum DirHandle {
-    /// A root that the user named: as long as it is used.
+    /// A root that the user named: it stays open as long as it is used.
     Root(OnceLock<Arc<LocalDir>>),
-    /// A directory below another: while it is among those used last.
+    /// A directory below another: it stays open while it is among the last ones used.
     Below { parent: Arc<LazyDir>, name: Vec<u8>, dir: Mutex<Weak<LocalDir>> },
 }
 
-/// Those used last, below one root.
+/// The last directories used below one root.
 #[derive(Debug, Default)]
 struct Open(Mutex<VecDeque<Arc<LocalDir>>>);
 
@@ -55,14 +55,14 @@ impl LazyDir {
         Arc::new(LazyDir { path, dir, named: false.into(), open: Arc::default() })
     }
 
-    /// The directory `name` below this one. The name is checked already.
+    /// The directory `name` below this one. The caller has checked the name.
     pub(super) fn below(self: &Arc<LazyDir>, name: &[u8]) -> Arc<LazyDir> {
         let path = self.path.join(OsStr::from_bytes(name));
         let dir = DirHandle::Below { parent: self.clone(), name: name.to_vec(), dir: Mutex::default() };
         Arc::new(LazyDir { path, dir, named: false.into(), open: self.open.clone() })
     }
 
-    /// Where it is, for messages.
+    /// Its path, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -72,7 +72,7 @@ impl LazyDir {
         self.path.join(OsStr::from_bytes(name))
     }
 
-    /// The directory, made with its parents if it is not there.
+    /// The directory, created with its parents if it does not exist.
     pub(super) fn create(&self) -> Result<Arc<LocalDir>, Fault> {
         if let Some(dir) = self.held() {
             return Ok(dir);
@@ -84,7 +84,7 @@ impl LazyDir {
         Ok(self.hold(dir))
     }
 
-    /// The directory if it is there.
+    /// The directory if it exists.
     pub(super) fn find(&self) -> Result<Option<Arc<LocalDir>>, Fault> {
         if let Some(dir) = self.held() {
             return Ok(Some(dir));
@@ -103,7 +103,7 @@ impl LazyDir {
         }
     }
 
-    /// The directories on the way here that are not there, this one last; each is named once.
+    /// The missing directories from the root to this one, which is last; each is returned only once.
     pub(super) fn missing(&self) -> Vec<PathBuf> {
         if !matches!(self.find(), Ok(None)) || self.named.swap(true, Ordering::Relaxed) {
             return Vec::new();
@@ -135,12 +135,12 @@ impl LazyDir {
     }
 }
 
-/// Places of files that were named one by one: many go into the same directory.
+/// The directories for files that were named one by one: many share a directory.
 #[derive(Default)]
 pub(super) struct LazyDirs(HashMap<(PathBuf, Vec<Vec<u8>>), Arc<LazyDir>>);
 
 impl LazyDirs {
-    /// The place of the directory that is `inside` another.
+    /// The directory `inside` another.
     pub(super) fn get(&mut self, dir: PathBuf, mut inside: Vec<Vec<u8>>) -> Arc<LazyDir> {
         let key = (dir.clone(), inside.clone());
         if let Some(place) = self.0.get(&key) {

@@ -1,5 +1,5 @@
-//! Where a symbolic link leads, and whether that is inside the tree or round in a circle. Nothing is asked of a file system: the answer must hold
-//! for the side that we write to as well.
+//! The target of a symbolic link, and whether it is inside the tree or leads in a circle. The file system is not consulted,
+//! because the answer must also hold for the receiving side.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -8,27 +8,27 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListingSummary;
 use crate::ftp::listing::ListingEntry;
 
-/// Why a link is refused.
+/// The reason why a link is refused.
 pub(super) const LEAVES: &str = "a symbolic link that leads out of the tree";
-/// Why a directory is not entered.
+/// The reason why a directory is not entered.
 pub const INSIDE_ITSELF: &str = "directory loop";
 
-/// The same listing, with several directories in it, on so many levels above is a directory inside itself.
+/// A listing with several directories that is repeated on this many levels above belongs to a directory inside itself.
 const MAX_SAME: usize = 8;
 
-/// The directories that a walk is in: servers that show a link to a directory as a directory list a tree without end, which
-/// doubles at each level with two such links. MLSD's `unique` fact (RFC 3659, section 7.5.2) tells at once that a directory
-/// is inside itself, the listings tell it after some levels. One that is found out is not walked through a second time.
+/// The directories above the present point of a walk. A server that shows a link to a directory as a directory lists an endless
+/// tree, which doubles at each level with two such links. MLSD's `unique` fact (RFC 3659, section 7.5.2) reveals a directory
+/// inside itself at once; its listings reveal it after some levels. A directory that was found this way is not walked again.
 #[derive(Debug, Clone, Default)]
 pub struct Ancestors(Arc<Ancestor>);
 
 #[derive(Debug, Default)]
 struct Ancestor {
     unique: Option<Vec<u8>>,
-    /// The digest of its listing, once it is listed.
+    /// The digest of its listing, after it was listed.
     digest: OnceLock<u64>,
     above: Option<Ancestors>,
-    /// Listings that were found to be inside themselves, anywhere in the tree.
+    /// The digests of listings that were found inside themselves, anywhere in the tree.
     circles: Arc<Mutex<HashSet<u64>>>,
 }
 
@@ -37,7 +37,7 @@ impl Ancestors {
         std::iter::successors(Some(&*self.0), |at| at.above.as_ref().map(|above| &*above.0))
     }
 
-    /// The same with a directory that is entered; `None` if the walk is in it already.
+    /// Adds a directory that is entered; `None` if the walk is already in it.
     pub fn with(&self, entry: &ListingEntry) -> Option<Ancestors> {
         let unique = entry.unique.clone().filter(|_| entry.is_dir());
         let inside = unique.is_some() && self.up().any(|at| at.unique == unique);
@@ -45,12 +45,12 @@ impl Ancestors {
         (!inside).then(|| Ancestors(Arc::new(Ancestor { unique, digest: OnceLock::new(), above, circles })))
     }
 
-    /// Notes the listing of the directory that was entered last.
+    /// Records the listing of the directory that was entered last.
     ///
     /// # Errors
-    /// `Protocol` for a listing that is found inside itself.
+    /// `Protocol` for a listing that was found inside itself.
     pub fn listed(&self, summary: &ListingSummary) -> Result<(), Fault> {
-        // A chain of directories ends at the greatest depth; only a tree is more than can be walked.
+        // A chain of directories ends at the greatest depth; only a branching tree becomes too large for a walk.
         if summary.directories < 2 { Ok(()) } else { self.listed_as(summary.digest) }
     }
 
@@ -68,10 +68,10 @@ impl Ancestors {
     }
 }
 
-/// The path, relative to the root, that a link in the directory `inside` (relative to the root, empty for the root itself)
-/// leads to; `None` when that is outside. `root` is the root as the link's own side names it.
+/// The target of a link in the directory `inside`, both relative to the root (`inside` is empty for the root itself); `None` if
+/// the target is outside. `root` is the path of the root on the side of the link.
 ///
-/// `..` counts only at the beginning: behind a name it could turn round another link and lead anywhere.
+/// `..` is allowed only at the beginning: behind a name that is itself a link, it could lead anywhere.
 pub(super) fn resolve(root: &[u8], inside: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     if target.starts_with(b"/") {
         let below = match root {
@@ -80,7 +80,7 @@ pub(super) fn resolve(root: &[u8], inside: &[u8], target: &[u8]) -> Option<Vec<u
                 b"" => b"",
                 below => below.strip_prefix(b"/")?,
             },
-            // The root is relative to a login directory that nobody knows.
+            // The root is relative to an unknown login directory.
             _ => return None,
         };
         return descend(Vec::new(), below);
@@ -120,7 +120,7 @@ fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// True when a path is another one or lies above it: entering it from there would never end.
+/// True when `above` is `path` itself or a directory above it: entering it from there would never end.
 pub(super) fn contains(above: &[u8], path: &[u8]) -> bool {
     above.is_empty() || path == above || (path.starts_with(above) && path.get(above.len()) == Some(&b'/'))
 }

@@ -1,5 +1,5 @@
-//! Whole trees, globs and lists of files: walk both sides, decide, spread the work over connections, and clean up when all
-//! of it is done.
+//! Whole trees, globs and lists of files: walk both sides, compare, spread the work over connections, and clean up at the
+//! end.
 
 mod compare;
 mod get;
@@ -28,103 +28,103 @@ pub use select::{FileFacts, Select, SelectRule};
 pub use sorted::Sorter;
 pub use spool::{FieldReader, FieldWriter, Spool, SpoolReader, SpoolWriter, Spooled};
 
-/// The deepest tree that is walked: a server that lists a directory inside itself ends here.
+/// The greatest depth of a walk: it ends the walk at a server that lists a directory inside itself.
 pub const MAX_DEPTH: usize = 100;
 /// The most entries that one tree may have.
 pub const MAX_TREE: u64 = 20_000_000;
-/// The most connections at a time.
+/// The most simultaneous connections.
 pub const MAX_CONNECTIONS: usize = 64;
-/// The most symbolic links that are followed on the way to one directory.
+/// The most symbolic links in the path to one directory that are followed.
 pub const MAX_LINKS: usize = 16;
 
-/// What happened to one entry of a tree, or what a dry run says would happen.
+/// The result for one entry of a tree, or the planned action in a dry run.
 #[derive(Debug, Clone)]
 pub enum MirrorEvent {
     /// A file was transferred.
     Done(MirroredFile),
-    /// A file is the same on both sides already.
+    /// A file is already the same on both sides.
     Same(MirroredFile),
-    /// A dry run: it would be transferred.
+    /// A dry run: the file would be transferred.
     Planned(MirroredFile),
-    /// A symbolic link was made like the remote one.
+    /// A symbolic link was created like the remote one.
     Linked {
         /// Its URL.
         url: String,
-        /// Where it was made.
+        /// Its local path.
         local: PathBuf,
-        /// Where it leads.
+        /// Its target.
         leads_to: Vec<u8>,
-        /// What became of it.
+        /// The outcome.
         outcome: MirrorOutcome,
     },
-    /// A directory was made on the receiving side; told only where [`MirrorSettings::itemize`] says so.
+    /// A directory was created on the receiving side; reported only with [`MirrorSettings::itemize`].
     Made {
         /// A URL or a local path.
         target: String,
         /// [`MirrorOutcome::Planned`] in a dry run.
         outcome: MirrorOutcome,
     },
-    /// Deleted on the receiving side because the sending side does not have it, or at the source because it was fetched.
+    /// An entry was deleted: on the receiving side if the sending side does not have it, or at the source after it was fetched.
     Deleted {
         /// A URL or a local path.
         target: String,
         /// [`MirrorOutcome::Planned`] in a dry run.
         outcome: MirrorOutcome,
     },
-    /// Moved at the source because it was fetched.
+    /// A file was moved at the source after it was fetched.
     Moved {
-        /// The URL that it had.
+        /// Its old URL.
         from: String,
-        /// The URL that it has.
+        /// Its new URL.
         to: String,
         /// [`MirrorOutcome::Planned`] in a dry run.
         outcome: MirrorOutcome,
     },
-    /// Left alone, and why: a link, a device.
+    /// An entry was left alone for a reason: a link, a device.
     Skipped {
-        /// Which.
+        /// A URL or a local path.
         target: String,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
-    /// Left alone as the user's own rules say, and why.
+    /// An entry was left out by the user's own rules.
     LeftOut {
-        /// Which.
+        /// A URL or a local path.
         target: String,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
-    /// Failed for now: it is tried again.
+    /// A temporary failure: the job is tried again.
     Again {
-        /// Which.
+        /// A URL or a local path.
         target: String,
-        /// Why.
+        /// The fault.
         fault: Fault,
-        /// How long is waited before.
+        /// The wait before the retry.
         wait: Duration,
     },
-    /// Failed for good, or the retries are used up.
+    /// A permanent failure, or no retries are left.
     Failed {
-        /// Which.
+        /// A URL or a local path.
         target: String,
-        /// Why.
+        /// The fault.
         fault: Fault,
     },
 }
 
-/// Whether something was done.
+/// Whether an action was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MirrorOutcome {
-    /// It was.
+    /// It was done.
     Done,
-    /// It was like that already.
+    /// Nothing had to be done.
     Same,
-    /// It would be: this is a dry run.
+    /// It would be done: this is a dry run.
     Planned,
 }
 
 impl MirrorOutcome {
-    /// The word in records (`status`).
+    /// The value in records (`status`).
     pub const fn as_str(self) -> &'static str {
         match self {
             MirrorOutcome::Done => "done",
@@ -141,64 +141,64 @@ pub struct MirroredFile {
     pub url: String,
     /// Its local path.
     pub local: PathBuf,
-    /// How often it was tried again.
+    /// The number of retries.
     pub retries: u32,
-    /// What is told of its transfer.
+    /// The result of its transfer.
     pub transferred: Transferred,
-    /// The file that it replaces, if there was one; unknown where nobody has looked.
+    /// The file that it replaces: `Some(None)` if there was none, `None` if that was not checked.
     pub replaces: Option<Option<FileFacts>>,
 }
 
 impl MirroredFile {
-    /// A file of unknown size that would come from a pipe.
+    /// A planned file of unknown size from a pipe.
     pub fn planned(url: String) -> MirroredFile {
         MirroredFile::untouched(url, PathBuf::new(), FileFacts { size: None, modified: None })
     }
 
-    /// A file of which nothing was transferred.
+    /// A file without a transfer.
     fn untouched(url: String, local: PathBuf, facts: FileFacts) -> MirroredFile {
         let transferred = Transferred { size: facts.size, modified: facts.modified, ..Transferred::default() };
         MirroredFile { url, local, retries: 0, transferred, replaces: None }
     }
 
-    /// A file of which more is known than what it replaces: from a pipe, or into one.
+    /// A file that was transferred from a pipe, or into one: the file that it replaces is unknown.
     pub fn done(url: String, local: PathBuf, transferred: Transferred) -> MirroredFile {
         MirroredFile { url, local, retries: 0, transferred, replaces: None }
     }
 
-    /// The same where it is known what it replaces.
+    /// Adds the file that it replaces.
     fn replacing(self, there: Option<FileFacts>) -> MirroredFile {
         MirroredFile { replaces: Some(there), ..self }
     }
 }
 
-/// Told of every event, as it happens, with the number of the root that it belongs to.
+/// The callback for every event, as it happens, with the number of the root that it belongs to.
 pub type MirrorReporter = Arc<dyn Fn(usize, MirrorEvent) + Send + Sync>;
 
-/// What is done about symbolic links.
+/// The treatment of symbolic links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Links {
-    /// They are left out, and that is said.
+    /// They are left out and reported.
     #[default]
     Skip,
-    /// What they point to is transferred, if it is inside the root.
+    /// Their target is transferred if it is inside the root.
     Follow,
-    /// They are made again as links, if they stay inside the root.
+    /// They are recreated as links if their target is inside the root.
     Keep,
 }
 
-/// When the receiving side may lose what the sending side does not have.
+/// The conditions for deleting entries on the receiving side that the sending side does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delete {
-    /// If more than this would go, nothing goes.
+    /// If there are more deletions than this, nothing is deleted.
     pub max: u64,
-    /// Believe a directory that is listed as empty.
+    /// Delete even if the sending side's directory is listed as empty.
     pub allow_empty: bool,
-    /// Before anything is transferred, if every listing is complete then; else afterwards, if it is by then.
+    /// Delete before the transfers if every listing is complete then; else after them, if every listing is complete by then.
     pub first: bool,
 }
 
-/// Deletions that are planned: one more than may be is enough.
+/// The planned deletions: at most one more than allowed.
 struct DeletionPlan<T> {
     list: Vec<T>,
     rule: Delete,
@@ -219,7 +219,7 @@ impl<T> DeletionPlan<T> {
         }
     }
 
-    /// All of them, or why nothing goes.
+    /// All deletions, or the fault why nothing is deleted.
     fn settle(self) -> Result<Vec<T>, Fault> {
         if !self.is_too_much() {
             return Ok(self.list);
@@ -230,75 +230,75 @@ impl<T> DeletionPlan<T> {
 }
 
 impl Delete {
-    /// How many deletions may be.
+    /// The number of allowed deletions.
     fn most(self) -> usize {
         usize::try_from(self.max).unwrap_or(usize::MAX)
     }
 
-    /// Takes as many of these into account as can matter, where so many are noted already.
+    /// Truncates `more` to one more than is still allowed after `noted` deletions; returns the new number.
     fn cap<T>(self, noted: usize, more: &mut Vec<T>) -> usize {
         more.truncate(self.most().saturating_add(1).saturating_sub(noted));
         noted + more.len()
     }
 }
 
-/// Why nothing is deleted in a tree.
+/// The reason why nothing is deleted in a tree.
 const INCOMPLETE: &str = "nothing is deleted: a listing was not complete";
-/// Why nothing more is deleted.
+/// The reason why deleting stops.
 const LIED: &str = "deleting stops: a listed entry does not exist";
-/// Why nothing is deleted in a directory.
+/// The reason why nothing is deleted in a directory.
 const EMPTY: &str = "nothing is deleted: the other side is empty (--allow-empty believes it)";
 
-/// Lines that make no sense, and names that cannot be, of which each is told; the others of one listing are counted.
+/// The most odd lines (not understood, or with an invalid name) of one listing that are reported; further ones are counted.
 const MAX_ODD: usize = 20;
 
-/// What is told of the others.
+/// The fault that counts the further odd lines.
 fn more_odd_lines(odd: usize) -> Fault {
     Fault::new(Kind::BadData, format!("{} more such lines are not shown", odd.saturating_sub(MAX_ODD)))
 }
 
-/// The path below a root of what is called `name` in the directory `below` it.
+/// The path of the entry `name` in the directory `below`; both paths are relative to a root.
 fn join(below: &[u8], name: &[u8]) -> Vec<u8> {
     if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() }
 }
 
-/// How a tree is transferred.
+/// The settings for the transfer of trees.
 #[derive(Clone)]
 pub struct MirrorSettings {
     /// The server; each root has its own path.
     pub url: FtpUrl,
     /// How to connect.
     pub options: FtpClientOptions,
-    /// How directories are listed.
+    /// The method of listing directories.
     pub list_method: ListMethod,
-    /// The most connections; `None` chooses by round trip.
+    /// The most connections; `None` chooses by round-trip time.
     pub connections: Option<usize>,
-    /// How often a file is tried again after a temporary failure.
+    /// The number of retries of a file after temporary failures.
     pub retries: u32,
-    /// The first wait before that.
+    /// The wait before the first retry.
     pub retry_delay: Duration,
     /// Continue parts of an earlier run.
     pub resume: bool,
-    /// Which files of trees and globs are meant.
+    /// The selection of files in trees and globs.
     pub select: Select,
-    /// When a file of a tree is the same on both sides.
+    /// The comparison that decides whether a file of a tree is the same on both sides.
     pub compare: Compare,
-    /// What is done about symbolic links.
+    /// The treatment of symbolic links.
     pub links: Links,
-    /// What is compared besides sizes when a file was transferred.
+    /// The checks beyond the comparison of sizes after a transfer.
     pub checks: Checks,
-    /// Leave files alone that are there already.
+    /// Leave existing files alone.
     pub no_clobber: bool,
-    /// Delete what the sending side does not have.
+    /// Delete entries that the sending side does not have.
     pub delete: Option<Delete>,
-    /// Only say what would be done.
+    /// Only report what would be done.
     pub dry_run: bool,
-    /// It is asked and told what each file replaces and which directories are made.
+    /// Find and report the file that each file replaces, and the directories that are created.
     pub itemize: bool,
-    /// The present, seconds since 1970: what ages are counted from.
+    /// The present time, in seconds since 1970: ages are computed from it.
     pub now: i64,
-    /// Told of bytes.
+    /// The callback for progress.
     pub progress: TransferProgress,
-    /// Told of events.
+    /// The callback for events.
     pub report: MirrorReporter,
 }

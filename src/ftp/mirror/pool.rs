@@ -1,5 +1,5 @@
-//! Jobs over connections: starts with one connection and opens more while work waits, backs off when the server refuses
-//! more, retries what failed for now on a fresh connection, and sends the commands of several jobs ahead.
+//! A pool of connections for jobs. It starts with one connection and opens more while jobs wait, backs off when the server
+//! refuses more, retries temporary failures on a fresh connection, and sends the commands of several jobs ahead.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,25 +15,25 @@ use crate::ftp::client::{Ahead, FtpClient, MAX_CHAIN_BYTES};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::reply::FtpReply;
 
-/// How many connections pay at which round trip: on one machine more only make its processes compete.
+/// The useful number of connections for each round-trip time: on one machine, more would only make its processes compete.
 const BY_DISTANCE: [(Duration, usize); 3] =
     [(Duration::from_millis(2), 4), (Duration::from_millis(10), 8), (Duration::MAX, 16)];
-/// Waiting jobs for each connection that make another one worth its login.
+/// The number of waiting jobs per connection that makes another connection worth its login.
 const JOBS_PER_CONNECTION: usize = 4;
-/// Waiting jobs that make others wait who would make more.
+/// From this number of waiting jobs on, jobs that create more jobs have to wait.
 const MAX_WAITING: usize = 4096;
-/// Logins at a time: servers have short queues for connections that nobody has accepted yet.
+/// The most simultaneous logins: servers have short queues for connections that are not accepted yet.
 const MAX_LOGINS: usize = 8;
-/// How often a job is done again, not counting as a retry, because of what was not its fault: a connection that others
-/// broke, a server with too few connections or ports, a standstill.
+/// How often a job is repeated without counting as a retry, after a failure that it did not cause: a connection that other
+/// jobs broke, a server with too few connections or ports, a stalled transfer.
 const MAX_AGAIN: u32 = 5;
 
-/// What the jobs of a pool are.
+/// The kind of work that a pool does.
 pub(super) trait PoolWork: Send + Sync + 'static {
     /// One piece of work.
     type Job: Send + 'static;
 
-    /// Does a job; follow-up jobs go into `more`. What [`PoolWork::finish_commands`] still has to say may wait.
+    /// Runs a job; follow-up jobs go into `more`. The commands of [`PoolWork::finish_commands`] may be sent later.
     fn run(
         &self,
         client: &mut FtpClient,
@@ -42,31 +42,31 @@ pub(super) trait PoolWork: Send + Sync + 'static {
         more: &mut Vec<Self::Job>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// True for a job that makes other jobs: it goes first.
+    /// True for a job that creates other jobs: it goes first.
     fn is_expanding(&self, job: &Self::Job) -> bool;
 
-    /// A job failed for good.
+    /// A job failed permanently.
     fn failed(&self, job: Self::Job, fault: Fault);
 
-    /// Says that a job failed for now and is done again after a while.
+    /// Reports that a job failed temporarily and is repeated after a wait.
     fn on_retry(&self, job: &Self::Job, fault: &Fault, wait: Duration);
 
-    /// True for a job that may be done again however far it got.
+    /// True for a job that may be repeated, no matter how far it got.
     fn repeatable(&self, _job: &Self::Job) -> bool {
         true
     }
 
-    /// How a job's transfer begins, where that can be said before anything else is asked.
+    /// The first commands of a job's transfer, if they need no earlier replies.
     fn pipelined(&self, _job: &Self::Job, _retries: u32) -> Option<Ahead> {
         None
     }
 
-    /// What is left to be said for a job that has run, best together with the next job's commands; empty when it is done.
+    /// The outstanding commands of a job that has run, best sent together with the next job's commands; empty when it is done.
     fn finish_commands(&self, _client: &FtpClient, _job: &mut Self::Job) -> Vec<FtpCommand> {
         Vec::new()
     }
 
-    /// The replies to that.
+    /// Evaluates the replies to [`PoolWork::finish_commands`].
     fn on_finished(
         &self,
         _client: &FtpClient,
@@ -81,7 +81,7 @@ pub(super) trait PoolWork: Send + Sync + 'static {
 struct QueuedJob<J> {
     job: J,
     retries: u32,
-    /// How often it was done again without its own fault.
+    /// How often it was repeated after failures that it did not cause.
     again: u32,
 }
 
@@ -95,8 +95,8 @@ impl<J> QueuedJob<J> {
     }
 }
 
-/// Jobs that wait. Those that make others go first while few others wait, the newest of them before all: a tree of any size
-/// is walked with few jobs at a time.
+/// The waiting jobs. Jobs that create others go first while few others wait, and the newest of them goes first of all: so a
+/// tree of any size is walked with few jobs at a time.
 struct JobQueue<J> {
     expanding: VecDeque<QueuedJob<J>>,
     others: VecDeque<QueuedJob<J>>,
@@ -119,7 +119,7 @@ impl<J> JobQueue<J> {
         if self.expands_next() { self.expanding.pop_front() } else { self.others.pop_front() }
     }
 
-    /// The next job, if it makes no others.
+    /// The next job, if it creates no others.
     fn next_plain(&self) -> Option<&QueuedJob<J>> {
         self.others.front().filter(|_| !self.expands_next())
     }
@@ -127,13 +127,13 @@ impl<J> JobQueue<J> {
 
 struct PoolState<J> {
     waiting: JobQueue<J>,
-    /// Jobs being done: they may make more.
+    /// The number of running jobs: they may create more.
     running: usize,
     workers: usize,
-    /// Workers that are still logging in.
+    /// The number of workers that are still logging in.
     logins: usize,
     limit: usize,
-    /// Nothing more is started: a failure that concerns every job.
+    /// The failure that concerns every job; no further job is started.
     stopped: Option<Fault>,
 }
 
@@ -144,28 +144,28 @@ struct WorkerPool<W: PoolWork> {
     wake: Notify,
 }
 
-/// What one worker has.
+/// The state of one worker.
 struct Worker<J> {
     client: Option<FtpClient>,
-    /// The connection has done something already: if it is gone now, that was between two jobs or on the way.
+    /// The connection has run a job: it may have been lost since then, between two jobs or in the next one.
     served: bool,
-    /// Jobs that have run and are not closed, with what is to be said for them.
+    /// Jobs that have run and still have commands to send.
     open: Vec<QueuedJob<J>>,
     more: Vec<J>,
 }
 
-/// A job and what may be sent ahead for it.
+/// A job, and the commands that may be sent ahead for it.
 type PipelinedJob<J> = (QueuedJob<J>, Option<Ahead>);
 
 enum Taken<J> {
     Jobs(VecDeque<PipelinedJob<J>>),
-    /// Nothing waits at present: time to close what is open.
+    /// No job waits at present: the open jobs should be closed.
     NothingYet,
-    /// The worker is not needed any more, and not counted any more.
+    /// The worker is not needed any more, and is no longer counted.
     Over,
 }
 
-/// Runs all jobs over connections; `client` is the first one. Returns what stopped the run, if anything did.
+/// Runs all jobs; `client` is the first connection. Returns the fault that left jobs undone, if there is one.
 pub(super) async fn run<W: PoolWork>(
     work: W,
     settings: &MirrorSettings,
@@ -184,7 +184,7 @@ pub(super) async fn run<W: PoolWork>(
     pool.state().workers = 1;
     workers.spawn(pool.clone().worker(Some(client)));
     loop {
-        // Another connection while enough work waits; checked whenever work arrives.
+        // Opens further connections while enough jobs wait; checked whenever jobs arrive.
         while pool.wants_worker() {
             workers.spawn(pool.clone().worker(None));
         }
@@ -203,7 +203,7 @@ pub(super) async fn run<W: PoolWork>(
     drop(state);
     match (stopped, left) {
         (None, 0) => Ok(()),
-        // The failure itself was reported with its job; what it leaves undone is one more.
+        // The failure itself was reported with its job; only undone jobs make a further fault.
         (Some(_), 0) => Ok(()),
         (Some(fault), left) => Err(fault.context(format_args!("{left} more not tried"))),
         (None, _) => Err(Fault::new(Kind::Internal, "work was left undone")),
@@ -215,7 +215,7 @@ impl<W: PoolWork> WorkerPool<W> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True, and counted, when one more worker pays.
+    /// True when one more worker is worth it; the worker is then counted.
     fn wants_worker(&self) -> bool {
         let mut state = self.state();
         let wanted = state.stopped.is_none()
@@ -230,7 +230,7 @@ impl<W: PoolWork> WorkerPool<W> {
     async fn worker(self: Arc<Self>, client: Option<FtpClient>) {
         let mut worker = Worker { client, served: false, open: Vec::new(), more: Vec::new() };
         if worker.client.is_none() {
-            // A further connection takes no job before it is there, and is given up when the others are through.
+            // A further worker takes no job before its connection is open, and gives up when the others have finished.
             let opened = tokio::select! {
                 opened = FtpClient::open(&self.settings.url, &self.settings.options) => Some(opened),
                 () = self.through() => None,
@@ -240,7 +240,7 @@ impl<W: PoolWork> WorkerPool<W> {
             match opened {
                 Some(Ok(client)) => worker.client = Some(client),
                 Some(Err(fault)) if self.give_back(&fault) => return self.wake_all(),
-                // The last one left: its next attempt fails with a job.
+                // The last worker: its next attempt to connect fails together with a job.
                 Some(Err(_)) => {}
                 None => {
                     self.state().workers -= 1;
@@ -267,7 +267,7 @@ impl<W: PoolWork> WorkerPool<W> {
         }
     }
 
-    /// Returns when nothing is left to be taken and nobody can make more.
+    /// Returns when no job waits and no running job can create one.
     async fn through(&self) {
         loop {
             let woken = self.wake.notified();
@@ -300,7 +300,7 @@ impl<W: PoolWork> WorkerPool<W> {
                     let chained = command.is_some();
                     let mut length = command.as_ref().map_or(0, Ahead::length);
                     jobs.push_back((first, command));
-                    // What one takes the others do not have: the last jobs are spread evenly.
+                    // Each worker takes only a share, so that the last jobs are spread evenly.
                     let share = (state.waiting.len() / (2 * state.limit) + 1).min(chain);
                     while chained && jobs.len() < share {
                         let next = state.waiting.next_plain();
@@ -329,7 +329,7 @@ impl<W: PoolWork> WorkerPool<W> {
         }
     }
 
-    /// Does a batch of jobs. False: the worker has given its place back.
+    /// Runs a batch of jobs. False: the worker has given up its connection and ends.
     async fn batch(&self, worker: &mut Worker<W::Job>, mut jobs: VecDeque<PipelinedJob<W::Job>>) -> bool {
         if worker.client.as_ref().is_none_or(|client| !client.usable()) {
             worker.client = None;
@@ -342,7 +342,7 @@ impl<W: PoolWork> WorkerPool<W> {
                 }
                 Err(fault) => {
                     if let Some((queued, _)) = jobs.pop_front() {
-                        // A server that accepts connections and says nothing is waited for once, not for every job.
+                        // A server that accepts connections without a greeting is waited for once, not for every job.
                         let silent = fault.kind == Kind::TimedOut && queued.retries >= self.settings.retries;
                         if silent {
                             self.state().stopped.get_or_insert(fault.clone());
@@ -377,12 +377,12 @@ impl<W: PoolWork> WorkerPool<W> {
                 Err(fault)
                     if broken && chained && (fault.kind == Kind::Protocol || self.may_repeat(&queued, &fault)) =>
                 {
-                    // Perhaps the server lost its way in the chain: the same again, one by one.
+                    // The server may be confused by the chain: the jobs are repeated one by one.
                     self.settings.options.trace.note(&format!("no more chains of transfers: {fault}"));
                     self.settings.options.quirks.give_up_chains();
                     self.put_back([queued]);
                 }
-                // The server ended a connection that had done its part: the next one goes on.
+                // The server ended a connection that had run jobs: the next connection continues.
                 Err(fault) if broken && served && hung_up(&fault) && self.may_repeat(&queued, &fault) => {
                     self.settings.options.trace.note(&format!("a fresh connection: {fault}"));
                     self.put_back([queued]);
@@ -394,9 +394,9 @@ impl<W: PoolWork> WorkerPool<W> {
         true
     }
 
-    /// One packet: what closes the open jobs, and the transfers of the next ones.
+    /// Sends the commands that close the open jobs and the transfers of the next jobs, in one packet.
     async fn close_and_send(&self, worker: &mut Worker<W::Job>, ahead: &[Ahead]) {
-        // Whoever calls has made sure of a connection; without one the jobs stay open, and are done again as lost ones.
+        // Callers make sure of a connection; without one the jobs stay open and are repeated as lost jobs.
         let Some(client) = worker.client.as_mut() else { return };
         let open = std::mem::take(&mut worker.open);
         let mut closing = Vec::new();
@@ -411,7 +411,7 @@ impl<W: PoolWork> WorkerPool<W> {
         let mut replies = replies.as_slice();
         let (mut ended, mut lost) = (Vec::new(), Vec::new());
         for (mut queued, count) in counted {
-            // What was answered before the connection broke is done.
+            // Jobs that were answered before the connection broke are done.
             let Some((own, rest)) = replies.split_at_checked(count) else {
                 replies = &[];
                 lost.push(queued);
@@ -443,7 +443,7 @@ impl<W: PoolWork> WorkerPool<W> {
         }
     }
 
-    /// The connection of open jobs is gone.
+    /// Repeats the open jobs after their connection was lost.
     async fn lost_open(&self, worker: &mut Worker<W::Job>) {
         let open = std::mem::take(&mut worker.open);
         if !open.is_empty() {
@@ -452,7 +452,7 @@ impl<W: PoolWork> WorkerPool<W> {
         }
     }
 
-    /// The connection broke while open jobs were being closed: they are done again.
+    /// Repeats jobs whose connection broke before they were closed, or fails them.
     async fn lost(&self, open: Vec<QueuedJob<W::Job>>, fault: Fault, worker: &mut Worker<W::Job>) {
         for queued in open {
             match self.may_repeat(&queued, &fault) {
@@ -462,7 +462,7 @@ impl<W: PoolWork> WorkerPool<W> {
         }
     }
 
-    /// A connection more than the server allows: the others do the work, and no further one is tried.
+    /// Gives up a refused connection: the other workers continue, and no further connection is tried. False for the last worker.
     fn give_back(&self, fault: &Fault) -> bool {
         let mut state = self.state();
         if state.workers <= 1 {
@@ -474,14 +474,14 @@ impl<W: PoolWork> WorkerPool<W> {
         true
     }
 
-    /// No more than so many connections, now and later.
+    /// Limits the number of connections, now and for later runs.
     fn shrink(&self, state: &mut PoolState<W::Job>, connections: usize, fault: &Fault) {
         state.limit = connections.max(1);
         self.settings.options.quirks.allows_only(state.limit);
         self.settings.options.trace.note(&format!("no more than {} connections: {fault}", state.limit));
     }
 
-    /// Jobs that were taken and could not be done: they come first, and that is no retry of theirs.
+    /// Puts back jobs that were taken and could not be done: they go first, and that does not count as a retry.
     fn put_back(&self, jobs: impl IntoIterator<Item = QueuedJob<W::Job>, IntoIter: DoubleEndedIterator>) {
         let mut state = self.state();
         for mut queued in jobs.into_iter().rev() {
@@ -499,7 +499,7 @@ impl<W: PoolWork> WorkerPool<W> {
         fault.temporary() && queued.again < MAX_AGAIN && self.work.repeatable(&queued.job)
     }
 
-    /// True for a failure that less haste or another connection may cure, without the user having to allow retries.
+    /// True for a failure that fewer connections or a fresh connection may cure, even if the user allows no retries.
     fn cures_itself(&self, fault: &Fault) -> bool {
         let mut state = self.state();
         match fault.reply_code() {
@@ -509,9 +509,9 @@ impl<W: PoolWork> WorkerPool<W> {
                 self.shrink(&mut state, connections, fault);
                 true
             }
-            // A port that was taken: the next one may be free.
+            // The port was in use: the next one may be free.
             Some(425) => true,
-            // Too slow for too long: continued on a fresh connection.
+            // Below the minimum rate for too long: continued on a fresh connection.
             None if fault.kind == Kind::TimedOut => self.settings.options.limits.min_rate.is_some(),
             _ => false,
         }
@@ -557,18 +557,18 @@ impl<W: PoolWork> WorkerPool<W> {
 
     fn wake_all(&self) {
         self.wake.notify_waiters();
-        // The pool's own loop may be between two waits: it must not miss that work arrived.
+        // The pool's own loop may be between two waits: it must not miss new jobs.
         self.wake.notify_one();
     }
 }
 
-/// True when the server has ended the connection, with a word or without.
+/// True when the server has ended the connection, with or without a 421 reply.
 fn hung_up(fault: &Fault) -> bool {
     fault.kind == Kind::Disconnected || (fault.reply_code() == Some(421) && fault.temporary())
 }
 
-/// Failures that every further job would meet too: the disk is full (452 there, or ours here), the login is refused, the
-/// server is gone.
+/// True for a failure that every further job would have too: the server's disk is full (452), the login is refused, or the
+/// server is unreachable.
 fn ends_everything(fault: &Fault) -> bool {
     fault.reply_code() == Some(452)
         || matches!(

@@ -1,4 +1,4 @@
-//! Which files of a tree are transferred: `--include` and `--exclude` in the order of the command line, sizes and ages.
+//! The selection of files in a tree: `--include` and `--exclude` in the order of the command line, sizes and ages.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const MAX_REGEX: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct SelectRule {
     include: bool,
-    /// The pattern ends in a slash: it means directories, and so all that is in them.
+    /// The pattern ends in a slash: it matches directories, and thereby everything in them.
     directories: bool,
     pattern: RulePattern,
 }
@@ -41,7 +41,7 @@ impl SelectRule {
     /// A rule from a regular expression, which matches anywhere in a path below the root.
     ///
     /// # Errors
-    /// `Usage`: what is no regular expression, or too large a one.
+    /// `Usage` for an invalid regular expression, or one that is too large.
     pub fn regex(pattern: &str, include: bool) -> Result<SelectRule, Fault> {
         let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX).build();
         let regex =
@@ -49,7 +49,7 @@ impl SelectRule {
         Ok(SelectRule { include, directories: false, pattern: RulePattern::Regex(regex) })
     }
 
-    /// True when the rule means this entry or a directory that it is in.
+    /// True when the rule matches this entry or a directory above it.
     fn means(&self, path: &[u8], is_directory: bool) -> bool {
         let ends = memchr::memchr_iter(b'/', path).map(|end| (end, true));
         let matches = |part: &[u8]| match &self.pattern {
@@ -61,7 +61,7 @@ impl SelectRule {
     }
 }
 
-/// What is known of a file when it is to be decided about.
+/// The known facts about a file, for decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFacts {
     /// Its size in bytes.
@@ -70,10 +70,10 @@ pub struct FileFacts {
     pub modified: Option<i64>,
 }
 
-/// All conditions; the default takes everything.
+/// All conditions; the default selects every file.
 #[derive(Debug, Clone, Default)]
 pub struct Select {
-    /// The first rule that means an entry decides. Where none does: taken, unless there is an `--include`.
+    /// The first rule that matches an entry decides. An entry without a match is selected unless there is an `--include`.
     pub rules: Vec<SelectRule>,
     /// Larger files are left out.
     pub max_size: Option<u64>,
@@ -86,17 +86,17 @@ pub struct Select {
 }
 
 impl Select {
-    /// True when files of this path (relative to the root, without a leading slash) are taken by their name.
+    /// True when the rules select a file of this path (relative to the root, without a leading slash).
     pub fn takes(&self, path: &[u8]) -> bool {
         self.decide(path, false).unwrap_or_else(|| !self.selects())
     }
 
-    /// True when a directory is to be looked into: nothing excludes it.
+    /// True when a directory is to be walked: no rule excludes it.
     pub fn enters(&self, path: &[u8]) -> bool {
         self.decide(path, true).unwrap_or(true)
     }
 
-    /// True when there is an `--include`: then directories are only made for the files in them.
+    /// True when there is an `--include`: then only directories with selected files are created.
     pub fn selects(&self) -> bool {
         self.rules.iter().any(|rule| rule.include)
     }
@@ -106,8 +106,8 @@ impl Select {
         self.min_age.is_some() || self.max_age.is_some()
     }
 
-    /// Why a file is left out by its size or age, `now` being seconds since 1970. A size or age that nobody knows is no
-    /// reason to take it.
+    /// The reason why a file is left out by its size or age; `now` is in seconds since 1970. A file of unknown size or age is left
+    /// out if there is such a condition.
     pub fn refuses(&self, facts: FileFacts, now: i64) -> Option<&'static str> {
         if self.max_size.is_some() || self.min_size.is_some() {
             match facts.size {

@@ -1,4 +1,4 @@
-//! Records in order, however many: sorted in memory by thousands, in temporary files, and merged.
+//! Sorting any number of records: chunks are sorted in memory, written to temporary files, and merged.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,12 +6,12 @@ use std::collections::BinaryHeap;
 use super::spool::{Spool, SpoolReader, SpoolWriter, Spooled};
 use crate::fault::Fault;
 
-/// Records that are sorted in memory.
+/// The number of records that are sorted in memory.
 const SORTED: usize = 8192;
-/// Sorted runs that are merged into one; as many files are open at a time, of each size of run.
+/// The number of sorted runs that are merged into one; up to this many files are open for each size of run.
 const RUNS: usize = 8;
 
-/// Takes records in any order and gives them in theirs.
+/// Accepts records in any order and returns them sorted.
 pub struct Sorter<T> {
     chunk: Vec<T>,
     /// Sorted runs: those of `SORTED` records, those of `RUNS` times as many, and so on.
@@ -25,7 +25,7 @@ impl<T> Default for Sorter<T> {
 }
 
 impl<T: Spooled + Ord> Sorter<T> {
-    /// Takes one more.
+    /// Adds a record.
     ///
     /// # Errors
     /// As [`SpoolWriter::add`].
@@ -49,7 +49,7 @@ impl<T: Spooled + Ord> Sorter<T> {
         Ok(())
     }
 
-    /// All of them, sorted.
+    /// All records, sorted.
     ///
     /// # Errors
     /// As [`SpoolWriter::add`].

@@ -1,5 +1,5 @@
-//! Records on their way: in memory while they are few, else in a temporary file. A tree may have millions of entries; they
-//! are looked at a few at a time.
+//! Queued records: in memory while they are few, else in a temporary file. A tree may have millions of entries; they are
+//! processed in small batches.
 
 use std::io::{self, BufReader, Read, Write};
 use std::marker::PhantomData;
@@ -10,14 +10,14 @@ use crate::blob::{Blob, BlobReader};
 use crate::fault::Fault;
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, Precision};
 
-/// Bytes of records that stay in memory: several spools are open at a time.
+/// The most bytes of records that stay in memory: several spools are open at a time.
 const MAX_MEMORY: usize = 64 * 1024;
-/// Records that are looked at together.
+/// The number of records in a batch.
 const BATCH: usize = 512;
 const TYPES: [EntryType; 4] = [EntryType::File, EntryType::Directory, EntryType::Symlink, EntryType::Other];
 const PRECISIONS: [Precision; 3] = [Precision::Second, Precision::Minute, Precision::Day];
 
-/// What can lie in a spool: a number of fields.
+/// A record for a spool: it consists of a number of fields.
 pub trait Spooled: Sized {
     /// Writes its fields.
     fn write(&self, to: &mut FieldWriter);
@@ -25,18 +25,18 @@ pub trait Spooled: Sized {
     /// Reads the same fields in the same order.
     ///
     /// # Errors
-    /// What the system says.
+    /// The I/O error of the system.
     fn read(from: &mut FieldReader) -> io::Result<Self>;
 }
 
-/// Takes the fields of one record.
+/// Collects the fields of one record.
 #[derive(Debug, Default)]
 pub struct FieldWriter(Vec<u8>);
 
 impl FieldWriter {
-    /// One field; none is not the same as an empty one.
+    /// Adds a field; `None` differs from an empty field.
     pub fn bytes(&mut self, field: Option<&[u8]>) {
-        // 0: there is no such field; else its length and one, seven bits a byte.
+        // 0 for `None`, else the length plus one, seven bits per byte.
         let mut length = field.map_or(0, |field| field.len() + 1);
         while length > 0x7f {
             self.0.push(length as u8 | 0x80);
@@ -46,21 +46,21 @@ impl FieldWriter {
         self.0.extend_from_slice(field.unwrap_or_default());
     }
 
-    /// The same of a number.
+    /// Adds a number as a field.
     pub fn number(&mut self, number: Option<u64>) {
         let bytes = number.unwrap_or_default().to_le_bytes();
         let length = bytes.len() - number.unwrap_or_default().leading_zeros() as usize / 8;
         self.bytes(number.and_then(|_| bytes.get(..length)));
     }
 
-    /// Size and time.
+    /// Adds size and time.
     pub(super) fn facts(&mut self, facts: FileFacts) {
         self.number(facts.size);
         self.number(facts.modified.map(i64::cast_unsigned));
     }
 }
 
-/// Gives the fields of records again.
+/// Reads the fields of records.
 #[derive(Debug)]
 pub struct FieldReader {
     inner: BufReader<BlobReader>,
@@ -71,7 +71,7 @@ impl FieldReader {
     /// The next field.
     ///
     /// # Errors
-    /// What the system says.
+    /// The I/O error of the system.
     pub fn bytes(&mut self) -> io::Result<Option<Vec<u8>>> {
         let (mut length, mut shift, mut byte) = (0usize, 0, [0x80]);
         while byte.iter().any(|byte| byte & 0x80 != 0) {
@@ -88,10 +88,10 @@ impl FieldReader {
         Ok(Some(field))
     }
 
-    /// The next field, a number.
+    /// The next field as a number.
     ///
     /// # Errors
-    /// What the system says.
+    /// The I/O error of the system.
     pub fn number(&mut self) -> io::Result<Option<u64>> {
         let number = |bytes: Vec<u8>| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
         Ok(self.bytes()?.map(number))
@@ -107,7 +107,7 @@ fn failed(error: io::Error) -> Fault {
     Fault::local("a temporary file", &error)
 }
 
-/// Takes records.
+/// Writes records.
 #[derive(Debug)]
 pub struct SpoolWriter<T> {
     blob: BlobWriter,
@@ -121,7 +121,7 @@ impl<T: Spooled> Default for SpoolWriter<T> {
 }
 
 impl<T: Spooled> SpoolWriter<T> {
-    /// Takes one more.
+    /// Adds a record.
     ///
     /// # Errors
     /// The kinds of [`Fault::local`] when the temporary file cannot be written.
@@ -131,7 +131,7 @@ impl<T: Spooled> SpoolWriter<T> {
         self.blob.write_all(&fields.0).map_err(failed)
     }
 
-    /// What was taken.
+    /// The spool of all records that were added.
     ///
     /// # Errors
     /// As [`SpoolWriter::add`].
@@ -140,7 +140,7 @@ impl<T: Spooled> SpoolWriter<T> {
     }
 }
 
-/// Records, from some one on. Cloning is cheap.
+/// A sequence of records from a position on. Cloning is cheap.
 #[derive(Debug)]
 pub struct Spool<T> {
     blob: Blob,
@@ -155,13 +155,13 @@ impl<T> Clone for Spool<T> {
 }
 
 impl<T: Spooled> Spool<T> {
-    /// Reads one after the other.
+    /// Reads the records one after the other.
     pub fn read(&self) -> SpoolReader<T> {
         let inner = BufReader::new(self.blob.open_at(self.position));
         SpoolReader { fields: FieldReader { inner, position: self.position }, spool: self.clone() }
     }
 
-    /// The next records, and what is left behind them, if anything is.
+    /// The next batch of records, and the rest if there is one.
     ///
     /// # Errors
     /// The kinds of [`Fault::local`] when the temporary file cannot be read.
@@ -186,7 +186,7 @@ pub struct SpoolReader<T> {
 }
 
 impl<T: Spooled> SpoolReader<T> {
-    /// What is behind the record that was read last.
+    /// The records behind the last one that was read.
     pub fn left(&self) -> Spool<T> {
         Spool { position: self.fields.position, ..self.spool.clone() }
     }
@@ -201,7 +201,7 @@ impl<T: Spooled> Iterator for SpoolReader<T> {
     }
 }
 
-/// A name, and whether it is that of a directory.
+/// A name, and whether it names a directory.
 impl Spooled for (Vec<u8>, bool) {
     fn write(&self, to: &mut FieldWriter) {
         to.bytes(Some(&self.0));

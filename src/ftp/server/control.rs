@@ -1,4 +1,4 @@
-//! One control connection: reads, lets the session decide, does what it says.
+//! One control connection: reads input, passes it to the session, and carries out the session's actions.
 
 mod conclude;
 mod ending;
@@ -35,19 +35,19 @@ use crate::net::trace::ProtocolTrace;
 use crate::scope::on_the_link;
 use crate::secret::Secret;
 
-/// Replies leave together, but not more than this at once.
+/// The most bytes of replies that are sent together.
 const MAX_REPLIES: usize = 64 << 10;
-/// How long the end of the connection may take after the last reply.
+/// The time limit for closing the connection after the last reply.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// So many times the idle time a client may talk (NOOP, PWD) without asking anything of the tree, and so long one transfer of
-/// who is anonymous holds a place that others need.
+/// A client may send commands that do not use the tree (NOOP, PWD) for this many idle timeouts, and a single transfer
+/// of an anonymous user may hold a place that others need for as long.
 const MAX_TALK_IDLES: u32 = 12;
 
-/// Tickets of one TLS 1.3 session that rustls clients keep.
+/// The number of tickets per TLS 1.3 session that rustls clients keep.
 const MAX_TICKETS: usize = 8;
 
-/// What a transfer gives back: an upload is committed here, by the proof that its client saw to its end.
+/// The future of a transfer: its upload is committed here, given the proof that its client stayed to the end.
 type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
@@ -63,20 +63,20 @@ struct ControlDriver<'a> {
     out: Vec<u8>,
     store: Option<FtpStore>,
     listener: Option<TcpListener>,
-    /// What SITE UMASK said.
+    /// The mask of SITE UMASK.
     umask: Option<u32>,
-    /// TLS with sessions of this connection's own, for its data connections.
+    /// TLS with a session store of this connection alone, for its data connections.
     tls: Option<ServerTls>,
     running: Option<(Running, Started)>,
-    /// The transfer that runs takes very long.
+    /// The running transfer takes longer than [`MAX_TALK_IDLES`] allows.
     long: bool,
     /// The client has closed its side.
     ended: bool,
-    /// Nothing can be written any more.
+    /// The connection can no longer be written to.
     gone: bool,
 }
 
-/// A transfer that runs, for the log.
+/// A running transfer, for the log.
 struct Started {
     stop: Stop,
     at: Instant,
@@ -85,13 +85,13 @@ struct Started {
     from: u64,
     tls: bool,
     ascii: bool,
-    /// The bytes of an upload, as ALLO said.
+    /// The size of an upload in bytes, as announced by ALLO.
     announced: Option<u64>,
     _place: Option<TransferPlace>,
 }
 
 impl Drop for Started {
-    /// However the connection ends: the transfer does not outlive it, and its thread is woken.
+    /// The transfer does not outlive the connection, however that ends, and its thread is woken.
     fn drop(&mut self) {
         self.stop.stop();
     }
@@ -254,7 +254,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Whoever is anonymous shares the places that are free: he has shown no right to one, but for a transfer that ends in time.
+    /// Anonymous users share the unused places: they have no right to a place, except during a transfer that ends in time.
     fn standing(&self) -> Standing {
         match self.session.user() {
             None => Standing::Idle,
@@ -263,7 +263,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Waits for whatever comes next.
+    /// Waits for the next event.
     async fn next(&mut self, buffer: &mut [u8], (limit, long): (Instant, Instant), draining: bool) -> ControlEvent {
         let reading = self.session.wants_input() && !self.ended;
         let idle = self.session.is_idle();
@@ -392,7 +392,7 @@ impl ControlDriver<'_> {
         self.shared.service.happened(&who, what);
     }
 
-    /// Tells of a whole file, unless its name says that it is to be renamed yet.
+    /// Reports a complete file, unless its name is that of an unfinished one.
     fn arrived(&self, path: &[u8]) {
         let file = self.store.as_ref().filter(|_| !is_unfinished(path)).and_then(|store| store.arrived(path));
         if let Some(file) = file {
@@ -400,7 +400,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Acts that may take long get a thread, and end when the client says ABOR or goes.
+    /// Runs an operation that may take long on a thread; it ends when the client sends ABOR or disconnects.
     async fn on_thread(&mut self, store: FtpStore, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
         let (shared, stop) = (self.shared, Stop::default());
         let _guard = StopOnDrop(stop.clone());
@@ -487,7 +487,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Opens the file or directory and prepares the rest; only the file system may make it wait.
+    /// Opens the file or directory and prepares the transfer; it blocks only on the file system.
     #[allow(clippy::type_complexity, reason = "used once")]
     fn open(
         &mut self,
@@ -580,7 +580,7 @@ impl ControlDriver<'_> {
 
     // The wire
 
-    /// Appends a reply. The control connection speaks TELNET: byte 255 of a name is sent twice (RFC 959, sections 3.1 and 5.3).
+    /// Appends a reply. The control connection uses TELNET: byte 255 of a name is sent twice (RFC 959, sections 3.1 and 5.3).
     fn write(&mut self, reply: &FtpReply) {
         let from = self.out.len();
         reply.write_to(&mut self.out);
@@ -634,7 +634,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// A socket that is connected to nothing: it holds the place of the stream during a handshake.
+/// An unconnected socket, which replaces the stream during a handshake.
 fn dead_stream() -> Result<tokio::net::TcpStream, Fault> {
     let failed = |error: std::io::Error| Fault::local("socket", &error);
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM.nonblocking(), None);

@@ -1,5 +1,5 @@
-//! Moving the bytes of one transfer. Small ones stay in the task of their connection; a large one gets a thread of its
-//! own, where plain downloads go by sendfile(2) and plain uploads by splice(2), so that no byte passes through us.
+//! Moves the bytes of one transfer. Small transfers stay in the task of their connection; a large one gets a thread of its own, on
+//! which clear-text downloads use sendfile(2) and clear-text uploads use splice(2), so that no byte is copied through this process.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,41 +22,41 @@ use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::pace::TransferPace;
 use crate::net::stream::Stream;
 
-/// What is larger than this gets a thread.
+/// The size in bytes above which a transfer gets a thread.
 const SMALL_BYTES: u64 = 256 << 10;
-/// What one read, write or sendfile moves at most.
+/// The most bytes of one read, write or sendfile.
 const CHUNK_BYTES: usize = 128 << 10;
-/// What one sendfile of a thread moves at most, so that a stop is noticed.
+/// The most bytes of one sendfile on a thread, so that a stop is noticed.
 const LARGE_CHUNK_BYTES: usize = 4 << 20;
-/// The size of the pipe between socket and file; the kernel's limit for everybody.
+/// The size of the pipe between socket and file; the kernel's limit for unprivileged processes.
 const PIPE_BYTES: usize = 1 << 20;
-/// What the waits are for.
+/// The subject of timeout messages.
 const DATA: &str = "data connection";
-/// How long the end of TLS may take after the last byte.
+/// The time limit for the end of TLS after the last byte.
 const TLS_END_LIMIT: Duration = Duration::from_secs(2);
 
-/// How a transfer is run.
+/// The parameters of a transfer.
 #[derive(Debug, Clone)]
 pub(super) struct TransferLimits {
-    /// Line ends change on the way.
+    /// Line ends are converted.
     pub(super) ascii: bool,
     /// The longest standstill, and the lowest rate.
     pub(super) limits: Limits,
-    /// An end of TLS without close_notify counts as an end.
+    /// TLS that ends without close_notify counts as complete.
     pub(super) lenient_end: bool,
-    /// Stops it.
+    /// The handle that stops the transfer.
     pub(super) stop: Stop,
     /// The speed limit.
     pub(super) pace: Option<Arc<TransferPace>>,
 }
 
 impl TransferLimits {
-    /// How much may move at once.
+    /// The number of bytes that may move at once, at most `most`.
     fn piece(&self, most: usize) -> usize {
         self.pace.as_ref().map_or(most, |pace| pace.piece(most))
     }
 
-    /// Waits until more may move.
+    /// Waits after `bytes` have moved, until more may move.
     async fn moved(&self, bytes: usize) {
         if let Some(pace) = &self.pace {
             tokio::time::sleep(pace.passed(bytes as u64, Instant::now())).await;
@@ -64,7 +64,7 @@ impl TransferLimits {
     }
 }
 
-/// Sends `file` from `from` up to `end`; returns the bytes of the file that were sent.
+/// Sends `file` from offset `from` up to `end`; returns the number of bytes of the file that were sent.
 pub(super) async fn send(
     stream: Stream,
     file: File,
@@ -72,7 +72,7 @@ pub(super) async fn send(
     end: u64,
     terms: TransferLimits,
 ) -> Result<u64, TransferFailure> {
-    // What has a speed limit sleeps most of the time: no thread waits for it.
+    // A transfer with a speed limit sleeps most of the time, so it occupies no thread.
     if end.saturating_sub(from) <= SMALL_BYTES || terms.pace.is_some() {
         return stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)).await;
     }
@@ -129,8 +129,8 @@ async fn send_async(
     finish(stream, terms).await.map(|()| at - from)
 }
 
-/// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1); those that end with CRLF in the file stay as
-/// they are. `after_cr`: the piece before ended with a CR.
+/// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1); lines that end with CRLF in the
+/// file are unchanged. `after_cr`: the previous piece ended with a CR.
 fn to_wire(piece: &[u8], after_cr: &mut bool, wire: &mut Vec<u8>) {
     wire.clear();
     for line in piece.split_inclusive(|byte| *byte == b'\n') {
@@ -149,7 +149,7 @@ fn to_wire(piece: &[u8], after_cr: &mut bool, wire: &mut Vec<u8>) {
     }
 }
 
-/// Flushes and, inside TLS, says that this was all.
+/// Flushes and, with TLS, sends close_notify.
 async fn finish(mut stream: Stream, terms: &TransferLimits) -> Result<(), TransferFailure> {
     terms.limits.io(DATA, stream.flush()).await.map_err(failure)?;
     if stream.is_tls() {
@@ -233,12 +233,12 @@ struct UploadReceiver {
     terms: TransferLimits,
     deadline: RateDeadline,
     total: u64,
-    /// TYPE A: a CR was seen whose LF may come in the next piece.
+    /// TYPE A: a CR was received whose LF may come in the next piece.
     after_cr: bool,
 }
 
 impl UploadReceiver {
-    /// Receives at least `enough` bytes, or all there are: true.
+    /// Receives at least `enough` bytes; true if the client ended the connection first.
     async fn some(mut self, enough: u64) -> (UploadReceiver, Result<bool, TransferFailure>) {
         let terms = self.terms.clone();
         let result = stoppable(&terms, self.loop_until(enough)).await;
@@ -281,7 +281,7 @@ impl UploadReceiver {
     }
 }
 
-/// CRLF becomes LF; a CR alone stays.
+/// CRLF becomes LF; a CR alone is unchanged.
 fn from_wire(piece: &[u8], after_cr: &mut bool, text: &mut Vec<u8>) {
     text.clear();
     for byte in piece {
@@ -358,7 +358,7 @@ fn receive_spliced(
     if terms.stop.is_stopped() { Err(TransferFailure::Aborted) } else { Ok(total) }
 }
 
-/// Sends a listing; returns its bytes.
+/// Sends a listing; returns the number of bytes.
 pub(super) async fn list(stream: Stream, lines: ListingLines, terms: TransferLimits) -> Result<u64, TransferFailure> {
     stoppable(&terms, list_async(stream, lines, &terms)).await
 }
@@ -382,7 +382,7 @@ async fn list_async(
     }
 }
 
-/// What a wait's fault means for a transfer.
+/// The failure of a transfer for the fault of a wait.
 fn failure(fault: Fault) -> TransferFailure {
     if fault.kind == Kind::TimedOut { TransferFailure::Stalled } else { TransferFailure::Broken }
 }
@@ -411,7 +411,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Handle::current().block_on(work)
 }
 
-/// The socket for a thread: it blocks, at most for the longest standstill.
+/// Makes the socket blocking for a thread, at most for the longest standstill.
 fn blocking(tcp: TcpStream, terms: &TransferLimits) -> Result<std::net::TcpStream, TransferFailure> {
     let prepare = || {
         let socket = tcp.into_std()?;

@@ -1,4 +1,4 @@
-//! Data connections: a listener for the client to come to, or a connection to the client.
+//! Data connections: a listener for the client, or a connection to the client.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,11 +16,11 @@ use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::scope::with_port;
 
-/// Connections that may wait at a data listener: the client's own, and a stranger or two that are turned away.
+/// The listen backlog of a data listener: the client's connection, and a few connections of others that are refused.
 const BACKLOG: i32 = 8;
 
-/// Opens a listener on `address`, at a port of the range (chosen at random: a port that can be foretold can be taken by
-/// somebody else).
+/// Opens a listener on `address`, at a port of the range (chosen at random, since somebody else could occupy a
+/// predictable port).
 pub(super) fn listen(address: SocketAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<TcpListener> {
     let Some(ports) = ports else { return bind(with_port(address, 0), false) };
     let count = u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1;
@@ -38,7 +38,7 @@ pub(super) fn listen(address: SocketAddr, ports: Option<&RangeInclusive<u16>>) -
     Err(last)
 }
 
-/// `reuse`: ports of a short range come round while their last connections are in TIME_WAIT.
+/// `reuse`: allows ports of a short range to be bound again while their last connections are in TIME_WAIT.
 fn bind(address: SocketAddr, reuse: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if reuse {
@@ -49,15 +49,15 @@ fn bind(address: SocketAddr, reuse: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// How a data connection comes about.
+/// The endpoint of a data connection.
 pub(super) enum DataEndpoint {
-    /// The client comes here.
+    /// The client connects to this listener.
     Passive(TcpListener),
-    /// We go there, from this address.
+    /// The server connects to the first address, from the second.
     Active(SocketAddr, SocketAddr),
 }
 
-/// Makes the data connection, within its time.
+/// Establishes the data connection, within the time limit.
 pub(super) async fn connect(
     endpoint: DataEndpoint,
     peer: IpAddr,
@@ -81,7 +81,7 @@ pub(super) async fn connect(
     tokio::time::timeout(DATA_CONNECT_LIMIT, made).await.unwrap_or(Err(TransferFailure::NoConnection))
 }
 
-/// Takes the client's connection and turns others away, however many: a data connection is no door for whoever finds it first.
+/// Accepts the client's connection and closes any number of others: only the client's address may use the data listener.
 async fn accept(listener: &TcpListener, peer: IpAddr) -> io::Result<TcpStream> {
     loop {
         let (stream, address) = listener.accept().await?;
@@ -107,12 +107,12 @@ pub(super) struct Stop(Arc<Stopping>);
 struct Stopping {
     stopped: AtomicBool,
     notify: Notify,
-    /// A second handle of the data socket, while a thread is blocked in it.
+    /// A duplicate of the data socket, while a thread blocks on it.
     socket: std::sync::Mutex<Option<std::net::TcpStream>>,
 }
 
 impl Stop {
-    /// Stops the transfer, wherever it is.
+    /// Stops the transfer in any state.
     pub(super) fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
         self.0.notify.notify_one();
@@ -124,25 +124,25 @@ impl Stop {
         }
     }
 
-    /// True once it was stopped.
+    /// True after the stop.
     pub(super) fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::SeqCst)
     }
 
-    /// Returns when it is stopped.
+    /// Waits for the stop.
     pub(super) async fn stopped(&self) {
         while !self.is_stopped() {
             self.0.notify.notified().await;
         }
     }
 
-    /// Remembers the socket that a thread is about to block in.
+    /// Stores the socket on which a thread is about to block.
     pub(super) fn holds(&self, socket: &std::net::TcpStream) -> io::Result<()> {
         let copy = socket.try_clone()?;
         if let Ok(mut held) = self.0.socket.lock() {
             *held = Some(copy);
         }
-        // Stopped in between: nobody would wake the thread any more.
+        // Stopped meanwhile: nothing would wake the thread any more.
         if self.is_stopped() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 }

@@ -1,5 +1,5 @@
-//! The server: sockets, TLS, data connections and time for [`crate::ftp::session`]. What is served and who may log in is
-//! the caller's: see [`FtpService`].
+//! The server: sockets, TLS, data connections and timers for [`crate::ftp::session`]. The caller provides the trees and
+//! checks the logins: see [`FtpService`].
 
 mod control;
 mod copy;
@@ -29,131 +29,131 @@ use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
 
-/// [`FtpServerOptions::login_limit`] unless it is set.
+/// The default of [`FtpServerOptions::login_limit`].
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
-/// How long a data connection may take to come about, TLS included.
+/// The time limit for establishing a data connection, TLS included.
 pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
-/// Files whose digests are worked on at once: each takes a core for as long as it takes to read the file.
+/// The maximum number of concurrent digests: each occupies a core for as long as reading the file takes.
 const MAX_DIGESTS: usize = 2;
 
-/// Who may log in, and who hears what happens.
+/// Checks logins and receives the events of sessions.
 pub trait FtpService: Send + Sync + 'static {
-    /// The tree for this login. It takes its time where it fails: guessing is slow, and a wrong name must take as long as a
-    /// wrong password.
+    /// The tree for this login. A failure is delayed: guessing is slow, and a wrong name must take as long as a wrong
+    /// password.
     fn login<'a>(&'a self, peer: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>>;
 
-    /// Something happened in a session.
+    /// Reports an event of a session.
     fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>);
 }
 
-/// The client of a session, as far as it is known.
+/// The client of a session, as far as it is identified.
 #[derive(Debug, Clone, Copy)]
 pub struct FtpPeer<'a> {
-    /// The session.
+    /// The id of the session.
     pub session: SessionId,
-    /// From where.
+    /// The client's address.
     pub address: SocketAddr,
-    /// The name that was given or logged in; empty before that.
+    /// The user name that was given or has logged in; empty before that.
     pub user: &'a str,
-    /// The control connection runs inside TLS.
+    /// The control connection uses TLS.
     pub tls: bool,
 }
 
-/// What the log tells.
+/// An event for the log.
 #[derive(Debug)]
 pub enum Happening<'a> {
     /// A client connected.
     Connected,
     /// A login succeeded or failed.
     Login {
-        /// Whether it was let in.
+        /// True if the login succeeded.
         accepted: bool,
-        /// Why it failed, if it was no wrong password.
+        /// The reason for a failure other than a wrong password.
         reason: Option<&'static str>,
     },
     /// A transfer ended.
     Transfer(FinishedTransfer<'a>),
-    /// A file is whole and has its final name: after an upload, or after it was renamed from the name of an unfinished one.
+    /// A file is complete and has its final name: after an upload, or after a rename from the name of an unfinished file.
     Arrived {
-        /// Its path, seen from the user's root.
+        /// The path relative to the user's root.
         path: &'a [u8],
-        /// Where it is.
+        /// The location of the file.
         file: ArrivedFile,
     },
-    /// The tree was changed by a command, or was not.
+    /// A command changed the tree, or was refused.
     Change {
         /// The verb: `DELE`, `MKD`, `RMD`, `RNTO`.
         verb: &'static str,
-        /// What it was done to, seen from the user's root.
+        /// The path relative to the user's root.
         path: &'a [u8],
-        /// Where RNTO moved it.
+        /// The new path of RNTO.
         to: Option<&'a [u8]>,
-        /// Why not.
+        /// The reason for the refusal.
         refusal: Option<&'a StoreRefusal>,
     },
     /// A session ended.
     Ended(&'a SessionTotals),
-    /// A session ended with a fault, or did something that it should not.
+    /// A session ended with a fault, or showed abnormal behaviour.
     Fault(Fault),
 }
 
-/// A session at its end.
+/// The totals of a session at its end.
 #[derive(Debug, Default)]
 pub struct SessionTotals {
-    /// How long it took.
+    /// The duration of the session.
     pub elapsed: Duration,
-    /// Why it ended: `quit`, `left` (the client closed), `idle`, `displaced` (its place went to another client), `shutdown`, `closed` (we closed),
-    /// `ended` (by us, without a word), or the kind of a fault.
+    /// The reason for the end: `quit`, `left` (the client closed), `idle`, `displaced` (its place went to another client),
+    /// `shutdown`, `closed` (the server closed), `ended` (the server dropped the session without a reply), or the kind of a fault.
     pub why: &'static str,
-    /// Transfers that were complete.
+    /// The number of completed transfers.
     pub transfers: u64,
-    /// Bytes of files that were received.
+    /// The bytes of files received.
     pub received: u64,
-    /// Bytes of files and listings that were sent.
+    /// The bytes of files and listings sent.
     pub sent: u64,
-    /// The name that logged in last; empty if none did.
+    /// The user name of the last login; empty if there was none.
     pub user: String,
-    /// The control connection ran inside TLS.
+    /// The control connection used TLS.
     pub tls: bool,
 }
 
-/// A transfer that ended.
+/// An ended transfer.
 #[derive(Debug)]
 pub struct FinishedTransfer<'a> {
-    /// What was moved.
+    /// The direction.
     pub direction: TransferDirection,
-    /// Its path, seen from the user's root.
+    /// The path relative to the user's root.
     pub path: &'a [u8],
-    /// Bytes that passed.
+    /// The number of bytes transferred.
     pub bytes: u64,
-    /// From which byte it was resumed.
+    /// The offset from which it was resumed.
     pub from: u64,
-    /// How long it took.
+    /// The duration of the transfer.
     pub elapsed: Duration,
-    /// The data connection ran inside TLS.
+    /// The data connection used TLS.
     pub tls: bool,
-    /// Line ends were changed on the way (TYPE A).
+    /// Line ends were converted (TYPE A).
     pub ascii: bool,
-    /// Where the file is, if it is there and [`FtpServerOptions::locate`] is set.
+    /// The location of the file, if it exists and [`FtpServerOptions::locate`] is set.
     pub file: Option<PathBuf>,
-    /// The reply that ended it.
+    /// The code of the final reply.
     pub code: u16,
-    /// Why it failed.
+    /// The reason for a failure.
     pub failure: Option<String>,
 }
 
-/// Which way a transfer goes.
+/// The direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferDirection {
     /// To the client.
     Download,
     /// From the client.
     Upload,
-    /// Names to the client.
+    /// A listing to the client.
     Listing,
 }
 
-/// How uploads are called that will be renamed when they are whole: by ftpput and browsers (`.part`), WinSCP (`.filepart`),
+/// True for a name that a client gives to an incomplete upload: ftpput and browsers (`.part`), WinSCP (`.filepart`),
 /// lftp (`.in.NAME`) and scripts.
 fn is_unfinished(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -161,42 +161,42 @@ fn is_unfinished(path: &[u8]) -> bool {
         || [".part", ".filepart", ".partial", ".tmp"].iter().any(|end| name.ends_with(end.as_bytes()))
 }
 
-/// How the server behaves.
+/// The options of the server.
 #[derive(Debug, Clone)]
 pub struct FtpServerOptions {
     /// The text of the 220 reply.
     pub greeting: String,
-    /// TLS, if there is a certificate.
+    /// The TLS configuration, if the server has a certificate.
     pub tls: Option<ServerTls>,
-    /// No login without TLS.
+    /// Logins require TLS.
     pub tls_required: bool,
-    /// Passwords of named users are taken without TLS, even from other hosts than this.
+    /// Passwords of named users are accepted without TLS from all hosts, not only from loopback addresses.
     pub clear_passwords: bool,
-    /// A data connection inside TLS must resume the session of its control connection: nobody else can take it then.
+    /// A data connection with TLS must resume the session of its control connection, so that nobody else can take it over.
     pub tls_reuse_required: bool,
-    /// An upload inside TLS that ends without close_notify is complete all the same.
+    /// An upload over TLS that ends without close_notify counts as complete.
     pub tls_end_lenient: bool,
     /// PORT and EPRT are allowed.
     pub active: bool,
-    /// Ports for passive data connections; any free one where it is `None`.
+    /// The ports for passive data connections; `None` for any free port.
     pub passive_ports: Option<RangeInclusive<u16>>,
-    /// The address that PASV shows.
+    /// The address that PASV replies with.
     pub passive_address: Option<Ipv4Addr>,
-    /// How long a client may take until it is logged in.
+    /// The time limit for a client's login.
     pub login_limit: Duration,
-    /// How long a client may say nothing.
+    /// The idle timeout of a client.
     pub idle: Duration,
-    /// How long a data connection may stand still, and how slow it may be.
+    /// The longest standstill and the lowest rate of a data connection.
     pub data_limits: Limits,
-    /// Finished transfers say where the file is.
+    /// Finished transfers carry the location of the file.
     pub locate: bool,
-    /// What came of an upload that broke off stays under its name, if that was free.
+    /// The received part of an interrupted upload is kept under its name, if that was unused.
     pub keep_partial: bool,
-    /// The permission bits that new files and directories do not get.
+    /// The permission bits to clear on new files and directories.
     pub umask: u32,
-    /// Transfers that may run at once, of all clients.
+    /// The maximum number of concurrent transfers of all clients.
     pub max_transfers: u64,
-    /// The dialogue, for `-v`.
+    /// The protocol trace, for `-v`.
     pub trace: Option<ProtocolTrace>,
 }
 
@@ -224,18 +224,18 @@ impl Default for FtpServerOptions {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct FtpServerState {
     options: FtpServerOptions,
     service: Arc<dyn FtpService>,
     shutdown: Shutdown,
     digests: Semaphore,
-    /// Transfers that run.
+    /// The number of running transfers.
     transfers: AtomicU64,
 }
 
 impl FtpServerState {
-    /// A place for a transfer, if one is free.
+    /// Reserves a place for a transfer, if one is free.
     fn admit_transfer(self: &Arc<Self>) -> Option<TransferPlace> {
         let most = self.options.max_transfers;
         let one_more = |running| (running < most).then_some(running + 1);
@@ -244,7 +244,7 @@ impl FtpServerState {
     }
 }
 
-/// The place of a transfer that runs.
+/// The place of a running transfer.
 struct TransferPlace(Arc<FtpServerState>);
 
 impl Drop for TransferPlace {
@@ -285,7 +285,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The words for a client without a place; inside TLS there is no word yet that it would understand.
+/// The reply to a refused client; inside TLS it is empty, since the client cannot read clear text there.
 fn refuse(refusal: AdmissionRefusal, implicit: bool) -> &'static str {
     match refusal {
         _ if implicit => "",
@@ -296,7 +296,7 @@ fn refuse(refusal: AdmissionRefusal, implicit: bool) -> &'static str {
 }
 
 async fn one(shared: Arc<FtpServerState>, stream: Stream, peer: SocketAddr, place: ClientPlace, implicit: bool) {
-    // Clients send ABOR so (RFC 959, section 4.1.3).
+    // Clients send ABOR as urgent data (RFC 959, section 4.1.3).
     stream.keep_urgent();
     let mut ending = EndingSession::begin(shared.service.clone(), peer);
     ending.happened(&Happening::Connected);
@@ -307,7 +307,7 @@ async fn one(shared: Arc<FtpServerState>, stream: Stream, peer: SocketAddr, plac
     }
 }
 
-/// A session that is told of when it ends, whichever way.
+/// A session whose end is reported in all cases.
 struct EndingSession {
     service: Arc<dyn FtpService>,
     session: SessionId,

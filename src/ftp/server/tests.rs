@@ -1,4 +1,4 @@
-//! The server on loopback sockets: what clients do, and what they should not do.
+//! The server on loopback sockets: correct clients and misbehaving ones.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ impl Site {
         client
     }
 
-    /// Waits until the server is done with so many uploads, good or bad.
+    /// Waits until the server has finished this many uploads, successful or not.
     async fn uploads_seen(&self, count: usize) {
         let seen = || self.service.log.lock().unwrap().iter().filter(|line| line.contains("Upload")).count();
         while seen() < count {
@@ -119,7 +119,7 @@ impl Client {
         self.stream.flush().await.unwrap();
     }
 
-    /// The next reply's last line; `None` at the end.
+    /// The last line of the next reply; `None` at the end of the connection.
     async fn reply(&mut self) -> Option<String> {
         loop {
             let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! What a [`super::Session`] asks of its driver, and what the driver tells it.
+//! The actions that a [`super::FtpSession`] requests of its driver, and the events that the driver reports.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,117 +9,117 @@ use crate::ftp::reply::FtpReply;
 use crate::net::login::LoginVerdict;
 use crate::secret::Secret;
 
-/// What the driver is to do. Those that say so are answered by one [`SessionEvent`]; until it comes the session takes no command.
+/// An action for the driver. Actions that say so are answered by one [`SessionEvent`]; until it comes the session runs no command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionAction {
     /// Send this reply.
     Reply(FtpReply),
-    /// Begin TLS on the control connection, dropping what was read before; answered by [`SessionEvent::Secured`].
+    /// Begin TLS on the control connection and discard earlier input; answered by [`SessionEvent::Secured`].
     StartTls,
-    /// Check this login; answered by [`SessionEvent::Login`], late when it failed.
+    /// Check this login; answered by [`SessionEvent::Login`], with a delay after a failure.
     Login {
-        /// Who.
+        /// The user name.
         user: Vec<u8>,
-        /// The password as it came.
+        /// The password as received.
         password: Secret<Vec<u8>>,
     },
-    /// Listen for a data connection, dropping an earlier listener; answered by [`SessionEvent::Listening`].
+    /// Listen for a data connection and close an earlier listener; answered by [`SessionEvent::Listening`].
     Listen,
-    /// Drop the data listener.
+    /// Close the data listener.
     DropListener,
-    /// Do this to the tree; answered by [`SessionEvent::Stored`].
+    /// Run this operation on the tree; answered by [`SessionEvent::Stored`].
     Store(StoreOp),
-    /// New files and directories get no permission bits of this mask any more.
+    /// Clear the permission bits of this mask on new files and directories from now on.
     Umask(u32),
-    /// Run a transfer; answered by [`SessionEvent::Opened`] (not when it is refused) and then [`SessionEvent::Ended`].
+    /// Run a transfer; answered by [`SessionEvent::Opened`] (not if it is refused) and then [`SessionEvent::Ended`].
     Transfer(DataTransfer),
-    /// Break off the transfer or the [`SessionAction::Store`] that runs; its event still comes.
+    /// Abort the running transfer or [`SessionAction::Store`]; its event still comes.
     StopTransfer,
-    /// Tell the log that a change of the tree was refused without asking the file system.
+    /// Log that the session refused a change of the tree without asking the file system.
     Refused {
         /// The verb.
         verb: &'static str,
-        /// What was to be changed.
+        /// The path of the refused change.
         path: Vec<u8>,
-        /// Why not.
+        /// The reason.
         refusal: StoreRefusal,
     },
-    /// Close the control connection after the replies are out.
+    /// Close the control connection after the replies are sent.
     Close,
 }
 
-/// What the driver reports.
+/// A report of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEvent {
     /// The TLS handshake of the control connection is done.
     Secured,
-    /// What came of the login; a good one is good for these rights.
+    /// The verdict on the login; success carries the rights of the user.
     Login(LoginVerdict<Rights>),
-    /// Where the data listener is to be reached, or nowhere.
+    /// The address of the data listener, or `None` if there is no listener.
     Listening(Option<SocketAddr>),
-    /// What came of an [`SessionAction::Store`].
+    /// The result of a [`SessionAction::Store`].
     Stored(Result<StoreAnswer, StoreRefusal>),
-    /// The file or directory of a transfer is open; the data connection comes next.
+    /// The file or directory of a transfer is open; the data connection follows.
     Opened {
-        /// How many bytes a download will send, if known.
+        /// The number of bytes that a download will send, if known.
         size: Option<u64>,
         /// The name that STOU chose.
         name: Option<Vec<u8>>,
     },
-    /// A transfer is over, with its bytes: sent, or received and stored.
+    /// A transfer has ended, with the number of bytes sent, or received and stored.
     Ended(Result<u64, TransferFailure>),
-    /// The server drains: no command follows the one that runs.
+    /// The server is shutting down: no command follows the running one.
     Drain,
-    /// No command came for too long.
+    /// The idle timeout has expired.
     Idle,
-    /// Another client gets this one's place.
+    /// The place of this client goes to another client.
     Lost,
 }
 
-/// How this server behaves to one client.
+/// The policy of the server for one client.
 #[derive(Debug, Clone)]
 pub struct SessionPolicy {
-    /// The text of the 220 reply, perhaps of several lines.
+    /// The text of the 220 reply, of one or more lines.
     pub greeting: String,
     /// AUTH TLS is offered.
     pub tls: bool,
-    /// Without TLS nothing but what leads to it, no data connection without PROT P.
+    /// Without TLS only commands that lead to TLS are accepted, and data connections require PROT P.
     pub tls_required: bool,
-    /// Passwords of named users are taken without TLS, too.
+    /// Passwords of named users are accepted without TLS too.
     pub clear_passwords: bool,
-    /// TLS runs from the first byte (port 990): PROT P is the default then.
+    /// TLS runs from the first byte (port 990), and PROT P is the default.
     pub tls_implicit: bool,
-    /// Whom the control connection comes from.
+    /// The client's address on the control connection.
     pub peer: IpAddr,
-    /// The address that PASV shows instead of the listener's (behind NAT).
+    /// The address that PASV replies with instead of the listener's (behind NAT).
     pub pasv_address: Option<std::net::Ipv4Addr>,
     /// PORT and EPRT are allowed.
     pub active: bool,
-    /// The permission bits that new files and directories do not get.
+    /// The permission bits to clear on new files and directories.
     pub umask: u32,
 }
 
-/// A single act on the tree. Paths are absolute and normal: `/`, `/a/b`; see [`super::path::resolve`].
+/// A single operation on the tree. Paths are absolute and normalized: `/`, `/a/b`; see [`super::path::resolve`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreOp {
-    /// Is it a directory?
+    /// Check that the path is a directory.
     Directory(Vec<u8>),
-    /// Is there such a name (RNFR)?
+    /// Check that the name exists (RNFR).
     Exists(Vec<u8>),
-    /// Is there room in this directory for an upload of so many bytes (ALLO)?
+    /// Check that this directory has room for an upload of this many bytes (ALLO).
     Room(Vec<u8>, u64),
     /// The facts of one name: [`StoreAnswer::Entry`].
     Facts(Vec<u8>),
     /// Set the modification time, in seconds since 1970, or the permission bits, or both.
     SetFacts {
-        /// Whose.
+        /// The path of the file.
         path: Vec<u8>,
-        /// The time.
+        /// The modification time.
         modified: Option<i64>,
         /// The permission bits.
         mode: Option<u32>,
     },
-    /// The free space, in bytes, where this file or directory is: [`StoreAnswer::Bytes`].
+    /// The free space, in bytes, on the file system of this file or directory: [`StoreAnswer::Bytes`].
     Available(Vec<u8>),
     /// Delete a file.
     Delete(Vec<u8>),
@@ -127,72 +127,72 @@ pub enum StoreOp {
     MakeDirectory(Vec<u8>),
     /// Remove an empty directory.
     RemoveDirectory(Vec<u8>),
-    /// Rename; what is at the new name is replaced as by rename(2), or keeps it if the last is false.
+    /// Rename from the first path to the second. `true`: an existing target is replaced as by rename(2); `false`: it is kept.
     Rename(Vec<u8>, Vec<u8>, bool),
     /// The lines of a listing: [`StoreAnswer::Lines`].
     List(ListingRequest),
     /// The digest of a file's bytes: [`StoreAnswer::Digest`].
     Digest {
-        /// Of what.
+        /// The file and the range.
         of: DigestRange,
-        /// What is meant where there is no such file: numbers after a name may be its last words or a range.
+        /// The file and range to use if the first file does not exist: numbers after a name may be part of it, or a range.
         or: Option<DigestRange>,
-        /// By which function.
+        /// The digest algorithm.
         algorithm: ChecksumAlgorithm,
     },
 }
 
-/// The bytes of a file that a digest is of.
+/// The bytes of a file that a digest covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestRange {
-    /// Which file.
+    /// The path of the file.
     pub path: Vec<u8>,
-    /// From this byte.
+    /// The offset of the first byte.
     pub from: u64,
-    /// Up to and without this byte; the end of the file where it is `None`.
+    /// The offset after the last byte; `None` for the end of the file.
     pub to: Option<u64>,
 }
 
-/// The digest functions of HASH (draft-bryan-ftpext-hash-02, section 3), in the order in which FEAT names them.
+/// The digest algorithms of HASH (draft-bryan-ftpext-hash-02, section 3), in the order in which FEAT lists them.
 pub(super) const DIGESTS: [ChecksumAlgorithm; 4] =
     [ChecksumAlgorithm::Sha256, ChecksumAlgorithm::Sha512, ChecksumAlgorithm::Sha1, ChecksumAlgorithm::Crc32];
 
-/// What [`StoreOp`]s give back.
+/// The result of a [`StoreOp`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAnswer {
-    /// Done, nothing to say.
+    /// Success without data.
     Done,
     /// The facts of one name.
     Entry(Box<ListingEntry>),
     /// The lines of a listing.
     Lines(Vec<Vec<u8>>),
-    /// A digest in hexadecimal, and the byte where its range ends.
+    /// A digest in hexadecimal, and the offset at which its range ends.
     Digest(String, u64),
     /// A number of bytes.
     Bytes(u64),
 }
 
-/// A listing: of what, and how it is written.
+/// A listing: the path and the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListingRequest {
     /// A directory or a file.
     pub path: Vec<u8>,
-    /// The same as the client wrote it: NLST puts it before each name, and a file is listed under it.
+    /// The path as the client wrote it: NLST puts it before each name, and a file is listed under it.
     pub shown: Vec<u8>,
-    /// Only names that match this (`*` and `?`).
+    /// Only names that match this pattern (`*` and `?`).
     pub pattern: Option<Vec<u8>>,
-    /// Names that begin with a dot too.
+    /// Names that begin with a dot are listed too.
     pub hidden: bool,
-    /// How each line is written.
+    /// The format of each line.
     pub format: ListingFormat,
 }
 
-/// How a listing is written.
+/// The format of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListingFormat {
-    /// As `ls -l` does (LIST).
+    /// The format of `ls -l` (LIST).
     Long,
-    /// Names alone (NLST), as the client may use them: what it gave as directory stands before each.
+    /// Names alone (NLST), in a form that the client can use: each is prefixed with the directory that the client gave.
     Names,
     /// Facts (MLSD).
     Facts(FactSet),
@@ -201,97 +201,97 @@ pub enum ListingFormat {
 /// One transfer over a data connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataTransfer {
-    /// What passes.
+    /// The object of the transfer.
     pub task: TransferTask,
-    /// Who connects to whom.
+    /// The side that opens the data connection.
     pub via: DataMode,
-    /// Line ends are changed on the way (TYPE A).
+    /// Line ends are converted (TYPE A).
     pub ascii: bool,
-    /// The data connection runs inside TLS (PROT P).
+    /// The data connection uses TLS (PROT P).
     pub protect: bool,
-    /// The bytes of an upload, as ALLO said.
+    /// The size of an upload in bytes, as announced by ALLO.
     pub announced: Option<u64>,
 }
 
-/// What a transfer moves.
+/// The object and direction of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransferTask {
     /// A download (RETR).
     Send {
-        /// Which file.
+        /// The path of the file.
         path: Vec<u8>,
-        /// From this byte.
+        /// The offset of the first byte.
         from: u64,
-        /// Up to and without this byte.
+        /// The offset after the last byte; `None` for the end of the file.
         to: Option<u64>,
     },
     /// An upload.
     Receive {
-        /// Which file; the directory for [`UploadMode::Unique`].
+        /// The path of the file; of the directory for [`UploadMode::Unique`].
         path: Vec<u8>,
-        /// Into what.
+        /// The storage mode.
         mode: UploadMode,
-        /// A file that exists may be changed.
+        /// An existing file may be replaced or changed.
         replace: bool,
     },
     /// A listing.
     List(ListingRequest),
 }
 
-/// How an upload is stored.
+/// The storage mode of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadMode {
-    /// As a whole new file that takes its name when it is complete (STOR).
+    /// As a complete new file that gets its name when it is complete (STOR).
     Whole,
-    /// In place from this byte on (REST and STOR); what was behind it is cut off.
+    /// In place from this offset on (REST and STOR); data after the upload is truncated.
     At(u64),
     /// In place at the end (APPE).
     Append,
-    /// As a whole new file under a free name (STOU).
+    /// As a complete new file under a unique name (STOU).
     Unique,
 }
 
-/// Who connects to whom.
+/// The side that opens the data connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataMode {
-    /// The client to the listener.
+    /// The client connects to the listener.
     Passive,
-    /// The server to this address.
+    /// The server connects to this address.
     Active(SocketAddr),
 }
 
-/// Why the tree does not do something.
+/// The reason for refusing an operation on the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreRefusal {
-    /// No such file or directory, or none that may be seen.
+    /// No such file or directory, or none that is visible.
     NotFound,
     /// The system or the policy forbids it.
     Denied,
-    /// The name is taken.
+    /// The name exists.
     Exists,
-    /// A directory is needed.
+    /// The path is not a directory.
     NotDirectory,
-    /// MLSD of what is no directory.
+    /// MLSD of a path that is not a directory.
     NotListed,
-    /// A plain file is needed.
+    /// The path is not a plain file.
     NotFile,
     /// The directory is not empty.
     NotEmpty,
-    /// The name cannot be one.
+    /// The name is invalid.
     BadName,
-    /// No space.
+    /// The file system has no free space.
     Full,
-    /// Over the size limit or the quota.
+    /// The upload exceeds the size limit or the quota.
     TooLarge,
-    /// The file is not what an upload of this user's left that broke off.
+    /// The file is not the rest of an interrupted upload by this user.
     NotBroken,
-    /// An offset beyond the end of the file.
+    /// The offset lies beyond the end of the file.
     BadOffset,
-    /// Another upload into this file is running.
+    /// Another upload to this file is running.
     Busy,
-    /// As many transfers run as may run at once.
+    /// The maximum number of transfers is running.
     Crowded,
-    /// The system failed: what it said.
+    /// The system failed, with its message.
     Failed(String),
 }
 
@@ -322,12 +322,12 @@ impl StoreRefusal {
     }
 }
 
-/// Why a transfer did not complete.
+/// The reason for the failure of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransferFailure {
-    /// The tree refused.
+    /// The tree refused the operation.
     Refused(StoreRefusal),
-    /// No data connection came about.
+    /// No data connection was established.
     NoConnection,
     /// The TLS handshake of the data connection failed.
     Tls,
@@ -335,9 +335,9 @@ pub enum TransferFailure {
     NotResumed,
     /// The data connection broke.
     Broken,
-    /// Nothing moved for too long.
+    /// No data moved within the time limit.
     Stalled,
-    /// ABOR, or the control connection ended.
+    /// ABOR was received, or the control connection ended.
     Aborted,
 }
 

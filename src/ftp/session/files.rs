@@ -1,4 +1,4 @@
-//! The commands that concern files and directories.
+//! The commands for files and directories.
 
 use super::path::{quote, resolve, resolve_new, split_pattern, without_options};
 use super::{
@@ -10,10 +10,10 @@ use crate::ftp::command::{FtpCommand, parse_time};
 use crate::ftp::listing::{EntryType, FactSet, format_mdtm, format_mlsd};
 use crate::ftp::reply::FtpReply;
 
-/// ALLO's reply, where there is room.
+/// The reply to ALLO if there is room.
 const NO_RESERVATION: &str = "No space needs to be reserved.";
 
-/// What an answer of the tree is for.
+/// The command for which the session awaits an answer of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AwaitedAnswer {
     Cwd(Vec<u8>),
@@ -45,13 +45,13 @@ pub(super) enum AwaitedAnswer {
     Done(&'static str),
 }
 
-/// The reply to something that the login does not allow; the same whether the file exists or not.
+/// The reply to a command that the login does not permit; it is the same whether or not the file exists.
 pub(super) fn denied() -> Result<(), StoreRefusal> {
     Err(StoreRefusal::Denied)
 }
 
 impl FtpSession {
-    /// Carries out a command on the tree; false if it is none that is known.
+    /// Runs a command on the tree; false for an unknown command.
     pub(super) fn file_command(&mut self, command: FtpCommand, rights: Rights, rename_from: Option<Vec<u8>>) -> bool {
         let change = match &command {
             FtpCommand::Dele(path) => Some(("DELE", path)),
@@ -270,7 +270,7 @@ impl FtpSession {
         }))
     }
 
-    /// The listing that LIST, NLST or STAT names, and how the reply calls it.
+    /// The listing that LIST, NLST or STAT requests, and its name in the reply.
     fn listing(&self, argument: &[u8], format: ListingFormat) -> Result<(ListingRequest, Vec<u8>), StoreRefusal> {
         let (hidden, path) = without_options(argument);
         let (directory, pattern) = match split_pattern(path) {
@@ -295,7 +295,7 @@ impl FtpSession {
         Ok(())
     }
 
-    /// `MDTM path` asks; `MDTM time path` sets, as clients of old do (vsftpd's `mdtm_write`).
+    /// `MDTM path` queries; `MDTM time path` sets, as old clients expect (vsftpd's `mdtm_write`).
     fn mdtm(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
         if rights.overwrite
             && let Some((time, [b' ', path @ ..])) = argument.split_at_checked(14)
@@ -334,7 +334,7 @@ impl FtpSession {
         self.actions.push_back(SessionAction::Reply(FtpReply::multi(211, lines)));
     }
 
-    /// Answers the command that was waiting for the tree.
+    /// Replies to the command that waits for the tree.
     pub(super) fn stored(&mut self, asked: AwaitedAnswer, result: Result<StoreAnswer, StoreRefusal>) {
         let answer = match result {
             Ok(answer) => answer,
@@ -398,7 +398,7 @@ impl FtpSession {
     }
 }
 
-/// The facts that `OPTS MLST` names (RFC 3659, section 7.9); unknown ones are left out.
+/// The facts that `OPTS MLST` lists (RFC 3659, section 7.9); unknown ones are ignored.
 pub(super) fn facts_named(list: &str) -> FactSet {
     let named = |fact: &str| list.split(';').any(|name| name.eq_ignore_ascii_case(fact));
     FactSet {
@@ -411,7 +411,7 @@ pub(super) fn facts_named(list: &str) -> FactSet {
     }
 }
 
-/// The facts as FEAT (all, those in use with `*`) and OPTS (those in use) write them.
+/// The fact list of FEAT (all facts, enabled ones marked with `*`) and of OPTS (enabled ones).
 pub(super) fn fact_list(facts: FactSet, all: bool) -> String {
     let table = [
         ("type", facts.entry_type),

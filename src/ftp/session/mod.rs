@@ -1,8 +1,8 @@
-//! The server's side of one control connection as a state machine: bytes and [`SessionEvent`]s in, [`SessionAction`]s out. It knows no
-//! socket, file, clock or randomness; [`crate::ftp::server`] drives it.
+//! The server side of one control connection as a state machine: bytes and [`SessionEvent`]s in, [`SessionAction`]s
+//! out. It uses no sockets, files, clock or randomness; [`crate::ftp::server`] drives it.
 //!
-//! Commands are carried out one after the other and answered in order, however many the client sends ahead. While a
-//! transfer runs, later commands wait; only ABOR takes effect at once, and STAT if nothing stands before it.
+//! Commands run one after the other and are answered in order, even if the client pipelines them. During a transfer,
+//! later commands wait; only ABOR takes effect at once, and so does STAT if no command waits before it.
 
 mod action;
 mod files;
@@ -32,21 +32,21 @@ use crate::secret::Secret;
 
 /// Failed logins before the connection is closed.
 pub const MAX_LOGIN_FAILURES: u32 = 3;
-/// Commands in a row that are none, or none that is known, before the connection is closed.
+/// Invalid or unknown commands in a row before the connection is closed.
 pub const MAX_BAD_COMMANDS: u32 = 10;
-/// Commands before a login, however many of them fail, before the connection is closed.
+/// Commands before a login, failed or not, before the connection is closed.
 pub const MAX_BEFORE_LOGIN: u32 = 100;
-/// Commands in a row that ask nothing of the tree (NOOP, TYPE, PASV …) before the connection is closed: transfers, listings and
-/// whatever looks at a file or changes it may go on for ever, since each has its price and one reply.
+/// Commands in a row that do not use the tree (NOOP, TYPE, PASV …) before the connection is closed. Transfers, listings
+/// and all other operations that read or change files are unlimited, since each has its cost and one reply.
 pub const MAX_TALK: u32 = 1000;
-/// Commands that may wait behind a transfer.
+/// Commands that may be queued behind a transfer.
 pub const MAX_QUEUED: usize = 256;
-/// Bytes that are read ahead, in commands that wait and behind them, before the driver is told to wait.
+/// Bytes read ahead, in queued commands and not yet parsed, before the driver must stop reading.
 pub const MAX_READ_AHEAD: usize = 64 << 10;
 /// The longest user name, in bytes.
 pub const MAX_USER: usize = 255;
 
-/// The names of those who need none (RFC 1635).
+/// The user names that need no account (RFC 1635).
 pub fn is_anonymous(user: &[u8]) -> bool {
     matches!(user, b"anonymous" | b"ftp")
 }
@@ -56,43 +56,43 @@ pub fn is_anonymous(user: &[u8]) -> bool {
 pub struct FtpSession {
     policy: SessionPolicy,
     lines: Splitter,
-    /// Commands that were read ahead while something runs, each with the bytes of its line.
+    /// Commands read ahead while an operation runs, each with the length of its line in bytes.
     queue: VecDeque<(usize, Result<FtpCommand, FtpCommandError>)>,
-    /// All of these bytes.
+    /// The sum of these lengths.
     queued_bytes: usize,
     actions: VecDeque<SessionAction>,
     pending: Awaited,
     login: LoginState,
-    /// The control connection runs inside TLS.
+    /// The control connection uses TLS.
     secure: bool,
     buffer_size_set: bool,
     protect: bool,
     cwd: Vec<u8>,
     ascii: bool,
-    /// REST's offset, RANG's range.
+    /// The offset of REST, or the range of RANG.
     range: (u64, Option<u64>),
     rename_from: Option<Vec<u8>>,
     /// The new file that the last transfer stored.
     fresh: Option<Vec<u8>>,
-    /// The size that ALLO said the next upload will have.
+    /// The size of the next upload, as announced by ALLO.
     announced: Option<u64>,
     data: Data,
-    /// EPSV ALL was sent: no other way of making data connections (RFC 2428, section 4).
+    /// EPSV ALL was sent: other data connection commands are refused (RFC 2428, section 4).
     only_epsv: bool,
     facts: FactSet,
     algorithm: ChecksumAlgorithm,
-    /// The permission bits that new files do not get.
+    /// The permission bits to clear on new files.
     umask: u32,
     login_failures: u32,
     bad_commands: u32,
     draining: bool,
     closed: bool,
     commands: u64,
-    /// Transfers and acts on the tree.
+    /// Ended transfers and operations on the tree, successful or not.
     work: u64,
-    /// Commands since the last of them.
+    /// Commands since the last of these.
     talk: u32,
-    /// The commands that were taken, for a trace.
+    /// The received commands, for a trace.
     heard: Option<Vec<String>>,
 }
 
@@ -103,7 +103,7 @@ enum LoginState {
     In(Vec<u8>, Rights),
 }
 
-/// What the session waits for.
+/// The event for which the session waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Awaited {
     Nothing,
@@ -122,7 +122,7 @@ enum Data {
 }
 
 impl FtpSession {
-    /// A session that greets.
+    /// A new session, whose first action is the greeting.
     pub fn new(policy: SessionPolicy) -> FtpSession {
         let lines: Vec<&str> = policy.greeting.lines().collect();
         let greeting = match lines.as_slice() {
@@ -162,27 +162,27 @@ impl FtpSession {
         }
     }
 
-    /// Takes what the control connection brought.
+    /// Takes input from the control connection.
     pub fn input(&mut self, bytes: &[u8]) {
         self.lines.push(bytes);
     }
 
-    /// True while more input is welcome: the bound on what a client can make us hold.
+    /// True while more input is accepted: this bounds the memory that a client can use.
     pub fn wants_input(&self) -> bool {
         !self.closed && self.may_queue() && self.queued_bytes + self.lines.pending().len() < MAX_READ_AHEAD
     }
 
-    /// True when a client has nothing running and nothing asked: the idle time counts.
+    /// True if no operation of the client is running or requested: the idle timeout applies.
     pub fn is_idle(&self) -> bool {
         self.pending == Awaited::Nothing
     }
 
-    /// True once a login is good.
+    /// True after a successful login.
     pub fn is_logged_in(&self) -> bool {
         matches!(self.login, LoginState::In(..))
     }
 
-    /// Who is logged in.
+    /// The user who is logged in.
     pub fn user(&self) -> Option<&[u8]> {
         match &self.login {
             LoginState::In(user, _) => Some(user),
@@ -190,32 +190,32 @@ impl FtpSession {
         }
     }
 
-    /// Remembers commands for [`FtpSession::heard`].
+    /// Records commands for [`FtpSession::heard`].
     pub fn keep_heard(&mut self) {
         self.heard = Some(Vec::new());
     }
 
-    /// The commands taken since the last call, secrets as `***`.
+    /// The commands received since the last call, secrets as `***`.
     pub fn heard(&mut self) -> Vec<String> {
         self.heard.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// How many lines were answered.
+    /// The number of answered command lines.
     pub fn commands(&self) -> u64 {
         self.commands
     }
 
-    /// How many transfers and acts on the tree came to an end, good or bad.
+    /// The number of transfers and tree operations that ended, successful or not.
     pub fn work(&self) -> u64 {
         self.work
     }
 
-    /// True when the last thing that the client said was QUIT: that it closes its side then is no accident.
+    /// True if the last command of the client was QUIT: it is then normal that the client closes its side.
     pub fn has_said_quit(&self) -> bool {
         self.closed || matches!(self.queue.back(), Some((_, Ok(FtpCommand::Quit))))
     }
 
-    /// What is to be done next; `None` until more input or an event comes.
+    /// The next action; `None` until more input or an event arrives.
     pub fn poll(&mut self) -> Option<SessionAction> {
         loop {
             if let Some(action) = self.actions.pop_front() {
@@ -247,7 +247,7 @@ impl FtpSession {
         }
     }
 
-    /// Takes what the driver reports.
+    /// Takes an event from the driver.
     pub fn event(&mut self, event: SessionEvent) {
         if matches!(event, SessionEvent::Stored(_) | SessionEvent::Ended(_)) {
             self.work += 1;
@@ -292,7 +292,7 @@ impl FtpSession {
                     }
                 }
             }
-            // An event that nobody waits for changes nothing.
+            // Unexpected events are ignored.
             (_, pending) => self.pending = pending,
         }
     }
@@ -310,7 +310,7 @@ impl FtpSession {
         self.queue.len() < MAX_QUEUED && self.queued_bytes < MAX_READ_AHEAD
     }
 
-    /// Looks at what comes while a transfer or an act on the tree runs.
+    /// Reads ahead while a transfer or an operation on the tree runs.
     fn read_ahead(&mut self) {
         while self.may_queue() {
             let before = self.lines.pending().len();
@@ -407,7 +407,7 @@ impl FtpSession {
             Err(command) => {
                 if !self.file_command(command, rights, rename_from) {
                     self.bad_commands = bad_before;
-                    // RFC 959, section 4.2.1: what to say to verbs that a server knows and does not have.
+                    // RFC 959, section 4.2.1: the reply to known verbs that are not implemented.
                     self.reply(502, "Command not implemented.");
                     self.bad_command();
                 }
@@ -417,8 +417,8 @@ impl FtpSession {
 
     // Login
 
-    /// True unless this command waits for TLS (RFC 4217, section 4): what leads there does not, and what is no command of
-    /// ours has its own answer.
+    /// True unless this command requires TLS first (RFC 4217, section 4): commands that lead to TLS do not, and unknown
+    /// commands have replies of their own.
     fn may_do(&self, command: &FtpCommand) -> bool {
         use FtpCommand as C;
         let leads_there = matches!(command, C::Auth(_) | C::Feat | C::Noop | C::Quit | C::Other(..));
@@ -434,7 +434,7 @@ impl FtpSession {
             return self.reply(501, "User name too long.");
         }
         self.cwd = b"/".to_vec();
-        // The same answer for every name: who exists is nobody's business.
+        // The same reply for every name: it must not reveal which users exist.
         self.login = LoginState::Named(name);
         self.reply(331, "Password, please.");
     }
@@ -521,7 +521,7 @@ impl FtpSession {
 
     // Data connections
 
-    /// Commands about data connections and representation; gives back what is none.
+    /// Commands about data connections and representation; any other command is returned as the error.
     fn data_command(&mut self, command: FtpCommand) -> Result<(), FtpCommand> {
         match command {
             FtpCommand::Port(_) | FtpCommand::Pasv | FtpCommand::Eprt(_) if self.only_epsv => {
@@ -574,8 +574,8 @@ impl FtpSession {
         if self.policy.peer.is_ipv4() { 1 } else { 2 }
     }
 
-    /// Takes an address to connect to: the client's own and no privileged port, or the server would be made to connect to
-    /// others (CVE-1999-0017, "bounce"; RFC 2577, section 3).
+    /// Accepts the address of PORT or EPRT: only the client's own and no privileged port. Otherwise a client could make
+    /// the server connect to other hosts (CVE-1999-0017, "bounce"; RFC 2577, section 3).
     fn active(&mut self, target: SocketAddr) {
         self.drop_data();
         if !self.policy.active {

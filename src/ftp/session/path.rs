@@ -1,19 +1,19 @@
-//! Paths as a session sees them: `/` is the top of the tree that is served, `..` stops there.
+//! Paths as a session sees them: `/` is the root of the served tree, and `..` does not leave it.
 
 use super::action::StoreRefusal;
 
-/// The longest path.
+/// The longest path, in bytes.
 pub const MAX_PATH: usize = 4000;
-/// The longest name in it, as on Linux.
+/// The longest name in a path, in bytes, as on Linux.
 pub const MAX_NAME: usize = 255;
-/// The most names in it.
+/// The most names in a path.
 pub const MAX_DEPTH: usize = 256;
 
-/// The absolute, normal form of `path` seen from `cwd`: no `.`, no `..`, no `//`, no `/` at the end. It names what it says;
-/// whether links lead out of the tree is for the store to prevent, which never trusts text.
+/// The absolute, normalized form of `path` relative to `cwd`: no `.`, no `..`, no `//`, no `/` at the end. This is
+/// purely textual: the store, which never trusts text, must prevent links from leading out of the tree.
 ///
 /// # Errors
-/// `BadName`: a NUL, or too long or too deep.
+/// `BadName`: the path contains a NUL, or it is too long or too deep.
 pub fn resolve(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
     let base: &[u8] = if path.first() == Some(&b'/') { b"" } else { cwd };
     let mut names: Vec<&[u8]> = Vec::new();
@@ -36,7 +36,7 @@ pub fn resolve(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
     if names.len() > MAX_DEPTH || normal.len() > MAX_PATH { Err(StoreRefusal::BadName) } else { Ok(normal) }
 }
 
-/// The same for a name that is to be made: control bytes would be escapes on somebody's terminal.
+/// Like [`resolve`], for a new name: control bytes would act as escape sequences on a terminal.
 ///
 /// # Errors
 /// As [`resolve`]; `BadName` for control bytes, `Exists` for the root.
@@ -50,7 +50,7 @@ pub fn resolve_new(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
     }
 }
 
-/// A path as 257 shows it: quotes doubled (RFC 959, appendix II).
+/// A path as the 257 reply quotes it: quotes doubled (RFC 959, appendix II).
 pub fn quote(path: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'"'];
     for byte in path {
@@ -63,7 +63,7 @@ pub fn quote(path: &[u8]) -> Vec<u8> {
     quoted
 }
 
-/// The name at the beginning of an argument in quotes, as [`quote`] writes it, and what follows; `None` without quotes.
+/// The quoted name at the beginning of an argument, as [`quote`] writes it, and the rest; `None` without quotes.
 pub fn unquote(argument: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut rest = argument.strip_prefix(b"\"")?;
     let mut name = Vec::new();
@@ -83,7 +83,7 @@ pub fn unquote(argument: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// The options that clients put before the path of LIST and NLST (`-a`, `-lA`), and the path.
+/// Splits the options of clients (`-a`, `-lA`) off the argument of LIST and NLST: (hidden names wanted, path).
 pub fn without_options(argument: &[u8]) -> (bool, &[u8]) {
     let (mut hidden, mut rest) = (false, argument);
     while let [b'-', ..] = rest {
@@ -95,15 +95,15 @@ pub fn without_options(argument: &[u8]) -> (bool, &[u8]) {
     (hidden, rest)
 }
 
-/// Splits off a last name with `*` or `?` in it: (directory, pattern).
+/// Splits off a last name that contains `*` or `?`: (directory, pattern).
 pub fn split_pattern(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (directory, name) = path.split_at(start);
     (name.iter().any(|byte| matches!(byte, b'*' | b'?')) && name.len() <= MAX_NAME).then_some((directory, name))
 }
 
-/// True when `name` matches `pattern`: `*` is any run, `?` any byte, all else itself. Steps are bounded by the product of
-/// both lengths; there are no braces and no brackets to blow up (CVE-2010-2632).
+/// True if `name` matches `pattern`: `*` is any run of bytes, `?` any byte, all others are literal. The number of steps is
+/// bounded by the product of both lengths; there are no braces or brackets whose expansion could explode (CVE-2010-2632).
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -218,7 +218,7 @@ mod tests {
         ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
-        // The worst that a client can ask for is still quick.
+        // The worst case that a client can request is still quick.
         let pattern = b"*a".repeat(MAX_NAME / 2);
         assert!(!matches(&pattern, &[b'a'; MAX_NAME - 1].iter().copied().chain([b'b']).collect::<Vec<_>>()));
     }

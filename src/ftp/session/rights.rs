@@ -1,17 +1,17 @@
-//! What a login may do, in words.
+//! The rights of a login, and the word for each.
 
-/// What a login may do.
+/// The rights of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rights {
     /// `list`: see names, sizes and times.
     pub list: bool,
     /// `read`: download.
     pub read: bool,
-    /// `upload`: store files whose name is free.
+    /// `upload`: store files under unused names.
     pub upload: bool,
-    /// `overwrite`: store over files that exist, set times and modes.
+    /// `overwrite`: replace existing files, set times and modes.
     pub overwrite: bool,
-    /// `append`: write into files that exist (APPE; REST with STOR).
+    /// `append`: write into existing files (APPE; REST with STOR).
     pub append: bool,
     /// `delete`: remove files and directories.
     pub delete: bool,
@@ -22,7 +22,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Nothing at all.
+    /// No rights.
     pub const NONE: Rights = Rights {
         list: false,
         read: false,
@@ -35,9 +35,9 @@ impl Rights {
     };
     /// List and download.
     pub const READ_ONLY: Rights = Rights { list: true, read: true, ..Rights::NONE };
-    /// Everything.
+    /// All rights.
     pub const ALL: Rights = Rights { read: true, ..Rights::UPLOAD_ONLY };
-    /// All but download.
+    /// All rights but download.
     pub const UPLOAD_ONLY: Rights = Rights {
         list: true,
         read: false,
@@ -48,14 +48,14 @@ impl Rights {
         rename: true,
         mkdir: true,
     };
-    /// New files go in; nothing is seen and nothing comes out. The file that a session has just stored may be given another new
-    /// name or be removed by it: clients upload under a temporary name.
+    /// New files can be uploaded; nothing can be listed or downloaded. A session may rename the file that it stored
+    /// last to another new name, or delete it, since clients upload under a temporary name.
     pub const DROP_BOX: Rights = Rights { upload: true, ..Rights::NONE };
 
-    /// The words of single rights, for messages.
+    /// The words for the single rights, for messages.
     pub const WORDS: &'static str = "list, read, upload, overwrite, append, delete, rename, mkdir";
 
-    /// Grants the right of this word; false for a word that is none.
+    /// Grants the right with this word; false for an unknown word.
     pub fn grant(&mut self, word: &str) -> bool {
         let right = match word {
             "list" => &mut self.list,

@@ -1,4 +1,4 @@
-//! Commands that the RFCs leave to each server, as the well-known ones have them: SITE, checksums, facts that are set.
+//! Commands that the RFCs leave to each server, in the form of well-known servers: SITE, checksums, changes of facts.
 
 use super::files::{AwaitedAnswer, denied};
 use super::path::{resolve, unquote};
@@ -8,7 +8,7 @@ use crate::ftp::command::parse_time;
 use crate::ftp::listing::format_mdtm;
 
 impl FtpSession {
-    /// SITE and its own commands.
+    /// SITE and its subcommands.
     pub(super) fn site(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
         let end = argument.iter().position(|byte| *byte == b' ').unwrap_or(argument.len());
         let (verb, rest) = argument.split_at(end);
@@ -56,7 +56,7 @@ impl FtpSession {
         Ok(())
     }
 
-    /// `SITE UTIME time path`, and the older `SITE UTIME path atime mtime ctime UTC`; of its three times the second can be set.
+    /// `SITE UTIME time path`, and the older `SITE UTIME path atime mtime ctime UTC`, of whose three times only the second is set.
     fn utime(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
         if !rights.overwrite {
             return denied();
@@ -71,7 +71,7 @@ impl FtpSession {
         Ok(())
     }
 
-    /// Commands that have no type of their own; false if it is none that is known.
+    /// Commands without a variant of their own; false for an unknown command.
     pub(super) fn other_command(&mut self, verb: &str, argument: &[u8], rights: Rights) -> Result<bool, StoreRefusal> {
         let algorithm = match verb {
             "XCRC" => ChecksumAlgorithm::Crc32,
@@ -119,7 +119,7 @@ impl FtpSession {
         Ok(())
     }
 
-    /// XCRC and its relatives: `"name" [from [to]]` or `name [from [to]]`, without the byte `to`; else the range of RANG.
+    /// XCRC and its relatives: `"name" [from [to]]` or `name [from [to]]`, `to` excluded; otherwise the range of RANG.
     fn checksum(&mut self, algorithm: ChecksumAlgorithm, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
         let (from, to) = std::mem::take(&mut self.range);
         if !rights.read {
@@ -192,14 +192,14 @@ impl FtpSession {
     }
 }
 
-/// A mode or a mask of three or four octal digits, without the bits for setuid, setgid and sticky: no such bit by remote control.
+/// A mode or a mask of three or four octal digits, without setuid, setgid and sticky: remote commands cannot set them.
 fn octal(digits: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(digits).ok().filter(|text| matches!(text.len(), 3..=4))?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
 }
 
-/// The time to be set and the path of SITE UTIME.
+/// The new modification time and the path of SITE UTIME.
 fn utime_argument(argument: &[u8]) -> Option<(i64, &[u8])> {
     let time = |text: &[u8]| {
         let seconds: &[u8] = if text.len() == 12 { b"00" } else { b"" };

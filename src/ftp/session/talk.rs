@@ -1,4 +1,4 @@
-//! What a server says of itself, and what clients may choose.
+//! Commands about the server itself, and the options that clients may choose.
 
 use super::{FtpSession, LoginState, SessionAction, action, files};
 use crate::ftp::checksum::ChecksumAlgorithm;
@@ -98,7 +98,7 @@ impl FtpSession {
         }
     }
 
-    /// HOST (RFC 7151): one tree is served, by whatever name it was found.
+    /// HOST (RFC 7151): the server has one tree, whatever host name the client used.
     pub(super) fn host(&mut self, host: &[u8]) {
         let literal = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
         let known = match literal {

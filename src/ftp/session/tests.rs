@@ -1,6 +1,6 @@
-//! Plays the transcripts of tests/data/ftp/server: `C:` a line of the client, `S:` a reply line, `A:` an action other than
-//! a reply, `D:` what the driver is told to do (`hold` transfers, `end`, `fail WHY`, `secured`, `idle`, `drain`, or an
-//! option of the policy). Logins and the tree are played by a small stand-in.
+//! Plays the transcripts of tests/data/ftp/server: `C:` a client line, `S:` a reply line, `A:` an action other than a
+//! reply, `D:` an instruction for the driver (`hold` transfers, `end`, `fail WHY`, `secured`, `idle`, `drain`, or an
+//! option of the policy). A small stub checks logins and serves the tree.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -198,8 +198,8 @@ fn policy() -> SessionPolicy {
     }
 }
 
-/// Plays a transcript, its client's bytes in pieces of `size`; the client's lines of one block leave together, since the
-/// replies' order is all that may depend on what comes in between.
+/// Plays a transcript, with the client's bytes in pieces of `size`. The client lines of one block are sent together,
+/// since only the order of the replies may depend on their timing.
 fn play(transcript: &str, size: usize) -> Vec<String> {
     let mut policy = policy();
     let mut lines = transcript.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).peekable();
@@ -382,7 +382,7 @@ fn what_waits_behind_a_transfer_is_bounded_in_bytes() {
     assert!(player.session.wants_input());
 }
 
-/// A driver that holds the session to what it may ask for. The login `joe` with `secret` may do everything.
+/// A driver that checks that the session requests only permitted actions. The login `joe` with `secret` may do everything.
 struct Watcher {
     session: FtpSession,
     granted: bool,
@@ -467,7 +467,7 @@ impl Watcher {
     }
 }
 
-/// Any bytes, or a known verb with an argument that may matter to it.
+/// Arbitrary bytes, or a known verb with an argument that may be significant to it.
 fn lines() -> impl proptest::strategy::Strategy<Value = Vec<Vec<u8>>> {
     use proptest::prelude::*;
     let verbs = "USER PASS REIN AUTH PBSZ PROT CWD CDUP PWD TYPE REST RANG PASV EPSV PORT EPRT RETR STOR STOU APPE LIST \
@@ -541,8 +541,8 @@ impl Watcher {
     }
 }
 
-/// Whatever is said, as often as one likes: it ends, unless it asks something of the tree, and then each has one reply. The
-/// verbs are those that the parser knows.
+/// Any command, repeated without end, leads to the end of the session, unless it uses the tree; then each has one
+/// reply. The verbs are those that the parser knows.
 #[test]
 fn every_command_repeated_comes_to_an_end() {
     let words = include_str!("../command.rs").split('"').skip(1).step_by(2);

@@ -1,5 +1,5 @@
-//! Opening names below a root and nowhere else. The kernel keeps the bounds (`openat2` with `RESOLVE_BENEATH`), because
-//! text cannot: between a check and its use somebody may turn a directory into a link.
+//! Opens names below a root and nowhere else. The kernel enforces the bounds (`openat2` with `RESOLVE_BENEATH`), since
+//! a textual check cannot: between a check and its use somebody may replace a directory by a link.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -7,28 +7,28 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlink, statat};
 use rustix::io::Errno;
 
-/// How often a lookup is repeated when renames elsewhere in the tree disturb it (`EAGAIN`, openat2(2)).
+/// The number of attempts of a lookup that renames elsewhere in the tree disturb (`EAGAIN`, openat2(2)).
 const MAX_RACES: usize = 32;
 
-/// A directory that lookups do not leave.
+/// A directory that confines lookups.
 #[derive(Debug)]
 pub(super) struct StoreRoot {
     fd: OwnedFd,
     how: PathLookup,
 }
 
-/// How names are looked up.
+/// The method of lookups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PathLookup {
-    /// By the kernel: links are followed as long as they stay below the root; absolute links and `/proc`'s magic links
-    /// are not.
+    /// By the kernel: links are followed as long as they stay below the root, except absolute links and the magic links
+    /// of `/proc`.
     Beneath,
-    /// Name by name where the kernel has no openat2 (before 5.6) or a sandbox forbids it: no link is followed at all.
+    /// Name by name, if the kernel has no openat2 (before 5.6) or a sandbox forbids it: no link is followed at all.
     NoLinks,
 }
 
 impl StoreRoot {
-    /// Opens `path` as a root, whatever it is a link to: whoever starts the server chose it.
+    /// Opens `path` as a root, even through links: the operator of the server chose it.
     pub(super) fn open(path: &std::path::Path) -> io::Result<StoreRoot> {
         let fd = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let how = match openat2(&fd, c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
@@ -39,7 +39,7 @@ impl StoreRoot {
         Ok(StoreRoot { fd, how })
     }
 
-    /// The directory `path` below this root as a root of its own.
+    /// Opens the directory `path` below this root as a root of its own.
     pub(super) fn below(&self, path: &[u8]) -> io::Result<StoreRoot> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
         Ok(StoreRoot { fd, how: self.how })
@@ -51,7 +51,7 @@ impl StoreRoot {
         self
     }
 
-    /// Opens an absolute, normal path (see [`crate::ftp::session::path::resolve`]) below the root.
+    /// Opens an absolute, normalized path (see [`crate::ftp::session::path::resolve`]) below the root.
     pub(super) fn open_at(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         let relative = match path.strip_prefix(b"/").unwrap_or(path) {
@@ -94,7 +94,7 @@ impl StoreRoot {
         Ok(at)
     }
 
-    /// The directory that holds `path`, and the last name: for acts on the name itself, which follow no link.
+    /// The directory that contains `path`, and the last name: for operations on the name itself, which follow no link.
     pub(super) fn parent<'a>(&self, path: &'a [u8]) -> io::Result<(OwnedFd, &'a [u8])> {
         let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let (directory, name) = path.split_at(slash);
@@ -107,8 +107,8 @@ impl StoreRoot {
 }
 
 impl StoreRoot {
-    /// The directory and the name of what the link at `path` leads to, below the root: the kernel follows the link and says where
-    /// it came to.
+    /// The directory and the name of the target of the link at `path`, below the root: the kernel follows the link and
+    /// reports the location.
     pub(super) fn behind(&self, path: &[u8]) -> io::Result<(OwnedFd, Vec<u8>)> {
         let target = self.open_at(path, OFlags::PATH)?;
         let below = self.place_of(&target)?;
@@ -121,7 +121,7 @@ impl StoreRoot {
         Ok((parent, name.to_vec()))
     }
 
-    /// Where below the root a descriptor is, without links: the kernel says so.
+    /// The path of a descriptor below the root, without links, as reported by the kernel.
     pub(super) fn place_of(&self, opened: &OwnedFd) -> io::Result<Vec<u8>> {
         let place = |fd: &OwnedFd| readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
         let (top, found) = (place(&self.fd)?.into_bytes(), place(opened)?.into_bytes());

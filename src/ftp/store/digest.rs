@@ -1,4 +1,4 @@
-//! Digests of files, for HASH and its older relatives.
+//! Digests of files, for HASH and the older checksum commands.
 
 use std::fs::File;
 use std::io;

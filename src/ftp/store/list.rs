@@ -1,4 +1,4 @@
-//! Listings, made piece by piece: a directory of a million names takes no more memory than one of ten.
+//! Listings, generated piece by piece: a directory of a million names takes no more memory than one of twenty thousand.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format
 use crate::ftp::session::path::matches;
 use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
 
-/// A piece is handed out when it is at least so long.
+/// The minimum length of a piece, in bytes.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// Names are sorted, in pieces of this many, so that the size of a directory costs no memory.
+/// The number of names that are sorted at once, so that memory does not grow with the size of a directory.
 const SORTED_NAMES: usize = 20_000;
 
-/// A listing on its way.
+/// A listing in progress.
 #[derive(Debug)]
 pub struct ListingLines {
     listing: ListingRequest,
@@ -28,7 +28,7 @@ pub struct ListingLines {
 
 #[derive(Debug)]
 enum ListingSource {
-    /// The names that are sorted, the last first, and the directory behind them.
+    /// The sorted names in reverse order, and the directory that they come from.
     Directory {
         sorted: Vec<Vec<u8>>,
         dir: Dir,
@@ -39,10 +39,10 @@ enum ListingSource {
 }
 
 impl FtpStore {
-    /// Opens a listing; `now` (seconds since 1970) decides how LIST writes times.
+    /// Opens a listing; `now` (seconds since 1970) determines the time format of LIST.
     ///
     /// # Errors
-    /// What is not there, or not to be seen.
+    /// The path does not exist, or is not visible.
     pub fn list(&self, listing: ListingRequest, now: i64) -> Result<ListingLines, StoreRefusal> {
         self.check(&listing.path)?;
         let directory = self.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
@@ -70,10 +70,10 @@ impl FtpStore {
 }
 
 impl ListingLines {
-    /// Appends the next lines to `out`, each with its CRLF; false when there are no more.
+    /// Appends the next lines to `out`, each with its CRLF; false if there are no more.
     ///
     /// # Errors
-    /// The directory cannot be read on.
+    /// The rest of the directory cannot be read.
     pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreRefusal> {
         let enough = out.len() + PIECE_BYTES;
         while out.len() < enough {
@@ -143,7 +143,7 @@ impl ListingLines {
     }
 }
 
-/// The next names of a directory, the last in their order first.
+/// The next names of a directory, in reverse order.
 fn next_names(dir: &mut Dir) -> Result<Vec<Vec<u8>>, StoreRefusal> {
     let mut names = Vec::new();
     while names.len() < SORTED_NAMES {
@@ -157,7 +157,7 @@ fn next_names(dir: &mut Dir) -> Result<Vec<Vec<u8>>, StoreRefusal> {
     Ok(names)
 }
 
-/// An entry as stat(2) has it.
+/// A listing entry from the result of stat(2).
 pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> ListingEntry {
     let entry_type = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryType::File,
@@ -177,7 +177,7 @@ pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> ListingEntry
     entry
 }
 
-/// What this login may do with it (RFC 3659, section 7.5.5).
+/// The `perm` fact of an entry for this login (RFC 3659, section 7.5.5).
 fn perm(entry_type: EntryType, rights: Rights) -> String {
     let letters: &[(char, bool)] = match entry_type {
         EntryType::File => &[

@@ -1,5 +1,5 @@
-//! The tree being served: whatever a client names is looked up below the root and never leaves it, uploads appear whole
-//! or not at all, listings are made piece by piece.
+//! The served tree: client paths are resolved below the root and never leave it, uploads appear complete or not at all,
+//! listings are generated piece by piece.
 
 mod confine;
 mod digest;
@@ -33,26 +33,26 @@ use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::path::matches;
 use crate::net::pace::TransferPace;
 
-/// Names that begin so are uploads on their way, on file systems without unnamed files: clients neither see nor reach them.
+/// The name prefix of uploads in progress, on file systems without unnamed files: clients can neither see nor access such names.
 pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
-/// The longest listing that STAT puts on the control connection, in bytes.
+/// The longest listing of STAT on the control connection, in bytes.
 const MAX_STATUS_BYTES: usize = 1 << 20;
 
-/// What uploads may take, and what is done for them.
+/// The limits and guarantees of uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadLimits {
     /// The largest file, in bytes.
     pub max_file: u64,
-    /// Space that must stay free on the file system, in bytes.
+    /// The space that must stay free on the file system, in bytes.
     pub min_free: u64,
-    /// 226 means: on the disk, not only in its cache.
+    /// A 226 means that the file is on the disk, not only in its cache.
     pub sync: bool,
-    /// APPE, and REST with STOR, may write into any file: logs that grow, uploads that another server broke off.
+    /// APPE, and REST with STOR, may write into any file: growing logs, uploads to another server that were interrupted.
     pub append: bool,
 }
 
 impl UploadLimits {
-    /// Refuses an upload of so many bytes on the file system of `place`.
+    /// Checks that an upload of this many bytes is allowed and fits on the file system of `place`.
     fn room(&self, place: &impl AsFd, bytes: u64) -> Result<(), StoreRefusal> {
         if bytes > self.max_file {
             return Err(StoreRefusal::TooLarge);
@@ -74,28 +74,28 @@ impl Default for UploadLimits {
     }
 }
 
-/// A tree and what a login may do in it.
+/// A tree and the rights of a login in it.
 #[derive(Debug, Clone)]
 pub struct FtpStore {
     root: Arc<StoreRoot>,
     rights: Rights,
     limits: UploadLimits,
-    /// Whose uploads are: who may continue those that broke off.
+    /// The owner of uploads, who may resume those that were interrupted.
     owner: Arc<str>,
-    /// `/proc` is there, so that an unnamed file can be given a name.
+    /// `/proc` exists, so that an unnamed file can be linked to a name.
     unnamed_files: bool,
-    /// The directory that is served, as it was named.
+    /// The served directory, by the path that was given.
     named: Arc<Path>,
-    /// The same as the file system names it.
+    /// The canonical path of this directory.
     base: Arc<Path>,
-    /// The permission bits that new files and directories do not get, where it is not the process's mask that says so.
+    /// The permission bits to clear on new files and directories; `None` for the umask of the process.
     umask: Option<u32>,
-    /// Names that are shown to nobody, and names that nobody reaches.
+    /// The names that are hidden from listings, and those that are denied.
     names: Arc<NameRules>,
     share: Arc<StoreShare>,
 }
 
-/// What all sessions of one user share.
+/// The resources that all sessions of a user share.
 #[derive(Debug, Default)]
 pub struct StoreShare {
     quota: Option<Arc<TreeQuota>>,
@@ -104,7 +104,7 @@ pub struct StoreShare {
 }
 
 impl StoreShare {
-    /// With this quota, and these bytes a second for uploads and downloads.
+    /// The resources with this quota, and these limits of uploads and downloads in bytes per second.
     pub fn new(quota: Option<TreeQuota>, up: Option<NonZeroU64>, down: Option<NonZeroU64>) -> StoreShare {
         let pace = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(TransferPace::new(rate)));
         StoreShare { quota: quota.map(Arc::new), up: pace(up), down: pace(down) }
@@ -124,9 +124,9 @@ impl StoreShare {
 /// Patterns (`*` and `?`) of names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NameRules {
-    /// Left out of listings; whoever knows such a name may use it.
+    /// Names omitted from listings; a client that knows such a name may use it.
     pub hide: Vec<String>,
-    /// Neither listed nor reached nor made, by whatever way.
+    /// Names that are neither listed nor accessible nor created, by any command.
     pub deny: Vec<String>,
 }
 
@@ -143,12 +143,12 @@ impl NameRules {
     }
 }
 
-/// Where a file is.
+/// The location of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArrivedFile {
     /// Its path in the file system.
     pub file: PathBuf,
-    /// Its path below the directory that is served.
+    /// Its path relative to the served directory.
     pub below: PathBuf,
     /// Its size.
     pub size: u64,
@@ -158,7 +158,7 @@ impl FtpStore {
     /// The tree at `path`.
     ///
     /// # Errors
-    /// The fault of the directory.
+    /// The directory cannot be opened.
     pub fn open(path: &Path, rights: Rights, limits: UploadLimits) -> Result<FtpStore, Fault> {
         let root = StoreRoot::open(path).map_err(|error| {
             Fault { kind: Kind::NoInput, ..Fault::local(path.display(), &error) }
@@ -166,7 +166,7 @@ impl FtpStore {
         })?;
         let unnamed_files = Path::new("/proc/self/fd").exists();
         let base = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into();
-        // Wherever the process goes: it is the same name.
+        // Absolute, so that a later change of the working directory has no effect.
         let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).into();
         Ok(FtpStore {
             root: Arc::new(root),
@@ -182,11 +182,11 @@ impl FtpStore {
         })
     }
 
-    /// The tree at `home` below this one, or below another `root`, with these rights. The directory is opened anew: what was mounted
-    /// there since, or what a link leads to now, is served.
+    /// The tree at `home` below this one, or below another `root`, with these rights. The directory is opened again, so
+    /// that later mounts and changed links take effect.
     ///
     /// # Errors
-    /// The directory cannot be opened, or not below this tree.
+    /// The directory cannot be opened, or lies outside this tree.
     pub fn login(&self, root: Option<&Path>, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
         let named: Arc<Path> = root.map_or_else(|| self.named.clone(), Arc::from);
         let top = StoreRoot::open(&named).map_err(refusal)?;
@@ -201,37 +201,37 @@ impl FtpStore {
         Ok(FtpStore { root: Arc::new(root), rights, named, base, ..self.clone() })
     }
 
-    /// The same for this login: what it uploads is its own.
+    /// This tree for a login: its uploads belong to `owner`.
     pub fn owned_by(self, owner: &str) -> FtpStore {
         FtpStore { owner: owner.into(), ..self }
     }
 
-    /// The same with this mask for the permission bits of new files and directories, instead of the process's.
+    /// This tree with this mask for the permission bits of new files and directories, instead of the process's umask.
     pub fn with_umask(self, umask: u32) -> FtpStore {
         FtpStore { umask: Some(umask), ..self }
     }
 
-    /// The same with what it shares with other sessions of its user.
+    /// This tree with the resources that it shares with other sessions of its user.
     pub fn with_share(self, share: Arc<StoreShare>) -> FtpStore {
         FtpStore { share, ..self }
     }
 
-    /// What it shares with other sessions of its user.
+    /// The resources that it shares with other sessions of its user.
     pub fn share(&self) -> &StoreShare {
         &self.share
     }
 
-    /// The same with rules for names.
+    /// This tree with rules for names.
     pub fn with_names(self, names: NameRules) -> FtpStore {
         FtpStore { names: Arc::new(names), ..self }
     }
 
-    /// What this login may do.
+    /// The rights of this login.
     pub fn rights(&self) -> Rights {
         self.rights
     }
 
-    /// Where a plain file of this tree is; `None` for what is none, and without `/proc`.
+    /// The location of a plain file in this tree; `None` for anything else, and without `/proc`.
     pub fn arrived(&self, path: &[u8]) -> Option<ArrivedFile> {
         let (parent, name) = self.root.parent(path).ok()?;
         let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -242,22 +242,22 @@ impl FtpStore {
         is_file.then(|| ArrivedFile { file, below, size: u64::try_from(stat.st_size).unwrap_or(0) })
     }
 
-    /// Opens a file for sending, and its size.
+    /// Opens a file for sending, and returns its size.
     ///
     /// # Errors
-    /// What is no plain file, not there, or not to be read.
+    /// The path is not a plain file, does not exist, or is not readable.
     pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         self.check(path)?;
-        // O_NONBLOCK: a FIFO must not hold us; it is refused below.
+        // O_NONBLOCK: opening a FIFO must not block; it is refused below.
         let file: File = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(StoreRefusal::NotFile) }
     }
 
-    /// Carries out one act. `go_on` is asked now and then during long ones.
+    /// Runs one operation. Long operations call `go_on` repeatedly and end when it returns false.
     ///
     /// # Errors
-    /// What the rights or the file system refuse.
+    /// The refusal of the name rules, the limits or the file system.
     pub fn run(&self, op: StoreOp, now: i64, go_on: &dyn Fn() -> bool) -> Result<StoreAnswer, StoreRefusal> {
         match op {
             StoreOp::Directory(path) => {
@@ -280,7 +280,7 @@ impl FtpStore {
             StoreOp::Delete(path) => self.at_name(&path, |parent, name| {
                 let size = self.counted(parent, name);
                 match unlinkat(parent, name, AtFlags::empty()) {
-                    // What Linux says for a directory, and what POSIX would say.
+                    // EISDIR is the error of Linux for a directory, EPERM that of POSIX.
                     Err(Errno::ISDIR | Errno::PERM) => Err(Errno::ISDIR),
                     result => result.map(|()| self.give(size)),
                 }
@@ -339,9 +339,9 @@ impl FtpStore {
         }
     }
 
-    /// Sets a time and permission bits; of files that may not be opened, too, so that `CHMOD 000` can be undone.
+    /// Sets a time and permission bits, also on files that cannot be opened, so that `CHMOD 000` can be undone.
     fn set_facts(&self, path: &[u8], modified: Option<i64>, mode: Option<u32>) -> Result<StoreAnswer, StoreRefusal> {
-        // Without /proc only what may be opened has another name than its path, which may lead elsewhere a moment later.
+        // Without /proc only a file that can be opened is addressable other than by its path, which may lead elsewhere later.
         let flags = if self.unnamed_files { OFlags::PATH } else { OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY };
         let file = self.reach(path, flags)?;
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -375,14 +375,14 @@ impl FtpStore {
         self.open_at(path, flags)
     }
 
-    /// Opens a path below the root; where it leads by links must be allowed, too.
+    /// Opens a path below the root; the target of links must be allowed too.
     fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
         let opened = self.root.open_at(path, flags).map_err(refusal)?;
         self.check_place(&opened)?;
         Ok(opened)
     }
 
-    /// The directory that holds a path, and the last name.
+    /// The directory that contains a path, and the last name.
     fn parent<'a>(&self, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8]), StoreRefusal> {
         let (parent, name) = self.root.parent(path).map_err(refusal)?;
         self.check_place(&parent)?;
@@ -407,7 +407,7 @@ impl FtpStore {
         act(&parent, name).map(|()| StoreAnswer::Done).map_err(|error| refusal(error.into()))
     }
 
-    /// The size of a file as the quota counts it.
+    /// The size of a file for the quota.
     fn counted(&self, parent: &OwnedFd, name: &[u8]) -> u64 {
         let stat = self.share.quota.as_ref().and_then(|_| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
         stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
@@ -420,7 +420,7 @@ impl FtpStore {
         }
     }
 
-    /// Refuses the names of uploads on their way, and those that nobody may use.
+    /// Refuses the names of uploads in progress, and denied names.
     fn check(&self, path: &[u8]) -> Result<(), StoreRefusal> {
         if self.names.denies(path) {
             return Err(StoreRefusal::Denied);
@@ -436,7 +436,7 @@ fn from_errno(error: Errno) -> StoreRefusal {
     refusal(error.into())
 }
 
-/// What the system's error means to a client. An escape looks like a name that is not there.
+/// The refusal for an error of the system. An escape from the tree looks like a name that does not exist.
 fn refusal(error: io::Error) -> StoreRefusal {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOENT | Errno::XDEV | Errno::LOOP) => StoreRefusal::NotFound,

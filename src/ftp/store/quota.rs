@@ -1,5 +1,5 @@
-//! What the files of a tree may take in all. The bytes on the disk are counted when the first session of a tree begins, and
-//! followed from there: what others do to the tree is seen by the count after it.
+//! The quota for the total size of the files in a tree. The bytes on the disk are counted when the first session of a
+//! tree begins, and tracked from then on: changes by other programs are seen by the next count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ pub struct TreeQuota {
 }
 
 impl TreeQuota {
-    /// Counts the bytes of the files below the root of `store`. Takes as long as it takes to look at each of them.
+    /// Counts the bytes of the files below the root of `store`. This takes a lookup of each file.
     ///
     /// # Errors
     /// A directory cannot be read.
@@ -26,7 +26,7 @@ impl TreeQuota {
         Ok(TreeQuota { limit, used: AtomicU64::new(bytes_below(&store.root).map_err(refusal)?) })
     }
 
-    /// Bytes that are free, where so many of those in use will be given back.
+    /// The free bytes, if `credit` bytes of those in use will be released.
     fn free(&self, credit: u64) -> u64 {
         self.limit.saturating_add(credit).saturating_sub(self.used.load(Ordering::SeqCst))
     }
@@ -38,19 +38,19 @@ impl TreeQuota {
         taken.map(drop).map_err(|_| StoreRefusal::TooLarge)
     }
 
-    /// Bytes that are not on the disk any more.
+    /// Releases bytes that are no longer on the disk.
     pub(super) fn give(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
     }
 }
 
-/// The part of an upload in a quota. What it took goes back when it is dropped, unless it was kept.
+/// The share of an upload in a quota. The bytes it took are released when it is dropped, unless it was kept.
 #[derive(Debug)]
 pub(super) struct QuotaShare {
     quota: Arc<TreeQuota>,
     taken: u64,
-    /// The bytes of the file as it was: they are given back if it is replaced.
+    /// The size of the file before the upload: these bytes are released if it is replaced.
     before: u64,
 }
 
@@ -59,14 +59,14 @@ impl QuotaShare {
         QuotaShare { quota: quota.clone(), taken: 0, before }
     }
 
-    /// Bytes that the file may have, where it has so many on its way: those of before go when it is whole.
+    /// The largest size that the file may reach. `replaces`: the bytes of the old file are released when the new one is complete.
     pub(super) fn most(&self, replaces: bool) -> u64 {
         let credit = if replaces { self.before } else { 0 };
         let own = if replaces { self.taken } else { self.taken.saturating_add(self.before) };
         own.saturating_add(self.quota.free(credit))
     }
 
-    /// The file has so many bytes now.
+    /// The file has grown to `size` bytes.
     pub(super) fn grew(&mut self, size: u64, replaces: bool) -> Result<(), StoreRefusal> {
         let (own, credit) = if replaces { (self.taken, self.before) } else { (self.taken + self.before, 0) };
         let more = size.saturating_sub(own);
@@ -75,7 +75,7 @@ impl QuotaShare {
         Ok(())
     }
 
-    /// The file stays, with this size.
+    /// The file is kept, with this size.
     pub(super) fn keep(&mut self, size: u64, replaces: bool) {
         let counted = self.taken + self.before;
         let stays = size.min(counted);
@@ -91,7 +91,7 @@ impl Drop for QuotaShare {
     }
 }
 
-/// The sizes of all files below a root, each name once; what is mounted there counts, links do not.
+/// The total size of all files below a root, each name counted once; mounted file systems count, links do not.
 fn bytes_below(root: &StoreRoot) -> std::io::Result<u64> {
     let (mut bytes, mut waiting) = (0u64, vec![b"/".to_vec()]);
     while let Some(path) = waiting.pop() {

@@ -64,7 +64,7 @@ impl Tree {
     }
 }
 
-/// With unnamed files, and as on file systems that have none.
+/// A tree with unnamed files, and one as on file systems without them.
 fn both() -> [Tree; 2] {
     let (first, mut second) = (Tree::new(), Tree::new());
     second.store.unnamed_files = false;

@@ -1,7 +1,7 @@
-//! An upload on its way. A whole file has no name until it is complete: it is an unnamed file (`O_TMPFILE`) that is
-//! linked to its name by [`StoreUpload::commit`], or, where the file system has no such thing, a hidden one that is renamed.
-//! Whatever ends the upload early leaves the old file as it was. What is kept of an upload that broke off is marked with its
-//! owner and size: nothing else is continued by APPE, or by REST and STOR.
+//! An upload in progress. A whole file has no name until it is complete: it is an unnamed file (`O_TMPFILE`) that
+//! [`StoreUpload::commit`] links to its name, or, on file systems without unnamed files, a hidden file that is renamed.
+//! If the upload ends early for any reason, the old file is unchanged. The kept part of an interrupted upload is marked
+//! with its owner and size: APPE, and REST with STOR, resume only such a file, unless [`UploadLimits::append`] is set.
 
 use std::fs::File;
 use std::io;
@@ -19,43 +19,43 @@ use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
 
-/// The extended attribute of what an upload left that broke off: its size, and whose it was.
+/// The extended attribute of the kept part of an interrupted upload: its size and its owner.
 const BROKEN: &str = "user.ftpserve.broken";
-/// The longest value of it.
+/// The longest value of this attribute.
 const MAX_BROKEN: usize = 1024;
-/// The most bytes of names, and of one value, of the attributes that a replaced file hands on: the kernel's limit.
+/// The most bytes of attribute names, and of one attribute value, that are copied from a replaced file: the kernel's limit.
 const MAX_ATTRIBUTE_BYTES: usize = 64 << 10;
-/// Names that STOU tries before it gives up.
+/// The number of names that STOU tries before it gives up.
 const MAX_UNIQUE_TRIES: u32 = 1000;
-/// The free space is looked at again after so many bytes.
+/// The number of bytes after which the free space is checked again.
 const FREE_CHECK_BYTES: u64 = 16 << 20;
 
-/// A file that is being received.
+/// A file being received.
 #[derive(Debug)]
 pub struct StoreUpload {
     file: File,
     target: UploadTarget,
-    /// The size of the file when all bytes up to now are in it.
+    /// The size of the file with all bytes received so far.
     position: u64,
     checked: u64,
-    /// The limits, and whose it is.
+    /// The limits, and the owner.
     terms: Box<(UploadLimits, Arc<str>)>,
     quota: Option<Box<QuotaShare>>,
 }
 
 #[derive(Debug)]
 enum UploadTarget {
-    /// Written where it is; the size before.
+    /// Written in place; `before` is the size before the upload.
     InPlace { before: u64 },
-    /// Takes this name at the end.
+    /// Gets this name at the end.
     New { parent: OwnedFd, name: Vec<u8>, temporary: Option<Vec<u8>>, replace: bool },
 }
 
 impl FtpStore {
-    /// Opens an upload; for [`UploadMode::Unique`] the name chosen comes back too.
+    /// Opens an upload; for [`UploadMode::Unique`] the chosen name is returned too.
     ///
     /// # Errors
-    /// What the rights, the limits or the file system refuse.
+    /// The refusal of the name rules, the limits or the file system.
     pub fn receive(
         &self,
         path: &[u8],
@@ -67,7 +67,7 @@ impl FtpStore {
             UploadMode::Whole => {
                 let (parent, name) = self.parent(path)?;
                 match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    // Through a link, as APPE: what it leads to is replaced, if that is in the tree.
+                    // Follows a link, as APPE does: its target is replaced, if it is in the tree.
                     Ok(stat) if replace && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                         let (parent, name) = self.root.behind(path).map_err(refusal)?;
                         self.check(&name)?;
@@ -93,10 +93,10 @@ impl FtpStore {
                 Err(StoreRefusal::Exists)
             }
             UploadMode::Append | UploadMode::At(_) => match self.in_place(path, mode) {
-                // APPE makes what is not there (RFC 959, section 4.1.3), as STOR does.
+                // APPE creates a missing file (RFC 959, section 4.1.3), as STOR does.
                 Err(StoreRefusal::NotFound) if mode == UploadMode::Append => {
                     let whole = self.receive(path, UploadMode::Whole, false);
-                    // A link that leads nowhere has the name, and is nothing that may be written.
+                    // A dangling link occupies the name, but cannot be written to.
                     whole.map_err(|refusal| match refusal {
                         StoreRefusal::Exists => StoreRefusal::NotFound,
                         other => other,
@@ -170,7 +170,7 @@ impl FtpStore {
         self.upload(file, UploadTarget::InPlace { before }, position, before)
     }
 
-    /// `before`: the bytes of the file that is written or replaced.
+    /// `before`: the size of the file that is written or replaced.
     fn upload(
         &self,
         file: File,
@@ -186,20 +186,20 @@ impl FtpStore {
     }
 }
 
-/// Gives a file what belongs to the one that it will replace: group and owner as far as the system lets us, extended attributes
-/// (access control lists are such), permission bits.
+/// Copies the metadata of the file to be replaced: group and owner as far as the system permits, extended attributes
+/// (access control lists are among them), permission bits.
 fn take_over(file: &OwnedFd, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Result<(), StoreRefusal> {
     let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
     let new = fstat(file).map_err(from_errno)?;
     if new.st_gid != old.st_gid {
-        // A group that we are not in stays with the old file.
+        // The old group is not kept if this process is not a member of it.
         let _ = fchown(file, None, Some(gid));
     }
     if new.st_uid != old.st_uid {
         let _ = fchown(file, Some(uid), None);
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // What we may write and not read keeps its attributes to itself.
+    // A file that is writable but not readable does not pass on its attributes.
     if let Ok(old_file) = openat(parent, name, flags, Mode::empty()) {
         copy_attributes(&old_file, file);
     }
@@ -207,7 +207,7 @@ fn take_over(file: &OwnedFd, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Resul
     fchmod(file, Mode::from_raw_mode(old.st_mode & 0o777)).map_err(from_errno)
 }
 
-/// Copies the extended attributes that the file system lets us set.
+/// Copies the extended attributes that the file system permits to set.
 fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
     let mut names = vec![0u8; MAX_ATTRIBUTE_BYTES];
     let Ok(length) = flistxattr(from, names.as_mut_slice()) else { return };
@@ -222,21 +222,21 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
 }
 
 impl StoreUpload {
-    /// The file to be written, at its position.
+    /// The file to write to, at its position.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// How many more bytes may be written before [`StoreUpload::wrote`] must be told.
+    /// The number of bytes that may be written before [`StoreUpload::wrote`] must be called.
     pub fn allowance(&self) -> u64 {
         let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.replaces()));
         self.terms.0.max_file.min(quota).saturating_sub(self.position).saturating_add(1)
     }
 
-    /// Counts bytes that were written.
+    /// Counts written bytes.
     ///
     /// # Errors
-    /// The file is too large or the disk too full.
+    /// The file is too large, the quota is exceeded, or the disk is too full.
     pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
@@ -247,7 +247,7 @@ impl StoreUpload {
             None => Ok(()),
         };
         if let (Err(refusal), UploadTarget::InPlace { before }) = (&fits, &self.target) {
-            // Nothing stays of what was too much; a file that cannot be cut is what a later upload finds.
+            // All appended data is discarded; if the file cannot be truncated, a later upload finds that data.
             self.file.set_len(*before).map_err(|_| refusal.clone())?;
         }
         fits?;
@@ -263,15 +263,15 @@ impl StoreUpload {
         self.terms.0.room(&self.file, 0)
     }
 
-    /// The upload is complete: gives the file its name.
+    /// Completes the upload: the file gets its name.
     ///
     /// # Errors
-    /// The name cannot be given. Errors that the system kept until now (a full disk behind a cache) come out here, too,
-    /// before 226 is sent.
+    /// The file cannot get its name. Errors that the system deferred until now (a full disk behind a cache) are
+    /// reported here too, before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
         if !self.replaces() {
             self.file.set_len(self.position).map_err(refusal)?;
-            // Nothing to remove is as good.
+            // It is no error if the attribute does not exist.
             let _ = rustix::fs::fremovexattr(&self.file, BROKEN);
         }
         self.place()?;
@@ -286,7 +286,7 @@ impl StoreUpload {
         }
     }
 
-    /// Gives a new file its name.
+    /// Links a new file to its name, or renames it.
     fn place(&mut self) -> Result<(), StoreRefusal> {
         if self.terms.0.sync {
             self.file.sync_all().map_err(refusal)?;
@@ -303,8 +303,8 @@ impl StoreUpload {
         Ok(())
     }
 
-    /// The upload broke off: what is kept of it may be continued. A whole file is kept under its name only if `keep` says so
-    /// and the name is free; what was written in place is there.
+    /// Ends an interrupted upload; the kept part may be resumed. A whole file is kept under its name only if `keep` is
+    /// true and the name is unused; data written in place stays in any case.
     pub fn broke_off(mut self, keep: bool) {
         if let UploadTarget::New { replace, .. } = &mut self.target {
             if !keep {
@@ -312,7 +312,7 @@ impl StoreUpload {
             }
             *replace = false;
         }
-        // If any of this does not work out, nothing was promised: such a file is not continued.
+        // A failure here breaks no promise: such a file is not resumed.
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
         let value = mark(size, &self.terms.1);
         let _ = fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
@@ -322,12 +322,12 @@ impl StoreUpload {
     }
 }
 
-/// The mark of what broke off.
+/// The mark of an interrupted upload.
 fn mark(size: u64, owner: &str) -> String {
     format!("{size} {owner}")
 }
 
-/// The mark that a file has.
+/// The mark on a file, if any.
 fn broken(file: &File) -> Option<Vec<u8>> {
     let mut value = [0u8; MAX_BROKEN];
     let length = fgetxattr(file, BROKEN, &mut value[..]).ok()?;
@@ -337,14 +337,14 @@ fn broken(file: &File) -> Option<Vec<u8>> {
 impl Drop for StoreUpload {
     fn drop(&mut self) {
         if let UploadTarget::New { parent, temporary: Some(temporary), .. } = &self.target {
-            // The name is ours alone; if it cannot be removed there is nobody to tell.
+            // Only this upload uses the name; there is nobody to whom a failure could be reported.
             let _ = unlinkat(parent, temporary.as_slice(), AtFlags::empty());
         }
     }
 }
 
-/// Gives an unnamed file its name; where the name is taken, through a hidden name and a rename, so that at every instant
-/// the old file or the new one is there.
+/// Links an unnamed file to its name. If the name exists, it uses a hidden name and a rename, so that at every instant
+/// either the old file or the new one exists.
 fn link(file: &File, parent: &OwnedFd, name: &[u8], replace: bool) -> Result<(), StoreRefusal> {
     let unnamed = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     match linkat(CWD, unnamed.as_str(), parent, name, AtFlags::SYMLINK_FOLLOW) {
@@ -367,10 +367,10 @@ fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Res
     })
 }
 
-/// Renames to a name that nothing has.
+/// Renames to an unused name.
 pub(super) fn rename_new(from: (&OwnedFd, &[u8]), to: (&OwnedFd, &[u8])) -> Result<(), Errno> {
     match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
-        // No such flag here: a link fails where a name is taken, too.
+        // The flag is not supported: linkat fails on an existing name too.
         Err(Errno::INVAL | Errno::NOSYS) => linkat(from.0, from.1, to.0, to.1, AtFlags::empty())
             .and_then(|()| unlinkat(from.0, from.1, AtFlags::empty())),
         result => result,

@@ -1,8 +1,8 @@
-//! Moving the bytes. A large transfer in clear text owns a blocking thread; TLS and small files go through a buffer of the
+//! Moving the bytes. A large transfer in clear text uses its own blocking thread; TLS and small files use a buffer in the
 //! event loop.
 //!
-//! Downloads are spliced, uploads read and written: what the receiver then reads is still in the cache, which pages sent by
-//! sendfile are not (bench/RESULTS.md has the figures).
+//! Downloads are spliced; uploads are read and written, because a receiver on the same machine then finds the bytes in the
+//! CPU cache, unlike pages sent by sendfile (bench/RESULTS.md has the figures).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -21,33 +21,33 @@ use crate::fault::{Fault, Kind};
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::pace::TransferPace;
 
-/// How much the kernel moves at once, and how much a pipe between two descriptors holds.
+/// How many bytes the kernel moves at once, and how many a pipe between two descriptors holds.
 const PIECE: usize = 1 << 20;
-/// The buffer where the bytes must pass through us.
+/// The size of the buffer for bytes that pass through this process.
 pub(super) const BUFFER: usize = 256 * 1024;
 
-/// Less than this at once means that we wait for the peer, not the peer for us.
+/// Fewer bytes than this at once mean that this side waits for the peer, not the peer for this side.
 const FEW: usize = 256 * 1024;
-/// So long what is on its way is left to gather then: being woken for each segment costs both sides more than the bytes do.
+/// The pause in that case, in which bytes gather: a wake-up per segment costs both sides more than the bytes do.
 const GATHER: Duration = Duration::from_micros(20);
 
-/// What governs the flow of one transfer.
+/// The settings for the data flow of one transfer.
 #[derive(Clone)]
 pub(super) struct Flow {
     /// Deadlines.
     pub(super) limits: Limits,
     /// The speed limit.
     pub(super) pace: Option<Arc<TransferPace>>,
-    /// Told of the bytes.
+    /// Reports the bytes as progress.
     pub(super) attempt: Arc<TransferAttempt>,
     /// Counts the bytes.
     pub(super) transferred: Arc<AtomicU64>,
-    /// Sees the bytes.
+    /// Computes checksums of the bytes.
     pub(super) tap: Option<Tap>,
 }
 
 impl Flow {
-    /// Shows bytes to whoever wants to see them.
+    /// Passes bytes to the tap, if there is one.
     pub(super) fn tap(&self, bytes: &[u8]) {
         if let Some(tap) = &self.tap {
             tap.pass(bytes);
@@ -55,7 +55,7 @@ impl Flow {
     }
 }
 
-/// Deadlines and speed limit of a transfer. Only what lies between [`Watch::begin`] and [`Watch::note`] is waiting for the peer.
+/// Deadlines and speed limit of a transfer. Only the time from [`Watch::begin`] to [`Watch::note`] counts as waiting for the peer.
 pub(super) struct Watch {
     until: Option<Instant>,
     deadline: RateDeadline,
@@ -73,17 +73,17 @@ impl Watch {
         Watch { until: limits.until, deadline, began: now, idle, flow: flow.clone() }
     }
 
-    /// How many bytes may move at once, `most` at most.
+    /// How many bytes may move at once: at most `most`.
     pub(super) fn piece(&self, most: usize) -> usize {
         self.flow.pace.as_ref().map_or(most, |pace| pace.piece(most))
     }
 
-    /// The peer is waited for from now on.
+    /// Starts the time that counts as waiting for the peer.
     pub(super) fn begin(&mut self) {
         self.began = Instant::now();
     }
 
-    /// So many bytes came or went; waits as the speed limit wants it, on a thread of its own.
+    /// Counts bytes that were received or sent; sleeps as the speed limit requires, on a blocking thread.
     fn note(&mut self, bytes: u64) -> Result<(), Fault> {
         self.count(bytes)?;
         if let Some(wait) = self.wait(bytes) {
@@ -117,11 +117,11 @@ impl Watch {
     }
 }
 
-/// Receives `most` bytes into a file, or all if the peer closes before that.
+/// Receives `most` bytes into a file, or fewer if the peer closes earlier.
 pub(super) fn receive(socket: &TcpStream, file: &File, most: u64, mut watch: Watch) -> Result<u64, Fault> {
     prepare(socket, &watch)?;
     match splice_all(socket, file, most, &mut watch) {
-        // The target cannot be spliced to (opened for appending, a terminal …): nothing has been read yet.
+        // The target does not support splice (opened for appending, a terminal …): nothing has been read yet.
         Err(SpliceError::Unsupported) => read_all(socket, file, most, &mut watch),
         Err(SpliceError::Failed(fault)) => Err(fault),
         Ok(total) => Ok(total),
@@ -134,7 +134,7 @@ pub(super) fn send(file: &File, socket: &TcpStream, mut watch: Watch) -> Result<
     write_all(file, socket, &mut watch)
 }
 
-/// `most`, as far as it is left and fits into a piece.
+/// The size of the next read: the rest of `most`, limited by the piece.
 pub(super) fn wanted(watch: &Watch, piece: usize, most: u64, total: u64) -> usize {
     watch.piece(piece).min(usize::try_from(most.saturating_sub(total)).unwrap_or(piece))
 }
@@ -187,7 +187,7 @@ fn splice_all(socket: &TcpStream, file: &File, most: u64, watch: &mut Watch) -> 
     Ok(total)
 }
 
-/// What sits in the pipe already goes the plain way.
+/// Copies the bytes that are already in the pipe with read and write.
 fn drain_pipe(reader: &OwnedFd, mut left: usize, mut file: &File) -> Result<(), Fault> {
     let mut buffer = vec![0; left.min(BUFFER)];
     while left > 0 {
@@ -255,7 +255,7 @@ fn socket_fault(errno: Errno) -> Fault {
     }
 }
 
-/// The local end of a download failed: disk full, mostly.
+/// The fault of the local end of a download: mostly a full disk.
 pub(super) fn local_fault(error: io::Error) -> Fault {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Fault::new(Kind::Cancelled, "the reader of the output is gone");
@@ -267,7 +267,7 @@ pub(super) fn local_fault(error: io::Error) -> Fault {
     }
 }
 
-/// A duplicate of a file's descriptor, sharing its position, for a thread of its own.
+/// A duplicate of a file's descriptor with a shared position, for another thread.
 pub(super) fn share(file: &File) -> Result<File, Fault> {
     file.as_fd().try_clone_to_owned().map(File::from).map_err(local_fault)
 }

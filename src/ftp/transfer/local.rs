@@ -13,12 +13,12 @@ use rustix::io::Errno;
 use crate::fault::{Fault, Kind};
 use crate::ftp::part::{unfinished, whole_of};
 
-/// A local directory, held open: names below it are looked up from here, so that nobody can move us elsewhere.
+/// A local directory, held open: names below it are looked up from its descriptor, so that no rename can redirect the lookup.
 #[derive(Debug)]
 pub struct LocalDir {
     fd: OwnedFd,
     path: PathBuf,
-    /// The unfinished files that stood here when that was first asked, by what they are the beginning of.
+    /// The unfinished files in it at the first lookup, by the name of the complete file.
     unfinished: OnceLock<HashMap<Vec<u8>, Vec<Vec<u8>>>>,
 }
 
@@ -54,7 +54,7 @@ impl LocalDir {
         LocalDir::open(path)
     }
 
-    /// Opens a directory below this one, made if it is not there.
+    /// Opens a directory below this one, and with `create` creates it if it does not exist.
     ///
     /// # Errors
     /// The fault of the directory. A symbolic link of that name is refused: it would lead outside the target
@@ -75,29 +75,29 @@ impl LocalDir {
         Ok(LocalDir::held(fd, path))
     }
 
-    /// Where it is, for messages.
+    /// Its path, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What stands under `name`: its size and modification time if it is a plain file, not following links.
+    /// The size and modification time of the plain file `name`; links are not followed.
     pub fn plain_file(&self, name: &[u8]) -> Option<(u64, i64)> {
         let stat = rustix::fs::statat(&self.fd, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         plain.then(|| (u64::try_from(stat.st_size).unwrap_or(0), stat.st_mtime))
     }
 
-    /// True when anything stands under `name`.
+    /// True when an entry `name` exists.
     pub fn exists(&self, name: &[u8]) -> bool {
         rustix::fs::statat(&self.fd, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Names of unfinished files of `name` that earlier runs have left, as far as that was known when the first file of
-    /// this directory was looked for: it is read once, not once a file.
+    /// The names of unfinished files of `name` from earlier runs, as of the first lookup in this directory: the directory is read
+    /// once, not once per file.
     pub fn unfinished_of(&self, name: &[u8]) -> &[Vec<u8>] {
         let found = self.unfinished.get_or_init(|| {
             let mut found: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
-            // A directory that cannot be read only costs resuming.
+            // If the directory cannot be read, downloads are only not resumed.
             for entry in Dir::read_from(self).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_bytes();
                 if let Some((whole, _)) = unfinished(name) {
@@ -109,10 +109,10 @@ impl LocalDir {
         found.get(whole_of(name)).map_or(&[], Vec::as_slice)
     }
 
-    /// Makes everything written in this file system durable: once for many files.
+    /// Makes everything written to this file system durable: one call for many files.
     ///
     /// # Errors
-    /// `Io` if the disk cannot keep it.
+    /// `Io` if the file system cannot be synced.
     pub fn sync_all(&self) -> Result<(), Fault> {
         rustix::fs::syncfs(&self.fd).map_err(|errno| Fault { kind: Kind::Io, ..failed(&self.path, errno) })
     }

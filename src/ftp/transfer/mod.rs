@@ -1,4 +1,4 @@
-//! One file over one data connection: receive and send, resume, and the proof that all of it arrived.
+//! One file over one data connection: receiving, sending, resuming, and the proof of completeness.
 
 mod copy;
 mod local;
@@ -31,26 +31,26 @@ use crate::ftp::client::FtpClient;
 use crate::ftp::command::FtpCommand;
 use crate::net::stream::TlsInfo;
 
-/// How it is known that a transfer is complete; the strongest last.
+/// The proof that a transfer is complete, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Proof {
     /// Nothing was transferred.
     #[default]
     Nothing,
-    /// 226 and a clean end: the server tells no size.
+    /// A 226 reply and a clean end of the data connection: the server reports no size.
     Reply,
     /// The sizes agree.
     Size,
-    /// Size and time, asked for again afterwards, agree.
+    /// Size and modification time, requested again after the transfer, agree.
     SizeAndTime,
-    /// The server's checksum.
+    /// The server's checksum agrees.
     Hash,
-    /// The SHA-256 that the user gave.
+    /// The SHA-256 that the user gave agrees.
     Sha256,
 }
 
 impl Proof {
-    /// The word in records (`verified_by`); empty where nothing was transferred.
+    /// The value in records (`verified_by`); empty if nothing was transferred.
     pub const fn as_str(self) -> &'static str {
         match self {
             Proof::Nothing => "",
@@ -63,37 +63,37 @@ impl Proof {
     }
 }
 
-/// What is told of one transfer.
+/// The result of one transfer.
 #[derive(Debug, Clone, Default)]
 pub struct Transferred {
-    /// The size of the whole file, where it is known.
+    /// The size of the whole file, if known.
     pub size: Option<u64>,
-    /// Bytes that went over the wire.
+    /// The number of bytes on the wire.
     pub bytes: u64,
-    /// Bytes of an earlier run.
+    /// The number of bytes from an earlier run.
     pub resumed_from: u64,
-    /// The modification time (UTC) that the copy has of the original.
+    /// The modification time (UTC) of the original, which the copy got.
     pub modified: Option<i64>,
-    /// The permission bits that the copy was given.
+    /// The permission bits that the copy got.
     pub mode: Option<u32>,
-    /// How completeness is known.
+    /// The proof of completeness.
     pub proof: Proof,
-    /// It changed while it was fetched: what came is whole by the size that was asked for afterwards.
+    /// The file changed during the download; the copy is complete by the size that was requested afterwards.
     pub changed: bool,
     /// The checksum that was compared.
     pub checksum: Option<(ChecksumAlgorithm, String)>,
-    /// How long it took.
+    /// The duration.
     pub elapsed: Duration,
-    /// The final reply's text; empty when nothing was left to be transferred.
+    /// The final reply (code and text); empty if nothing was left to transfer.
     pub reply: String,
-    /// What TLS settled on the data connection.
+    /// The TLS parameters of the data connection.
     pub tls: Option<TlsInfo>,
 }
 
-/// Ends the transfer of `command` after its bytes went wrong: the server's own explanation is worth more than ours, if it
-/// comes soon. The connection is of no use afterwards.
+/// Ends the transfer of `command` after its data connection failed. The server's explanation is preferred to the local one if
+/// it comes soon; without one the connection is unusable afterwards.
 async fn explain(client: &mut FtpClient, command: &FtpCommand, fault: Fault) -> Fault {
-    // What failed here, on our disk, at our pipe or by our own deadline, is no news of the server's.
+    // The server cannot explain a local failure: of the disk, of a pipe, or by a local deadline.
     use Kind::{Cancelled, CannotCreate, Internal, Io, StorageFull, TimedOut};
     if matches!(fault.kind, Cancelled | CannotCreate | StorageFull | Io | Internal | TimedOut) {
         return client.abandon(fault);

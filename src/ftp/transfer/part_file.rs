@@ -1,8 +1,8 @@
-//! Files that appear under their name only when they are complete.
+//! Files that get their final name only when they are complete.
 //!
-//! The unfinished file is named by [`crate::ftp::part`] after its source, so that nothing but the same source is ever put
-//! behind it; one that somebody else may have written is never continued. What gets the name is the inode that was written
-//! and checked.
+//! [`crate::ftp::part`] names the unfinished file after its source, so that only data of the same source is ever appended. A
+//! file that another user may have written is never continued. The final name goes to the inode that was written and
+//! checked.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,7 +21,7 @@ use super::local::{LocalDir, failed};
 use crate::fault::{Fault, Kind};
 use crate::ftp::part::{PartTag, may_be_cut, part_name};
 
-/// Write permission of all but the owner.
+/// Write permission for group and others.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// A file that is being received, locked against a second run.
@@ -29,45 +29,45 @@ const OTHERS_WRITE: u32 = 0o022;
 pub struct PartFile {
     dir: Arc<LocalDir>,
     name: Vec<u8>,
-    /// What it is called until it is complete.
+    /// Its name until it is complete.
     part: Vec<u8>,
     file: File,
     stat: Stat,
-    /// What becomes of it when it is dropped before it is complete.
+    /// Its fate when it is dropped before it is complete.
     fate: PartFate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PartFate {
-    /// The same source can continue it: it stays, unless it is empty.
+    /// The same source can continue it: it is kept unless it is empty.
     Stays,
-    /// Nobody knows what it is the beginning of: it goes.
+    /// Its source cannot be recognized later: it is deleted.
     Goes,
-    /// It is the user's own file, which had so many bytes.
+    /// It is the user's own file, which had this number of bytes.
     Own(u64),
-    /// It has its name, or is gone.
+    /// It has its final name, or is gone.
     Settled,
 }
 
-/// What a complete file gets along with its name.
+/// The attributes that a complete file gets along with its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FinalState {
     /// The modification time.
     pub modified: Option<i64>,
     /// Permission bits.
     pub mode: Option<u32>,
-    /// Durable before it has the name.
+    /// Sync the file before it gets the name.
     pub sync: bool,
-    /// Whatever has the name already is replaced.
+    /// Replace an existing file of that name.
     pub replace: bool,
 }
 
 impl PartFile {
-    /// The unfinished file of a source: the one that an earlier run has left, or a new one. One that another user may have
-    /// written, or put there, is left alone.
+    /// The unfinished file of a source: the one from an earlier run, or a new one. A file that another user may have written or
+    /// created is left alone.
     ///
     /// # Errors
-    /// `Locked` where another run holds it; else the fault of the file.
+    /// `Locked` if another run holds it; else the fault of the file.
     pub fn of_source(dir: &Arc<LocalDir>, name: &[u8], tag: &PartTag) -> Result<PartFile, Fault> {
         let part = part_name(name, tag);
         loop {
@@ -79,7 +79,7 @@ impl PartFile {
                 Ok(fd) => fd,
                 Err(errno) if new => return Err(uncreated(dir, &part, errno)),
                 Err(Errno::NOENT) => continue,
-                // A link, a directory, a file that is not ours to write.
+                // A link, a directory, or a file without write permission.
                 Err(_) => return PartFile::of_run(dir, name),
             };
             let stat = fstat(&fd).map_err(|errno| fault_at(dir, &part, errno))?;
@@ -87,7 +87,7 @@ impl PartFile {
                 return PartFile::of_run(dir, name);
             }
             lock(dir, &part, &fd)?;
-            // Between our open and our lock another run may have renamed the file away: then this is not the part any more.
+            // Another run may have renamed the file between open and lock: then this is not the part any more.
             if !stands(dir, &part, &stat) {
                 continue;
             }
@@ -95,7 +95,7 @@ impl PartFile {
             if new || stat.st_mode & OTHERS_WRITE == 0 {
                 return Ok(found);
             }
-            // Others may write to it: they may to a new one too, or somebody has seen to that.
+            // Others may write to it: either new files here have that permission too, or another user changed it.
             let fresh = PartFile::of_run(dir, name)?;
             return Ok(if stat.st_mode & OTHERS_WRITE & !fresh.stat.st_mode == 0 { found } else { fresh });
         }
@@ -113,10 +113,10 @@ impl PartFile {
         Ok(PartFile::held(dir, name, part, fd, stat, PartFate::Goes))
     }
 
-    /// The file that has the name already, to be continued where it stands; `None` if it is not the user's own plain file.
+    /// The file that already has the final name, to be continued in place; `None` if it is not the user's own plain file.
     ///
     /// # Errors
-    /// `Locked` where another run holds it; else the fault of the file.
+    /// `Locked` if another run holds it; else the fault of the file.
     pub fn own(dir: &Arc<LocalDir>, name: &[u8]) -> Result<Option<PartFile>, Fault> {
         let fd = match open(dir, name) {
             Ok(fd) => fd,
@@ -137,22 +137,22 @@ impl PartFile {
         PartFile { dir: dir.clone(), name: name.to_vec(), part, file: File::from(fd), stat, fate }
     }
 
-    /// The file, positioned where the caller left it.
+    /// The open file, at the position that the caller left.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Where the file will be.
+    /// The final path of the file.
     pub fn target(&self) -> PathBuf {
         path(&self.dir, &self.name)
     }
 
-    /// Bytes that an earlier run left.
+    /// The number of bytes from an earlier run.
     pub fn found(&self) -> u64 {
         u64::try_from(self.stat.st_size).unwrap_or(0)
     }
 
-    /// When they were written.
+    /// The time at which they were written, in seconds since 1970.
     pub fn written(&self) -> i64 {
         self.stat.st_mtime
     }
@@ -162,13 +162,13 @@ impl PartFile {
         !matches!(self.fate, PartFate::Own(_))
     }
 
-    /// True when what is there now can be continued: by the same command, or by another one of the user's.
+    /// True when the present content can be continued, by the same command or by another one of the same user.
     pub fn can_be_continued(&self) -> bool {
         let length = self.file.metadata().map_or(0, |meta| meta.len());
         matches!(self.fate, PartFate::Stays | PartFate::Own(_)) && length > 0
     }
 
-    /// Throws away what is there.
+    /// Discards the present content.
     ///
     /// # Errors
     /// The I/O fault of the file.
@@ -178,7 +178,7 @@ impl PartFile {
         self.seek(SeekFrom::Start(0))
     }
 
-    /// Goes to the end of what is there.
+    /// Seeks to the end of the present content.
     ///
     /// # Errors
     /// The I/O fault of the file.
@@ -190,11 +190,11 @@ impl PartFile {
         rustix::fs::seek(&self.file, to).map(drop).map_err(|errno| Fault::local(self.target().display(), &errno.into()))
     }
 
-    /// Gives the file its name: complete, in its final state.
+    /// Gives the complete file its final state and its name.
     ///
     /// # Errors
-    /// The I/O fault of the file; `CannotCreate` if the name is taken and may not be replaced, or if something else stands
-    /// where the file was written.
+    /// The I/O fault of the file; `CannotCreate` if the name is taken and must not be replaced, or if the part's name belongs to
+    /// another file now.
     pub fn commit(mut self, state: FinalState) -> Result<(), Fault> {
         let target = self.target();
         let fault = |errno: Errno| {
@@ -233,10 +233,10 @@ impl PartFile {
         Ok(())
     }
 
-    /// Removes other beginnings of this file that earlier runs have left: of what the source was before, or of nobody knows
-    /// what.
+    /// Removes other unfinished files of this name from earlier runs: those of an earlier version of the source, or of an unknown
+    /// source.
     fn clear_up(&self) {
-        // A name that was cut may be another file's.
+        // A truncated name may belong to another file.
         let left = self.dir.unfinished_of(&self.name).iter();
         for old in left.filter(|old| **old != self.part && !may_be_cut(old)) {
             let Ok(fd) = open(&self.dir, old) else { continue };
@@ -248,7 +248,7 @@ impl PartFile {
         }
     }
 
-    /// What came is no beginning of anything: the part goes, and the user's own file is as it was.
+    /// Discards received data that cannot be continued: a part is deleted, and the user's own file gets its old length.
     pub fn discard(mut self) {
         match self.fate {
             PartFate::Own(had) => drop(self.file.set_len(had)),
@@ -286,13 +286,13 @@ fn lock(dir: &LocalDir, name: &[u8], fd: &OwnedFd) -> Result<(), Fault> {
     })
 }
 
-/// A plain file of ours that has no other name.
+/// True for a plain file of the current user without further hard links.
 fn is_own(stat: &Stat) -> bool {
     let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     plain && stat.st_nlink == 1 && stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
-/// True when the file still has the name.
+/// True when `name` still belongs to the file of `stat`.
 fn stands(dir: &LocalDir, name: &[u8], stat: &Stat) -> bool {
     let now = statat(dir, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW);
     now.is_ok_and(|now| now.st_ino == stat.st_ino && now.st_dev == stat.st_dev)
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!((std::fs::read(temp.path().join("x")).unwrap(), names(temp.path())), (b"hello".to_vec(), 1));
     }
 
-    /// What an earlier run left, by who may have written it: continued, or left where it is and never touched.
+    /// A part from an earlier run is continued or left untouched, depending on who may have written it.
     #[test]
     fn only_own_parts_are_continued() {
         let at = |dir: &Path| dir.join(OsStr::from_bytes(&part_name(b"x", &tag(1))));
@@ -374,7 +374,7 @@ mod tests {
                 std::fs::set_permissions(part, std::fs::Permissions::from_mode(0o666)).unwrap();
             }),
             ("foreign", false, |part, _| {
-                // Only root can give files away; for everybody else nothing is foreign here.
+                // Only root can change the owner of a file; for other users the part is emptied instead.
                 if std::os::unix::fs::chown(part, Some(65534), None).is_err() {
                     std::fs::write(part, "").unwrap();
                 }

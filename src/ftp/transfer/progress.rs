@@ -1,44 +1,44 @@
-//! How far the transfers of a run are, told to whoever shows it.
+//! The progress of the transfers of a run, reported to a callback.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::ftp::path::RemotePath;
 
-/// One step of a run of transfers. The sum of what passed and what was there before, less what is lost, is never more than
-/// the files hold.
+/// One step of a run of transfers. The sum of the bytes passed and the bytes from earlier runs, less the bytes lost, never
+/// exceeds the total size of the files.
 #[derive(Debug, Clone)]
 pub enum TransferStep {
-    /// A file is to be transferred; its size where it is known.
+    /// A file is to be transferred; its size if known.
     Found(Option<u64>),
-    /// The size of a file that was found without one.
+    /// The size of a file that was found without a size.
     Sized(u64),
     /// A file that was found with this size need not be transferred.
     Spared(Option<u64>),
-    /// The bytes of a file begin to pass, after those of an earlier run.
+    /// The transfer of a file begins, after the bytes of an earlier run.
     Begun {
-        /// Its name at the server.
+        /// Its name on the server.
         name: Vec<u8>,
-        /// Where it is continued.
+        /// The offset at which it is continued.
         from: u64,
     },
-    /// So many bytes passed.
+    /// This number of bytes passed.
     Passed(u64),
-    /// An attempt failed: what it had is counted again by the next one.
+    /// An attempt failed: the next one counts its bytes again.
     Lost {
-        /// The bytes that passed and those of earlier runs.
+        /// The bytes of the attempt and of earlier runs.
         bytes: u64,
-        /// The size that the attempt had told.
+        /// The size that the attempt had reported.
         size: Option<u64>,
     },
-    /// A file is whole.
+    /// A file is complete.
     Ended,
 }
 
-/// Told of every step.
+/// The callback for every step.
 pub type TransferProgress = Arc<dyn Fn(TransferStep) + Send + Sync>;
 
-/// One attempt to pass the bytes of a file. Dropped without [`TransferAttempt::complete`], it is told as lost.
+/// One attempt to transfer a file. If it is dropped without [`TransferAttempt::complete`], it is reported as lost.
 pub(super) struct TransferAttempt {
     tell: TransferProgress,
     bytes: AtomicU64,
@@ -47,7 +47,7 @@ pub(super) struct TransferAttempt {
 }
 
 impl TransferAttempt {
-    /// The bytes from `from` on begin to pass; `size` is the file's where nobody has told it before.
+    /// Begins the transfer at the offset `from`; `size` is the file's size if it was not reported before.
     pub(super) fn begin(
         tell: &TransferProgress,
         path: &RemotePath,
@@ -62,13 +62,13 @@ impl TransferAttempt {
         Arc::new(TransferAttempt { tell, bytes, size, complete: AtomicBool::new(false) })
     }
 
-    /// So many bytes passed.
+    /// Reports that this number of bytes passed.
     pub(super) fn pass(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         (self.tell)(TransferStep::Passed(bytes));
     }
 
-    /// All bytes passed.
+    /// Reports that all bytes passed.
     pub(super) fn complete(&self) {
         if !self.complete.swap(true, Ordering::Relaxed) {
             (self.tell)(TransferStep::Ended);

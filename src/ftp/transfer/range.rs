@@ -1,18 +1,18 @@
-//! Pieces of files: which bytes are meant.
+//! Byte ranges of files.
 
 use std::str::FromStr;
 
-/// Bytes of a file, counted from 0.
+/// A range of bytes of a file, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
-    /// From the first to the last, or to the end.
+    /// From the first byte to the last one, or to the end of the file.
     From {
         /// The first byte.
         first: u64,
         /// The last byte.
         last: Option<u64>,
     },
-    /// As many bytes at the end.
+    /// This number of bytes at the end.
     Last(u64),
 }
 
@@ -39,8 +39,8 @@ impl FromStr for Range {
 }
 
 impl Range {
-    /// The first byte and how many at most, in a file of `size` bytes. `None`: nothing of the file is in the range, or
-    /// without the size it cannot be told where it begins.
+    /// The first byte and the greatest number of bytes, in a file of `size` bytes. `None`: no byte of the file is in the range, or
+    /// its first byte cannot be computed without the size.
     pub fn within(&self, size: Option<u64>) -> Option<(u64, u64)> {
         match (*self, size) {
             (Range::From { first, last }, size) => {

@@ -24,38 +24,38 @@ use crate::ftp::path::RemotePath;
 use crate::ftp::reply::FtpReply;
 use crate::net::stream::Stream;
 
-/// Up to this size a file is read by the event loop; above it a thread of its own lets the kernel copy.
+/// Up to this size the event loop reads a file; above it the kernel copies it on a separate thread.
 const SMALL: u64 = 256 * 1024;
 
 /// Up to this size the command of a download may be sent ahead.
 const CHAINABLE: u64 = 1 << 20;
 
-/// What is to be fetched.
+/// The request for a download.
 pub struct Get<'a> {
-    /// Where from.
+    /// The remote path.
     pub path: &'a RemotePath,
-    /// The URL without a password: a part belongs to it.
+    /// The URL without a password: the part's tag depends on it.
     pub url: String,
-    /// Text: lines converted, never resumed.
+    /// Text mode: line ends are converted, and the download is never resumed.
     pub ascii: bool,
-    /// The size, where a listing told it.
+    /// The size, if a listing reported it.
     pub size: Option<u64>,
-    /// The modification time (UTC), where a listing told it.
+    /// The modification time (UTC), if a listing reported it.
     pub modified: Option<i64>,
-    /// Continue what an earlier run left.
+    /// Continue the part of an earlier run.
     pub resume: bool,
-    /// It was tried before: there may be a beginning of it.
+    /// This is a further attempt: a part may exist.
     pub again: bool,
-    /// Continue a shorter file of the final name, where it stands.
+    /// Continue a shorter file of the final name in place.
     pub adopt: bool,
-    /// What is compared besides the size.
+    /// The checks beyond the comparison of sizes.
     pub checks: Checks,
-    /// Told of the bytes.
+    /// The callback for progress.
     pub progress: TransferProgress,
 }
 
-/// How the download of a file begins whose size is known, for [`FtpClient::send_ahead`]; `None` where a part may have to be
-/// continued, or where it is large.
+/// The first commands of a download for [`FtpClient::send_ahead`]; `None` if the size is unknown, if the file is large, or if
+/// a part may have to be continued.
 pub fn fetch_ahead(
     path: &RemotePath,
     size: Option<u64>,
@@ -68,7 +68,7 @@ pub fn fetch_ahead(
     fresh.then_some(Ahead { questions, command })
 }
 
-/// What has to be asked along with a download.
+/// The questions to send along with a download.
 fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii: bool) -> Vec<FtpCommand> {
     let mut questions = Vec::new();
     if size.is_none() && !ascii {
@@ -80,7 +80,7 @@ fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii:
     questions
 }
 
-/// What failed, and whether the bytes that came before are no beginning of the file.
+/// The fault of a download, and whether the bytes received before it are useless for continuing.
 struct FetchError {
     fault: Fault,
     useless: bool,
@@ -98,11 +98,11 @@ impl FetchError {
     }
 }
 
-/// Fetches a file for the name that it is to have: from the end of what an earlier run has left of the same source, else from
-/// the beginning. The caller commits. What turns out to differ leaves nothing behind.
+/// Fetches a file into an unfinished file: it continues the part of an earlier run from the same source, else it starts at the
+/// beginning. The caller commits the result. Data that turns out to differ is discarded.
 ///
 /// # Errors
-/// What the server refuses, what failed on a connection or on the disk, `Incomplete`, or `BadData` for a file that changed.
+/// A refusal of the server, a failure on a connection or on the disk, `Incomplete`, or `BadData` for a file that changed.
 pub async fn fetch_part(
     client: &mut FtpClient,
     get: &Get<'_>,
@@ -162,7 +162,7 @@ async fn fetch_into(
     };
     got.elapsed = started.elapsed();
     if got.resumed_from > 0 {
-        // What was begun and what was continued is the same only if nothing has changed until now.
+        // The two parts belong together only if the file has not changed until now.
         let (size, modified) = client.size_and_time(get.path).await?;
         if size != got.size || !agree(modified, got.modified) {
             return Err(FetchError::useless(Kind::Incomplete, "the file changed while the rest of it was fetched"));
@@ -178,7 +178,7 @@ async fn fetch_into(
     Ok(got)
 }
 
-/// What there is to be continued: the user's own file, or the part of this source.
+/// The file to continue, if any: the part of this source, or the user's own file.
 fn open_left(
     get: &Get<'_>,
     dir: &Arc<LocalDir>,
@@ -191,7 +191,7 @@ fn open_left(
     let left = |part: &PartFile| part.found() > 0 && size.is_some_and(|size| part.found() <= size);
     match part.filter(left) {
         None if shorter => {
-            // Where the remote file is younger than the bytes that are here, they are of another one.
+            // If the remote file is newer than the local bytes, they belong to another version.
             let own = PartFile::own(dir, name)?.filter(left);
             Ok(own.filter(|own| modified.is_none_or(|modified| modified <= own.written())))
         }
@@ -199,13 +199,13 @@ fn open_left(
     }
 }
 
-/// Whose part it is: of this file as it is now, if the server tells enough to know it again.
+/// The tag of the part: it stands for the file in its present state. `None` if the server reports too little to recognize it.
 fn tag(get: &Get<'_>, size: Option<u64>, modified: Option<i64>) -> Option<PartTag> {
     let (size, modified) = size.zip(modified).filter(|_| !get.ascii)?;
     Some(PartTag::of_source(&[get.url.as_bytes(), &size.to_be_bytes(), &modified.to_be_bytes()]))
 }
 
-/// The file that a transfer which has begun goes into, and where.
+/// The file for the bytes of a begun transfer, at the right position.
 fn place(
     get: &Get<'_>,
     dir: &Arc<LocalDir>,
@@ -235,7 +235,7 @@ fn agree(then: Option<i64>, now: Option<i64>) -> bool {
     then.is_none() || now.is_none() || then == now
 }
 
-/// The refusal of a file that the user named: where it is a directory, the hint says what fetches it.
+/// The refusal of a file that the user named: if it is a directory, the hint names the option that fetches it.
 pub async fn refusal_of_named(client: &mut FtpClient, path: &RemotePath, fault: Fault) -> Fault {
     let refused = fault.reply_code().is_some() && !fault.temporary() && client.usable();
     match refused && matches!(client.stat(path).await, Ok(Some(entry)) if entry.entry_type == EntryType::Directory) {
@@ -244,7 +244,7 @@ pub async fn refusal_of_named(client: &mut FtpClient, path: &RemotePath, fault: 
     }
 }
 
-/// Fetches to something that is no file of ours: stdout, a device, a FIFO.
+/// Fetches to a file that the user provides: stdout, a device, a FIFO.
 ///
 /// # Errors
 /// As [`fetch_part`].
@@ -260,7 +260,7 @@ pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Res
     Ok(got)
 }
 
-/// Fetches a piece of a file. Where the server tells the size it is the whole piece, as far as the file reaches.
+/// Fetches a range of a file. If the server reports the size, the range is complete as far as the file extends.
 ///
 /// # Errors
 /// As [`fetch_part`].
@@ -290,9 +290,9 @@ pub async fn fetch_range(
 }
 
 impl Transferred {
-    /// Compares what is here with more than the size.
+    /// Verifies the copy beyond its size.
     async fn check(&mut self, client: &mut FtpClient, get: &Get<'_>, found: &LocalChecksums) -> Result<(), Fault> {
-        // The server's checksum is that of its own line ends.
+        // The server's checksum covers its own line ends.
         let checks = Checks { server: get.checks.server && !get.ascii, ..get.checks.clone() };
         if let Some((by, checksum)) = checks.judge(client, get.path, found).await? {
             (self.proof, self.checksum) = (by, Some(checksum));
@@ -309,7 +309,7 @@ impl Transferred {
     }
 }
 
-/// A transfer that has begun, and what is known when its first byte may come.
+/// A transfer that has begun, and the facts known before its first byte.
 struct BegunFile {
     command: FtpCommand,
     stream: Stream,
@@ -317,9 +317,9 @@ struct BegunFile {
     opening: FtpReply,
     size: Option<u64>,
     modified: Option<i64>,
-    /// Where in the remote file the bytes begin.
+    /// The offset of the first byte in the remote file.
     offset: u64,
-    /// The server refused another offset.
+    /// The server refused the requested offset.
     restarted: bool,
 }
 
@@ -344,7 +344,7 @@ async fn begin(
     Ok(BegunFile { command, stream, opening, size, modified, offset, restarted })
 }
 
-/// Receives what has begun into a file that is at the right place: `most` bytes, or all.
+/// Receives a begun transfer into a file that is at the right position: at most `most` bytes.
 async fn receive(
     client: &mut FtpClient,
     get: &Get<'_>,
@@ -355,7 +355,7 @@ async fn receive(
 ) -> Result<Transferred, FetchError> {
     let BegunFile { command, stream, opening, size, mut modified, offset, .. } = begun;
     let expected = size.or_else(|| announced(&opening)).map(|size| size.saturating_sub(offset));
-    // A piece of a file is told as a file of its own.
+    // A range of a file is reported like a whole file.
     let from = if most == u64::MAX { offset } else { 0 };
     let whole = expected.map(|rest| rest.min(most).saturating_add(from));
     let attempt = TransferAttempt::begin(&get.progress, get.path, whole.filter(|_| get.size.is_none()), from);
@@ -363,7 +363,7 @@ async fn receive(
     let flow = Flow { limits, pace, attempt: attempt.clone(), transferred, tap };
     let tls = stream.tls_info();
     let received = match stream {
-        // What is looked at has to pass through us.
+        // Bytes for the tap must pass through this process.
         Stream::Plain(tcp) if !get.ascii && flow.tap.is_none() => receive_plain(tcp, file, expected, most, &flow).await,
         stream => receive_stream(stream, file, get.ascii, most, &flow).await,
     };
@@ -372,14 +372,14 @@ async fn receive(
         Err(fault) => return Err(super::explain(client, &command, fault).await.into()),
     };
     let total = offset + received.bytes;
-    // Everything that was asked for is here: what the server says about a closed data connection is no news.
+    // All requested bytes are here: the server's reply to the closed data connection does not matter.
     let enough = received.bytes == most;
     let reply = match enough {
         true => client.finish_short().await,
         false => line_of(&client.finish(&command).await?),
     };
     let mut changed = false;
-    // In ASCII mode bytes are converted: sizes say nothing.
+    // In ASCII mode bytes are converted: sizes cannot be compared.
     let proof = match size.filter(|_| !get.ascii) {
         _ if enough => Proof::Size,
         Some(size) if size == total => Proof::Size,
@@ -408,8 +408,8 @@ async fn receive(
     })
 }
 
-/// Another number of bytes came than the server had announced, and it says that these are all. It is asked again: a file that
-/// has grown meanwhile, or been cut, is whole as it came if the server says so now. Returns its time then.
+/// The server ended the transfer after another number of bytes than announced. It is asked again: a file that has grown or
+/// shrunk meanwhile is complete if the size it reports now agrees. Returns the modification time in that case.
 async fn size_of_now(
     client: &mut FtpClient,
     get: &Get<'_>,
@@ -423,22 +423,22 @@ async fn size_of_now(
     let detail = format!("{total} bytes arrived, the server announced {size}");
     match now {
         Some(now) if whole && now == total => Ok(time.or(modified)),
-        // It grows on: what came is what there was, and has the older time, so that it is fetched again.
+        // It is still growing: the bytes are those of an earlier state and get its time, so that it is fetched again.
         Some(now) if whole && total > size && now > total => Ok(modified),
         _ if total < size && now.is_none_or(|now| now == size) => Err(Fault::new(Kind::Incomplete, detail).into()),
-        // The beginning was one of another file, or the end was cut off.
+        // The part belongs to another file, or the end was cut off.
         _ if !whole => Err(FetchError::useless(Kind::Incomplete, detail)),
         _ => Err(FetchError::useless(Kind::BadData, format!("the file changed while it was fetched: {detail}"))),
     }
 }
 
-/// Bytes that came, and whether the end was a proper one.
+/// The number of bytes received, and whether the connection ended properly.
 struct Received {
     bytes: u64,
     clean: bool,
 }
 
-/// Clear text: small files by the event loop, large ones by the kernel in a thread of their own.
+/// Clear text: the event loop reads small files; the kernel copies large ones on a separate thread.
 async fn receive_plain(
     mut tcp: tokio::net::TcpStream,
     mut file: &File,
@@ -473,7 +473,7 @@ async fn receive_plain(
     Ok(Received { bytes: bytes + rest, clean: true })
 }
 
-/// TLS, and text whose line ends are converted.
+/// TLS, and text with conversion of line ends.
 async fn receive_stream(
     mut stream: Stream,
     mut file: &File,
@@ -491,7 +491,7 @@ async fn receive_stream(
         let read = flow.limits.run("data connection", async {
             match stream.read(buffer.get_mut(..wanted).unwrap_or_default()).await {
                 Ok(count) => Ok((count, true)),
-                // TLS without close_notify: somebody may have cut it off.
+                // TLS without close_notify: an attacker may have truncated it.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok((0, false)),
                 Err(error) => Err(Fault::network("data connection", &error)),
             }
@@ -523,7 +523,7 @@ async fn receive_stream(
     Ok(Received { bytes, clean: true })
 }
 
-/// CRLF to LF over pieces of any size; a CR that no LF follows stays.
+/// Converts CRLF to LF over pieces of any size; a CR without a following LF stays.
 #[derive(Debug, Default)]
 struct LineEnds {
     carried: bool,
@@ -549,7 +549,7 @@ impl LineEnds {
     }
 }
 
-/// The size that many servers put into the 150 reply: `… (1234 bytes)`. Only a forecast.
+/// The size that many servers put into the 150 reply: `… (1234 bytes)`. It is not reliable.
 fn announced(opening: &FtpReply) -> Option<u64> {
     let text = opening.text();
     let end = text.rfind(" bytes")?;

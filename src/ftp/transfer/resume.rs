@@ -1,4 +1,4 @@
-//! Uploads that go on where an earlier run stopped: whose a part is, and the proof that it is the beginning of the file here.
+//! Resumed uploads: which source a part belongs to, and the proof that it is the beginning of the local file.
 
 use std::fs::{File, Metadata};
 use std::io::{Seek, SeekFrom};
@@ -16,26 +16,26 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::part::{PartTag, part_name};
 use crate::ftp::path::RemotePath;
 
-/// Below this size an upload that broke off is sent again from the beginning: asking how much is there costs a round trip.
+/// Below this size an interrupted upload starts over: asking for the size of the part costs a round trip.
 pub(super) const WORTH_RESUMING: u64 = 256 * 1024;
-/// True for a file whose upload is continued.
+/// True for a file large enough that its upload is resumed.
 pub fn is_worth_resuming(size: u64) -> bool {
     size >= WORTH_RESUMING
 }
 
-/// How much of a part's end is read back where the server computes no checksum.
+/// How many bytes at a part's end are read back if the server computes no checksum.
 const LAST_BLOCK: u64 = 64 * 1024;
 
-/// The right to the part of one source at one target: only one run of this machine has it, until it drops it or dies.
+/// The exclusive right to the part of one source at one target: one run on this machine has it until it drops it or dies.
 #[derive(Debug)]
 pub struct SourceClaim {
     tag: PartTag,
-    /// Its abstract name is the claim: it needs no file, and the kernel takes it back whatever ends the process.
+    /// Its abstract name is the claim: it needs no file, and the kernel releases it however the process ends.
     _held: UnixDatagram,
 }
 
 impl SourceClaim {
-    /// The claim to what [`source_tag`] names. `None`: another run has it.
+    /// The claim to the part with the tag of [`source_tag`]. `None`: another run has it.
     pub fn new(tag: PartTag) -> Option<SourceClaim> {
         let address = SocketAddr::from_abstract_name(part_name(b"applayer", &tag)).ok()?;
         UnixDatagram::bind_addr(&address).ok().map(|held| SourceClaim { tag, _held: held })
@@ -47,9 +47,9 @@ impl SourceClaim {
     }
 }
 
-/// The tag of a file as it is now at this target: no other source has it, and neither has this one once it was written to.
+/// The tag of a file in its present state, for this target. No other source has it, and a write to this source changes it.
 pub fn source_tag(source: &Metadata, target: &str) -> PartTag {
-    // Containers of one image may share this, cloned machines their name: both count.
+    // Containers of one image may share this, and cloned machines may share their name: both are included.
     static MACHINE: OnceLock<Vec<u8>> = OnceLock::new();
     let machine = MACHINE.get_or_init(|| std::fs::read("/etc/machine-id").unwrap_or_default());
     let name = rustix::system::uname();
@@ -60,7 +60,7 @@ pub fn source_tag(source: &Metadata, target: &str) -> PartTag {
         source.len(),
         source.mtime().cast_unsigned(),
         source.mtime_nsec().cast_unsigned(),
-        // The time of the content may be set, as cp -p, tar and rsync do; the time of that may not.
+        // The modification time can be set, as cp -p, tar and rsync do; the change time cannot.
         source.ctime().cast_unsigned(),
         source.ctime_nsec().cast_unsigned(),
     ];
@@ -68,9 +68,9 @@ pub fn source_tag(source: &Metadata, target: &str) -> PartTag {
     PartTag::of_source(&[machine, name.nodename().to_bytes(), &numbers, target.as_bytes()])
 }
 
-/// How much of the file the server already holds, with proof; the local file is positioned behind it. 0: it begins again,
-/// and nothing of that name is left for another session to write into. `None`: something is, and the name is of no use. `own`: the name says that the part is this source's,
-/// so its last block is proof enough where the server computes no checksum.
+/// How many bytes of the file the server already holds, with proof; the local file is positioned behind them. 0: the upload
+/// starts over. `None`: a part that does not match could not be deleted, so its name is unusable. `own`: the name says that
+/// the part belongs to this source, so its last block is proof enough if the server computes no checksum.
 pub(super) async fn offset(
     client: &mut FtpClient,
     path: &RemotePath,
@@ -120,7 +120,7 @@ async fn is_beginning(
     Ok(ours == theirs)
 }
 
-/// The end of a remote file from an offset on. `None`: the server does not let it be read.
+/// The end of a remote file from an offset on. `None`: the server does not allow reading it, or the file is growing.
 async fn read_back(client: &mut FtpClient, path: &RemotePath, from: u64) -> Result<Option<Vec<u8>>, Fault> {
     let command = FtpCommand::Retr(path.argument());
     let mut begun = match client.begin(&[], &command, from).await {
@@ -133,7 +133,7 @@ async fn read_back(client: &mut FtpClient, path: &RemotePath, from: u64) -> Resu
     };
     let (mut theirs, mut block) = (Vec::new(), [0; 8192]);
     let mut whole = begun.restarted;
-    // A part that grows while it is read is still being written to: that is as good as none.
+    // A part that grows while it is read is still being written: it cannot be used.
     while !whole && theirs.len() as u64 <= LAST_BLOCK {
         let count = client.limits().io("data connection", begun.stream.read(&mut block)).await;
         let count = count.map_err(|fault| client.abandon(fault))?;
@@ -145,7 +145,7 @@ async fn read_back(client: &mut FtpClient, path: &RemotePath, from: u64) -> Resu
         client.finish_short().await;
         return Ok(None);
     }
-    // Some servers call a transfer failed whose connection is closed before our end of TLS came.
+    // Some servers report a transfer as failed if the connection is closed before our close_notify.
     drop(client.limits().io("data connection", begun.stream.shutdown()).await);
     drop(begun);
     client.finish(&command).await?;
@@ -160,7 +160,7 @@ fn input(error: std::io::Error) -> Fault {
 mod tests {
     use super::*;
 
-    /// Each thing that makes a file another one makes its tag another one; two runs never have the same claim.
+    /// Each change of a file changes its tag; two runs never have the same claim.
     #[test]
     fn a_claim_is_of_one_source_and_one_run() {
         let dir = tempfile::tempdir().unwrap();

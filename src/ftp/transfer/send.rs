@@ -22,59 +22,59 @@ use crate::ftp::path::RemotePath;
 use crate::ftp::reply::FtpReply;
 use crate::net::stream::{Stream, TlsInfo, reset_when_dropped};
 
-/// Up to this size a file is sent by the event loop.
+/// Up to this size the event loop sends a file.
 const SMALL: u64 = 64 * 1024;
-/// How long the peer may take to answer our close_notify: IIS never does.
+/// The longest wait for the peer's close_notify: IIS never sends one.
 const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
 
-/// How an upload takes its place.
+/// How an upload replaces an existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReplaceMode {
-    /// Under a temporary name, renamed when it is complete: nobody ever sees half a file.
+    /// Written under a temporary name and renamed when it is complete: a partial file never has the final name.
     #[default]
     TempAndRename,
-    /// As [`ReplaceMode::TempAndRename`], deleting the old file first, for servers that do not rename over one.
+    /// As [`ReplaceMode::TempAndRename`], but the old file is deleted first, for servers that do not rename over a file.
     DeleteFirst,
-    /// Written under its name at once.
+    /// Written under its final name from the start.
     InPlace,
-    /// Added to the end of what is there.
+    /// Appended to the existing file.
     Append,
 }
 
-/// Where the bytes come from.
+/// The source of the bytes.
 pub struct OpenFile<'a> {
-    /// The file, at its present position.
+    /// The open file, read from its present position.
     pub file: &'a File,
-    /// Its size, where it is a plain file.
+    /// Its size, if it is a plain file.
     pub size: Option<u64>,
     /// Its modification time, to be set on the server.
     pub modified: Option<i64>,
 }
 
-/// What is to be stored.
+/// The request for an upload.
 pub struct Put<'a> {
-    /// Where to.
+    /// The remote path.
     pub path: &'a RemotePath,
-    /// How it takes its place.
+    /// How it replaces an existing file.
     pub replace: ReplaceMode,
     /// Text: LF becomes CRLF.
     pub ascii: bool,
-    /// Whose the temporary file is.
+    /// The tag that names the temporary file after its source.
     pub tag: PartTag,
-    /// Continue what is there already: the tag is that of the source, or an earlier attempt of this run has used it.
+    /// Continue the part on the server: the tag is that of the source, or an earlier attempt of this run has used it.
     pub resume: bool,
     /// Permission bits to set (SITE CHMOD).
     pub mode: Option<u32>,
-    /// What is compared besides the size.
+    /// The checks beyond the comparison of sizes.
     pub checks: Checks,
-    /// Told of the bytes.
+    /// The callback for progress.
     pub progress: TransferProgress,
 }
 
-/// Stores one file. Complete means: 226 came, and the size agrees where the server tells it.
+/// Stores one file. It is complete after a 226 reply if the size agrees, or if the server reports no size.
 ///
 /// # Errors
-/// What the server refuses, what failed on a connection, or `Incomplete` where the sizes differ.
+/// A refusal of the server, a failure on a connection, or `Incomplete` if the sizes differ.
 pub async fn store(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<Transferred, Fault> {
     let mut stored = upload(client, put, source).await?;
     loop {
@@ -87,22 +87,22 @@ pub async fn store(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>)
     }
 }
 
-/// The command with which the upload begins, for [`FtpClient::send_ahead`]; `None` where others come before it.
+/// The first command of the upload, for [`FtpClient::send_ahead`]; `None` if it cannot be sent ahead.
 pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
     if put.replace == ReplaceMode::Append {
         return None;
     }
     let path = temporary(put).ok()?.unwrap_or_else(|| put.path.clone());
     let command = FtpCommand::Stor(path.argument());
-    // A checksum is asked for between the transfer and the next.
+    // A checksum is requested between this transfer and the next one.
     (!put.ascii && size < WORTH_RESUMING && put.checks == Checks::default())
         .then_some(Ahead { questions: Vec::new(), command })
 }
 
-/// Passes the bytes of one file. What is left to be done, checking and naming, is told by [`PendingUpload::commands`].
+/// Sends the bytes of one file. [`PendingUpload::commands`] gives the commands for the rest: checking and naming.
 ///
 /// # Errors
-/// What the server refuses, or what failed on a connection or in reading the file.
+/// A refusal of the server, or a failure on a connection or in reading the file.
 pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<PendingUpload, Fault> {
     let started = Instant::now();
     client.set_type(put.ascii).await?;
@@ -127,10 +127,10 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
         true => Vec::new(),
         false => put.checks.algorithms(client),
     };
-    // What is no file is read only once.
+    // A source that is not a plain file can be read only once.
     let tap = (!wanted.is_empty() && source.size.is_none()).then(|| Tap::new(&wanted));
     let mut sent = transfer(client, put, source, (&command, offset), tap.clone()).await;
-    // Servers that continue nothing, or only what broke off under their eyes: the part is ours, and begins again.
+    // Some servers resume no upload, or only one that they saw break off: the part is ours, so it starts over.
     if let (true, Some(temporary), Err(fault)) = (offset > 0, &temporary, &sent)
         && matches!(fault.reply_code(), Some(500..=504 | 550 | 551 | 553 | 554))
         && client.usable()
@@ -146,14 +146,14 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
         (Ok(sent), _) => sent,
         (Err(fault), None) => return Err(fault),
         (Err(fault), Some(temporary)) => {
-            // There is no room for it, and nobody will continue it.
+            // The server has no room for it, and no run will continue it.
             if matches!(fault.reply_code(), Some(452 | 552)) && !put.resume && client.usable() {
                 client.call(&FtpCommand::Dele(temporary.argument())).await?;
             }
             return Err(with_way_round(fault));
         }
     };
-    // Appending makes the size the sum of old and new; text is converted.
+    // Sizes cannot be compared after appending (old plus new bytes), nor for converted text.
     let check = !put.ascii && put.replace != ReplaceMode::Append;
     let total = offset + bytes;
     if let (true, Some(size)) = (check, source.size)
@@ -173,7 +173,7 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
         };
         proof = match put.checks.judge(client, path, &found).await {
             Err(fault) if fault.kind == Kind::Incomplete && temporary.is_some() => {
-                // Nothing that could be continued.
+                // The part cannot be continued.
                 client.call(&FtpCommand::Dele(path.argument())).await?;
                 return Err(fault);
             }
@@ -205,13 +205,13 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
     })
 }
 
-/// The name beside the target under which an upload of this tag is written.
+/// The temporary path for an upload of this tag, in the directory of the target.
 pub(crate) fn temporary_path(path: &RemotePath, tag: &PartTag) -> Result<RemotePath, Fault> {
     let name = path.name().ok_or_else(|| Fault::new(Kind::Usage, "the URL names a directory, not a file"))?;
     Ok(path.parent().unwrap_or_default().join(&part_name(name, tag)))
 }
 
-/// The temporary name, where there is one: z/OS's data sets in quotes have no such neighbours.
+/// The temporary path, if one is used: a quoted data set of z/OS cannot have one.
 fn temporary(put: &Put<'_>) -> Result<Option<RemotePath>, Fault> {
     match put.replace {
         ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst if !is_data_set(put.path) => {
@@ -221,7 +221,7 @@ fn temporary(put: &Put<'_>) -> Result<Option<RemotePath>, Fault> {
     }
 }
 
-/// `'HLQ.NAME(+1)'`: the name of an MVS data set, whole.
+/// True for `'HLQ.NAME(+1)'`: the fully qualified name of an MVS data set.
 fn is_data_set(path: &RemotePath) -> bool {
     let inside = path.as_bytes().strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"@#$.-+()".contains(byte);
@@ -269,7 +269,7 @@ async fn transfer(
     }
 }
 
-/// Names the ways round a server that refuses the temporary name: not where it says that there is no room (452, 552).
+/// Adds a hint if the server may have refused the temporary name; not if it has no room (452, 552).
 fn with_way_round(fault: Fault) -> Fault {
     match (fault.reply_code(), &fault.hint) {
         (Some(500 | 501 | 502 | 504 | 550 | 553), None) => {
@@ -287,7 +287,7 @@ fn refused(fault: Fault) -> Fault {
     }
 }
 
-/// Clear text. The socket comes back open: it is closed after the final reply.
+/// Clear text. The socket is returned open: the caller closes it after the final reply.
 async fn send_plain(
     mut tcp: tokio::net::TcpStream,
     source: &OpenFile<'_>,
@@ -327,8 +327,8 @@ async fn send_plain(
     Ok((sent, Stream::Plain(tcp)))
 }
 
-/// TLS, and text whose line ends are converted. Ends with close_notify and waits, for a while, for the peer's: servers
-/// lose the end of the file otherwise, and their session ticket comes along.
+/// TLS, and text with conversion of line ends. Sends close_notify and waits a limited time for the peer's close_notify:
+/// otherwise servers lose the end of the file. Their session ticket arrives in that time, too.
 async fn send_stream(
     mut stream: Stream,
     source: &OpenFile<'_>,
@@ -362,14 +362,14 @@ async fn send_stream(
     stream.reset_when_dropped(false);
     limits.io("data connection", stream.shutdown()).await?;
     if stream.is_tls() {
-        // Nothing but the peer's close_notify can come, or nothing at all.
+        // Only the peer's close_notify can arrive, or nothing.
         let mut rest = [0u8; 512];
         drop(limits.with_idle(CLOSE_NOTIFY).io("close_notify", stream.read(&mut rest)).await);
     }
     Ok((total, stream))
 }
 
-/// LF to CRLF; a CRLF that is there already stays. `before` is the last byte of the piece before.
+/// Converts LF to CRLF; an existing CRLF stays. `before` is the last byte of the previous piece.
 fn to_network(piece: &[u8], before: &mut u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(piece.len() + piece.len() / 16 + 1);
     for &byte in piece {

@@ -1,5 +1,5 @@
-//! An upload whose bytes have passed: its size is checked, then it gets its name, time and mode. What there is to say to
-//! the server can go along with the commands of the next upload.
+//! An upload whose bytes were sent: its size is checked, then it gets its name, time and mode. The commands for that can be
+//! sent together with those of the next upload.
 
 use std::time::Instant;
 
@@ -10,22 +10,22 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::{FtpReply, ReplyClass};
 
-/// How far it is.
+/// The next step of an upload.
 #[derive(Debug)]
 pub(super) enum UploadStep {
-    /// The size is to be checked.
+    /// Check the size.
     Check,
-    /// The name is to be given.
+    /// Give the file its name.
     Place,
-    /// It has its name: size and time are asked for once more.
+    /// The file has its name: ask for size and time once more.
     Confirm,
-    /// The size was wrong or the name refused, for this reason: the temporary file has to go.
+    /// The size was wrong or the name was refused, with this fault: delete the temporary file.
     Clean(Fault),
     /// Nothing is left.
     Over,
 }
 
-/// What a command that was sent is for.
+/// The purpose of a command that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UploadQuestion {
     Size,
@@ -37,22 +37,22 @@ pub(super) enum UploadQuestion {
     Stamp,
     /// The size of the temporary file after its name was refused.
     Left,
-    /// The size of what has the name instead.
+    /// The size of the file that has the name instead.
     Winner,
     Clean,
 }
 
-/// A file that the server has, but perhaps not yet under its name.
+/// A file that is on the server, but perhaps not yet under its final name.
 #[derive(Debug)]
 pub struct PendingUpload {
     pub(super) path: RemotePath,
     pub(super) temporary: Option<RemotePath>,
     /// The old file is deleted before the new one gets its name.
     pub(super) delete_first: bool,
-    /// How large it must be, where that can be compared.
+    /// The expected size, if sizes can be compared.
     pub(super) size: Option<u64>,
     pub(super) modified: Option<i64>,
-    /// Size and time are compared once more when all is done.
+    /// Size and time are compared once more at the end.
     pub(super) confirm: bool,
     pub(super) step: UploadStep,
     pub(super) asked: Vec<UploadQuestion>,
@@ -61,7 +61,7 @@ pub struct PendingUpload {
 }
 
 impl PendingUpload {
-    /// What is to be sent next, in one packet; nothing: it is complete. The replies go to [`PendingUpload::answers`].
+    /// The next commands to send, in one packet; none: the upload is complete. Their replies go to [`PendingUpload::answers`].
     pub fn commands(&mut self, client: &FtpClient) -> Vec<FtpCommand> {
         let name = self.path.argument();
         let mut commands = Vec::new();
@@ -92,7 +92,7 @@ impl PendingUpload {
             }
             UploadStep::Over => {}
         }
-        // Without a temporary name nothing has to wait for the size.
+        // Without a temporary name, time and mode need not wait for the size.
         let last = matches!(self.step, UploadStep::Place)
             || (self.temporary.is_none() && matches!(self.step, UploadStep::Check));
         if last {
@@ -105,10 +105,10 @@ impl PendingUpload {
         commands.into_iter().map(|(_, command)| command).collect()
     }
 
-    /// Takes the replies to [`PendingUpload::commands`], in their order.
+    /// Evaluates the replies to [`PendingUpload::commands`], in the same order.
     ///
     /// # Errors
-    /// A refusal that matters, or copies that differ.
+    /// A refusal of a necessary command, or copies that differ.
     pub fn answers(&mut self, client: &FtpClient, replies: &[FtpReply]) -> Result<(), Fault> {
         let asked = std::mem::take(&mut self.asked);
         let reply = |wanted| asked.iter().zip(replies).find(|(asked, _)| **asked == wanted).map(|(_, reply)| reply);
@@ -136,7 +136,7 @@ impl PendingUpload {
         if let (Some(from), Some(to)) = (reply(UploadQuestion::RenameFrom), reply(UploadQuestion::RenameTo))
             && !to.ok()
         {
-            // What RNTO says after a refused RNFR is only that there was none.
+            // After a refused RNFR, the refusal of RNTO only says that RNFR is missing.
             let refusal = if from.class() == ReplyClass::Intermediate { to } else { from };
             self.step = UploadStep::Clean(
                 refusal
@@ -148,8 +148,8 @@ impl PendingUpload {
         if let Some(reply) = reply(UploadQuestion::Time) {
             self.done.modified = self.modified.filter(|_| client.took_time(reply));
         }
-        // Our part was there and is gone, or what has the name is as ours would be: another run did that, and the same
-        // again finds what it left. Else the refusal is for good.
+        // The part was there and is gone, or the file of that name has the size and time of this one: that was another run, and
+        // a retry finds its file. Else the refusal is permanent.
         let gone = !matches!(self.done.proof, Proof::Nothing | Proof::Reply)
             && reply(UploadQuestion::Left).is_some_and(|left| left.code == 550 && size_of(left).is_none());
         let won = self.size.is_some()
@@ -182,7 +182,7 @@ impl PendingUpload {
         matches!(self.step, UploadStep::Over)
     }
 
-    /// What was stored, once nothing is left to be done.
+    /// The result, once nothing is left to be done.
     pub fn done(&self) -> Transferred {
         Transferred { elapsed: self.started.elapsed(), ..self.done.clone() }
     }

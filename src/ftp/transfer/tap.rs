@@ -1,13 +1,13 @@
-//! Checksums of bytes on their way.
+//! Checksums of bytes in transit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ftp::checksum::{ChecksumAlgorithm, Digest};
 
-/// Checksums of what is here.
+/// Checksums computed locally.
 pub(super) type LocalChecksums = Vec<(ChecksumAlgorithm, String)>;
 
-/// Computes checksums of bytes as they pass, for what cannot be read again.
+/// Computes checksums of bytes in transit, for data that cannot be read again.
 #[derive(Clone)]
 pub(super) struct Tap(Arc<Mutex<Vec<Digest>>>);
 
@@ -26,7 +26,7 @@ impl Tap {
     }
 }
 
-/// The checksums of all that was digested.
+/// The checksums of all digests.
 pub(super) fn finish(digests: Vec<Digest>) -> LocalChecksums {
     digests.into_iter().map(|digest| (digest.algorithm(), digest.finish())).collect()
 }

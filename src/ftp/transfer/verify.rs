@@ -1,4 +1,4 @@
-//! More than the size: checksums that the server computes, and one that the user knows.
+//! Verification beyond the size: checksums computed by the server, and a checksum given by the user.
 
 use std::fs::File;
 use std::io;
@@ -12,17 +12,17 @@ use crate::ftp::checksum::{ChecksumAlgorithm, Digest};
 use crate::ftp::client::FtpClient;
 use crate::ftp::path::RemotePath;
 
-/// What is compared besides the size.
+/// The checks beyond the comparison of sizes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checks {
-    /// The server's checksum (HASH, XSHA256 …) where it computes one, else its size and time once more.
+    /// Compare the server's checksum (HASH, XSHA256 …) if it computes one, else its size and time once more.
     pub server: bool,
     /// The SHA-256 that the file must have, in lower-case hexadecimal.
     pub sha256: Option<String>,
 }
 
 impl Checks {
-    /// What has to be computed here; nothing: only sizes can be compared.
+    /// The algorithms to compute locally; if there is none, only sizes can be compared.
     pub(super) fn algorithms(&self, client: &FtpClient) -> Vec<ChecksumAlgorithm> {
         let own = self.sha256.is_some().then_some(ChecksumAlgorithm::Sha256);
         let server = if self.server { client.checksum_algorithm(None) } else { None };
@@ -31,7 +31,7 @@ impl Checks {
         algorithms
     }
 
-    /// Compares; returns how completeness is known then, and by which checksum. `None`: nothing could be compared.
+    /// Compares the checksums; returns the proof and the checksum that was compared. `None`: none could be compared.
     pub(super) async fn judge(
         &self,
         client: &mut FtpClient,
@@ -51,7 +51,7 @@ impl Checks {
         }
         let there = match client.checksum(path, None).await {
             Ok(there) => there,
-            // It offers checksums and computes none of this file: too large, no right to it.
+            // It offers checksums but computes none for this file: too large, or no permission.
             Err(fault) if client.usable() => {
                 client.note(&format!("no checksum of the server's: {fault}"));
                 None
@@ -69,12 +69,12 @@ impl Checks {
     }
 }
 
-/// Checksums of a whole file, computed by a thread of its own.
+/// Checksums of a whole file, computed on a separate thread.
 pub(super) async fn of_file(file: &File, algorithms: Vec<ChecksumAlgorithm>) -> Result<LocalChecksums, Fault> {
     of_beginning(file, algorithms, u64::MAX).await
 }
 
-/// Checksums of no more than so many bytes of a file.
+/// Checksums of at most the first `length` bytes of a file.
 pub(super) async fn of_beginning(
     file: &File,
     algorithms: Vec<ChecksumAlgorithm>,

@@ -1,6 +1,6 @@
-//! Single-byte charsets that the Encoding Standard leaves out and mail still holds: pages of DOS, Macintosh and Central Asia.
+//! Single-byte charsets that the Encoding Standard lacks but mail still uses: DOS, Macintosh and Central Asian code pages.
 
-/// The characters of the bytes 0x80 to 0xff in a charset, by its number or short name; U+FFFD where there is none.
+/// The characters for the bytes 0x80 to 0xff in a charset, by its number or short name; U+FFFD for undefined bytes.
 pub(super) fn upper_half(name: &str) -> Option<&'static str> {
     PAGES.iter().find(|(known, _)| *known == name).map(|(_, letters)| *letters)
 }

@@ -1,5 +1,5 @@
-//! Charsets of 7 bits that change their meaning on the way: ISO-2022-JP, -KR and -CN (RFC 1468, 1554, 1557, 1922) and
-//! HZ (RFC 1843). Runs of one set become their 8-bit form, which the Encoding Standard knows.
+//! 7-bit charsets that switch between character sets: ISO-2022-JP, -KR and -CN (RFC 1468, 1554, 1557, 1922) and HZ (RFC
+//! 1843). Runs in one set are converted to its 8-bit form, which the Encoding Standard covers.
 
 use encoding_rs::{EUC_JP, EUC_KR, GBK, ISO_8859_7, WINDOWS_1252};
 
@@ -7,7 +7,7 @@ const ESCAPE: u8 = 0x1b;
 const SHIFT_OUT: u8 = 0x0e;
 const SHIFT_IN: u8 = 0x0f;
 
-/// What bytes of 7 bits mean.
+/// The character set of 7-bit bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum GraphicSet {
     Ascii,
@@ -16,13 +16,13 @@ enum GraphicSet {
     JisX0212,
     Gb2312,
     KsX1001,
-    /// One that is not known here, two bytes a character.
+    /// An unsupported set with two bytes per character.
     OtherPairs,
     Latin1,
     Greek,
 }
 
-/// Text that is being put together: the run of bytes of one set, in its 8-bit form.
+/// Decoded text, with the current run of bytes in one set, in its 8-bit form.
 struct ShiftedText {
     out: String,
     set: GraphicSet,
@@ -34,7 +34,7 @@ impl ShiftedText {
         ShiftedText { out: String::with_capacity(capacity), set: GraphicSet::Ascii, run: Vec::new() }
     }
 
-    /// Takes what is left of the input as one or two bytes of a set; returns how many they were.
+    /// Takes one or two bytes from the rest of the input as a character of this set; returns their number.
     fn take(&mut self, set: GraphicSet, bytes: &[u8]) -> usize {
         if set != self.set {
             self.flush();
@@ -91,7 +91,7 @@ impl ShiftedText {
     }
 }
 
-/// ISO-2022 as mail uses it.
+/// Decodes ISO-2022 as used in mail.
 pub(super) fn iso_2022(bytes: &[u8]) -> String {
     let mut text = ShiftedText::new(bytes.len());
     // What is designated, and whether a shift chose the second.
@@ -131,7 +131,7 @@ pub(super) fn iso_2022(bytes: &[u8]) -> String {
     text.finish()
 }
 
-/// The escape sequence that begins here: its length, which of G0 to G2 it sets (3: it is none, 4: it sets nothing), and to what.
+/// The escape sequence that begins here: its length, which of G0 to G2 it sets (3: not a sequence, 4: sets none), and to what.
 fn designation(bytes: &[u8]) -> (usize, u8, GraphicSet) {
     let pairs = |letter: u8| match letter {
         b'@' | b'B' | b'O' | b'P' | b'Q' => GraphicSet::JisX0208,
@@ -154,7 +154,7 @@ fn designation(bytes: &[u8]) -> (usize, u8, GraphicSet) {
     }
 }
 
-/// HZ: GB 2312 between `~{` and `~}`.
+/// Decodes HZ: GB 2312 between `~{` and `~}`.
 pub(super) fn hz(bytes: &[u8]) -> String {
     let mut text = ShiftedText::new(bytes.len());
     let mut set = GraphicSet::Ascii;

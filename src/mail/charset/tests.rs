@@ -1,6 +1,6 @@
 use super::*;
 
-/// Label, bytes, text: each as an independent codec wrote it.
+/// Label, bytes and text, as produced by an independent codec.
 #[rustfmt::skip]
 const KNOWN: &[(&str, &[u8], &str)] = &[
     ("iso-2022-jp", b"\x1b$BF|K\x5c8l%F%9%H\x1b(B", "日本語テスト"),
@@ -204,7 +204,7 @@ fn without_a_label() {
     }
 }
 
-/// Every label with every byte, every pair of bytes and every cut: something comes out, and ASCII stays what it is.
+/// Every label with every byte, every pair of bytes and every cut: decoding always gives a result, and ASCII is unchanged.
 #[test]
 fn no_bytes_are_too_odd() {
     let noise: Vec<u8> =

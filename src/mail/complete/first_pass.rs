@@ -1,4 +1,4 @@
-//! The first pass over a complete message: where the header ends, which fields it has, what the body needs.
+//! The first pass over a complete message: finds the end of the header, its fields, and the properties of the body.
 
 use super::{Complete, HeaderField, MAX_HEADER_BYTES, MAX_HEADER_FIELDS};
 use crate::blob::Blob;
@@ -9,11 +9,11 @@ use crate::mail::transfer::MAX_LINE_BYTES;
 /// The first pass over a message, in pieces of any size.
 pub(super) struct Scan {
     dot_ends: bool,
-    /// Nothing is refused.
+    /// Accept any form; refuse nothing.
     any_form: bool,
-    /// A lone dot was met; what follows is not part of the message.
+    /// A lone dot was found; the rest is not part of the message.
     pub(super) ended: bool,
-    /// The header's lines until it is complete.
+    /// The current line of the header, until it is complete.
     header: Vec<u8>,
     lines: HeaderLines,
     fields: Vec<HeaderField>,
@@ -26,13 +26,13 @@ pub(super) struct Scan {
     body_irregular: bool,
     line_number: u64,
     line_length: usize,
-    /// Where the current line begins.
+    /// The offset of the current line.
     line_at: u64,
     /// The first byte of the current line.
     line_start: u8,
     /// The current line has a bare CR, NUL or more than one CR at its end.
     line_irregular: bool,
-    /// CRs behind which nothing came yet.
+    /// The number of CRs with no byte after them yet.
     pending_crs: u64,
     long_line: Option<u64>,
 }
@@ -133,7 +133,7 @@ impl Scan {
         }
     }
 
-    /// A header beyond a limit: refused, or what stands in the current line and behind it is body.
+    /// The header exceeds a limit: the message is refused, or the body begins with the current line.
     fn begin_body_here(&mut self, why: &str) -> Result<(), Fault> {
         if !self.any_form {
             return Err(Fault::new(Kind::BadData, why));
@@ -145,7 +145,7 @@ impl Scan {
         Ok(())
     }
 
-    /// A line is complete; its LF was not counted yet.
+    /// Handles the end of a line; its LF is not counted yet.
     fn line_end(&mut self) -> Result<(), Fault> {
         let crs = std::mem::take(&mut self.pending_crs);
         if self.dot_ends && self.is_lone_dot() {
@@ -169,7 +169,7 @@ impl Scan {
         self.line_length == 1 && self.line_start == b'.'
     }
 
-    /// What is noted of a line when its end is known.
+    /// Updates the results for a line whose end is known.
     fn close_line(&mut self) {
         let is_long = self.line_length > MAX_LINE_BYTES;
         if is_long && self.long_line.is_none() {
@@ -183,7 +183,7 @@ impl Scan {
         self.line_irregular = false;
     }
 
-    /// Takes the line that `header` holds: a field, a continuation, the empty line, or already body.
+    /// Handles the line in `header`: a field, a continuation, the empty line, or already the body.
     fn header_line(&mut self, bare: bool) -> Result<(), Fault> {
         let line = std::mem::take(&mut self.header);
         match self.lines.line(&line) {
@@ -229,7 +229,7 @@ impl Scan {
         Ok(())
     }
 
-    /// The header is beyond a limit: refused, or the body begins with the next line.
+    /// The header exceeds a limit: the message is refused, or the body begins with the next line.
     fn end_header(&mut self, why: &str) -> Result<(), Fault> {
         if !self.any_form {
             return Err(Fault::new(Kind::BadData, why));
@@ -282,10 +282,10 @@ impl Scan {
     }
 }
 
-/// Whether bytes that come in pieces, line by line, are UTF-8.
+/// Checks whether bytes that arrive in pieces, line by line, are UTF-8.
 #[derive(Debug, Default)]
 struct Utf8Check {
-    /// The beginning of a character whose rest is in the next piece.
+    /// The first bytes of a character whose rest is in the next piece.
     open: Vec<u8>,
     broken: bool,
 }
@@ -303,7 +303,7 @@ impl Utf8Check {
         }
     }
 
-    /// No character goes on in the next line.
+    /// Ends a line: no character continues on the next line.
     fn end_line(&mut self) {
         self.broken |= !self.open.is_empty();
     }

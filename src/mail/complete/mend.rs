@@ -1,5 +1,5 @@
-//! What any program may hand to sendmail becomes a legal message: long and raw header lines are folded and encoded, MIME
-//! fields say what the body is, and a body with bare CRs, NULs or long lines travels as quoted-printable.
+//! Turns any message from a program that calls sendmail into a legal one: long and raw header lines are folded and
+//! encoded, MIME fields describe the body, and a body with bare CRs, NULs or long lines is sent as quoted-printable.
 
 use std::io::{self, Read, Write};
 
@@ -9,12 +9,12 @@ use crate::mail::transfer::MAX_LINE_BYTES;
 use crate::mail::{downgrade, header};
 use crate::smtp::data::Content;
 
-/// A line that is broken because it is too long is broken here, as Postfix does.
+/// The position at which an overlong line is broken, as in Postfix.
 const BREAK_AT: usize = 990;
 
 impl Complete {
-    /// Makes the header legal, and has it say what the body is. True when the body must be written anew: then the message is
-    /// what [`Complete::write_canonical`] and [`rewrite`] make of it.
+    /// Makes the header legal and adds the MIME fields for the body. True if the body must be rewritten: then
+    /// [`Complete::write_canonical`] and [`rewrite`] produce the message.
     pub fn mend(&mut self) -> bool {
         let signed = self.is_signed();
         for field in &mut self.fields {
@@ -42,11 +42,11 @@ impl Complete {
         self.body_irregular
     }
 
-    /// Writes the message without its Bcc fields: every line ends with CRLF, however many CRs stood there. Bare CRs, NULs and
-    /// long lines are still in it.
+    /// Writes the message without its Bcc fields: every line ends with CRLF, whatever the number of CRs before its LF.
+    /// Bare CRs, NULs and long lines remain.
     ///
     /// # Errors
-    /// What reading or writing gives.
+    /// Errors from reading or writing.
     pub fn write_canonical(&self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(&self.head())?;
         let mut body = self.blob.open_at(self.body_at);
@@ -85,11 +85,11 @@ impl Complete {
     }
 }
 
-/// Writes a message with CRLF line ends as one that has neither bare CRs nor NULs nor lines longer than 998 bytes. Its parts
-/// are encoded; where they must not be (signed mail) or cannot, the lines are broken. True when they were broken.
+/// Rewrites a message with CRLF line ends without bare CRs, NULs or lines longer than 998 bytes. Its parts are encoded;
+/// if they must not be (signed mail) or cannot be encoded, the lines are broken. True if lines were broken.
 ///
 /// # Errors
-/// The kinds of [`Fault::local`] when it cannot be read or written.
+/// The kinds of [`Fault::local`] if the message cannot be read or written.
 pub fn rewrite(content: &dyn Content, out: &mut dyn Rewritten) -> Result<bool, Fault> {
     match downgrade::to_seven_bit(content, out) {
         Err(fault) if fault.enhanced.is_some() => {}
@@ -101,16 +101,16 @@ pub fn rewrite(content: &dyn Content, out: &mut dyn Rewritten) -> Result<bool, F
     Ok(true)
 }
 
-/// Where a rewritten message goes.
+/// The destination of a rewritten message.
 pub trait Rewritten: Write {
-    /// Forgets what was written.
+    /// Discards everything written so far.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn restart(&mut self) -> io::Result<()>;
 }
 
-/// Bare CRs become line ends, NULs go, long lines are broken.
+/// Turns bare CRs into line ends, removes NULs, and breaks long lines.
 fn break_lines(from: &mut dyn Read, out: &mut dyn Write) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let (mut column, mut after_cr) = (0, false);
@@ -149,8 +149,8 @@ fn has_long_line(raw: &[u8]) -> bool {
     raw.split(|byte| *byte == b'\n').any(|line| line.len() > MAX_LINE_BYTES + 1)
 }
 
-/// A field with a line over 998 bytes, folded: at white space, behind a comma or semicolon, else anywhere; a word of free text is
-/// encoded.
+/// Folds a field that has a line over 998 bytes: at white space, after a comma or semicolon, else anywhere; a word of
+/// free text is encoded.
 fn folded(field: &HeaderField) -> HeaderField {
     let is_free_text = |name: &str| name == "subject" || name == "comments" || name.starts_with("x-");
     if is_free_text(&field.name.to_ascii_lowercase())

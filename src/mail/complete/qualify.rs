@@ -1,12 +1,12 @@
-//! Addresses without a domain in a header get one, and those of this host another, as RFC 6409, section 8.4 lets the server of a
-//! submission do: put in where it belongs, with names, comments and folding left as they are.
+//! Completes header addresses without a domain, and changes the domain of local senders, as RFC 6409, section 8.4
+//! allows a submission server. Only the address changes: names, comments and folding stay.
 
 use std::ops::Range;
 
 use super::Complete;
 use crate::smtp::address::{Address, canonical_domain};
 
-/// The fields that hold addresses, Resent-… aside.
+/// The address fields, without their Resent- forms.
 const FIELDS: &[&str] = &[
     "from",
     "sender",
@@ -22,7 +22,7 @@ const FIELDS: &[&str] = &[
 ];
 
 impl Complete {
-    /// Completes every address of the header that has no domain by this one.
+    /// Appends this domain to every address in the header that has none.
     pub fn qualify(&mut self, domain: &str) {
         self.rewrite_addresses(FIELDS, |word| {
             let word = Address::parse_lenient(word).ok().filter(|word| word.domain().is_none())?;
@@ -30,7 +30,7 @@ impl Complete {
         });
     }
 
-    /// Gives the senders in the header that have one of these domains another one.
+    /// Replaces the domain of senders in the header that have one of these domains.
     pub fn masquerade(&mut self, hosts: &[String], domain: &str) {
         self.rewrite_addresses(&["from", "sender", "reply-to"], |word| {
             let (local, found) = word.rsplit_once('@')?;
@@ -39,7 +39,7 @@ impl Complete {
         });
     }
 
-    /// Puts another address where the function has one.
+    /// Replaces each address for which the function returns another one.
     fn rewrite_addresses(&mut self, names: &[&str], other: impl Fn(&str) -> Option<String>) {
         for field in &mut self.fields {
             let lower = field.name.to_ascii_lowercase();
@@ -58,13 +58,13 @@ impl Complete {
     }
 }
 
-/// One mailbox while it is read.
+/// One mailbox during parsing.
 #[derive(Debug, Default)]
 struct MailboxScan {
-    /// How many words stand outside of comments and brackets, and where the last of them lies.
+    /// The number of words outside comments and brackets, and the position of the last one.
     words: usize,
     last: Range<usize>,
-    /// What stands in brackets.
+    /// The content of the brackets.
     bracketed: Option<Box<MailboxScan>>,
 }
 
@@ -74,7 +74,7 @@ impl MailboxScan {
         self.last = place;
     }
 
-    /// Where its address lies, if that is one word.
+    /// The position of the mailbox's address, if the address is one word.
     fn place(&self, value: &[u8]) -> Option<Range<usize>> {
         let inner = self.bracketed.as_deref().unwrap_or(self);
         // A quoted string without brackets is a name.
@@ -83,7 +83,7 @@ impl MailboxScan {
     }
 }
 
-/// Where in a list the addresses lie that are one word, in their order. Nothing for what is not well formed.
+/// The positions of the one-word addresses in a list, in their order; empty for a malformed list.
 fn places(value: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut mailbox = MailboxScan::default();
@@ -128,7 +128,7 @@ fn places(value: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// Behind the comment that begins here.
+/// The offset after the comment that begins here.
 fn comment_end(value: &[u8], start: usize) -> Option<usize> {
     let mut depth = 0usize;
     let mut at = start;
@@ -146,7 +146,7 @@ fn comment_end(value: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// Behind the quoted string that begins here.
+/// The offset after the quoted string that begins here.
 fn quoted_end(value: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
@@ -158,7 +158,7 @@ fn quoted_end(value: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// Behind the atom or domain literal that goes on here.
+/// The offset after the atom or domain literal that continues here.
 fn word_end(value: &[u8], from: usize) -> usize {
     let mut literal = value.get(from - 1) == Some(&b'[');
     let rest = value.get(from..).unwrap_or_default();

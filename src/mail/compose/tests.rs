@@ -168,7 +168,7 @@ fn types_follow_the_ending() {
 }
 
 proptest::proptest! {
-    /// What is composed of any name, subject, text and file is what our own reader gives back.
+    /// A message composed from any name, subject, text and file reads back the same with this crate's reader.
     #[test]
     fn what_is_composed_reads_back(
         name in "([a-zäß€😀\"\\\\(),.:;<>@=?_ \\t]|\\PC){1,60}",

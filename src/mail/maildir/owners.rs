@@ -1,5 +1,5 @@
-//! Mailboxes of several owners: who serves may not open them, so a worker of the [`Helper`] does it as the owner. Requests name
-//! a directory of a table that was made before root was given up, and a name in it, never a path.
+//! Mailboxes of several owners. The server may not open them, so a worker of the [`Helper`] does it as the owner. A request
+//! names a directory by its index in a table, fixed before root was given up, and a mailbox name in it, never a path.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata};
@@ -18,27 +18,27 @@ use crate::net::helper::{Helper, HelperAnswer, become_owner};
 use crate::net::privilege::UnixIdentity;
 use crate::net::sandbox::Sandbox;
 
-/// One thing to be done for one mailbox.
+/// A request for one mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailboxRequest {
-    /// Which directory of the table it lies in.
+    /// The index of its directory in the table.
     pub place: u16,
-    /// Its name there ([`is_safe_name`]).
+    /// The mailbox name in that directory ([`is_safe_name`]).
     pub name: String,
-    /// What is to be done.
+    /// The requested action.
     pub act: MailboxAct,
 }
 
-/// What is done for a mailbox, as its owner.
+/// An action on a mailbox, carried out as its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MailboxAct {
-    /// Is it one ([`Maildir::find`])?
+    /// Check whether it is a mailbox ([`Maildir::find`]).
     Find,
-    /// Make it, if it may be made.
+    /// Create it, if that is allowed.
     Make,
-    /// Open a nameless file in it, for a message that arrives.
+    /// Open a nameless file in it, for an arriving message.
     Room,
-    /// Make a file below `tmp`.
+    /// Create a file below `tmp`.
     Create,
     /// Move that file to `new` and sync the directory ([`Staged::commit`]).
     Commit(TemporaryFile),
@@ -54,7 +54,7 @@ pub struct TemporaryFile {
 }
 
 impl MailboxRequest {
-    /// The message: the number of the act, that of the place, the name behind its length, the temporary file.
+    /// Encodes the request: the number of the action, the index of the directory, the length of the name, the name, the temporary file.
     pub fn compose(&self) -> Vec<u8> {
         let (number, file) = match &self.act {
             MailboxAct::Find => (1, None),
@@ -72,7 +72,7 @@ impl MailboxRequest {
         bytes
     }
 
-    /// Reads a message. `None` for anything but what [`MailboxRequest::compose`] makes of safe names.
+    /// Decodes a request. `None` for anything that [`MailboxRequest::compose`] does not produce from safe names.
     pub fn parse(bytes: &[u8]) -> Option<MailboxRequest> {
         let (number, bytes) = bytes.split_first()?;
         let (place, bytes) = bytes.split_first_chunk()?;
@@ -113,35 +113,35 @@ fn safe_name(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok().filter(|name| is_safe_name(name)).map(str::to_owned)
 }
 
-/// What the helper may do, fixed before root is given up.
+/// The permissions of the helper, fixed before root is given up.
 #[derive(Debug)]
 pub struct MailboxTable {
-    /// The directory of the mailboxes, then those of domains in it, whether they are there or not.
+    /// The directory of the mailboxes, then the domain directories in it, whether they exist or not.
     pub places: Vec<PathBuf>,
-    /// Who serves: a mailbox that is made is his where the system has no user of its name.
+    /// The identity of the server: it owns a new mailbox if the system has no user of that name.
     pub server: UnixIdentity,
-    /// Which names may be made.
+    /// Decides which names may be created.
     pub may_make: fn(&str, bool) -> bool,
-    /// Mailboxes are made as mail comes for them.
+    /// Mailboxes are created when mail arrives for them.
     pub create: bool,
-    /// A mailbox may be root's.
+    /// root may own a mailbox.
     pub root_too: bool,
 }
 
 impl MailboxTable {
-    /// Looks at the directory of the mailboxes, as each request does.
+    /// Checks the directory of the mailboxes, as each request does.
     ///
     /// # Errors
-    /// [`Kind::Config`] when others than root and who serves could change what lies there.
+    /// [`Kind::Config`] if users other than root and the server could change its entries.
     pub fn check(&self) -> Result<(), Fault> {
         self.place(0).map(drop)
     }
 
-    /// Does what is requested as the owner of the mailbox, whom this process then is. In a worker.
+    /// Carries out a request as the owner of the mailbox: this process, a worker, takes on the owner's identity.
     ///
     /// # Errors
-    /// [`Kind::Protocol`] for what is no request of this table; [`Kind::Config`] for a mailbox that is a link or root's; else
-    /// the kinds of [`Fault::local`].
+    /// [`Kind::Protocol`] for a request that is invalid or not in this table; [`Kind::Config`] for a mailbox that is a
+    /// link or root's; else the kinds of [`Fault::local`].
     pub fn act(&self, request: &[u8]) -> Result<HelperAnswer, Fault> {
         let request = MailboxRequest::parse(request).ok_or_else(|| Fault::new(Kind::Protocol, "no such request"))?;
         let place = self.place(request.place)?;
@@ -166,7 +166,7 @@ impl MailboxTable {
             }
             MailboxAct::Create => {
                 let (mut staged, file) = Maildir::open(&path)?.begin()?;
-                // From here on it is the server's.
+                // From here on the server is responsible for the file.
                 staged.committed = true;
                 let file_name = TemporaryFile { name: staged.temporary.clone(), identity: staged.identity };
                 Ok(HelperAnswer { bytes: file_name.compose(), file: Some(file.into()) })
@@ -182,7 +182,7 @@ impl MailboxTable {
         }
     }
 
-    /// A directory of the table, in which only root and who serves can put something in the place of a mailbox.
+    /// A directory of the table, in which only root and the server can replace a mailbox.
     fn place(&self, number: u16) -> Result<&Path, Fault> {
         let place = self.places.get(usize::from(number)).ok_or_else(|| Fault::new(Kind::Protocol, "no such place"))?;
         let looked = |found: std::io::Result<Metadata>| found.map_err(|error| Fault::local(place.display(), &error));
@@ -210,8 +210,8 @@ impl MailboxTable {
         }
     }
 
-    /// Makes the directory of a mailbox, durably, for the user of this name. It gets its name with its owner: a crash between
-    /// leaves nothing that a later message would find.
+    /// Creates the directory of a mailbox, durably, for the user of this name. It gets its final name only after its
+    /// owner: a crash in between leaves nothing that a later message would find.
     fn make(&self, place: &Path, path: &Path, name: &str) -> Result<(), Fault> {
         if !(self.may_make)(name, self.create) {
             return Err(Fault::new(Kind::Protocol, "no mailbox that may be made"));
@@ -254,14 +254,14 @@ fn config(path: &Path, why: &str) -> Fault {
     Fault::new(Kind::Config, format!("{}: {why}", path.display()))
 }
 
-/// The server's side: mailboxes that the helper opens.
+/// The server's side of the mailboxes that the helper opens.
 #[derive(Debug)]
 pub struct OwnersMailboxes {
     helper: Helper,
 }
 
 impl OwnersMailboxes {
-    /// Starts the helper, which keeps to this table. Before the first thread, as root.
+    /// Starts the helper with this table. Must be called as root, before the first thread starts.
     ///
     /// # Errors
     /// Those of [`Helper::start`].
@@ -285,15 +285,15 @@ impl OwnersMailboxes {
         file.map(|file| (answer.bytes, file)).ok_or_else(odd)
     }
 
-    /// Is there a mailbox of this name, which something has ([`Maildir::find`])?
+    /// True if a mailbox of this name exists ([`Maildir::find`]).
     ///
     /// # Errors
-    /// Those of [`MailboxTable::act`] and [`Helper::ask`]; so for all that follow.
+    /// Those of [`MailboxTable::act`] and [`Helper::ask`]; the same applies to the following methods.
     pub fn find(&self, place: u16, name: &str) -> Result<bool, Fault> {
         Ok(self.ask(place, name, MailboxAct::Find)?.bytes == [1])
     }
 
-    /// Makes a mailbox, unless there is one.
+    /// Creates a mailbox unless it exists.
     ///
     /// # Errors
     /// As above.
@@ -301,7 +301,7 @@ impl OwnersMailboxes {
         self.ask(place, name, MailboxAct::Make).map(drop)
     }
 
-    /// A nameless file in a mailbox.
+    /// Opens a nameless file in a mailbox.
     ///
     /// # Errors
     /// As above.
@@ -309,7 +309,7 @@ impl OwnersMailboxes {
         self.open(place, name, MailboxAct::Room).map(|(_, file)| file)
     }
 
-    /// The first half of a delivery, as [`Maildir::stage`] is: the owner's file is written here.
+    /// The first half of a delivery, like [`Maildir::stage`]: it writes the owner's file.
     ///
     /// # Errors
     /// As above, and those of [`Maildir::stage`].
@@ -332,7 +332,7 @@ fn odd() -> Fault {
     Fault::new(Kind::Internal, "an answer of the helper process that is none")
 }
 
-/// A message written and synced below `tmp` in an owner's mailbox. Dropping it removes it.
+/// A message written and synced below `tmp` in an owner's mailbox. Dropping it removes the file.
 #[derive(Debug)]
 pub struct StagedByOwner {
     owners: Arc<OwnersMailboxes>,
@@ -350,7 +350,7 @@ impl StagedByOwner {
     pub fn commit(mut self) -> Result<Delivered, Fault> {
         let answer = self.owners.ask(self.place, &self.name, MailboxAct::Commit(self.temporary.clone()))?;
         self.committed = true;
-        // The word of the worker in which the commit proved it.
+        // The worker committed the message: its reply stands for the proof.
         let (size, path) = answer.bytes.split_first_chunk().ok_or_else(odd)?;
         Ok(Delivered { path: PathBuf::from(OsStr::from_bytes(path)), size_bytes: u64::from_be_bytes(*size) })
     }

@@ -1,5 +1,5 @@
-//! Reading a Maildir: listing, opening, flags. Reading changes nothing on disk and takes whatever of `cur`, `new` and `tmp`
-//! is there, so it works on a read-only file system and in a mailbox of somebody else.
+//! Reads a Maildir: listing, opening, flags. Reading changes nothing on disk and accepts any subset of `cur`, `new` and
+//! `tmp`, so it works on a read-only file system and in another user's mailbox.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,10 +12,10 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use super::{DIRECTORY, local};
 use crate::fault::{Fault, Kind};
 
-/// Most messages listed of one Maildir.
+/// The maximum number of messages listed from one Maildir.
 pub const MAX_LISTED: usize = 10_000_000;
 
-/// A Maildir opened for reading. Its directories are held open: a link that is swapped in later leads nowhere.
+/// A Maildir opened for reading. Its directories are held open: a link swapped in later has no effect.
 #[derive(Debug)]
 pub struct ReadableMaildir {
     path: PathBuf,
@@ -24,12 +24,12 @@ pub struct ReadableMaildir {
     cur: Option<OwnedFd>,
 }
 
-/// Where a message of a Maildir stands.
+/// The folder of a message in a Maildir.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MaildirFolder {
     /// Delivered, not yet seen by any mail reader.
     New,
-    /// Seen by a mail reader; carries flags.
+    /// Seen by a mail reader; has flags.
     Cur,
 }
 
@@ -43,10 +43,10 @@ pub struct MaildirItem {
 }
 
 impl ReadableMaildir {
-    /// Opens a directory that holds at least one of `cur`, `new` and `tmp`.
+    /// Opens a directory that contains at least one of `cur`, `new` and `tmp`.
     ///
     /// # Errors
-    /// [`Kind::NoInput`] when it holds none of them, the kinds of [`Fault::local`] when one cannot be opened.
+    /// [`Kind::NoInput`] if it contains none of them, the kinds of [`Fault::local`] if one cannot be opened.
     pub fn open(path: &Path) -> Result<ReadableMaildir, Fault> {
         let root = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|error| reading(path, error))?;
         let inner = |name: &str| open_folder(&root, name).map_err(|error| reading(path.join(name), error));
@@ -58,7 +58,7 @@ impl ReadableMaildir {
         Ok(ReadableMaildir { path: path.to_owned(), root, new, cur })
     }
 
-    /// All messages of `new` and `cur`, in the order of their names' time, then of the name: a flag that changes does not
+    /// All messages in `new` and `cur`, ordered by the time in their names, then by name: a changed flag does not
     /// change the order. Messages are regular files, and links to them that [`may_follow`] accepts; their names do not
     /// begin with a dot.
     ///
@@ -92,10 +92,10 @@ impl ReadableMaildir {
     /// Opens one message for reading.
     ///
     /// # Errors
-    /// [`Kind::NoInput`] when the message is gone or is no message any more, else the kinds of [`Fault::local`].
+    /// [`Kind::NoInput`] if the file is gone or is no longer a message, else the kinds of [`Fault::local`].
     pub fn open_item(&self, item: &MaildirItem) -> Result<File, Fault> {
         let problem = |error| reading(self.item_path(item), error);
-        // What became a FIFO since it was listed keeps nobody waiting.
+        // A file that became a FIFO since the listing must not block.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = self.fd(item)?;
         match rustix::fs::openat(fd, &item.name, flags | OFlags::NOFOLLOW, Mode::empty()) {
@@ -118,28 +118,28 @@ impl ReadableMaildir {
         self.folder(item.place).join(&item.name)
     }
 
-    /// Its length in bytes.
+    /// The length of one message in bytes.
     ///
     /// # Errors
-    /// [`Kind::NoInput`] when the message is gone, else the kinds of [`Fault::local`].
+    /// [`Kind::NoInput`] if the message is gone, else the kinds of [`Fault::local`].
     pub fn size_bytes(&self, item: &MaildirItem) -> Result<u64, Fault> {
         let found = rustix::fs::statat(self.fd(item)?, &item.name, AtFlags::empty());
         found.map(|found| found.st_size as u64).map_err(|error| reading(self.item_path(item), error))
     }
 
-    /// True when a message is a symbolic link: its name is somebody's bookkeeping, not flags.
+    /// True if a message is a symbolic link: its name belongs to the program that made it, and holds no flags.
     pub fn is_link(&self, item: &MaildirItem) -> bool {
         let found =
             self.fd(item).ok().and_then(|fd| rustix::fs::statat(fd, &item.name, AtFlags::SYMLINK_NOFOLLOW).ok());
         found.is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
     }
 
-    /// Gives a message exactly these flags (letters such as `S` seen, `R` replied, `F` flagged, `T` trashed); it moves to
-    /// `cur`, which is made if it is missing. Returns the message under its new name.
+    /// Sets exactly these flags on a message (letters such as `S` seen, `R` replied, `F` flagged, `T` trashed). The
+    /// message moves to `cur`, which is created if missing. Returns the message under its new name.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a flag that is no letter, [`Kind::Unsupported`] for what is not a regular file, else the kinds of
-    /// [`Fault::local`]. Nothing is replaced.
+    /// [`Kind::Usage`] for a flag that is not a letter, [`Kind::Unsupported`] for anything but a regular file, else the
+    /// kinds of [`Fault::local`]. No existing file is replaced.
     pub fn set_flags(&self, item: &MaildirItem, flags: &str) -> Result<MaildirItem, Fault> {
         if !flags.bytes().all(|flag| flag.is_ascii_alphabetic()) {
             return Err(Fault::new(Kind::Usage, format!("{flags}: a Maildir flag is a letter")));
@@ -198,7 +198,7 @@ impl ReadableMaildir {
     }
 }
 
-/// A failure to read: whatever is in the way, the input is not there.
+/// A failure to read. An obstructed path means that the input is missing, so `CannotCreate` becomes `NoInput`.
 fn reading(path: impl AsRef<Path>, error: rustix::io::Errno) -> Fault {
     let mut fault = local(path, error);
     if fault.kind == Kind::CannotCreate {
@@ -215,7 +215,7 @@ fn open_folder(root: &OwnedFd, name: &str) -> rustix::io::Result<Option<OwnedFd>
     }
 }
 
-/// Looks at what the directory alone does not tell: links, and everything on file systems that give no types.
+/// Checks entries whose type the directory listing does not settle: links, and all entries on file systems without types.
 fn is_readable(fd: &OwnedFd, name: &OsStr) -> bool {
     let Ok(found) = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
     match FileType::from_raw_mode(found.st_mode) {
@@ -227,9 +227,9 @@ fn is_readable(fd: &OwnedFd, name: &OsStr) -> bool {
     }
 }
 
-/// Links to regular files are messages, as programs that collect search results make them. Who owns the mailbox cannot
-/// lead a reader with more rights to a file of somebody else: the link's owner has the target as well, or is the reader or
-/// root.
+/// Links to regular files are messages: programs that collect search results create them. The owner of a mailbox must
+/// not lead a reader with more rights to another user's file, so the link's owner must own the target as well, or be
+/// the reader or root.
 fn may_follow(link: &Stat, target: &Stat) -> bool {
     let trusted =
         link.st_uid == target.st_uid || link.st_uid == 0 || link.st_uid == rustix::process::geteuid().as_raw();
@@ -252,12 +252,12 @@ impl MaildirItem {
         letters.iter().filter(|letter| letter.is_ascii_alphabetic()).map(|letter| char::from(*letter)).collect()
     }
 
-    /// True when no reader has marked it seen.
+    /// True if no mail reader has marked it seen.
     pub fn is_unread(&self) -> bool {
         self.place == MaildirFolder::New || !self.flags().contains('S')
     }
 
-    /// Seconds since 1970 of its delivery, as its name says; 0 when the name does not begin with a number.
+    /// The time of delivery in seconds since 1970, from the name; 0 if the name does not begin with a number.
     pub fn delivered_at(&self) -> u64 {
         self.name
             .as_bytes()

@@ -1,5 +1,5 @@
-//! Finding the messages of an mbox, and reading one. A `From ` line separates messages where the mail programs that keep
-//! mbox files agree on it; prose that begins with `From ` does not.
+//! Finds the messages of an mbox, and reads one. A `From ` line separates messages only in forms on which mail programs
+//! with mbox files agree; prose that begins with `From ` does not separate.
 
 use std::io::Read;
 
@@ -7,33 +7,33 @@ use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
 use crate::mail::header_line::{HeaderLine, HeaderLines};
 
-/// Most messages taken of one file.
+/// The maximum number of messages in one file.
 pub const MAX_MESSAGES: usize = 10_000_000;
 
 const SCAN_BYTES: usize = 256 * 1024;
-/// What tells an mbox from another file.
+/// The number of bytes examined to recognise an mbox.
 const START_BYTES: u64 = 1024;
 
-/// Where one message of an mbox lies.
+/// The range of one message in an mbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The first byte of its header, behind its `From ` line.
+    /// The offset of its header, after its `From ` line.
     pub start: u64,
-    /// Behind its last byte; the empty line before the next `From ` is not part of it.
+    /// The offset after its last byte; the empty line before the next `From ` is not part of it.
     pub end: u64,
 }
 
-/// True if these first bytes of a file are those of an mbox. Blank lines may come first.
+/// True if these first bytes of a file are the start of an mbox. Blank lines may come first.
 pub fn looks_like_mbox(start: &[u8]) -> bool {
     let mut lines = start.split(|byte| *byte == b'\n').skip_while(|line| line.trim_ascii().is_empty());
     let first = FromLine::of(lines.next().unwrap_or_default());
     first.is_some_and(|from| from.separates(true, lines.next().unwrap_or_default()))
 }
 
-/// Finds all messages in one pass; `None` when this is no mbox.
+/// Finds all messages in one pass; `None` if the file is not an mbox.
 ///
 /// # Errors
-/// [`Kind::BadData`] for more than [`MAX_MESSAGES`], [`Kind::Io`] when the file cannot be read.
+/// [`Kind::BadData`] for more than [`MAX_MESSAGES`], [`Kind::Io`] if the file cannot be read.
 pub fn find(blob: &Blob) -> Result<Option<Vec<Span>>, Fault> {
     let mut start = Vec::new();
     blob.open_at(0).take(START_BYTES).read_to_end(&mut start).map_err(|error| Fault::local("mbox", &error))?;
@@ -59,10 +59,10 @@ pub fn find(blob: &Blob) -> Result<Option<Vec<Span>>, Fault> {
     }
 }
 
-/// One message of an mbox, with the `>` that quoted its `From ` lines taken away.
+/// Reads one message of an mbox, and removes the `>` that quoted its `From ` lines.
 ///
 /// # Errors
-/// [`Kind::BadData`] for a message beyond the limit, [`Kind::Io`] when the file cannot be read.
+/// [`Kind::BadData`] for a message beyond the limit, [`Kind::Io`] if the file cannot be read.
 pub fn read(blob: &Blob, span: Span, limit: usize) -> Result<Vec<u8>, Fault> {
     let size = span.end.saturating_sub(span.start);
     if size > limit as u64 {
@@ -82,12 +82,12 @@ fn unquote(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What a line that begins with `From ` says.
+/// The form of a line that begins with `From `.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FromLine {
-    /// A sender or none, and a date as asctime(3) writes it: nobody writes prose like that.
+    /// An optional sender, and a date in the format of asctime(3): prose never has this form.
     Dated,
-    /// A sender that only programs write (`-`, `MAILER-DAEMON`, an address), alone or with anything behind it.
+    /// A sender that only programs write (`-`, `MAILER-DAEMON`, an address), with or without text after it.
     Program,
     /// One word, or a date in another form.
     Loose,
@@ -117,11 +117,11 @@ impl FromLine {
         }
     }
 
-    /// Most words looked at: more than a date with two zones takes.
+    /// The maximum number of words examined: more than a date with two zones needs.
     const MAX_WORDS: usize = 16;
 
-    /// Whether it separates messages. Programs forget the empty line before it and the date in it, but not both the empty
-    /// line and the header behind it. A colon stands in prose, too: without a date the field must be one of mail.
+    /// True if the line separates messages. Programs may omit the empty line before it or its date, but not both the
+    /// empty line and the header after it. Prose also has colons: without a date, the next line must be a mail field.
     fn separates(self, empty_before: bool, next_line: &[u8]) -> bool {
         match self {
             FromLine::Dated => empty_before || is_header_line(next_line),
@@ -131,7 +131,7 @@ impl FromLine {
     }
 }
 
-/// `Mon Nov 23 05:00:00 2026`, perhaps with zones before the year.
+/// True for `Mon Nov 23 05:00:00 2026`, possibly with zones before the year.
 fn is_dated(words: &[&[u8]]) -> bool {
     const DAYS: [&[u8]; 7] = [b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun"];
     const MONTHS: [&[u8]; 12] =
@@ -146,19 +146,19 @@ fn is_dated(words: &[&[u8]]) -> bool {
         && rest.iter().take(3).any(|word| number(word))
 }
 
-/// `5:00`, `05:00:00`.
+/// True for `5:00` and `05:00:00`.
 fn is_time(word: &[u8]) -> bool {
     let before = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (1..=2).contains(&before)
         && matches!(word.get(before..), Some([b':', ten, one, ..]) if ten.is_ascii_digit() && one.is_ascii_digit())
 }
 
-/// The beginning of a header field, or of the `>From ` lines that UUCP put above the header.
+/// True for the start of a header field, or of the `>From ` lines that UUCP put above the header.
 fn is_header_line(line: &[u8]) -> bool {
     matches!(HeaderLines::default().line(line), HeaderLine::Field(_)) || line.starts_with(b">From ")
 }
 
-/// As [`is_header_line`], of a field that headers begin with: a name of RFC 5322 or Usenet, or one with a hyphen.
+/// Like [`is_header_line`], but only for fields typical of mail: a name of RFC 5322 or Usenet, or one with a hyphen.
 fn is_mail_field(line: &[u8]) -> bool {
     const NAMES: [&[u8]; 11] = [
         b"from",
@@ -185,20 +185,20 @@ struct MboxLines {
     position: u64,
     /// The first bytes of the current line.
     head: Vec<u8>,
-    /// Where the current line starts.
+    /// The offset of the current line.
     start: u64,
-    /// Where the empty line before the current line starts, if there is one; at the beginning of the file there is.
+    /// The offset of the empty line before the current line, if any; the start of the file counts as one.
     empty_before: Option<u64>,
-    /// A `From ` line whose next line decides.
+    /// A `From ` line that the next line will decide on.
     waiting: Option<WaitingFrom>,
 }
 
-/// A `From ` line that may separate.
+/// A `From ` line that may separate messages.
 #[derive(Debug)]
 struct WaitingFrom {
     from: FromLine,
     empty_before: bool,
-    /// Where the message before it ends.
+    /// The end of the message before it.
     end: u64,
 }
 
@@ -227,7 +227,7 @@ impl MboxLines {
         self.head.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
     }
 
-    /// The line ends before `next`.
+    /// Ends the current line, before the offset `next`.
     fn line_end(&mut self, next: u64) {
         self.settle();
         if let Some(from) = FromLine::of(&self.head) {
@@ -241,7 +241,7 @@ impl MboxLines {
         self.start = next;
     }
 
-    /// The current line is complete: it says what the line before it was.
+    /// The current line is complete: it decides whether the waiting `From ` line is a separator.
     fn settle(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
         if waiting.from.separates(waiting.empty_before, &self.head) {
@@ -252,7 +252,7 @@ impl MboxLines {
         }
     }
 
-    /// The messages, when everything was fed.
+    /// The messages, after all input was fed.
     fn finish(mut self) -> Vec<Span> {
         if self.start < self.position {
             // The last line lacks its end.
@@ -299,7 +299,7 @@ pub(super) mod tests {
         assert_eq!(messages(format!("From x {TIME}\n\nFrom y {TIME}\nA: 1\n").as_bytes()), ["", "A: 1\n"]);
     }
 
-    /// The forms of the wild: Netscape's, Google's and Eudora's exports, pipermail's archives, old delivery agents.
+    /// Separators found in practice: exports of Netscape, Google and Eudora, pipermail archives, old delivery agents.
     #[test]
     fn separators_and_prose() {
         let two = |before: &str, from: &str, behind: &str| {

@@ -1,11 +1,11 @@
 use super::*;
 
 thread_local! {
-    /// The bytes that were looked at.
+    /// The number of examined bytes.
     pub(super) static TOUCHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// The parts of a message that are no multiparts: number, type, content; `!` behind what is damaged.
+/// The parts of a message except multiparts: number, type, content; `!` after a damaged one.
 fn outline(message: &str) -> Vec<String> {
     let structure = Structure::parse(message.as_bytes().to_vec()).unwrap();
     let mut waiting = vec![0];
@@ -136,7 +136,7 @@ fn structures_of_the_wild() {
     }
 }
 
-/// What once took time for each part or boundary takes it for each byte.
+/// Formerly the time grew with the number of parts or boundaries; now it is linear in the bytes.
 #[test]
 fn the_time_is_linear_in_the_bytes() {
     const BYTES: usize = 2_000_000;

@@ -1,36 +1,36 @@
-//! Undoing transfer encodings as they are met: what is there comes out, and whether something was wrong.
+//! Reverses transfer encodings as found in practice: returns the decodable bytes, and whether there was any damage.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// A line with foreign bytes is base64 that suffered, not text, from this length on …
+/// The minimum length in bytes at which a line with foreign bytes counts as damaged base64 rather than text …
 const MIN_SUFFERED_BYTES: usize = 20;
-/// … if at most one byte in so many is foreign.
+/// … if at most one byte in this many is foreign.
 const SUFFERED_SHARE: usize = 10;
 
-/// The bytes of an encoded content.
+/// The bytes of a decoded content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// What could be decoded.
+    /// The bytes that could be decoded.
     pub bytes: Vec<u8>,
-    /// The content was not as its encoding makes it, so that bytes may be missing or wrong.
+    /// The content violates its encoding, so that bytes may be missing or wrong.
     pub damaged: bool,
 }
 
-/// Bits of base64 digits on their way to bytes.
+/// Base64 digits that are being converted to bytes.
 #[derive(Default)]
 struct Base64Run {
     out: Vec<u8>,
     bits: u32,
     count: u32,
-    /// Padding was the last that came.
+    /// The last character was padding.
     padded: bool,
-    /// Digits came behind padding, or one digit was left over.
+    /// Digits came after padding, or one digit was left over.
     irregular: bool,
 }
 
 impl Base64Run {
-    /// Takes digits and padding; false for any other byte, which is passed over.
+    /// Takes digits and padding; skips any other byte and returns false for it.
     fn push(&mut self, byte: u8) -> bool {
         let value = match byte {
             b'A'..=b'Z' => byte - b'A',
@@ -56,7 +56,7 @@ impl Base64Run {
         true
     }
 
-    /// A line without anything odd, at the border of a group; false if it is none.
+    /// Takes a fully valid line at the start of a group; false for any other line.
     fn push_line(&mut self, line: &[u8]) -> bool {
         let before = self.out.len();
         if self.count != 0 || self.padded || STANDARD.decode_vec(line, &mut self.out).is_err() {
@@ -74,8 +74,8 @@ impl Base64Run {
     }
 }
 
-/// The bytes of base64 text as it is met: line ends and foreign bytes are skipped, padding may be missing, and what
-/// cannot be a whole byte at the end is dropped (RFC 2045, section 6.8).
+/// Decodes base64 text leniently: line ends and foreign bytes are skipped, padding may be missing, and bits at the end
+/// that do not fill a byte are dropped (RFC 2045, section 6.8).
 pub fn decode_base64(text: &[u8]) -> Vec<u8> {
     let mut run = Base64Run { out: Vec::with_capacity(text.len() / 4 * 3 + 3), ..Base64Run::default() };
     for &byte in text {
@@ -84,8 +84,8 @@ pub fn decode_base64(text: &[u8]) -> Vec<u8> {
     run.out
 }
 
-/// The content of a base64 part. Lines that are no base64, as the footer of a mailing list, are left out; a content that
-/// has none at all was never encoded, and is what it is.
+/// Decodes a base64 part. Lines that are not base64, such as a mailing list's footer, are left out. A content without
+/// any base64 line was never encoded, and is returned unchanged.
 pub fn base64_content(text: &[u8]) -> Decoded {
     let mut run = Base64Run { out: Vec::with_capacity(text.len() / 4 * 3 + 3), ..Base64Run::default() };
     let mut lines = Base64Lines::default();
@@ -115,14 +115,14 @@ pub fn base64_content(text: &[u8]) -> Decoded {
     Decoded { bytes: run.out, damaged: run.irregular || lines.foreign_seen > 0 }
 }
 
-/// Which lines of a content are base64.
+/// Decides which lines of a content are base64.
 #[derive(Default)]
 struct Base64Lines {
-    /// The first line's length, and whether it had blanks in it.
+    /// The length of the first line, and whether it contained blanks.
     first: Option<(usize, bool)>,
-    /// Lines that were none.
+    /// The number of lines that were not base64.
     foreign_seen: usize,
-    /// The line before was base64.
+    /// The previous line was base64.
     after_base64: bool,
 }
 
@@ -156,7 +156,7 @@ impl Base64Lines {
     }
 }
 
-/// Whole groups of digits with marks of quoting before them or NULs around them: the short line that ends a content.
+/// True for whole groups of digits after quote marks or with NULs around them: the short last line of a content.
 fn is_marked_group(mut line: &[u8]) -> bool {
     while let [b'>' | b' ' | 0, rest @ ..] | [rest @ .., 0] = line {
         line = rest;
@@ -169,13 +169,13 @@ fn has_blanks(line: &[u8]) -> bool {
     line.iter().any(u8::is_ascii_whitespace)
 }
 
-/// The bytes of quoted-printable text (RFC 2045, section 6.7). White space at line ends was added on the way and goes;
-/// an `=` that is not followed by two digits stands for itself. Line ends stay as they are.
+/// Decodes quoted-printable text (RFC 2045, section 6.7). White space at line ends was added in transit and is removed;
+/// an `=` without two hexadecimal digits after it stands for itself. Line ends stay unchanged.
 pub fn decode_quoted_printable(text: &[u8]) -> Vec<u8> {
     quoted_printable_content(text).bytes
 }
 
-/// The content of a quoted-printable part, as [`decode_quoted_printable`].
+/// Decodes a quoted-printable part like [`decode_quoted_printable`], and reports damage.
 pub fn quoted_printable_content(text: &[u8]) -> Decoded {
     let mut out = Vec::with_capacity(text.len());
     let mut damaged = false;

@@ -1,4 +1,4 @@
-//! Handshakes in memory of one process: who believes whom, what resumes, what an end means.
+//! Handshakes in the memory of one process: trust, resumption, and the meaning of an end.
 
 use super::*;
 use rustls::client::ClientSessionStore as _;
@@ -51,8 +51,8 @@ async fn names_and_issuers_are_checked() {
     assert!(shake(&ClientTls::new(&careless).unwrap(), &server, "other.test").await.0.is_ok());
 }
 
-/// A pin of the certificate or of its key counts alone; beside another name or authority that is to be checked, it is one
-/// more condition.
+/// A matching pin of the certificate or of its key suffices; together with another name or authority to check, it is an
+/// additional condition.
 #[tokio::test]
 async fn pins_are_of_certificates_and_keys() {
     let server = server("mail.test");
@@ -103,7 +103,7 @@ async fn the_name_that_is_asked_for_chooses_the_certificate() {
         ("x.c.test", "b.test", true),
         ("b.test", "a.test", false),
         ("unknown.test", "a.test", false),
-        // No name in an address: the first certificate, which does not hold it.
+        // An address sends no name: the first certificate is used, which does not hold it.
         ("127.0.0.1", "a.test", false),
     ] {
         let client = ClientTls::new(&ClientTlsOptions { ca_cert: Some(at(trusted)), ..Default::default() }).unwrap();
@@ -127,7 +127,7 @@ async fn sessions_resume_within_one_store_only() {
     }
 }
 
-/// proftpd gives two tickets to a control connection and none to the data connections that resume it.
+/// proftpd sends two tickets on a control connection and none on the data connections that resume it.
 #[tokio::test]
 async fn two_tickets_serve_any_number_of_connections() {
     let control = server("ftp.test").with_tickets(2);
@@ -142,7 +142,7 @@ async fn two_tickets_serve_any_number_of_connections() {
     }
 }
 
-/// What a ticket holds, as rustls itself tells it: anything new has to be looked at in `sys::copy_of_ticket`.
+/// The contents of a ticket, as rustls itself prints them: any new part must be reviewed in `sys::copy_of_ticket`.
 #[tokio::test]
 async fn a_ticket_holds_what_its_copy_takes_along() {
     let (server, directory) = (server("ftp.test").with_tickets(1), tempfile::tempdir().unwrap());
@@ -168,13 +168,13 @@ async fn a_peer_without_tls_is_a_protocol_fault() {
     assert_eq!(result.unwrap_err().kind, Kind::Protocol);
 }
 
-/// The kind of a handshake in which the peer answers with these bytes and goes.
+/// The fault kind of a handshake in which the peer answers with these bytes and closes.
 async fn answered_by(bytes: &[u8]) -> Kind {
     let (near, far) = pair().await;
     let client = ClientTls::new(&ClientTlsOptions::default()).unwrap();
     let (result, ()) = tokio::join!(client.connect(near, "a.test"), async {
         let Stream::Plain(mut tcp) = far else { unreachable!() };
-        // The whole hello: bytes left unread would turn the end into a reset.
+        // Read the whole hello: unread bytes would turn the end into a reset.
         let mut head = [0; 5];
         tcp.read_exact(&mut head).await.unwrap();
         let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];

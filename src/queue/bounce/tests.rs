@@ -77,7 +77,7 @@ fn ret_full_returns_all_of_it_unless_it_is_large() {
 fn the_types_of_international_mail_only_where_something_needs_them() {
     const PLAIN: &str = "message/delivery-status";
     const GLOBAL: &str = "message/global-delivery-status";
-    // Address, ORCPT, a word of the message's header; the type of the report, the recipient's line.
+    // Address, ORCPT, a word of the message's header; the type of the report, the line of the recipient.
     for (address, orcpt, subject, kind, line) in [
         ("bob@bob.test", None, "hello", PLAIN, "rfc822; bob@bob.test"),
         ("bob@bob.test", None, "grün", PLAIN, "rfc822; bob@bob.test"),
@@ -97,7 +97,7 @@ fn the_types_of_international_mail_only_where_something_needs_them() {
         let returned = if kind == GLOBAL { "message/global-headers" } else { "text/rfc822-headers" };
         assert!(text.contains(&format!("Content-Type: {returned}\r\n")), "{address} {subject}\n{text}");
     }
-    // Beside one that needs it the others keep their type.
+    // Next to a recipient that needs the other type, the others keep theirs.
     let mut report = report(ReportAction::Failed);
     let mut other = report.recipients[0].clone();
     other.address = "jörg@bob.test".into();
@@ -155,10 +155,10 @@ fn status(text: &str) -> Vec<Group> {
     groups.filter(|group| !group.is_empty()).collect()
 }
 
-/// A name, what happened, who reports, whom it is about, and the fields of each.
+/// A name, the action, the reporting MTA, the reported recipients, and the fields of each.
 type Example = (&'static str, ReportAction, &'static str, Vec<ReportedRecipient>, Vec<Vec<&'static str>>);
 
-/// RFC 3464, appendix D, as far as we are the reporter: what each example says, said by us.
+/// The examples of RFC 3464, appendix D, in which this MTA can be the reporter: each as this MTA reports it.
 #[test]
 fn the_examples_of_rfc_3464() {
     let one = |address: &str, enhanced: &str, host: Option<&str>, reply: &str| ReportedRecipient {

@@ -1,5 +1,5 @@
 //! Notes for users about their mail in the queue, which they may not open: one per message, created by the runner when it
-//! takes the message into the queue, removed when the message has left it.
+//! takes the message into the queue, removed when the message has left the queue.
 //!
 //! ```text
 //! DIR-drop/UID/queued/ID   the envelope as a line of JSON
@@ -23,19 +23,19 @@ use crate::queue::store::{Filter, MAX_BATCH, QueueStore};
 
 /// The folder of the notes in a user's folder.
 pub(super) const FOLDER: &str = "queued";
-/// Most notes of one user: who has more in the queue does not see the rest.
+/// The most notes of one user: his further queued messages are not listed.
 const MAX_NOTES: usize = 10_000;
 
-/// Notes that these messages of the folder's owner are in the queue.
+/// Writes notes that these messages of the folder's owner are in the queue.
 pub(super) fn note(folder: &OwnedFd, messages: impl IntoIterator<Item = (QueueId, DropEnvelope)>) {
     let Ok(notes) = own_notes(folder) else { return };
     for (id, envelope) in messages {
-        // (Listings lack it, nothing else does.)
+        // (A missing note only affects listings.)
         let _ = write(&notes, &id.to_string(), &envelope);
     }
 }
 
-/// The folder of the notes, made if it is not there; never one that somebody else made.
+/// The folder of the notes, created if missing; never one made by another user.
 fn own_notes(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
     match rustix::fs::mkdirat(folder, FOLDER, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -45,7 +45,7 @@ fn own_notes(folder: &OwnedFd) -> Result<OwnedFd, Errno> {
     if rustix::fs::fstat(&notes)?.st_uid != rustix::process::geteuid().as_raw() {
         return Err(Errno::ACCESS);
     }
-    // The user's folder around it keeps others out.
+    // The user's own folder around it denies access to others.
     rustix::fs::fchmod(&notes, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)?;
     Ok(notes)
 }
@@ -90,17 +90,17 @@ pub async fn forget_what_left(drop: &Path, store: &dyn QueueStore) -> Result<(),
         for some in all.chunks(MAX_BATCH) {
             let waiting = waiting(some, store).await?;
             for name in some.iter().filter(|name| !name.parse().is_ok_and(|id| waiting.contains(&id))) {
-                // One that stays is tried again with the next pass.
+                // A note that remains is tried again in the next pass.
                 let _ = rustix::fs::unlinkat(&notes, name.as_str(), AtFlags::empty());
             }
         }
-        // Gone if it is empty.
+        // Removed only if it is empty.
         let _ = rustix::fs::unlinkat(&folder, FOLDER, AtFlags::REMOVEDIR);
     }
     Ok(())
 }
 
-/// Those of these messages that have recipients who wait.
+/// Those of these messages that still have waiting recipients.
 async fn waiting(names: &[String], store: &dyn QueueStore) -> Result<HashSet<QueueId>, Fault> {
     let ids: Vec<QueueId> = names.iter().filter_map(|name| name.parse().ok()).collect();
     if ids.is_empty() {

@@ -1,4 +1,4 @@
-//! One destination being served: workers with a connection each, as many as the destination bears.
+//! One destination being served: workers with a connection each, as many as the destination can handle.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,66 +20,66 @@ use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::MessageBlob;
 use crate::smtp::envelope::Envelope;
 
-/// Recipients claimed at first.
+/// The size of the first claim, in recipients.
 const FIRST_CLAIM: usize = 16;
-/// Recipients claimed at most at a time, and so the most in one transaction: what every server must take (RFC 5321, section
-/// 4.5.3.1.8).
+/// The largest claim, in recipients, and so the most in one transaction: the number that every server must accept (RFC 5321,
+/// section 4.5.3.1.8).
 const MAX_CLAIM: usize = 100;
-/// What is claimed should last about so long: less leaves the connection idle, more keeps other senders waiting.
+/// The intended duration of a claim's work: less leaves the connection idle, more makes other senders wait.
 const CLAIM_LASTS: Duration = Duration::from_millis(500);
-/// Watching, one claim comes so long after one that found less than it asked for: what arrives in between is taken together.
+/// In watch mode, the pause after a claim that found less than it asked for: messages that arrive meanwhile are claimed together.
 const CLAIMS_APART: Duration = Duration::from_millis(5);
-/// Connections to begin with.
+/// The initial number of connections.
 const FIRST_WINDOW: f64 = 2.0;
-/// How long a connection without work is kept in watch mode.
+/// The time that an idle connection is kept open in watch mode.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a route is followed before it is looked up again.
+/// The time after which a route is looked up again.
 const ROUTE_FOR: Duration = Duration::from_secs(300);
-/// Messages in a row that the servers broke off before a word about any recipient: after so many, the rest waits.
+/// The most consecutive messages that servers broke off before a reply about any recipient: after that the rest is deferred.
 const MAX_BROKEN: u32 = 3;
 
 /// A destination and its work in memory.
 pub(super) struct Destination {
     domain: String,
-    /// Tells workers that wait that there may be new work.
+    /// Wakes waiting workers: there may be new work.
     work: Notify,
-    /// Tells the destination that another worker may be of use.
+    /// Tells the destination that another worker may help.
     grow: Notify,
-    /// Leased, not yet given to a worker.
+    /// Leased batches, not yet given to a worker.
     ready: Mutex<VecDeque<DeliveryBatch>>,
-    /// Held over a claim: one at a time.
+    /// Locked during a claim: one at a time.
     claiming: tokio::sync::Mutex<Claims>,
-    /// A claim in the background is under way, or would find nothing.
+    /// True if a background claim is running, or would find nothing.
     enough: AtomicBool,
     state: Mutex<DestinationState>,
     finished: AtomicBool,
-    /// When its servers are to be looked up again.
+    /// The time when its servers must be looked up again.
     until: tokio::time::Instant,
-    /// Its servers, looked up when the first message without a next hop of its own is to be sent.
+    /// Its servers, looked up when the first message without its own next hop is due.
     hops: tokio::sync::OnceCell<Vec<Hop>>,
-    /// When the next message may begin, where there is a rate.
+    /// The time when the next message may begin, if there is a rate.
     next_begin: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
-/// How claims follow each other.
+/// The sequence of claims.
 struct Claims {
-    /// Recipients that the next one takes.
+    /// The size of the next claim, in recipients.
     limit: usize,
     last: tokio::time::Instant,
-    /// The last one got as much as it asked for.
+    /// True if the last claim returned as much as it asked for.
     full: bool,
 }
 
 #[derive(Default)]
 struct DestinationState {
-    /// Connections it bears: grows with success, shrinks with failure.
+    /// The number of connections it can handle: grows with success, shrinks with failure.
     window: f64,
     workers: usize,
-    /// Workers that have brought at least one message home.
+    /// Workers that got an answer for at least one message.
     proven: usize,
-    /// Messages in a row that were broken off.
+    /// The number of consecutive messages that were broken off.
     broken: u32,
-    /// Why nothing more is tried.
+    /// The reason why nothing more is tried.
     verdict: Option<Fault>,
 }
 
@@ -104,17 +104,17 @@ impl Destination {
         }
     }
 
-    /// There may be new work.
+    /// Announces possible new work.
     pub(super) fn wake(&self) {
         self.work.notify_one();
     }
 
-    /// Nobody waits for new work any more.
+    /// Ends the wait of all workers for new work.
     pub(super) fn stop(&self) {
         self.work.notify_waiters();
     }
 
-    /// True when it takes no new work any more.
+    /// True if it accepts no new work.
     pub(super) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }
@@ -123,7 +123,7 @@ impl Destination {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True when the servers are to be looked up again, by another [`Destination`].
+    /// True if the servers must be looked up again, by another [`Destination`].
     fn is_outdated(&self) -> bool {
         tokio::time::Instant::now() >= self.until
     }
@@ -132,17 +132,17 @@ impl Destination {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves the destination until nothing of it is due.
+    /// Serves the destination until none of its work is due.
     pub(super) async fn serve(self: Arc<Self>, run: Arc<ActiveRun>, due_until: Option<Time>) {
-        // Where nothing is wanted, no name server is asked.
+        // Without due work no name server is asked.
         if let Some(first) = self.next(&run, due_until).await {
             self.ready().push_front(first);
             self.serve_due(&run, due_until).await;
         }
-        // A claim in the background ends first.
+        // A background claim ends first.
         let _claiming = self.claiming.lock().await;
         self.finished.store(true, Ordering::Release);
-        // Workers that gave up may have left something.
+        // Workers that gave up may have left batches behind.
         let left: Vec<DeliveryBatch> = self.ready().drain(..).collect();
         left.into_iter().for_each(|batch| run.give_back(&batch));
         run.changed.notify_one();
@@ -174,7 +174,7 @@ impl Destination {
         }
     }
 
-    /// Its servers; a failed look-up is the verdict about all that has no next hop of its own.
+    /// Its servers; a failed look-up is the verdict on all messages without their own next hop.
     async fn hops(&self, run: &ActiveRun) -> Vec<Hop> {
         let look_up = async || match run.route(&self.domain).await {
             Ok(hops) => hops,
@@ -186,8 +186,8 @@ impl Destination {
         self.hops.get_or_init(look_up).await.clone()
     }
 
-    /// The next batch: one that is ready, or the first of a new claim. None: nothing is due. Before the last one is taken, the
-    /// next claim is on its way.
+    /// The next batch: a ready one, or the first of a new claim; `None` if nothing is due. The next claim starts before the
+    /// last ready batch is taken.
     async fn next(self: &Arc<Self>, run: &Arc<ActiveRun>, due_until: Option<Time>) -> Option<DeliveryBatch> {
         loop {
             if run.stopping() {
@@ -213,7 +213,7 @@ impl Destination {
         }
     }
 
-    /// Claims more, unless somebody else just did so that `enough` is ready; false when there is nothing.
+    /// Claims more, unless a concurrent claim has just made `enough` batches ready; false if there is nothing.
     async fn claim(&self, run: &ActiveRun, due_until: Option<Time>, enough: usize) -> bool {
         let mut claims = self.claiming.lock().await;
         if run.options.watch && !claims.full {
@@ -223,7 +223,7 @@ impl Destination {
             self.enough.store(false, Ordering::Release);
             return true;
         }
-        // As much as goes in a while.
+        // As much as the worker sends in `CLAIM_LASTS`.
         claims.limit = match claims.last.elapsed() < CLAIM_LASTS {
             true => (claims.limit * 2).min(MAX_CLAIM),
             false => (claims.limit / 2).max(FIRST_CLAIM),
@@ -261,7 +261,7 @@ impl Destination {
         }
     }
 
-    /// One worker: a connection, and one message after the other.
+    /// One worker: a connection, and one message after another.
     async fn work(self: Arc<Self>, run: Arc<ActiveRun>, due_until: Option<Time>) {
         let mut route = RouteConnection::new(Vec::new());
         let mut has_route = false;
@@ -310,7 +310,7 @@ impl Destination {
             set(&leases, &batch);
             let delivery = bring(&run, &mut route, &envelope, &content, &options).await;
             if delivery.progress == RouteProgress::Unreached && self.others_get_through(proven) {
-                // The server has enough connections: the message goes by another worker, this one ends.
+                // The server has enough connections: another worker sends the message, this one ends.
                 {
                     let mut ready = self.ready();
                     upcoming.into_iter().for_each(|batch| ready.push_front(batch));
@@ -330,8 +330,8 @@ impl Destination {
         route.quit().await;
     }
 
-    /// What a delivery says about the destination: it grows with success, shrinks with failure, and is given up for now
-    /// when nobody can be reached or one message after the other is broken off. True when a message came home.
+    /// Adapts the destination to the result of a delivery: it grows with success, shrinks with failure, and is given up for
+    /// now if no server can be reached or consecutive messages are broken off. True if a server answered for the message.
     fn learn(&self, delivery: &Delivery, proven: bool, most: usize) -> bool {
         let mut state = self.state();
         let fault = || delivery.recipients.iter().find_map(|recipient| recipient.result.fault.clone());
@@ -361,13 +361,13 @@ impl Destination {
         }
     }
 
-    /// True when there are more workers than the destination bears.
+    /// True if there are more workers than the destination can handle.
     fn is_one_too_many(&self) -> bool {
         let state = self.state();
         state.verdict.is_none() && state.workers > 1 && state.workers > state.window as usize
     }
 
-    /// Waits for this message's turn where the destination has a rate.
+    /// Waits for this message's turn if the destination has a rate.
     async fn pace(&self, run: &ActiveRun) {
         let Some(interval) = run.options.interval else { return };
         let mut next = self.next_begin.lock().await;
@@ -378,8 +378,8 @@ impl Destination {
         tokio::time::sleep_until(turn).await;
     }
 
-    /// Another batch for the same worker, so that its first commands go out behind the message before it; only when there
-    /// is enough for everybody.
+    /// Another batch for the same worker, so that its first commands are pipelined after the message before it; only if
+    /// enough is left for the other workers.
     fn peek(&self, run: &ActiveRun) -> Option<DeliveryBatch> {
         let mut ready = self.ready();
         let enough = ready.len() > self.state().workers && !run.stopping();
@@ -387,7 +387,7 @@ impl Destination {
         if enough && plain { ready.pop_front() } else { None }
     }
 
-    /// True when this worker never got through but others do.
+    /// True if this worker never got an answer but others did.
     fn others_get_through(&self, proven: bool) -> bool {
         let state = self.state();
         state.proven > usize::from(proven) && state.workers > 1
@@ -402,7 +402,7 @@ impl Destination {
         }
     }
 
-    /// A batch whose next hop the operator chose.
+    /// Delivers a batch with a next hop chosen by the operator.
     async fn by_own_route(
         &self,
         run: &ActiveRun,
@@ -429,7 +429,7 @@ impl Destination {
     }
 }
 
-/// Brings one message along a lane, when there is room for it.
+/// Delivers one message along a route, once there is room for it.
 async fn bring(
     run: &ActiveRun,
     route: &mut RouteConnection,
@@ -449,7 +449,7 @@ async fn bring(
     delivery
 }
 
-/// One batch a next hop.
+/// Splits a batch by next hop.
 fn by_route(batch: DeliveryBatch) -> Vec<DeliveryBatch> {
     if batch.envelope.recipients.iter().all(|recipient| recipient.route.is_none()) {
         return vec![batch];
@@ -478,14 +478,14 @@ fn set(leases: &Mutex<Vec<Lease>>, batch: &DeliveryBatch) {
     current.extend(batch.envelope.recipients.iter().map(|recipient| recipient.lease.clone()));
 }
 
-/// The question before each final dot: do we still hold all leases?
+/// The check before each final dot: are all leases still held?
 fn ask_for(run: &Arc<ActiveRun>, leases: &Arc<Mutex<Vec<Lease>>>) -> BeforeCommit {
     let (run, leases) = (Arc::clone(run), Arc::clone(leases));
     Arc::new(move || {
         let run = Arc::clone(&run);
         let current = leases.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
-            // A store that cannot answer stops the message: not sent is better than sent twice.
+            // A store that cannot answer stops the message: better not sent than sent twice.
             !run.stopped() && run.store.renew(current).await.is_ok_and(|held| held.into_iter().all(|held| held))
         })
     })

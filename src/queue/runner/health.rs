@@ -1,5 +1,5 @@
-//! Servers that did not answer recently: a dead host is waited for once, and a server that has not answered yet gets two
-//! messages at a time, regardless of the number of its domains.
+//! The memory of unresponsive servers: a dead host delays mail once, and an unproven server gets two messages at a time,
+//! regardless of the number of its domains.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,33 +12,33 @@ use crate::fault::{Fault, Kind};
 use crate::relay::connection::ServerHealth;
 use crate::relay::route::{Hop, HopEndpoint};
 
-/// How long a server that did not answer is left alone.
+/// The time that an unresponsive server is not tried.
 pub const DOWN_FOR: Duration = Duration::from_secs(60);
-/// How long a server that refused our login is left alone: each failure may count against the account.
+/// The time that a server which refused our login is not tried: each failure may count against the account.
 pub const REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
-/// No more servers than this are remembered.
+/// The most servers that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
-/// Messages under way at the same time at a server that has not answered to any yet: if it hangs, the others' room is not
-/// used up by waiting for it.
+/// The most concurrent messages to a server that has not answered any yet: if it hangs, messages to others do not lose their
+/// slots to it.
 const PROBES: usize = 2;
 
-/// The memory of a run, with the callback that reports, once, a server that the operator named and that is unusable: its
-/// mail would otherwise wait silently.
+/// The memory of a run, with a callback that reports, once, an unusable server named by the operator: its mail would
+/// otherwise wait silently.
 pub struct ServerMemory {
     known: Mutex<KnownServers>,
     tell: Box<dyn Fn(&Fault) + Send + Sync>,
 }
 
-/// A server, and as whom it is spoken to.
+/// A server, and the login used there.
 type EndpointUser = (HopEndpoint, Option<String>);
 
 #[derive(Debug, Default)]
 struct KnownServers {
     down: HashMap<EndpointUser, (Instant, Fault)>,
-    /// Who answered to the last message.
+    /// Servers that answered to the last message.
     alive: HashSet<HopEndpoint>,
     probes: HashMap<HopEndpoint, Arc<Semaphore>>,
-    /// Named servers, and what was told of them.
+    /// Unusable named servers, and the reported fault of each.
     unusable: HashMap<String, Fault>,
 }
 
@@ -46,14 +46,14 @@ fn key(hop: &Hop) -> EndpointUser {
     (hop.endpoint.clone(), hop.login.as_ref().map(|login| login.user.clone()))
 }
 
-/// One word for a named server and its login, as in a URL.
+/// The name of a server and its login, as in a URL.
 fn name(hop: &Hop) -> String {
     let user = hop.login.as_ref().map_or(String::new(), |login| format!("{}@", login.user));
     format!("{user}{hop}")
 }
 
 impl KnownServers {
-    /// True when nobody need find out whether this server answers.
+    /// True if this server's state is known: it answered, or it is down.
     fn decided(&self, hop: &Hop) -> bool {
         self.alive.contains(&hop.endpoint) || self.down.get(&key(hop)).is_some_and(|(until, _)| *until > Instant::now())
     }
@@ -74,12 +74,12 @@ impl ServerMemory {
         self.known().unusable.values().next().cloned()
     }
 
-    /// The addresses of a named host were looked up.
+    /// Records the look-up of a named host's addresses.
     pub fn looked_up(&self, host: &str, failed: Option<&Fault>) {
         self.judge(host.to_owned(), failed);
     }
 
-    /// What waits without hope is told, unless the same was told before; servers put numbers of their own into their words.
+    /// Reports a permanent fault, unless the same was reported; texts are not compared, since servers put numbers into them.
     fn judge(&self, name: String, failed: Option<&Fault>) {
         let Some(fault) = failed.filter(|fault| !fault.temporary()) else {
             if failed.is_none() {
@@ -98,7 +98,7 @@ impl ServerMemory {
         (self.tell)(fault);
     }
 
-    /// Waits for the turn to try a server of which nothing is known. To be kept until it has answered.
+    /// Waits for a turn to try a server of unknown state. Keep the permit until the server has answered.
     pub async fn probe(&self, hop: &Hop) -> Option<OwnedSemaphorePermit> {
         loop {
             let turn = {
@@ -112,7 +112,7 @@ impl ServerMemory {
                 Arc::clone(known.probes.entry(hop.endpoint.clone()).or_insert_with(|| Arc::new(Semaphore::new(PROBES))))
             };
             let permit = turn.acquire_owned().await.ok()?;
-            // While we waited somebody may have found out.
+            // In the meantime another worker may have learned the state.
             if !self.known().decided(hop) {
                 return Some(permit);
             }
@@ -148,9 +148,9 @@ impl ServerHealth for ServerMemory {
             return;
         };
         let wait = match fault.kind {
-            // (530 is said to who did not try.)
+            // (530 is the reply to a client without a login.)
             Kind::AuthFailed if fault.reply_code() != Some(530) => REFUSED_FOR,
-            // Who answers, if only to refuse, is alive: it may just have enough connections.
+            // A server that answers, even with a refusal, is alive: it may just have enough connections.
             _ if fault.reply_code().is_none() && fault.temporary() => DOWN_FOR,
             _ => return,
         };

@@ -1,5 +1,5 @@
-//! Runs the queue: one pass over due messages, or continuously. Safe beside other runners: only the runner that leases a
-//! recipient tries it.
+//! Runs the queue: one pass over due messages, or continuously. Safe in parallel with other runners: only the runner that
+//! leases a recipient tries it.
 //!
 //! ```text
 //! due destinations -> one task each (destination) -> workers -> relay::deliver
@@ -35,42 +35,42 @@ use crate::queue::store::{
 use crate::relay::deliver::{Connector, Delivery};
 use crate::relay::route::{Hop, MailDns, RouteTarget, Routing};
 
-/// Destinations that are served at the same time.
+/// The most destinations that are served concurrently.
 const MAX_DESTINATIONS: usize = 500;
-/// Settlements that are recorded together.
+/// The most settlements that are recorded together.
 const MAX_RECORDED: usize = 64;
-/// How long an outcome waits for others, to be recorded with them.
+/// The time that an outcome waits to be recorded together with others.
 const RECORD_WITHIN: Duration = Duration::from_millis(5);
-/// A watching runner looks at most so often, however often it is woken.
+/// The shortest time between two looks of a watching runner, however often it is woken.
 const LOOKS_APART: Duration = Duration::from_millis(5);
-/// A watching runner looks at least so often by itself: another runner may have died.
+/// The longest time between two looks of a watching runner: another runner may have died.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How long a watching runner waits after the store failed.
+/// The pause of a watching runner after the store failed.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
-/// The same trouble is reported at most so often.
+/// The shortest time between two reports of the same trouble.
 const TROUBLE_EVERY: Duration = Duration::from_secs(300);
 
-/// How a run is to be.
+/// The settings of a run.
 pub struct RunnerOptions {
-    /// How servers are reached.
+    /// The connector to servers.
     pub connector: Arc<dyn Connector>,
-    /// How they are found.
+    /// The routing rules.
     pub routing: Routing,
-    /// Whom to ask for them.
+    /// The DNS for routing.
     pub dns: Arc<dyn MailDns>,
-    /// What follows from outcomes.
+    /// The rules for settling outcomes.
     pub rules: SettlementRules,
-    /// Messages under way at the same time, over all destinations.
+    /// The most concurrent messages, over all destinations.
     pub concurrency: usize,
-    /// Connections to one destination.
+    /// The most connections to one destination.
     pub per_destination: usize,
-    /// The least time between two messages to one destination.
+    /// The minimum time between two messages to one destination.
     pub interval: Option<Duration>,
-    /// Stay and wait for more.
+    /// True to keep waiting for new work.
     pub watch: bool,
-    /// Only these.
+    /// The filter of recipients to deliver.
     pub wanted: Filter,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Fn() -> Time + Send + Sync>,
 }
 
@@ -87,41 +87,41 @@ pub struct RunSummary {
     pub held: u64,
     /// Recipients whose lease was lost.
     pub lost: u64,
-    /// The first local fault, or a named server that cannot be used, if any: then the pass may be incomplete.
+    /// The first local fault or unusable named server, if any: then the pass may be incomplete.
     pub trouble: Option<Fault>,
 }
 
 /// The events of a run.
 #[derive(Debug, Clone, Copy)]
 pub enum RunEvent<'a> {
-    /// An attempt whose outcome is recorded.
+    /// An attempt with a recorded outcome.
     Attempt(&'a AttemptReport),
-    /// The store failed, or holds something that cannot be read. The run goes on as well as it can.
+    /// The store failed, or holds unreadable data. The run continues as far as possible.
     Trouble(&'a Fault),
 }
 
 /// The observer of a run's events.
 pub type Watcher = Arc<dyn Fn(RunEvent<'_>) + Send + Sync>;
 
-/// Everything that the parts of a run share.
+/// The shared state of a run.
 struct ActiveRun {
     store: Arc<dyn QueueStore>,
     options: RunnerOptions,
     health: ServerMemory,
     permits: Semaphore,
-    /// Leases in hand, to be renewed.
+    /// The held leases, which are renewed.
     leases: Mutex<HashSet<Lease>>,
-    /// Held for reading from a claim until its leases are in hand, for writing while leases are recovered.
+    /// Locked for reading from a claim until its leases are recorded in `leases`, for writing while leases are recovered.
     claiming: tokio::sync::RwLock<()>,
     outcomes: mpsc::UnboundedSender<DeliverySettlement>,
-    /// A destination is done.
+    /// Notified when a destination is done.
     changed: Notify,
     stopping: AtomicBool,
     stopped: AtomicBool,
     troubles: Arc<Troubles>,
 }
 
-/// Failures of the store: each is reported at once, and leases may have to be taken back.
+/// The failures of the store: each is reported at once, and leases may have to be recovered.
 struct Troubles {
     watcher: Watcher,
     first: Mutex<Option<Fault>>,
@@ -150,7 +150,7 @@ impl Troubles {
 /// Runs the queue until nothing is due (or, watching, until `shutdown` drains).
 ///
 /// # Errors
-/// [`Kind::Cancelled`] after a second signal; a failure of the store without which the run cannot go on.
+/// [`Kind::Cancelled`] after a second signal; a failure of the store that prevents the run from continuing.
 pub async fn run(
     store: Arc<dyn QueueStore>,
     options: RunnerOptions,
@@ -189,7 +189,7 @@ pub async fn run(
     let passed = tokio::select! {
         passed = schedule(&run, shutdown) => passed,
         () = shutdown.ended() => {
-            // The second signal: what is under way stops before its final dot; leases go back with the process.
+            // The second signal: running deliveries stop before their final dot; leases are released with the process.
             run.stopped.store(true, Ordering::Release);
             Err(Fault::new(Kind::Cancelled, "ended before everything was delivered"))
         }
@@ -204,7 +204,7 @@ pub async fn run(
     Ok(summary)
 }
 
-/// Starts a task for each destination with something due, until there is none.
+/// Starts a task for each destination with due recipients, until there is none.
 async fn schedule(run: &Arc<ActiveRun>, shutdown: &Shutdown) -> Result<(), Fault> {
     let watch = run.options.watch;
     let begun = run.now();
@@ -249,7 +249,7 @@ async fn schedule(run: &Arc<ActiveRun>, shutdown: &Shutdown) -> Result<(), Fault
         if active.is_empty() && (!watch || run.stopping()) {
             break;
         }
-        // Looking costs at most a tenth of the time, however many destinations there are.
+        // Looking takes at most a tenth of the time, regardless of the number of destinations.
         let pause = looked.elapsed() * 10;
         let wait = next_due.map_or(LOOK_EVERY, |due| due.since(run.now())).max(pause).min(LOOK_EVERY);
         tokio::select! {
@@ -271,7 +271,7 @@ async fn schedule(run: &Arc<ActiveRun>, shutdown: &Shutdown) -> Result<(), Fault
     Ok(())
 }
 
-/// Writes outcomes down in batches and tells the watcher.
+/// Records outcomes in batches and notifies the watcher.
 async fn record(
     store: Arc<dyn QueueStore>,
     run: Weak<ActiveRun>,
@@ -304,7 +304,7 @@ async fn record(
         let done = match done {
             Ok(done) => done,
             Err(fault) => {
-                // What was delivered is not known to the queue: it is tried again, as a possible duplicate.
+                // The queue does not know of these deliveries: they are repeated, as possible duplicates.
                 troubles.report(&fault);
                 continue;
             }
@@ -322,8 +322,8 @@ async fn record(
     summary
 }
 
-/// A settlement of which one lease was lost: the others end each by itself. A failure goes back into the queue, because
-/// its report went with the whole; it fails again, with a report.
+/// Settles each recipient separately, after one lease of the settlement was lost. A failed recipient returns to the queue,
+/// because its report was dropped with the whole; it fails again later, with a report.
 async fn one_by_one(store: &dyn QueueStore, recipients: &mut [RecipientSettlement], troubles: &Troubles) {
     let alone = recipients.len() == 1;
     for recipient in recipients {
@@ -357,11 +357,11 @@ impl RunSummary {
     }
 }
 
-/// Renews what is in hand, as long as the run lasts.
+/// Renews the held leases, as long as the run lasts.
 async fn renew(run: Arc<ActiveRun>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        // A lease that is lost shows before the final dot; a store that fails now is asked again.
+        // A lost lease is noticed before the final dot; a failed renewal is repeated.
         let _ = run.store.renew(run.held()).await;
     }
 }
@@ -371,12 +371,12 @@ impl ActiveRun {
         (self.options.clock)()
     }
 
-    /// No new message is begun.
+    /// True if no new message may begin.
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Nothing that has begun is completed.
+    /// True if no running delivery may complete.
     fn stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -400,7 +400,7 @@ impl ActiveRun {
         }
     }
 
-    /// Claims, and has the leases in hand.
+    /// Claims, and records the leases as held.
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
         let _claiming = self.claiming.read().await;
         let claimed = self.store.claim(claim).await?;
@@ -411,7 +411,7 @@ impl ActiveRun {
         Ok(claimed)
     }
 
-    /// Takes back the leases that nobody holds.
+    /// Recovers leases that no owner holds.
     async fn recover(&self) {
         let _alone = self.claiming.write().await;
         if let Err(fault) = self.store.recover(self.held()).await {
@@ -423,14 +423,14 @@ impl ActiveRun {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Hands an outcome to the recorder.
+    /// Passes an outcome to the recorder.
     fn record(&self, batch: &DeliveryBatch, delivery: &Delivery) {
         let settled = settle(batch, delivery, &self.options.rules, self.now(), &mut random);
-        // The recorder lives as long as anybody can send.
+        // The recorder lives as long as any sender.
         let _ = self.outcomes.send(settled);
     }
 
-    /// Gives unused leases back.
+    /// Returns unused leases.
     fn give_back(&self, batch: &DeliveryBatch) {
         let recipients = batch.envelope.recipients.iter().map(|recipient| RecipientSettlement {
             settled: SettledLease { lease: recipient.lease.clone(), outcome: LeaseOutcome::Yielded },

@@ -1,5 +1,5 @@
-//! From the servers' replies to the queue's changes: states, due times, reports to the sender. Pure except for the bytes
-//! of the message that a report returns.
+//! Converts the servers' replies into changes of the queue: states, due times, reports to the sender. Pure except for the
+//! bytes of the message that a report returns.
 
 use crate::fault::{Enhanced, Fault};
 use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
@@ -11,31 +11,31 @@ use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::envelope::{Notify, Ret};
 use crate::smtp::transaction::RecipientOutcome;
 
-/// What conclusions depend on beside the outcome.
+/// The rules for settlements, apart from the outcome.
 #[derive(Debug, Clone)]
 pub struct SettlementRules {
-    /// When to retry, warn and give up.
+    /// The schedule of retries, warnings and expiry.
     pub schedule: Schedule,
-    /// Our name in reports.
+    /// The host name of this MTA in reports.
     pub mta: String,
     /// The address for mail that cannot be returned because its reverse-path is empty; without it such mail is held.
     pub bounce_to: Option<Address>,
 }
 
-/// What became of one recipient in one attempt.
+/// The result of one attempt for one recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// The next server took it.
+    /// The next server accepted it.
     Delivered,
-    /// To be tried again at this time.
+    /// To be retried at this time.
     Deferred(Time),
-    /// Refused for good; the sender was told if that was due.
+    /// Refused permanently; the sender was notified if required.
     Failed,
-    /// Too old; the sender was told if that was due.
+    /// Expired; the sender was notified if required.
     Expired,
-    /// Nobody can be told: held for the operator.
+    /// There is no address for a report: held for the operator.
     Held,
-    /// The lease was lost before the message was complete: nothing was sent, or nothing recorded.
+    /// The lease was lost before the message was complete: nothing was sent, or nothing was recorded.
     Lost,
 }
 
@@ -53,7 +53,7 @@ impl Disposition {
     }
 }
 
-/// One attempt for one recipient, for those who watch the runner.
+/// One attempt for one recipient, for watchers of the runner.
 #[derive(Debug, Clone)]
 pub struct AttemptReport {
     /// The message.
@@ -68,37 +68,37 @@ pub struct AttemptReport {
     pub disposition: Disposition,
     /// The reply of the server.
     pub attempt: AttemptResult,
-    /// Which server.
+    /// The server.
     pub peer: NextHopFacts,
-    /// Attempts begun, this one included.
+    /// The number of attempts begun, this one included.
     pub attempts: u32,
-    /// The recipient may have, or now may get, the message twice.
+    /// The recipient may have received the message twice, or may receive it again.
     pub possible_duplicate: bool,
-    /// How long connecting took, if that was needed.
+    /// The duration of connecting, if that was needed.
     pub connect: Option<std::time::Duration>,
-    /// How long the phases took.
+    /// The durations of the phases.
     pub times: crate::smtp::client::Times,
 }
 
-/// What one delivery settles.
+/// The changes that settle one delivery.
 #[derive(Debug, Default)]
 pub struct DeliverySettlement {
-    /// One for each recipient of the batch.
+    /// One per recipient of the batch.
     pub recipients: Vec<RecipientSettlement>,
     /// Bounces, warnings, success reports.
     pub reports: Vec<NewMessage>,
 }
 
-/// What one delivery settles for one recipient.
+/// The settlement of one recipient.
 #[derive(Debug)]
 pub struct RecipientSettlement {
     /// The end of the lease.
     pub settled: SettledLease,
-    /// For those who watch; none when nothing was tried.
+    /// The report for watchers; `None` if nothing was tried.
     pub report: Option<AttemptReport>,
 }
 
-/// What follows from one delivery.
+/// The settlement of one delivery.
 pub fn settle(
     batch: &DeliveryBatch,
     delivery: &Delivery,
@@ -141,7 +141,7 @@ pub fn settle(
                         give_up(batch, Disposition::Expired, &attempt, reported, notify, rules, &mut failed)
                     }
                     RetryDecision::Retry { due, warn } => {
-                        // Without NOTIFY a warning is ours to send or not; with it, DELAY must stand there.
+                        // Without NOTIFY a warning is optional; with NOTIFY it must contain DELAY.
                         if warn
                             && notify.is_none_or(|notify| notify.delay)
                             && batch.envelope.sender != ReversePath::Null
@@ -188,7 +188,7 @@ pub fn settle(
     settlement
 }
 
-/// The end of a recipient: reported to the sender, or held when there is none.
+/// Gives up a recipient: reported to the sender, or held if there is no address for the report.
 fn give_up(
     batch: &DeliveryBatch,
     disposition: Disposition,
@@ -243,7 +243,7 @@ fn reported(recipient: &LeasedRecipient, result: &HopResult, attempt: &AttemptRe
     }
 }
 
-/// The report to the sender; none without a reason or without an address for it.
+/// The report to the sender; `None` if there is no reason or no address for it.
 pub fn report(
     batch: &DeliveryBatch,
     action: ReportAction,
@@ -274,7 +274,7 @@ pub fn report(
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
     let mut message = report.for_queue(&batch.body, now, &unique)?;
     if batch.envelope.sender == ReversePath::Null {
-        // The bounce of a bounce ends here.
+        // A bounce of a bounce is not sent.
         message.envelope.recipients.iter_mut().for_each(|recipient| recipient.notify = Some(Notify::NEVER));
     }
     Some(message)
@@ -327,7 +327,7 @@ mod tests {
         SettlementRules { schedule: Schedule::default(), mta: "us.test".to_owned(), bounce_to: None }
     }
 
-    /// One result for each recipient; the peer offers DSN or not.
+    /// One result per recipient; the peer offers DSN or not.
     fn said(batch: &DeliveryBatch, outcomes: &[Said], dsn: bool, is_final: bool) -> Delivery {
         let mut delivery = undelivered(&batch.to_send(), &Fault::new(Kind::TimedOut, "late"));
         for (RecipientDelivery { result, peer }, outcome) in delivery.recipients.iter_mut().zip(outcomes) {
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn the_sender_is_told_what_it_asked_for() {
         let later = NOW.plus(Duration::from_secs(5 * 3600));
-        // (sender, NOTIFY, what the server said, it offers DSN, when, fate, report)
+        // (sender, NOTIFY, the server's reply, whether it offers DSN, time, disposition, report)
         for (sender, notify, outcome, dsn, now, disposition, report) in [
             ("a@a", None, delivered(), false, NOW, "delivered", None),
             ("a@a", Some("SUCCESS"), delivered(), false, NOW, "delivered", Some("a@a relayed 1")),

@@ -1,4 +1,4 @@
-//! Columns of the tables that are read and written: the envelope's types, flags, states, attempts.
+//! The conversion of table columns: the envelope's types, flags, states, attempts.
 
 use std::fmt::Display;
 
@@ -11,7 +11,7 @@ use crate::relay::route::RouteOverride;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::envelope::{Envelope, Envid, Notify, Orcpt, Ret};
 
-/// The most of a value that cannot be read which is shown, in characters.
+/// The most characters shown of an unreadable value.
 const MAX_SHOWN: usize = 100;
 
 /// Bits of `message.flags`.
@@ -21,7 +21,7 @@ pub(super) const EIGHT_BIT: i64 = 2;
 pub(super) const POSSIBLE_DUPLICATE: i64 = 1;
 pub(super) const WARNED: i64 = 2;
 
-/// The number of a state in the tables: its place in [`RecipientState::ALL`]. The partial indexes know the first three.
+/// The number of a state in the tables: its index in [`RecipientState::ALL`]. The partial indexes use the first three.
 pub(super) const fn number(state: RecipientState) -> i64 {
     state as i64
 }
@@ -30,7 +30,7 @@ pub(super) fn state(number: i64) -> RecipientState {
     RecipientState::ALL.into_iter().find(|state| self::number(*state) == number).unwrap_or(RecipientState::Held)
 }
 
-/// The attempt in these seven columns, if there is one.
+/// The attempt from these seven columns, if there is one.
 pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<AttemptResult>> {
     let Some(at) = row.get::<_, Option<i64>>(first)? else { return Ok(None) };
     Ok(Some(AttemptResult {
@@ -44,7 +44,7 @@ pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<At
     }))
 }
 
-/// The envelope in these four columns (sender, flags, ret, envid), for these recipients.
+/// The envelope from these four columns (sender, flags, ret, envid), with these recipients.
 pub(super) fn envelope<R>(row: &Row<'_>, first: usize, recipients: Vec<R>) -> rusqlite::Result<Envelope<R>> {
     let flags: i64 = row.get(first + 1)?;
     Ok(Envelope {
@@ -57,21 +57,21 @@ pub(super) fn envelope<R>(row: &Row<'_>, first: usize, recipients: Vec<R>) -> ru
     })
 }
 
-/// The SQL function that makes one text of every spelling of a mailbox: [`mailbox_key`].
+/// The SQL function that maps every spelling of a mailbox to one text: [`mailbox_key`].
 pub(super) const MAILBOX_KEY: &str = "mailbox_key";
 
-/// What the mailbox of a filter is compared by, the case of all of it aside.
+/// The key by which a filter compares mailboxes, without regard to case.
 pub(super) fn mailbox_key(text: &str) -> String {
     Address::parse_lenient(text).map_or_else(|_| text.to_lowercase(), |it| it.comparison_key().to_lowercase())
 }
 
-/// Makes the functions known to a connection.
+/// Registers the functions with a connection.
 pub(super) fn add_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     db.create_scalar_function(MAILBOX_KEY, 1, flags, |values| Ok(values.get_raw(0).as_str().ok().map(mailbox_key)))
 }
 
-/// A row's values; what cannot be read of them is the row's own fault (`Err`), any other error the database's.
+/// A row's values; an unreadable value is the row's own fault (`Err`), any other error is the database's.
 pub(super) fn undamaged<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Result<T, String>> {
     match row {
         Ok(values) => Ok(Ok(values)),
@@ -81,7 +81,7 @@ pub(super) fn undamaged<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Result<
     }
 }
 
-/// A text that is a value of `what`.
+/// A text parsed as a value of `what`.
 fn parsed<T, E: Display>(
     what: &str,
     value: ValueRef<'_>,
@@ -94,7 +94,7 @@ fn parsed<T, E: Display>(
     })
 }
 
-/// Types whose column is text: what it is called, how it is read, how it is written.
+/// Types stored as text: the name of the type, how it is read, how it is written.
 macro_rules! text_columns {
     ($($type:ty, $what:literal, $read:path, $write:ident;)*) => {$(
         impl FromSql for $type {

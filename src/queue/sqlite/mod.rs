@@ -46,15 +46,15 @@ use owner::Owner;
 use wal::{Durable, Synced, Wal};
 use writer::{Committed, QueueWriter};
 
-/// Folder of bodies that are too large for the database.
+/// The folder of bodies that are too large for the database.
 const BODIES: &str = "body";
 
-/// How a process uses the queue.
+/// The kind of process that uses the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
-    /// A process of a few messages: now and then one of them makes the log short, because each reads it at its start.
+    /// A process with few messages: occasionally such a process shortens the log, because each reads it at its start.
     OneShot,
-    /// A server or runner: copies the log into the database seldom, much at a time.
+    /// A server or runner: copies the log into the database seldom, in large parts.
     LongRunning,
 }
 
@@ -67,7 +67,7 @@ pub struct SqliteStore {
     mended: Option<String>,
 }
 
-/// What the writer thread needs too.
+/// The part shared with the writer thread.
 #[derive(Debug)]
 struct StoreShared {
     dir: PathBuf,
@@ -75,15 +75,15 @@ struct StoreShared {
     setting_up: Mutex<()>,
     last_id: AtomicI64,
     bodies: AtomicU64,
-    /// Which sender a claim begins with.
+    /// The sender shard that a claim begins with.
     turn: AtomicUsize,
-    /// Our outcomes may be ahead of the disk, and a power cut will not hide that.
+    /// Set once outcomes may be ahead of the disk: the record that reveals this after a power cut is then on the disk.
     run: tokio::sync::Mutex<Option<Durable<()>>>,
     wake: wake::Wake,
 }
 
 impl SqliteStore {
-    /// Opens the queue in this directory, creating what is missing.
+    /// Opens the queue in this directory, creating missing files.
     ///
     /// # Errors
     /// [`Kind::Config`] for a directory that is not a queue of this version, [`Kind::Locked`], [`Kind::CannotCreate`] or
@@ -108,7 +108,7 @@ impl SqliteStore {
         Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer, mended })
     }
 
-    /// Opens the queue in this directory if there is one: reading and editing create nothing.
+    /// Opens the queue in this directory if it exists: reading and editing create nothing.
     ///
     /// # Errors
     /// Those of [`SqliteStore::open`].
@@ -120,12 +120,12 @@ impl SqliteStore {
         }
     }
 
-    /// What others could do in the directory until this process took it from them, for the administrator.
+    /// The access that others had to the directory until this process removed it, as a message for the administrator.
     pub fn mended(&self) -> Option<&str> {
         self.mended.as_deref()
     }
 
-    /// Checks the messages, and moves bodies to where their size belongs, unless they came through [`QueueStore::new_body`].
+    /// Checks the messages, and moves each body to the storage for its size, unless it came from [`QueueStore::new_body`].
     fn adopt(&self, mut messages: Vec<NewMessage>) -> Result<Vec<NewMessage>, Fault> {
         for message in &mut messages {
             message.check()?;
@@ -143,7 +143,7 @@ impl SqliteStore {
         Ok(messages)
     }
 
-    /// Reads with this process's reading connection.
+    /// Runs a query on this process's reading connection.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
         let mut reader = lock(&self.reader);
         let connection = match reader.take() {
@@ -159,7 +159,7 @@ impl SqliteStore {
 }
 
 impl StoreShared {
-    /// This process's number; its lock is taken when it is first needed.
+    /// This process's owner number; its lock is taken at the first use.
     fn owner(&self) -> Result<u64, Fault> {
         if let Some(owner) = self.owner.get() {
             return Ok(owner.id);
@@ -176,7 +176,7 @@ impl StoreShared {
         self.dir.join(BODIES).join(name)
     }
 
-    /// A fresh id: microseconds and ten random bits, rising within the process. The key of the table is the final judge.
+    /// A new id: microseconds and ten random bits, rising within the process. The table's primary key guarantees uniqueness.
     fn next_id(&self) -> QueueId {
         let random = getrandom::u32().map_or(0, |bits| i64::from(bits & 1023));
         let candidate = QueueId::at_micros(unix_micros()).0 | random;
@@ -187,26 +187,26 @@ impl StoreShared {
         QueueId(self.last_id.fetch_add(1024, Ordering::AcqRel).saturating_add(1024))
     }
 
-    /// Removes the bodies of messages whose rows are gone.
+    /// Removes the bodies of messages without rows.
     fn remove_bodies(&self, names: &[String], committed: &mut Committed<'_>) {
         if names.is_empty() {
             return;
         }
         if let Ok(synced) = committed.sync() {
             for name in names {
-                // What cannot be removed is an orphan: the next runner collects it.
+                // A body that cannot be removed is an orphan: the next runner collects it.
                 let _ = self.remove_body(name, synced);
             }
         }
     }
 
-    /// Removes a body whose row is gone. A power cut must not bring the row back without its body: the deletion is synced.
+    /// Removes a body without a row. A power cut must not restore the row without its body: the deletion of the row is synced.
     fn remove_body(&self, name: &str, _row_is_gone: &Synced) -> io::Result<()> {
         std::fs::remove_file(self.body_path(name))
     }
 
-    /// Removes bodies that belong to no message and whose owner is dead, then the files of dead owners. In this order: the
-    /// owner is proven dead first, so that none of its messages can appear after the look into the database.
+    /// Removes bodies without a message and with a dead owner, then the files of dead owners. In this order: the owner is
+    /// proven dead first, so that none of its messages can appear after the look into the database.
     fn collect(&self, committed: &mut Committed<'_>) -> Result<(), Fault> {
         let at = |error: io::Error| Fault::local(self.dir.display(), &error);
         let mut candidates = Vec::new();
@@ -324,7 +324,7 @@ impl QueueStore for SqliteStore {
                 write::recover(db, &shared.dir, own, &held)
             },
             move |recovered, committed| {
-                // Bodies and owners that stay behind now are met again by the next runner.
+                // Bodies and owners that remain now are found again by the next runner.
                 let _ = after.collect(committed);
                 Ok(recovered)
             },
@@ -370,7 +370,7 @@ impl QueueStore for SqliteStore {
     }
 }
 
-/// The database, made if there is none and upgraded if it is of an earlier version: one process at a time does that.
+/// Opens the database, creates it if missing, and upgrades an earlier version: one process at a time does that.
 fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
     let at = |error: io::Error| Fault::local(dir.display(), &error);
     let sql = |error: rusqlite::Error| fault(&error).context(dir.display());
@@ -396,8 +396,8 @@ fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
                     return Ok(connection);
                 }
                 schema::Layout::Unnamed if setting_up.is_some() => {
-                    // The log has a name from its first page on. The directory's own name and those in it survive a power
-                    // cut before anything is promised.
+                    // The log has a name from its first page on. The names of the directory and of its files are made
+                    // durable before anything is promised.
                     schema::touch(&connection).map_err(sql)?;
                     queue_dir::sync_names(dir)?;
                     schema::finish(&connection).map_err(sql)?;
@@ -421,7 +421,7 @@ fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
     }
 }
 
-/// An answer that is there already.
+/// A future that is already completed with this answer.
 fn answered<T: Send + 'static>(answer: Result<T, Fault>) -> BoxFuture<'static, Result<T, Fault>> {
     Box::pin(std::future::ready(answer))
 }
@@ -429,7 +429,7 @@ fn answered<T: Send + 'static>(answer: Result<T, Fault>) -> BoxFuture<'static, R
 /// SQLite's error as a fault: a full disk, a lock, damage.
 fn fault(error: &rusqlite::Error) -> Fault {
     use rusqlite::ErrorCode as Code;
-    // A body in a file of its own failed within the transaction.
+    // Writing a body to its own file failed within the transaction.
     if let rusqlite::Error::ToSqlConversionFailure(why) = error
         && let Some(why) = why.downcast_ref::<std::io::Error>()
     {
@@ -450,7 +450,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The time as the queue stores it.
+/// The current time in the queue's time type.
 pub fn now() -> Time {
     Time(unix_micros() / 1000)
 }

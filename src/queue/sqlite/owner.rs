@@ -1,4 +1,4 @@
-//! Who holds leases and unfinished bodies: one locked file a process. The kernel drops the lock with the process, so
+//! The owners of leases and unfinished bodies: one locked file per process. The kernel drops the lock with the process, so
 //! death is proven, never guessed from a clock.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 /// The folder of owners in the queue's directory.
 pub(super) const FOLDER: &str = "owners";
 
-/// This process as an owner, as long as it lives.
+/// This process as an owner, for its lifetime.
 #[derive(Debug)]
 pub(super) struct Owner {
     /// Its number: positive, random.
@@ -22,7 +22,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// A new owner below the queue's directory.
+    /// Creates a new owner in the queue's directory.
     pub(super) fn new(queue: &Path) -> io::Result<Owner> {
         loop {
             let id = getrandom::u64().map_err(io::Error::other)? >> 1;
@@ -47,7 +47,7 @@ impl Drop for Owner {
     }
 }
 
-/// True when the owner is proven dead: its file is gone or nobody holds its lock. What cannot be looked at lives.
+/// True if the owner is proven dead: its file is missing or unlocked. An owner whose file cannot be checked counts as alive.
 pub(super) fn is_dead(queue: &Path, id: u64) -> bool {
     match File::open(queue.join(FOLDER).join(id.to_string())) {
         Ok(file) => is_free(&file),
@@ -55,7 +55,7 @@ pub(super) fn is_dead(queue: &Path, id: u64) -> bool {
     }
 }
 
-/// True when a process holds leases or unfinished bodies.
+/// True if a process holds leases or unfinished bodies.
 pub(super) fn any_lives(queue: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(queue.join(FOLDER))? {
         if File::open(entry?.path()).is_ok_and(|file| !is_free(&file)) {
@@ -65,19 +65,19 @@ pub(super) fn any_lives(queue: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// True when the owner of this file does not hold it. The lock of who asks is a shared one: two who ask at the same time, or a
-/// child that was forked meanwhile and holds the file until it executes something, must not pass for the owner.
+/// True if no owner holds this file. The check takes a shared lock: two concurrent checks, or a forked child that holds the
+/// file until it executes a program, must not pass for the owner.
 fn is_free(file: &File) -> bool {
     flock(file, FlockOperation::NonBlockingLockShared).is_ok()
 }
 
-/// Removes the files of owners that are dead.
+/// Removes the files of dead owners.
 pub(super) fn sweep(queue: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(queue.join(FOLDER))? {
         let path = entry?.path();
         let Ok(file) = File::open(&path) else { continue };
         if is_free(&file) {
-            // Removed under the lock: who creates it at this moment sees that its file has no name any more.
+            // Removed under the lock: a process that creates it at this moment notices that its file no longer has a name.
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

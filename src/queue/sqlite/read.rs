@@ -16,13 +16,13 @@ use crate::smtp::envelope::Recipient;
 /// A filter as a condition on `message m` and `recipient r`, with its values by name.
 #[derive(Default)]
 pub(super) struct FilterClause {
-    /// The condition; empty when there is none.
+    /// The condition; empty if there is none.
     pub(super) text: String,
     values: Vec<(String, Box<dyn ToSql>)>,
 }
 
 impl FilterClause {
-    /// Adds the filter's fields, save the text of the reply: that there is a reply.
+    /// Adds the filter's fields; of the reply's text only that there is a reply.
     pub(super) fn add(&mut self, filter: &Filter) {
         self.any("r.message", filter.ids.iter().map(|id| id.0));
         self.addresses("m.sender", &filter.senders);
@@ -46,12 +46,12 @@ impl FilterClause {
         }
     }
 
-    /// The values, for the statement that holds the text.
+    /// The values for a statement with this text.
     pub(super) fn values(&self) -> impl Iterator<Item = (&str, &dyn ToSql)> {
         self.values.iter().map(|(name, value)| (name.as_str(), &**value))
     }
 
-    /// One of these mailboxes, in whatever spelling and case.
+    /// Matches one of these mailboxes, in any spelling and case.
     fn addresses(&mut self, column: &str, wanted: &[String]) {
         self.any(&format!("{MAILBOX_KEY}({column})"), wanted.iter().map(|text| mailbox_key(text)));
     }
@@ -69,7 +69,7 @@ impl FilterClause {
         name
     }
 
-    /// The reply as well, where a limit follows and rows cannot be left out afterwards (see [`ReplyFilter`]).
+    /// Adds the reply's text as well, if a limit follows and rows cannot be left out afterwards (see [`ReplyFilter`]).
     pub(super) fn add_reason(&mut self, filter: &Filter) {
         if let Some(reason) = &filter.reason {
             let name = self.bind(reason.to_ascii_lowercase());
@@ -84,13 +84,13 @@ impl FilterClause {
         self.text.push_str(condition);
     }
 
-    /// ` WHERE …`, or nothing.
+    /// ` WHERE …`, or empty text.
     fn clause(&self) -> String {
         if self.text.is_empty() { String::new() } else { format!(" WHERE {}", self.text) }
     }
 }
 
-/// Destinations with something queued, by skipping from one name to the next in the index, and from shard to shard in each.
+/// Destinations with queued recipients, by skipping in the index from one name to the next, and from shard to shard in each.
 pub(super) fn destinations(
     db: &Connection,
     after: Option<&str>,
@@ -126,7 +126,7 @@ pub(super) fn destinations(
     Ok(found)
 }
 
-/// The shards of a destination after `shard` in which something is queued, and when the first of each is due.
+/// The shards of a destination after `shard` with queued recipients, and the earliest due time of each.
 pub(super) fn shards(db: &Connection, domain: &str, mut shard: i64) -> rusqlite::Result<Vec<(i64, Time)>> {
     let mut next = db.prepare_cached(
         "SELECT lane, due FROM recipient INDEXED BY recipient_due
@@ -142,8 +142,8 @@ pub(super) fn shards(db: &Connection, domain: &str, mut shard: i64) -> rusqlite:
     Ok(found)
 }
 
-/// The tables in the order in which the filter is best answered: by message when the message itself is asked for, else by
-/// recipient, so that only what fits is looked up in the other table. Both go in the order of arrival.
+/// The tables in the best order for the filter: by message if it has conditions on the message itself, else by recipient, so
+/// that only matching rows are looked up in the other table. Both are in the order of arrival.
 fn tables(filter: &Filter) -> &'static str {
     let by_message = !filter.senders.is_empty() || filter.created_from.is_some() || filter.created_until.is_some();
     match by_message && filter.ids.is_empty() {
@@ -191,7 +191,7 @@ pub(super) fn list(
                 Err(what) => page.damaged.push(DamagedEntry::new(id, None, &what)),
             }
         }
-        // The recipients of a message that cannot be read are not shown.
+        // The recipients of an unreadable message are not shown.
         let Some(entry) = page.entries.last_mut().filter(|entry| entry.id == id) else { continue };
         match columns::undamaged(recipient(row))? {
             Ok(recipient) => entry.envelope.recipients.push(recipient),
@@ -225,7 +225,7 @@ fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
     })
 }
 
-/// The recipients that an edit means.
+/// The recipients that an edit applies to.
 pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec<(QueueId, u32, RecipientState)>> {
     let mut filter = FilterClause::default();
     filter.add(wanted);
@@ -251,7 +251,7 @@ pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec
 pub(super) fn summary(db: &Connection, wanted: &Filter, now: Time) -> rusqlite::Result<Vec<DomainAges>> {
     let mut ages = Ages { now, domains: HashMap::new() };
     if wanted.is_empty() {
-        // The indexes have the names, and an id has the time in it: no table is read but for what is under way.
+        // The indexes hold the names, and an id holds the time: no table is read except for active recipients.
         for part in
             ["recipient_due WHERE state = 0", "recipient_owner WHERE state = 1", "recipient_held WHERE state = 2"]
         {
@@ -280,7 +280,7 @@ pub(super) fn summary(db: &Connection, wanted: &Filter, now: Time) -> rusqlite::
     Ok(ages.sorted())
 }
 
-/// A summary in the making.
+/// A summary under construction.
 struct Ages {
     now: Time,
     domains: HashMap<String, DomainAges>,
@@ -309,7 +309,7 @@ impl Ages {
     }
 }
 
-/// The text that a reply must have, compared without case. Looked for here, row by row in the row's own bytes: SQLite would
+/// The text that a reply must contain, compared without case. It is searched here, in each row's own bytes: SQLite would
 /// copy each of a million replies to fold its case.
 struct ReplyFilter(Option<Vec<u8>>);
 
@@ -328,7 +328,7 @@ impl ReplyFilter {
     }
 }
 
-/// Counts everything, each table once.
+/// Counts everything, reading each table once.
 fn count_all(db: &Connection) -> rusqlite::Result<QueueCounts> {
     let mut counts = QueueCounts::default();
     let (messages, size): (i64, i64) =
@@ -395,7 +395,7 @@ pub(super) fn body(folder: &Path, size: i64, file: Option<String>, bytes: ValueR
     })
 }
 
-/// Attempts that did not deliver.
+/// Attempts without delivery.
 pub(super) fn history(db: &Connection, id: QueueId) -> rusqlite::Result<Vec<(u32, AttemptResult)>> {
     let mut select = db.prepare_cached(
         "SELECT n, at, host, ip, kind, code, enhanced, reply FROM attempt WHERE message = ? ORDER BY at, n, number",

@@ -1,4 +1,4 @@
-//! The tables, and how a connection to them is opened.
+//! The tables, and the opening of a connection to them.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,22 +12,22 @@ use crate::queue::sqlite::columns;
 
 /// The file of the database in the queue's directory.
 pub(super) const DATABASE: &str = "queue.db";
-/// The file of its log: what is committed, and not yet in the database.
+/// The file of its log: committed data that is not yet in the database.
 pub(super) const LOG: &str = "queue.db-wal";
-/// Stands in `user_version`; a later layout gets the next number and a step that leads there (`upgrade.rs`).
+/// The value of `user_version`; a later layout gets the next number and a step that leads to it (`upgrade.rs`).
 pub(super) const VERSION: i64 = 2;
-/// Stands there until the name of the new database is on the disk.
+/// The value until the name of the new database is on the disk.
 const UNNAMED: i64 = -1;
-/// When the log has so many pages, what is committed next is copied into the database.
+/// The number of log pages from which further commits are copied into the database.
 const LOG_PAGES: u32 = 8000;
-/// How often, and how long each time, a writer waits for another process's batch: first about as long as one takes, then
-/// seldom, a minute in all.
+/// The number and the length of a writer's waits for another process's batch: first about as long as a batch takes, then
+/// longer waits, a minute in all.
 const SOON: (i32, Duration) = (50, Duration::from_micros(100));
 const LATER: (i32, Duration) = (6000, Duration::from_millis(10));
 
-/// Bodies have a table of their own, so that listing a million messages reads none of them. Only queued recipients stand
-/// in the index by destination, only active ones in the index by owner: both shrink to nothing with the work. A lane is a
-/// share of the senders, so that a claim can take from each of them in turn.
+/// Bodies have their own table, so that listing a million messages reads none of them. The index by destination holds only
+/// queued recipients, the index by owner only active ones: both shrink to nothing with the work. A lane is a share of the
+/// senders, so that a claim can take from each of them in turn.
 const TABLES: &str = "
 CREATE TABLE message (
   id INTEGER PRIMARY KEY,
@@ -91,20 +91,20 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(folder.join(DATABASE), flags)?;
     connection.busy_handler(Some(wait))?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Plans do not depend on bound values: otherwise each new value has its statement parsed again.
+    // Plans do not depend on bound values: otherwise each new value causes the statement to be parsed again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     columns::add_functions(&connection)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
     connection.pragma_update(None, "synchronous", "normal")?;
-    // What SQLite sorts aside would lie in /tmp, which is out of a server's reach.
+    // SQLite's temporary files would be in /tmp, which is outside a server's sandbox.
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 
-/// Makes an empty database at this path, complete and synced: it then gets its name, so that nobody
-/// ever meets a half of it.
+/// Makes an empty database at this path, complete and synced: only then it gets its name, so that no process ever sees a
+/// partial one.
 pub(super) fn make(path: &Path) -> rusqlite::Result<()> {
     // SQLite gives the log and the shared memory the mode of the database.
     let private = File::options().write(true).create_new(true).mode(0o600).open(path);
@@ -117,7 +117,7 @@ pub(super) fn make(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-/// Removes what a process left that was killed while it made a database at this path.
+/// Removes the files of a process that was killed while it made a database at this path.
 pub(super) fn remove_unfinished(path: &Path) -> std::io::Result<()> {
     for suffix in ["", "-journal", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
@@ -135,41 +135,41 @@ fn cannot_open(error: &std::io::Error) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(error.to_string()))
 }
 
-/// Writes something, so that the log is there.
+/// Writes a value, so that the log is created.
 pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", UNNAMED)
 }
 
-/// The name of the database is on the disk: from now on it may be used.
+/// Marks that the name of the database is on the disk: from now on it may be used.
 pub(super) fn finish(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
 }
 
-/// Waits for another process that writes; false when that has lasted too long. SQLite's own handler begins with a millisecond,
+/// Waits for another writing process; false if the wait was too long. SQLite's own handler begins with a millisecond,
 /// several batches long: two busy processes would sleep most of the time.
 fn wait(tries: i32) -> bool {
     std::thread::sleep(if tries < SOON.0 { SOON.1 } else { LATER.1 });
     tries < SOON.0 + LATER.0
 }
 
-/// Copies the log into the database and begins it anew in the same blocks, if no other process is in the way.
+/// Copies the log into the database and restarts it in the same blocks, if no other process is in the way.
 pub(super) fn shorten(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::ZERO)?;
     let busy = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
     connection.busy_handler(Some(wait))?;
     if busy? == 0 {
-        // The first page of the new log ends the old one for those who read it later.
+        // The first page of the new log ends the old one for later readers.
         finish(connection)?;
     }
     Ok(())
 }
 
-/// What [`layout`] found.
+/// The result of [`layout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// This version's.
+    /// The layout of this version.
     Ready,
-    /// This version's; its name may not be on the disk yet.
+    /// The layout of this version; its name may not be on the disk yet.
     Unnamed,
     /// Made by an earlier applayer.
     Older(i64),
@@ -177,7 +177,7 @@ pub(super) enum Layout {
     Foreign(i64),
 }
 
-/// What the database is.
+/// Reads the layout of the database.
 pub(super) fn layout(connection: &Connection) -> rusqlite::Result<Layout> {
     Ok(match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
         VERSION => Layout::Ready,

@@ -1,4 +1,4 @@
-//! The engine as the trait promises it.
+//! Tests that the engine keeps the promises of the trait.
 
 use std::io::{Read as _, Write as _};
 
@@ -11,7 +11,7 @@ use crate::smtp::data::{Content as _, MessageBlob};
 use crate::smtp::envelope::{Envelope, Notify, Recipient, Ret};
 use crate::smtp::transaction::Accepted;
 
-/// A time that every test's due times have passed.
+/// A time after all due times of the tests.
 const LATER: Time = Time(i64::MAX);
 
 fn store() -> (tempfile::TempDir, SqliteStore) {
@@ -41,7 +41,7 @@ fn all(batch: &DeliveryBatch, outcome: &LeaseOutcome) -> Settlement {
     Settlement { leases: batch.envelope.recipients.iter().map(settled).collect(), reports: Vec::new() }
 }
 
-/// What a claim leases, where nothing is damaged.
+/// The leases of a claim, without damaged entries.
 async fn leased(store: &SqliteStore, claim: Claim) -> Vec<DeliveryBatch> {
     let Claimed { batches, damaged } = store.claim(claim).await.unwrap();
     assert_eq!(damaged, []);
@@ -105,7 +105,7 @@ async fn what_was_queued_comes_back_as_it_was() {
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_held_and_named_and_the_others_go_on() {
-    // Table, column, SQL value; what is said of it; whether it is the whole message.
+    // Table, column, SQL value; the reported text; whether the whole message is affected.
     for (table, column, value, said) in [
         ("recipient", "address", "'a@b@c'", "address \"a@b@c\": the part after the @ is not a domain"),
         ("recipient", "address", "x'00ff'", "address"),
@@ -153,7 +153,7 @@ async fn a_row_that_cannot_be_read_is_held_and_named_and_the_others_go_on() {
         assert_eq!(store.count(held.clone()).await.unwrap().held, claimed.damaged.len() as u64);
         assert_eq!(store.claim(claim("one", 10)).await.unwrap().damaged, [], "and are in nobody's way again");
         assert!(store.history(id).await.unwrap()[0].1.reply.contains(said));
-        // The operator can still take it out.
+        // The operator can still remove it.
         let removed = store.edit(held, QueueEdit::Remove).await.unwrap().changed.len();
         assert_eq!(removed, claimed.damaged.len());
     }
@@ -229,7 +229,7 @@ async fn a_lost_lease_settles_nothing_and_sends_no_report() {
     settlement.reports.push(message("", &["a@a"], b"bounce\r\n"));
     assert_eq!(store.settle(vec![settlement]).await.unwrap(), [false]);
     assert_eq!(states(&store).await, [("x@one".to_owned(), RecipientState::Held)]);
-    // A later lease of the same recipient is another one.
+    // A later lease of the same recipient is distinct.
     store.edit(only, QueueEdit::Release(now())).await.unwrap();
     let later = leased(&store, claim("one", 10)).await.remove(0);
     assert_eq!(store.renew(vec![lease, later.envelope.recipients[0].lease.clone()]).await.unwrap(), [false, true]);
@@ -315,7 +315,7 @@ async fn large_bodies_live_in_files_as_long_as_their_rows() {
     let written = NewMessage::new(Envelope::new("a@a", vec![Recipient::new("x@one")]), body.finish().unwrap());
     let files = || std::fs::read_dir(folder.path().join(BODIES)).unwrap().count();
     assert_eq!(files(), 1);
-    // The second comes from elsewhere, in one piece that is too large for the database.
+    // The second body is not from new_body: one piece that is too large for the database.
     store.enqueue(vec![written, message("a@a", &["y@one"], &large)]).await.unwrap();
     assert_eq!(files(), 2);
     let batches = leased(&store, claim("one", 10)).await;
@@ -464,7 +464,7 @@ async fn senders_are_served_in_turn() {
     assert_eq!(first.len(), 16, "the claim is full");
     let people = first.iter().filter(|batch| batch.envelope.sender.as_str().starts_with("person")).count();
     assert_eq!(people, 3, "each of the small senders has its turn at once");
-    // Whoever has more gets what the others leave.
+    // A sender with more messages gets the share that others leave.
     assert_eq!(leased(&store, claim("one", 600)).await.len(), 600);
     assert_eq!(store.destinations(None, Filter::default()).await.unwrap().len(), 1);
 }
@@ -550,7 +550,7 @@ fn a_later_layout_is_refused_and_a_missing_queue_is_none() {
     }
 }
 
-/// The columns and indexes of a database, whatever their order.
+/// The columns and indexes of a database, in any order.
 fn tables(connection: &Connection) -> Vec<String> {
     let columns =
         "SELECT m.name || '.' || c.name || ' ' || c.type || ' ' || c.\"notnull\" || c.pk FROM sqlite_schema m,
@@ -562,7 +562,7 @@ fn tables(connection: &Connection) -> Vec<String> {
     found
 }
 
-/// A queue of layout 1 with a message for two, as its version left it.
+/// A queue of layout 1 with a message for two recipients, as its version left it.
 fn first_layout() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in [BODIES, owner::FOLDER] {
@@ -599,7 +599,7 @@ async fn an_earlier_layout_becomes_this_one_and_is_kept_as_a_copy() {
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&copy).unwrap());
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(tables(&Connection::open(&copy).unwrap()), before);
-    // The copy serves its version: put back, it is upgraded again.
+    // The copy works with its version: put back, it is upgraded again.
     for suffix in ["", "-wal", "-shm"] {
         drop(std::fs::remove_file(folder.path().join(format!("queue.db{suffix}"))));
     }
@@ -624,7 +624,7 @@ async fn who_comes_and_goes_leaves_the_log_as_it_is() {
         assert_eq!(store.count(Filter::default()).await.unwrap().queued, 1);
     }
     assert!(database() == before && log() == length, "nobody copied the log into the database on leaving");
-    // The log is made short in its place, when its turn comes.
+    // The log is shortened in place, when its turn comes.
     let mut connection = schema::open(folder.path()).unwrap();
     schema::shorten(&mut connection).unwrap();
     assert!(database() != before && log() == length);

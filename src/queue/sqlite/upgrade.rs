@@ -1,4 +1,4 @@
-//! From an earlier layout of the database to this one: a copy first, then all steps in one transaction.
+//! Upgrades from an earlier layout of the database to this one: a copy first, then all steps in one transaction.
 
 use std::fs::File;
 use std::io;
@@ -10,9 +10,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{fault, owner, schema};
 use crate::fault::{Fault, Kind};
 
-/// The first step leads from layout 1 to 2, the next from 2 to 3, and so on. A step that was released never changes.
+/// The first step leads from layout 1 to 2, the next from 2 to 3, and so on. A released step never changes.
 pub(super) const STEPS: &[&str] = &[
-    // Senders take turns by lanes. What waits already is in one lane.
+    // Senders take turns by lanes. Recipients that already wait share one lane.
     "ALTER TABLE recipient ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
      DROP INDEX recipient_due;
      CREATE INDEX recipient_due ON recipient (domain, lane, due) WHERE state = 0;
@@ -21,8 +21,8 @@ pub(super) const STEPS: &[&str] = &[
 
 const _: () = assert!(STEPS.len() as i64 + 1 == schema::VERSION);
 
-/// Copies the database to `queue.db.vN.bak`, and then leads it from layout `from` to this version's. A process that is killed
-/// leaves the old layout or the new one. The caller holds the lock of the set-up.
+/// Copies the database to `queue.db.vN.bak`, and then upgrades it from layout `from` to this version's. A killed process
+/// leaves either the old layout or the new one. The caller holds the lock of the set-up.
 pub(super) fn upgrade(dir: &Path, connection: &mut Connection, from: i64) -> Result<(), Fault> {
     let sql = |error: rusqlite::Error| fault(&error).context(dir.display());
     let at = |error: io::Error| Fault::local(dir.display(), &error);
@@ -32,7 +32,7 @@ pub(super) fn upgrade(dir: &Path, connection: &mut Connection, from: i64) -> Res
             Fault::new(Kind::Locked, why).with_hint("end the old mailq-run and smtpserve, then start the new ones")
         );
     }
-    // From here on nobody else writes: the copy holds what the steps begin with.
+    // From here on no other process writes: the copy holds the data that the steps start from.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     copy(dir, from)?;
     for step in STEPS.iter().skip(usize::try_from(from - 1).unwrap_or(usize::MAX)) {
@@ -42,7 +42,7 @@ pub(super) fn upgrade(dir: &Path, connection: &mut Connection, from: i64) -> Res
     transaction.commit().map_err(sql)
 }
 
-/// Writes `queue.db.vN.bak`, whole and synced, in place of one that an upgrade left that did not end.
+/// Writes `queue.db.vN.bak`, whole and synced, and replaces that of an unfinished upgrade.
 fn copy(dir: &Path, from: i64) -> Result<(), Fault> {
     let name = format!("{}.v{from}.bak", schema::DATABASE);
     let (copy, unfinished) = (dir.join(&name), dir.join(format!("{name}.new")));

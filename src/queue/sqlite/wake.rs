@@ -1,4 +1,4 @@
-//! How an enqueue wakes the runners: one byte written to a file that they watch with inotify.
+//! The wake-up of runners by an enqueue: one byte written to a file that they watch with inotify.
 
 use std::fs::File;
 use std::io;
@@ -27,17 +27,17 @@ impl Wake {
         Ok(Wake { path, file, watch: OnceLock::new() })
     }
 
-    /// Tells every runner that watches.
+    /// Notifies every watching runner.
     pub(super) fn ring(&self) {
-        // A runner that is not told looks by itself when its wait is over.
+        // A runner that is not notified looks by itself after its wait.
         let _ = self.file.write_at(b"\n", 0);
     }
 
-    /// Waits until somebody rang, since the last call or from the first call on, or until the time is over.
+    /// Waits for a ring since the last call (or since the first call), or until `at_most` has passed.
     pub(super) async fn heard(&self, at_most: Duration) -> Result<(), Fault> {
         let watch = self.watch().map_err(|error| Fault::local(self.path.display(), &error))?;
         let waited = tokio::time::timeout(at_most, async {
-            // All that came is one ring.
+            // All pending events count as one ring.
             let mut events = [0; 4096];
             watch.readable().await?;
             loop {
@@ -61,7 +61,7 @@ impl Wake {
         }
         let inotify = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
         inotify::add_watch(&inotify, &self.path, inotify::WatchFlags::MODIFY)?;
-        // To the reactor an inotify descriptor is like the end of a pipe: readable, then drained.
+        // For the reactor an inotify descriptor behaves like the end of a pipe: readable, then drained.
         let watch = pipe::Receiver::from_owned_fd_unchecked(inotify)?;
         Ok(self.watch.get_or_init(|| watch))
     }

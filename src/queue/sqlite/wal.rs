@@ -1,5 +1,5 @@
-//! The write-ahead log as far as syncs are concerned, and the proof of a sync. The sync is ours, not SQLite's: one fdatasync of
-//! the log costs less than SQLite's fsync, and the directory is synced once instead of each time.
+//! Syncs of the write-ahead log, and the proof of a sync. This module syncs instead of SQLite: one fdatasync of the log
+//! costs less than SQLite's fsync, and the directory is synced once instead of each time.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ pub(super) struct Synced(());
 pub(super) struct Durable<T>(T);
 
 impl<T> Durable<T> {
-    /// The proof is younger than the transaction that made the value.
+    /// Wraps the value. The proof must be newer than the value's transaction.
     pub(super) fn new(value: T, _proof: &Synced) -> Durable<T> {
         Durable(value)
     }
@@ -29,28 +29,28 @@ impl<T> Durable<T> {
     }
 }
 
-/// SQLite's write-ahead log. Its locks are on other files: opening and closing this one drops none of them.
+/// SQLite's write-ahead log. SQLite's locks are on other files: opening and closing this one drops none of them.
 #[derive(Debug)]
 pub(super) struct Wal {
     folder: PathBuf,
     file: Option<File>,
-    /// The name of the log is on the disk.
+    /// True if the name of the log is on the disk.
     named: bool,
-    /// A sync failed: the kernel may have forgotten what was not written, and a later sync would say nothing about it.
+    /// True after a failed sync: the kernel may have forgotten unwritten data, and a later sync would not report that.
     broken: bool,
 }
 
 impl Wal {
-    /// To be made before the database is opened, which may create the log.
+    /// Must be called before the database is opened, which may create the log.
     pub(super) fn new(folder: &Path) -> io::Result<Wal> {
         let named = folder.join(schema::LOG).try_exists()?;
         Ok(Wal { folder: folder.to_owned(), file: None, named, broken: false })
     }
 
-    /// Syncs everything that was committed.
+    /// Syncs all committed data.
     pub(super) fn sync(&mut self, connection: &Connection) -> Result<Synced, Fault> {
         if self.broken {
-            // The database gets all of it, from memory, and is synced; the log starts afresh.
+            // The database gets all of it, from memory, and is synced; the log starts anew.
             let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
             match busy.map_err(|error| fault(&error))? {
                 0 => self.broken = false,

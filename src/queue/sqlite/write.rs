@@ -1,4 +1,4 @@
-//! The writer's changes: each function is a part of one transaction.
+//! The writer's changes: each function is part of one transaction.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,22 +18,22 @@ use crate::queue::store::{
 use crate::smtp::address::ReversePath;
 use crate::smtp::envelope::Recipient;
 
-/// Among so many the senders are divided.
+/// The number of shards of senders.
 const SENDER_SHARDS: u64 = 64;
-/// How often a key that is taken is replaced by the next one.
+/// The number of tries for a free key, each one higher.
 const MAX_KEY_TRIES: u32 = 100;
-/// A recipient whose owner died this often waits before it is tried again: a message that kills its runner must not stop
-/// the others.
+/// The number of owner deaths after which a recipient waits before its next attempt: a message that kills its runner must
+/// not stop the others.
 const FREE_DEATHS: i64 = 2;
 /// The wait for each further death, in milliseconds.
 const DEATH_WAIT: i64 = 300_000;
 
-/// A clock that went back by this much was set, in milliseconds.
+/// The step back, in milliseconds, from which the clock counts as set back.
 const CLOCK_STEP: i64 = 600_000;
-/// No schedule waits longer than this, in milliseconds.
+/// The longest wait of any schedule, in milliseconds.
 const MAX_WAIT: i64 = 2 * 3_600_000;
 
-/// Writes the messages. Bodies in files are in place and synced; their names are made durable here, before the rows.
+/// Writes the messages. Bodies in files are already synced; their names are made durable here, before the rows.
 pub(super) fn enqueue(
     db: &Connection,
     shared: &StoreShared,
@@ -46,7 +46,7 @@ pub(super) fn enqueue(
     messages.iter().map(|message| insert(db, shared, message, at)).collect()
 }
 
-/// An error that is not SQLite's, on its way through a function that returns SQLite's.
+/// Wraps an error from outside SQLite, for a function that returns SQLite's errors.
 fn foreign(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
@@ -54,7 +54,7 @@ fn foreign(error: std::io::Error) -> rusqlite::Error {
 fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time) -> rusqlite::Result<QueueId> {
     let envelope = &message.envelope;
     let flags = if envelope.smtputf8 { SMTPUTF8 } else { 0 } | if envelope.eight_bit { EIGHT_BIT } else { 0 };
-    // From here on only the collector may remove its file: a commit that failed may yet come back from the log.
+    // From here on only the collector may remove its file: a failed commit may still return from the log.
     message.body.keep();
     let file = message.body.path().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let mut insert = db.prepare_cached(
@@ -100,17 +100,17 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
     Ok(id)
 }
 
-/// The shard of a sender: which [`SENDER_SHARDS`]th of all senders it belongs to. A sender that puts the recipient into its own address
-/// after `+` or `=` (VERP) is one sender all the same.
+/// The shard of a sender, one of [`SENDER_SHARDS`]. A sender that puts the recipient into its own address after `+` or `=`
+/// (VERP) is still one sender.
 fn shard(sender: &ReversePath) -> i64 {
     let (local, domain) = sender.address().map_or(("", ""), |it| (it.local_wire(), it.domain().unwrap_or_default()));
     let local = local.split(['+', '=']).next().unwrap_or_default();
-    // Case makes no other sender.
+    // Case does not distinguish senders.
     let bytes = local.bytes().chain(domain.bytes()).map(|byte| byte.to_ascii_lowercase());
     ((fnv1a(bytes) >> 32) % SENDER_SHARDS) as i64
 }
 
-/// Leases what is due at one destination.
+/// Leases the due recipients of one destination.
 pub(super) fn claim(db: &Connection, shared: &StoreShared, owner: u64, claim: &Claim) -> rusqlite::Result<Claimed> {
     let mut lease = db.prepare_cached(
         "UPDATE recipient SET state = 1, owner = ?, generation = generation + 1, attempts = attempts + 1
@@ -137,7 +137,7 @@ pub(super) fn claim(db: &Connection, shared: &StoreShared, owner: u64, claim: &C
             _ => batch(db, shared, &claim.domain, recipient).map(|batch| claimed.batches.push(batch)),
         });
         if let Err(what) = columns::undamaged(added)? {
-            // Nobody can send it, and tried again it would only be in the way.
+            // It cannot be sent, and would only be in the way if retried.
             let damaged = DamagedEntry::new(QueueId(message), Some(n), &what);
             let (kind, reply) = (Some(Kind::BadData), damaged.fault.detail.clone());
             note(db, message, n, &AttemptResult { at: claim.now, kind, reply, ..AttemptResult::default() })?;
@@ -148,8 +148,8 @@ pub(super) fn claim(db: &Connection, shared: &StoreShared, owner: u64, claim: &C
     Ok(claimed)
 }
 
-/// What a claim takes: an equal share from each shard in which something is due, then what is left from those that have more.
-/// By message and recipient.
+/// The recipients of a claim: an equal share from each shard with due recipients, then the rest from shards that have more.
+/// Ordered by message and recipient.
 fn due(db: &Connection, shared: &StoreShared, claim: &Claim) -> rusqlite::Result<Vec<(i64, u32)>> {
     let mut shards: Vec<i64> = read::shards(db, &claim.domain, -1)?
         .into_iter()
@@ -159,7 +159,7 @@ fn due(db: &Connection, shared: &StoreShared, claim: &Claim) -> rusqlite::Result
     if shards.is_empty() {
         return Ok(Vec::new());
     }
-    // With more shards than the claim has places, each claim begins with another one.
+    // If there are more shards than the claim's limit, each claim begins with another shard.
     let turn = shared.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % shards.len();
     shards.rotate_left(turn);
     let mut filter = read::FilterClause::default();
@@ -241,18 +241,18 @@ pub(super) fn holds(db: &Connection, lease: &Lease) -> rusqlite::Result<bool> {
     Ok(found.is_some())
 }
 
-/// True when the operator took the recipient from this lease and nobody leased it since: a delivery that was complete by then
-/// ends it, so that no second copy is sent.
+/// True if the operator took the recipient from this lease and no runner has leased it since: a delivery that was complete
+/// by then ends it, so that no second copy is sent.
 fn untouched_since(db: &Connection, lease: &Lease) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM recipient WHERE message = ? AND n = ? AND state IN (0, 2) AND generation = ?")?
         .exists(params![lease.message.0, lease.n, lease.generation as i64])
 }
 
-/// What became of a batch of settlements.
+/// The result of a batch of settlements.
 pub(super) struct SettledBatch {
-    /// Whether each was done.
+    /// True for each settlement that was done.
     pub(super) done: Vec<bool>,
-    /// Bodies whose rows are gone.
+    /// Names of bodies without rows.
     pub(super) files: Vec<String>,
 }
 
@@ -284,7 +284,7 @@ pub(super) fn settle(
     Ok(settled)
 }
 
-/// Ends one lease; true when the recipient's state is final.
+/// Ends one lease; true if the recipient's state is final.
 fn end(db: &Connection, lease: &Lease, outcome: &LeaseOutcome) -> rusqlite::Result<bool> {
     let (message, n) = (lease.message.0, lease.n);
     match outcome {
@@ -330,7 +330,7 @@ fn move_to(db: &Connection, message: i64, n: u32, to: RecipientState) -> rusqlit
     Ok(())
 }
 
-/// Keeps an attempt: the last one with the recipient, each in the history.
+/// Stores an attempt: the last one with the recipient, each in the history.
 fn note(db: &Connection, message: i64, n: u32, attempt: &AttemptResult) -> rusqlite::Result<()> {
     let values = named_params! {
         ":message": message,
@@ -357,7 +357,7 @@ fn note(db: &Connection, message: i64, n: u32, attempt: &AttemptResult) -> rusql
     Ok(())
 }
 
-/// So many recipients of the message became final; with the last of them it is deleted, and the name of its file returned.
+/// Subtracts `count` final recipients of the message; after the last one it is deleted, and the name of its file returned.
 fn close(db: &Connection, message: QueueId, count: i64) -> rusqlite::Result<Option<String>> {
     let (open, file): (i64, Option<String>) = db
         .prepare_cached("UPDATE message SET open = open - ?2 WHERE id = ?1 RETURNING open, file")?
@@ -376,24 +376,24 @@ fn close(db: &Connection, message: QueueId, count: i64) -> rusqlite::Result<Opti
     Ok(file)
 }
 
-/// Notes that this owner's outcomes may from now on be ahead of the disk. Committed with a sync, before the first lease.
+/// Records that this owner's outcomes may from now on be ahead of the disk. Committed with a sync, before the first lease.
 pub(super) fn begin_run(db: &Connection, owner: u64) -> rusqlite::Result<()> {
     db.execute("INSERT OR REPLACE INTO run (owner, boot) VALUES (?, ?)", params![owner as i64, boot()])?;
     Ok(())
 }
 
-/// Notes that this owner's outcomes are on the disk: committed with a sync.
+/// Records that this owner's outcomes are on the disk: committed with a sync.
 pub(super) fn end_run(db: &Connection, owner: u64) -> rusqlite::Result<()> {
     db.execute("DELETE FROM run WHERE owner = ?", [owner as i64])?;
     Ok(())
 }
 
-/// The name of this boot of the kernel; empty where there is none.
+/// The id of this boot of the kernel; empty if there is none.
 fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or(String::new(), |text| text.trim().to_owned())
 }
 
-/// Finds runs that a power cut ended: what they delivered last may stand in the queue as if it had not been tried.
+/// Finds runs that a power cut ended: their last deliveries may be in the queue as if never tried.
 fn after_power_cut(db: &Connection, dir: &Path) -> rusqlite::Result<()> {
     let runs = db
         .prepare_cached("SELECT owner, boot FROM run")?
@@ -415,7 +415,7 @@ fn after_power_cut(db: &Connection, dir: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A clock that was set back leaves due times that would not come for long: they are due now. `at` is the time.
+/// Makes far-off due times due now after the clock was set back. `at` is the current time.
 pub(super) fn after_clock_step(db: &Connection, at: Time) -> rusqlite::Result<u64> {
     let seen: Option<i64> = db.prepare_cached("SELECT seen FROM clock")?.query_row([], |row| row.get(0)).optional()?;
     if seen.is_none_or(|seen| (at.0 - seen).abs() > CLOCK_STEP / 2) {
@@ -428,7 +428,7 @@ pub(super) fn after_clock_step(db: &Connection, at: Time) -> rusqlite::Result<u6
     Ok(moved as u64)
 }
 
-/// Queues again what dead owners held, and what is leased to `own` but not in `held`: a lease whose claim or settlement failed.
+/// Queues the recipients of dead owners again, and those leased to `own` but not in `held`: leases of a failed claim or settlement.
 pub(super) fn recover(db: &Connection, dir: &Path, own: Option<u64>, held: &[Lease]) -> rusqlite::Result<u64> {
     after_power_cut(db, dir)?;
     after_clock_step(db, now())?;
@@ -467,7 +467,7 @@ pub(super) fn recover(db: &Connection, dir: &Path, own: Option<u64>, held: &[Lea
     Ok(recovered)
 }
 
-/// An operator's change, and the names of bodies that are gone with it.
+/// Applies an operator's change; returns the names of the removed bodies as well.
 pub(super) fn edit(db: &Connection, wanted: &Filter, change: &QueueEdit) -> rusqlite::Result<(Edited, Vec<String>)> {
     let mut edited = Edited::default();
     let mut files = Vec::new();
@@ -488,11 +488,11 @@ pub(super) fn edit(db: &Connection, wanted: &Filter, change: &QueueEdit) -> rusq
     Ok((edited, files))
 }
 
-/// Changes one recipient. A runner that holds it loses its lease with the state and the owner.
+/// Changes one recipient. A runner with a lease on it loses the lease, since state and owner change.
 fn apply(db: &Connection, message: QueueId, n: u32, change: &QueueEdit) -> rusqlite::Result<()> {
     match change {
         QueueEdit::Hold => {
-            // Under way, it may arrive all the same.
+            // If it is being sent now, it may still arrive.
             db.prepare_cached("UPDATE recipient SET flags = flags | ? WHERE message = ? AND n = ? AND state = 1")?
                 .execute(params![POSSIBLE_DUPLICATE, message.0, n])?;
             move_to(db, message.0, n, RecipientState::Held)
@@ -505,7 +505,7 @@ fn apply(db: &Connection, message: QueueId, n: u32, change: &QueueEdit) -> rusql
         }
         QueueEdit::Readdress(address, due) => {
             db.prepare_cached(
-                // Reports name the recipient as the sender did (RFC 3461, section 5.2.1).
+                // Reports use the sender's original name of the recipient (RFC 3461, section 5.2.1).
                 "UPDATE recipient SET state = 0, due = ?, address = ?, domain = ?,
                    orcpt = coalesce(orcpt, iif(length(address) = octet_length(address), 'rfc822;', 'utf-8;') || address)
                  WHERE message = ? AND n = ?",

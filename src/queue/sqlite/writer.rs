@@ -1,6 +1,6 @@
-//! The one writer of this process: a thread that takes whatever waits, does it in one transaction, and commits once for
-//! all of it. Each job learns its own fate: a batch is synced only when one of its jobs asks for that, and a sync that fails
-//! is the fault of those who asked, not of those whose work is committed.
+//! The one writer of this process: a thread that takes all waiting jobs, runs them in one transaction, and commits once.
+//! Each job gets its own result: a batch is synced only if one of its jobs requests that, and a failed sync is the fault of
+//! those jobs, not of jobs that only needed the commit.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,22 +12,22 @@ use crate::fault::{Fault, Kind};
 use crate::queue::sqlite::wal::{Durable, Synced, Wal};
 use crate::queue::sqlite::{Process, fault, schema};
 
-/// No more jobs than this share a commit, so that the first of them does not wait for too many others.
+/// The most jobs in a commit, so that the first of them does not wait for too many others.
 const MAX_JOBS: usize = 256;
 
-/// One short-lived process in so many makes the log short again. Each of them reads all of the log when no other process has it
-/// open, and none can know how much of it is in the database already: that is forgotten with the last process.
+/// One of this many short-lived processes shortens the log. Each of them reads all of the log if no other process has it
+/// open, and none can know how much of it is already in the database: that knowledge ends with the last process.
 const SHORTEN_EVERY: u32 = 16;
 
 /// One part of a transaction.
 trait WriteJob: Send {
-    /// Does the part; not yet committed.
+    /// Runs the part; it is not committed yet.
     fn work(&mut self, db: &Connection) -> rusqlite::Result<()>;
-    /// Tells the caller: the part or the whole transaction failed, or it is committed and may be synced.
+    /// Gives the caller the result: the part or the whole transaction failed, or it is committed and may be synced.
     fn answer(self: Box<Self>, end: Result<&mut Committed<'_>, Fault>);
 }
 
-/// A committed batch, not synced until somebody asks for that.
+/// A committed batch, not synced until a job requests it.
 pub(super) struct Committed<'a> {
     connection: &'a mut Connection,
     wal: &'a mut Wal,
@@ -36,7 +36,7 @@ pub(super) struct Committed<'a> {
 }
 
 impl Committed<'_> {
-    /// Syncs the batch, once for all who ask.
+    /// Syncs the batch, once for all jobs that request it.
     pub(super) fn sync(&mut self) -> Result<&Synced, Fault> {
         let synced = match self.synced.take() {
             Some(known) => known,
@@ -48,7 +48,7 @@ impl Committed<'_> {
     fn try_sync(&mut self) -> Result<Synced, Fault> {
         let synced = self.wal.sync(self.connection)?;
         if self.process == Process::OneShot && getrandom::u32().is_ok_and(|bits| bits % SHORTEN_EVERY == 0) {
-            // What fails now is done by another process.
+            // Another process repeats a failed attempt.
             let _ = schema::shorten(self.connection);
         }
         Ok(synced)
@@ -87,7 +87,7 @@ where
     }
 }
 
-/// The writer thread, for as long as this lives.
+/// The handle of the writer thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct QueueWriter {
     jobs: Sender<Box<dyn WriteJob>>,
@@ -105,8 +105,7 @@ impl QueueWriter {
         Ok(QueueWriter { jobs })
     }
 
-    /// Has `work` done in the next transaction. `ended` runs on the writer thread once the transaction is committed, before the
-    /// answer.
+    /// Runs `work` in the next transaction. `ended` runs on the writer thread after the commit, before the answer.
     pub(super) fn commit<V: Send + 'static, T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<V> + Send + 'static,
@@ -123,7 +122,7 @@ impl QueueWriter {
         }
     }
 
-    /// The same, and the transaction is on the disk when this answers.
+    /// As [`QueueWriter::commit`]; the transaction is on the disk when this answers.
     pub(super) fn commit_durably<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -132,9 +131,9 @@ impl QueueWriter {
     }
 }
 
-/// glibc gives memory back to the kernel when 128 KiB lie idle at the end of a heap; with SQLite's page cache that is in every
-/// other transaction, and it is taken again a moment later: a fifth of a runner's CPU time. The limit rises to twice the
-/// largest block that was ever freed (mallopt(3), M_TRIM_THRESHOLD). To other allocators this is just an allocation.
+/// Keeps freed memory in the process. glibc returns memory to the kernel when 128 KiB lie idle at the end of a heap; with SQLite's page
+/// cache that happens in every other transaction, and the memory is taken again soon after: a fifth of a runner's CPU time. Freeing a large
+/// block raises the limit to twice its size (mallopt(3), M_TRIM_THRESHOLD). For other allocators this is an ordinary allocation.
 fn keep_idle_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
@@ -159,7 +158,7 @@ fn run(mut connection: Connection, mut wal: Wal, process: Process, waiting: &Rec
     }
 }
 
-/// One transaction for all jobs. A job that fails is undone alone and told so at once; the others, in `done`, share the result.
+/// Runs one transaction for all jobs. A failed job is undone alone and answered at once; the others, in `done`, share the result.
 fn transaction(
     connection: &mut Connection,
     jobs: Vec<Box<dyn WriteJob>>,
@@ -190,7 +189,7 @@ fn transaction(
             Err(error) => {
                 let told = fault(&error);
                 job.answer(Err(told.clone()));
-                // A full disk or an I/O error may have ended the whole transaction.
+                // A full disk or an I/O error may have rolled back the whole transaction.
                 if alone || connection.is_autocommit() {
                     failed = Some(told);
                 } else if let Err(error) =
@@ -206,7 +205,7 @@ fn transaction(
         None => execute(connection, "COMMIT").map_err(|error| fault(&error)),
     };
     if result.is_err() && !connection.is_autocommit() {
-        // Nothing of a failed batch stays; if even this fails, the next BEGIN says so.
+        // Nothing of a failed batch stays; if even the rollback fails, the next BEGIN reports it.
         let _ = execute(connection, "ROLLBACK");
     }
     result

@@ -14,10 +14,10 @@ fn delivered() -> RecipientOutcome<DeliveryProof> {
     RecipientOutcome::Delivered(DeliveryProof::Accepted(Accepted::simulated()))
 }
 
-/// What a server says to the nth recipient of a transaction: code and enhanced code; 0 hangs up, 1 falls silent.
+/// A server's reply to the nth recipient of a transaction: code and enhanced code; 0 hangs up, 1 falls silent.
 type Says = fn(usize) -> (u16, &'static str);
 
-/// Servers that cannot be reached (`None`) or say something, and the connections and transactions they saw.
+/// Servers that cannot be reached (`None`) or reply, with a record of their connections and transactions.
 #[derive(Default)]
 struct World {
     servers: Vec<Option<Says>>,
@@ -128,7 +128,7 @@ fn world(servers: &[Option<Says>]) -> (World, RouteConnection) {
     world_of(servers, &names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Addresses, and the name of the server that each belongs to.
+/// Addresses, and the name of each one's server.
 fn world_of(servers: &[Option<Says>], names: &[&str]) -> (World, RouteConnection) {
     let hop = |index: usize| Hop {
         name: names[index].to_owned(),
@@ -224,7 +224,7 @@ async fn a_message_that_goes_in_circles_is_refused_here() {
 async fn the_addresses_of_one_server_are_tried_together() {
     let (takes, later): (Says, Says) = (|_| (250, ""), |_| (451, "4.3.0"));
     let words = |delivery: &Delivery| delivery.recipients[0].result.reply.clone();
-    // Those that failed are not tried again for this message, and the next server of the route follows.
+    // The failed ones are not tried again for this message, and the next server of the route follows.
     let names = ["a", "a", "a", "b", "b"];
     let (world, mut route) = world_of(&[None, Some(later), None, None, Some(takes)], &names);
     let (_, outcomes) = deliver(&world, &mut route, 1, "").await;
@@ -238,7 +238,7 @@ async fn the_addresses_of_one_server_are_tried_together() {
     let (world, mut route) = world_of(&[None, None], &["a", "a"]);
     let (delivery, _) = deliver(&world, &mut route, 1, "").await;
     assert_eq!(words(&delivery), "a (192.0.2.0:25): refused; a (192.0.2.1:25): refused");
-    // What is excluded is no attempt, and no reason to return mail.
+    // An excluded server is not an attempt, and not a reason to return mail.
     let (mut world, mut route) = world_of(&[Some(takes), None, Some(takes)], &["six", "a", "six"]);
     world.excluded = vec!["six".to_owned()];
     let (delivery, outcomes) = deliver(&world, &mut route, 1, "").await;

@@ -1,7 +1,7 @@
 use super::*;
 use std::collections::HashMap;
 
-/// A DNS of two tables; a name that is missing does not exist, `trouble` fails.
+/// A DNS of two tables; a missing name does not exist, `trouble` fails.
 #[derive(Debug, Default)]
 struct Zone {
     mx: HashMap<&'static str, Vec<(u16, &'static str)>>,
@@ -134,7 +134,7 @@ async fn rules_come_first() {
     assert_eq!(hop.login, Some(Login::new("u", "p@")));
     assert!(hop.policy.verify && hop.policy.tls == TlsMode::Implicit && !hop.by_mx);
     let misspelt = Routing { rules: vec![RouteRule::parse("*=smtp://unknown.test").unwrap()], ..Routing::default() };
-    // Several of one pattern are tried in turn; one that is not found keeps nobody from the others.
+    // Several rules of one pattern are tried in turn; a server that is not found does not stop the others.
     let rules = ["*=smtp://nowhere.test", "*=smtp://plain.test", "x.test=smtp://192.0.2.9", "*=192.0.2.51:587"];
     let several = Routing { rules: rules.iter().map(|rule| RouteRule::parse(rule).unwrap()).collect(), ..routing };
     let found = names(&several, "bob.test", 0).await.unwrap();

@@ -1,4 +1,4 @@
-//! The message itself on its way out: dot-stuffed behind DATA or in BDAT chunks, its end in one write with its last bytes.
+//! Sends the message: dot-stuffed after DATA, or in BDAT chunks. Its end goes out in one write with its last bytes.
 
 use std::io::Read;
 
@@ -11,13 +11,13 @@ use crate::smtp::command::SmtpCommand;
 use crate::smtp::data::{BareNewline, Content, DotStuffer, NewlineCheck};
 use crate::smtp::transaction::{Framing, LAST_CHUNK, Transaction, TransactionOptions};
 
-/// How much is read from the message at once.
+/// The size of one read from the message, in bytes.
 const PIECE: usize = 128 * 1024;
 
-/// How much is put together before it is sent.
+/// The number of bytes collected before they are sent.
 const BLOCK: usize = 256 * 1024;
 
-/// The message's bytes, read as they are needed.
+/// The bytes of the message, read on demand.
 pub(super) struct ContentSender<'a> {
     content: &'a dyn Content,
     source: Option<ContentSource<'a>>,
@@ -35,8 +35,8 @@ impl<'a> ContentSender<'a> {
         ContentSender { content, source: None, left: content.size_bytes(), newlines: NewlineCheck::default() }
     }
 
-    /// The next bytes, at most `limit` of them; `None` at the end. A message that is not as long as it said is an error:
-    /// it changed under our hands.
+    /// The next bytes, at most `limit` of them; `None` at the end. It is an error if the length differs from the
+    /// announced one: the message has changed in the meantime.
     fn next(&mut self, limit: u64) -> Result<Option<&[u8]>, Fault> {
         let source = match &mut self.source {
             Some(source) => source,
@@ -75,7 +75,7 @@ fn open(content: &dyn Content) -> Result<ContentSource<'_>, Fault> {
     Ok(ContentSource::Reader { reader, buffer: vec![0; most] })
 }
 
-/// Reads until the buffer is full or the source is at its end.
+/// Reads until the buffer is full or the source ends.
 fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut count = 0;
     while count < buffer.len() {
@@ -100,7 +100,7 @@ fn bare(_: BareNewline) -> Fault {
 }
 
 impl SmtpClient {
-    /// Sends the message or its next chunk; the transaction knows afterwards what was sent.
+    /// Sends the message or its next chunk, and reports it to the transaction.
     pub(super) async fn send_content(
         &mut self,
         transaction: &mut Transaction,
@@ -154,7 +154,7 @@ impl SmtpClient {
         self.commit(transaction, options, rules).await
     }
 
-    /// The end of the message, with everything that is not yet sent, in one write.
+    /// Sends the end of the message, with all unsent bytes, in one write.
     async fn commit(
         &mut self,
         transaction: &mut Transaction,
@@ -171,7 +171,7 @@ impl SmtpClient {
         if let Some((envelope, content)) = options.next.filter(|_| self.offer.pipelining) {
             let size = content.size_bytes();
             let next = Transaction::new(envelope.clone(), &self.offer, size, content.has_8bit(), rules);
-            // What cannot be sent fails when its turn comes.
+            // A message that cannot be sent fails later, in its own turn.
             if let Ok(mut next) = next
                 && next.next(&mut self.out).is_ok()
                 && next.ends_with_data()
@@ -205,8 +205,8 @@ impl SmtpClient {
         sent
     }
 
-    /// An answer before the message is complete: a server that has given up is believed, any other is out of step. The end
-    /// of the message is not sent.
+    /// Handles a reply before the message is complete: if the server has given up, its reply counts; any other reply is
+    /// out of step. The end of the message is not sent.
     fn early(&mut self, transaction: &mut Transaction) -> Result<(), Fault> {
         let arrived = self.arrived();
         let Some(reply) = self.next_reply()? else {
@@ -219,7 +219,7 @@ impl SmtpClient {
         Err(Fault::new(Kind::Disconnected, "the server broke off in the middle of the message"))
     }
 
-    /// Sends a full block; a small rest waits for the end of the message.
+    /// Sends a full block; a smaller rest waits for the end of the message.
     async fn send_block(&mut self, transaction: &mut Transaction, deadline: &mut RateDeadline) -> Result<(), Fault> {
         if self.out.len() < BLOCK {
             return Ok(());

@@ -1,5 +1,5 @@
-//! The client against a server that says one reply too many, one too few, or another code than it should, at every
-//! position of the dialogue: nobody counts as delivered whose message the server did not accept at its end.
+//! The client against a server that sends one reply too many, one too few, or a wrong code, at every position of the
+//! dialogue: no recipient counts as delivered unless the server accepted the message at its end.
 
 use std::sync::Mutex;
 
@@ -12,22 +12,22 @@ use crate::net::tls::ClientTlsOptions;
 use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::{LAST_CHUNK, Recipient};
 
-/// What the server does at one of its replies.
+/// The server's misbehaviour at one of its replies.
 #[derive(Debug, Clone, Copy)]
 enum Odd {
     Nothing,
-    /// Says this before the reply.
+    /// Sends this code before the reply.
     Before(u16),
-    /// Says this behind it.
+    /// Sends this code after the reply.
     Behind(u16),
     Omits,
     Says(u16),
-    /// Says nothing any more, and keeps the connection.
+    /// Sends nothing more, but keeps the connection open.
     Stalls,
     HangsUp,
 }
 
-/// One run: what is spoken, how the server answers the end of each message, and where it does something odd.
+/// One run: the protocol, the server's reply to the end of each message, and the position of the misbehaviour.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     lmtp: bool,
@@ -40,7 +40,7 @@ struct Case {
     at: usize,
 }
 
-/// A server that answers whatever it hears, and notes for whom it accepted which message.
+/// A server that replies to every command, and records each accepted message with its recipients.
 struct OddServer {
     case: Case,
     stream: BufReader<UnixStream>,
@@ -51,7 +51,7 @@ struct OddServer {
 }
 
 impl OddServer {
-    /// Sends the next reply, unless this is where it does something odd. The code that was sent, if one was.
+    /// Sends the next reply, unless the server misbehaves here. Returns the code that was sent, if any.
     async fn say(&mut self, code: u16) -> std::io::Result<Option<u16>> {
         let odd = if self.replies == self.case.at { self.case.odd } else { Odd::Nothing };
         self.replies += 1;
@@ -155,7 +155,7 @@ impl OddServer {
         Ok(())
     }
 
-    /// The next line; a reply that does not come must end the run soon.
+    /// Reads the next line; a missing one must end the run soon.
     async fn line(&mut self) -> std::io::Result<Option<String>> {
         let mut line = String::new();
         let read = tokio::time::timeout(Duration::from_millis(150), self.stream.read_line(&mut line)).await;
@@ -163,7 +163,7 @@ impl OddServer {
     }
 }
 
-/// Runs one case. How many replies there were, and how many recipients counted as delivered.
+/// Runs one case. Returns the number of replies and the number of recipients that counted as delivered.
 async fn run(case: Case) -> (usize, usize) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let accepted = Arc::new(Mutex::new(Vec::new()));

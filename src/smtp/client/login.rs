@@ -1,4 +1,4 @@
-//! AUTH as a client (RFC 4954).
+//! AUTH, client side (RFC 4954).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,11 +11,11 @@ use crate::smtp::auth::{AuthAttempts, AuthFailure, ClientLogin, Credentials, Mec
 use crate::smtp::command::SmtpCommand;
 use crate::smtp::reply::SmtpReply;
 
-/// The longest AUTH line with an initial response: a command line is 512 bytes (RFC 4954, section 4); a longer token
-/// goes in a line of its own.
+/// The longest AUTH line with an initial response: a command line is 512 bytes (RFC 4954, section 4). A longer token is
+/// sent on a line of its own.
 const MAX_AUTH_LINE: usize = 510;
 
-/// The most challenges in one exchange.
+/// The maximum number of challenges in one exchange.
 const MAX_CHALLENGES: usize = 8;
 
 /// One AUTH exchange that failed.
@@ -31,10 +31,10 @@ impl FailedExchange {
 }
 
 impl SmtpClient {
-    /// AUTH by the best mechanism, and by another one where that may help.
+    /// AUTH by the best mechanism, then by another one if that may help.
     ///
     /// # Errors
-    /// The fault of the last attempt; its detail names all.
+    /// The fault of the last attempt; its detail names all attempts.
     pub(super) async fn login(&mut self, login: &Login, options: &SmtpClientOptions) -> Result<(), Fault> {
         let (tls, clear) = (self.stream.is_tls(), options.tls == TlsMode::None);
         let usable = Mechanism::choose(&self.offer.auth, options.mechanism, tls, clear).map_err(|fault| {
@@ -61,7 +61,7 @@ impl SmtpClient {
         Err(last)
     }
 
-    /// One AUTH exchange. Whatever fails short of the connection, it is over and the next one may begin.
+    /// Runs one AUTH exchange. Unless the connection fails, the exchange is over after a fault and the next one may begin.
     async fn authenticate(&mut self, mechanism: Mechanism, login: &Login) -> Result<(), FailedExchange> {
         let name = mechanism.as_str();
         let mut nonce = [0; 18];
@@ -142,7 +142,7 @@ impl SmtpClient {
 /// A reply that ends the exchange without a login.
 fn refused(reply: &SmtpReply, name: &str) -> FailedExchange {
     let mut fault = reply.fault(&format!("AUTH {name}"));
-    // A refusal that is not temporary is about who we are, whatever code the server found.
+    // A permanent refusal counts as an authentication failure, whatever its code.
     if reply.permanent() {
         fault.kind = Kind::AuthFailed;
     }

@@ -1,4 +1,4 @@
-//! How a dialogue begins: greeting, EHLO or LHLO, TLS, login.
+//! The opening of a dialogue: greeting, EHLO or LHLO, TLS, login.
 
 use std::time::Instant;
 
@@ -13,12 +13,12 @@ use crate::smtp::reply::{SmtpReply, SmtpReplyReader};
 
 const CLEAR_WITH_PASSWORD: &str = "--tls none sends in clear text, the password too";
 
-/// Why a dialogue did not come about.
+/// The reason why a dialogue could not be opened.
 #[derive(Debug, Clone)]
 pub struct OpeningFault {
-    /// What went wrong.
+    /// The fault.
     pub fault: Fault,
-    /// True when it was TLS that did not come about: the handshake, or the words just before and behind it.
+    /// True if TLS failed: the handshake, or the commands just before and after it.
     pub in_tls: bool,
 }
 
@@ -45,15 +45,15 @@ impl SmtpClient {
     /// name to check the certificate against.
     ///
     /// # Errors
-    /// The fault of whichever of them fails.
+    /// The fault of the step that fails.
     pub async fn open(stream: Stream, host: &str, options: &SmtpClientOptions) -> Result<SmtpClient, Fault> {
         SmtpClient::establish(stream, host, options).await.map_err(|failed| failed.fault)
     }
 
-    /// The same for who may do without TLS.
+    /// Like [`SmtpClient::open`], for callers that can do without TLS.
     ///
     /// # Errors
-    /// Those of [`SmtpClient::open`], and whether it was TLS that failed.
+    /// Those of [`SmtpClient::open`], with a flag that says whether TLS failed.
     pub async fn establish(
         stream: Stream,
         host: &str,
@@ -131,7 +131,7 @@ impl SmtpClient {
         Ok(())
     }
 
-    /// STARTTLS if the options ask for it.
+    /// Sends STARTTLS if the options ask for it.
     async fn secure(mut self, options: &SmtpClientOptions) -> Result<SmtpClient, OpeningFault> {
         let required = match options.tls {
             _ if self.stream.is_tls() => return Ok(self),

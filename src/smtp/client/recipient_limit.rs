@@ -1,4 +1,4 @@
-//! The client at servers that take fewer recipients in one transaction than a message has.
+//! The client against servers that accept fewer recipients per transaction than the message has.
 
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -7,7 +7,7 @@ use super::tests::{DEFERRED, DELIVERED, REFUSED, envelope, options, outcomes};
 use super::*;
 use crate::smtp::data::MessageBlob;
 
-/// A server that takes so many recipients in one transaction, says the rest `more`, and refuses `refused@…`; what it took.
+/// A server that accepts `most` recipients per transaction, replies `more` to the rest and refuses `refused@…`. Returns the accepted ones.
 fn taking(most: usize, more: &'static str) -> (Stream, JoinHandle<Vec<Vec<String>>>) {
     use tokio::io::AsyncBufReadExt;
     let (ours, theirs) = UnixStream::pair().unwrap();

@@ -1,5 +1,5 @@
-//! The client against our own server through a wire that is cut after every byte, and against scripted servers that
-//! misbehave: each recipient has a defined outcome, and it is the truth.
+//! The client against this crate's server over a wire that is cut after every byte, and against scripted servers that
+//! misbehave: each recipient has a defined and true outcome.
 
 use std::sync::Mutex;
 
@@ -43,7 +43,7 @@ pub(super) fn outcomes(results: &[RecipientResult]) -> Vec<&'static str> {
     results.iter().map(|result| result.outcome.as_str()).collect()
 }
 
-/// Takes everything but for `refused@…`, and remembers it.
+/// Accepts every recipient except `refused@…`, and stores the messages.
 #[derive(Default)]
 struct Sink(Mutex<Vec<(Envelope, Vec<u8>)>>);
 
@@ -85,7 +85,7 @@ impl SmtpService for Sink {
     }
 }
 
-/// Our server at the other end of a pair of sockets.
+/// This crate's server at the other end of a socket pair.
 fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let sink = Arc::new(Sink::default());
@@ -117,7 +117,7 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
     (ours, sink, server)
 }
 
-/// A wire that carries so many bytes up and down, and is then cut.
+/// A wire that carries `up` bytes up and `down` bytes down, and is then cut.
 fn wire(server: UnixStream, up: usize, down: usize) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut client_read, mut client_write) = theirs.into_split();
@@ -298,8 +298,8 @@ async fn logins_in_clear_text_are_asked_for() {
     assert_eq!(fault.kind, Kind::TlsUntrusted, "a password does not go out because TLS was stripped");
 }
 
-/// A server that plays a script: `S:` lines it says, `C:` lines it must hear, `C*` hears up to the lone dot, `B n` hears
-/// so many bytes, `W n` waits so many milliseconds, `X` says the rest of the line without a line end. At the end it closes.
+/// A server that plays a script: `S:` sends the line, `C:` expects the line, `C*` reads up to the lone dot, `B n` reads
+/// n bytes, `W n` waits n milliseconds, `X` sends the rest of the line without a line end. At the end it closes.
 pub(super) fn scripted(script: &str) -> (Stream, JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let script = script.to_owned();
@@ -340,7 +340,7 @@ pub(super) fn scripted(script: &str) -> (Stream, JoinHandle<()>) {
 const HELLO: &str = "S: 220 mx\nC: EHLO alice.test\nS: 250-mx\nS: 250 PIPELINING\n";
 const GROUP: &str = "C: MAIL FROM:<a@alice.test>\nC: RCPT TO:<b@x>\nC: DATA\n";
 
-/// Sends one message to a scripted server: the outcomes, and the fault of the first.
+/// Sends one message to a scripted server. Returns the outcomes and the fault of the first.
 async fn send_to(script: String) -> (Vec<&'static str>, Option<Fault>, bool) {
     let (stream, server) = scripted(&script);
     let short = Limits::default().with_idle(Duration::from_millis(200));

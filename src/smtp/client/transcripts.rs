@@ -1,5 +1,5 @@
-//! Plays transcripts of `tests/data/smtp` against the client: it must say what the RFC's client says, command by command,
-//! and conclude what the RFC's server meant.
+//! Plays transcripts of `tests/data/smtp` against the client: it must send the commands of the RFC's client, one by
+//! one, and draw the conclusion that the RFC's server meant.
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::UnixStream;
@@ -8,13 +8,13 @@ use super::*;
 use crate::net::tls::ClientTlsOptions;
 use crate::smtp::data::MessageBlob;
 
-/// The client's lines and the server's, in turn.
+/// The lines of client and server, in turn.
 enum Line {
     Client(String),
     Server(String),
 }
 
-/// The dialogue without QUIT, whose place in a pipelined group is the client's own choice.
+/// The dialogue without QUIT, whose position in a pipelined group is the client's choice.
 fn dialogue(text: &str) -> Vec<Line> {
     let lines = text.lines().filter_map(|line| {
         let sent = line.strip_prefix("C:").map(|rest| Line::Client(rest.strip_prefix(' ').unwrap_or(rest).to_owned()));
@@ -27,7 +27,7 @@ fn dialogue(text: &str) -> Vec<Line> {
     lines.filter(|line| !goodbye(line)).collect()
 }
 
-/// The envelope and message that the RFC's client sends, and whom the server accepts.
+/// The envelope and message that the RFC's client sends, and the recipients that the server accepts.
 fn task(lines: &[Line]) -> (String, Envelope, Vec<u8>, Vec<&'static str>) {
     let (mut name, mut envelope, mut message) = (String::new(), Envelope::default(), String::new());
     let mut replies: Vec<u16> = Vec::new();
@@ -71,7 +71,7 @@ fn task(lines: &[Line]) -> (String, Envelope, Vec<u8>, Vec<&'static str>) {
     (name, envelope, message.into_bytes(), outcomes.collect())
 }
 
-/// The RFC's server: hears each line that the transcript has, says what it says, and takes whatever comes behind it.
+/// The RFC's server: expects each client line of the transcript, sends each server line, and accepts all data after it.
 async fn serve(stream: UnixStream, lines: Vec<Line>) {
     let mut stream = BufStream::new(stream);
     for line in lines {

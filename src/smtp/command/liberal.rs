@@ -1,17 +1,17 @@
-//! Envelope commands as they are met: addresses without brackets or with phrases and comments, local parts and domains of
-//! older grammars (RFC 822, RFC 5322, section 4.4). Each is turned into what RFC 5321 says, so that nothing behind the parser
-//! sees another form.
+//! Envelope commands as found in practice: addresses without brackets or with phrases and comments, local parts and
+//! domains of older grammars (RFC 822, RFC 5322, section 4.4). Each is converted to the form of RFC 5321, so that the
+//! code after the parser sees no other form.
 
 use crate::smtp::address::{self, Address};
 
-/// How closely a client must keep to the grammar of RFC 5321.
+/// The strictness of the grammar of RFC 5321 for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandSyntax {
-    /// To the letter.
+    /// Exactly the grammar.
     Strict,
-    /// As far as the meaning is certain.
+    /// Any form with a certain meaning.
     Liberal {
-        /// The domain of an address that has none.
+        /// The domain for an address without one.
         origin: String,
     },
 }
@@ -19,15 +19,15 @@ pub enum CommandSyntax {
 /// Characters of a client's name that could be taken for syntax in a trace field or log.
 const SYNTAX: &str = "<>()\"\\;,@";
 
-/// The client's name from EHLO as it may stand in a trace field: whatever breaks the grammar proves nothing (RFC 5321,
-/// section 4.1.4) and is taken, but what is no printable ASCII or could be taken for syntax is a `?`.
+/// The client's name from EHLO, made safe for a trace field. A name that breaks the grammar proves nothing (RFC 5321,
+/// section 4.1.4) and is accepted, but a `?` replaces each character that is not printable ASCII or could be syntax.
 pub(super) fn client_name(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_graphic() && !SYNTAX.contains(c) { c } else { '?' };
     text.chars().take(address::MAX_DOMAIN).map(plain).collect()
 }
 
-/// Splits what follows `FROM:` or `TO:` into the path, as RFC 5321 writes it, and the parameters. `None` if there is no
-/// path. What cannot be understood is left as it is, for the parser of addresses to refuse.
+/// Splits the text after `FROM:` or `TO:` into the path, in the form of RFC 5321, and the parameters. `None` without a
+/// path. An address that cannot be interpreted stays unchanged, so that the address parser refuses it.
 pub(super) fn path<'a>(text: &'a str, origin: &str) -> Option<(String, &'a str)> {
     let text = behind_comments(text);
     let open = find(text, &['<']);
@@ -46,7 +46,7 @@ pub(super) fn path<'a>(text: &'a str, origin: &str) -> Option<(String, &'a str)>
     (separate && (open.is_some() || !inner.is_empty())).then_some((path, behind_comments(parameters)))
 }
 
-/// The text behind space and comments.
+/// The text after any leading space and comments.
 fn behind_comments(mut text: &str) -> &str {
     loop {
         text = text.trim_start_matches([' ', '\t']);
@@ -57,7 +57,7 @@ fn behind_comments(mut text: &str) -> &str {
     }
 }
 
-/// The address as RFC 5321 writes it, without source route, comments and space; empty for the null path.
+/// The address in the form of RFC 5321, without source route, comments and space; empty for the null path.
 fn canonical(text: &str, origin: &str) -> Option<String> {
     let text = text.trim_matches([' ', '\t']);
     let text = if text.starts_with('@') { text.get(find(text, &[':'])? + 1..)? } else { text };
@@ -84,7 +84,7 @@ enum AddressSide {
     Domain,
 }
 
-/// The words and dots of one side of an address, run together and unquoted. `None` for what is no such sequence.
+/// The words and dots of one side of an address, joined and unquoted. `None` for any other text.
 fn words(text: &str, side: AddressSide) -> Option<String> {
     let mut found = String::new();
     // Behind a word that has ended only a dot may follow.
@@ -119,7 +119,7 @@ fn words(text: &str, side: AddressSide) -> Option<String> {
     Some(found)
 }
 
-/// Where the first of these characters stands outside quotes, comments and literals.
+/// The position of the first of these characters outside quotes, comments and literals.
 fn find(text: &str, wanted: &[char]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -131,8 +131,8 @@ fn find(text: &str, wanted: &[char]) -> Option<usize> {
     }
 }
 
-/// The length of the quoted string, comment or literal that begins here, or of one other character. `None` at the end, and
-/// for what does not end.
+/// The length of the quoted string, comment or literal at the start of the text, or else of one character. `None` for
+/// an empty text, and for an unclosed one of these.
 fn unit(text: &str) -> Option<usize> {
     let mut characters = text.char_indices();
     let (_, first) = characters.next()?;
@@ -169,7 +169,7 @@ mod tests {
         CommandSyntax::Liberal { origin: "here.test".into() }
     }
 
-    /// What RCPT takes the text for, with the number of its NOTIFY parameters.
+    /// The interpretation of the text by RCPT, with the number of its NOTIFY parameters.
     fn recipient(text: &str, syntax: &CommandSyntax) -> Result<(String, usize), u16> {
         match SmtpCommand::parse_as(format!("RCPT TO:{text}").as_bytes(), syntax) {
             Ok(SmtpCommand::Rcpt(Recipient { address, notify, .. })) => {

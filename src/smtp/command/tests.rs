@@ -1,4 +1,4 @@
-//! Commands there and back, and what each refusal says.
+//! Commands in both directions, and the text of each refusal.
 
 use super::*;
 use crate::smtp::envelope::{MAX_ENVID, Notify};

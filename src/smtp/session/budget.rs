@@ -1,33 +1,33 @@
-//! How much a client may ask for before a message is taken: the one place where commands are counted.
+//! The limits on a client's commands before a message is accepted: commands are counted only here.
 
 use crate::smtp::command::{SmtpCommand, SmtpCommandError};
 use crate::smtp::envelope::Envelope;
 
-/// The most refused commands since the last message that was taken (or since the start).
+/// The maximum number of refused commands since the last accepted message (or since the start).
 pub const MAX_ERRORS: usize = 50;
 
-/// The most failed logins in one connection.
+/// The maximum number of failed logins in one connection.
 pub const MAX_FAILED_LOGINS: usize = 3;
 
-/// The most commands since the last message that was taken (or since the start). Every command counts, whatever the reply,
-/// but a recipient that is taken and a chunk of [`MIN_CHUNK`] bytes; a client that sends mail is never near it.
+/// The maximum number of commands since the last accepted message (or since the start). Every command counts, whatever its reply,
+/// except for accepted recipients and chunks of at least [`MIN_CHUNK`] bytes. A client that sends mail never comes close.
 pub const MAX_IDLE_COMMANDS: usize = 200;
 
-/// Recipients over the limit that are refused without counting: a client may send as many ahead (RFC 5321, section
-/// 4.5.3.1.10; Postfix: smtpd_recipient_overshoot_limit).
+/// The number of recipients over the limit that are refused without counting: a client may send that many ahead (RFC
+/// 5321, section 4.5.3.1.10; Postfix: smtpd_recipient_overshoot_limit).
 pub const MAX_OVERSHOOT: usize = 1000;
 
-/// A smaller chunk of BDAT counts as a command for nothing, in bytes.
+/// The size in bytes below which a BDAT chunk counts as a useless command.
 pub const MIN_CHUNK: u64 = 64;
 
-/// What was used up since the last message that was taken.
+/// The commands used since the last accepted message.
 #[derive(Debug, Default)]
 pub(super) struct CommandBudget {
     errors: usize,
     idle_commands: usize,
     overshoot: usize,
     failed_logins: usize,
-    /// Messages that were taken, and logins.
+    /// The number of accepted messages and logins.
     progress: u64,
 }
 
@@ -49,13 +49,13 @@ impl CommandBudget {
         self.idle_commands <= MAX_IDLE_COMMANDS
     }
 
-    /// The command was refused for good; false if there were too many.
+    /// Counts a permanently refused command; false if there were too many.
     pub(super) fn error(&mut self) -> bool {
         self.errors += 1;
         self.errors < MAX_ERRORS
     }
 
-    /// False if there were too many failed logins.
+    /// Counts a failed login; false if there were too many.
     pub(super) fn failed_login(&mut self) -> bool {
         self.failed_logins += 1;
         self.failed_logins < MAX_FAILED_LOGINS
@@ -65,7 +65,7 @@ impl CommandBudget {
         self.progress += 1;
     }
 
-    /// The last command was for something.
+    /// The last command was useful: it does not count.
     pub(super) fn recipient_taken(&mut self) {
         self.idle_commands = self.idle_commands.saturating_sub(1);
     }

@@ -1,4 +1,4 @@
-//! The message itself, by DATA or BDAT: counted, checked, and passed on unless something spoiled it.
+//! Receives the message, by DATA or BDAT: counts and checks it, and passes it on unless it is spoiled.
 
 use crate::fault::Enhanced;
 use crate::smtp::data::{BareNewline, NewlineCheck, Piece};
@@ -7,7 +7,7 @@ use crate::smtp::reply::SmtpReply;
 use super::{CURE, MAX_EXCESS, MessageQuestion, SessionMode, SmtpEvent, SmtpSession, Spoiled};
 
 impl SmtpSession {
-    /// One piece of DATA, which ends `end` bytes behind the start of the input.
+    /// Handles one piece of DATA, which ends at offset `end` of the input.
     pub(super) fn piece(&mut self, end: usize, piece: Piece<'_>) -> Option<SmtpEvent> {
         match piece {
             Piece::Data(data) => self.content(data, end),
@@ -20,7 +20,7 @@ impl SmtpSession {
         }
     }
 
-    /// As much of a BDAT chunk as is there.
+    /// Handles the available part of a BDAT chunk.
     pub(super) fn chunk(&mut self, rest: &[u8]) -> (usize, Option<SmtpEvent>) {
         let SessionMode::Chunk { left, last } = &mut self.mode else { return (0, None) };
         let available = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
@@ -42,15 +42,14 @@ impl SmtpSession {
                 self.spoiled = None;
                 self.say(&SmtpReply::status(503, 5, 1, "BDAT out of order"));
             }
-            // The reason comes with the last chunk, or now if the client would rather stop.
+            // The refusal is sent with each chunk: a client may stop early.
             Some(Spoiled::TooBig) => self.say(&self.too_big()),
             Some(Spoiled::BareNewline | Spoiled::Nul) | None => self.say(&SmtpReply::status(250, 0, 0, "chunk taken")),
         }
         (0, None)
     }
 
-    /// Counts message data, which ends `end` bytes behind the start of the input, and passes it on unless the message is
-    /// spoiled.
+    /// Counts message data, which ends at offset `end` of the input, and passes it on unless the message is spoiled.
     fn content(&mut self, data: &[u8], end: usize) -> Option<SmtpEvent> {
         if self.spoiled.is_none() && memchr::memchr(0, data).is_some() {
             self.spoiled = Some(Spoiled::Nul);
@@ -67,12 +66,12 @@ impl SmtpSession {
         Some(SmtpEvent::Content(end - data.len()..end))
     }
 
-    /// A line end that the message gets and that did not come as CRLF.
+    /// Handles a line end of the message that was not received as CRLF.
     fn line_end(&mut self) -> Option<SmtpEvent> {
         self.count(2).or_else(|| self.spoiled.is_none().then_some(SmtpEvent::LineEnd))
     }
 
-    /// Counts message data. An event, if there is so much that the client is not listened to any longer.
+    /// Counts message data. Returns an event if the message is so large that the server stops reading.
     fn count(&mut self, length: usize) -> Option<SmtpEvent> {
         self.received = self.received.saturating_add(length as u64);
         let limit = self.config.max_size;
@@ -87,7 +86,7 @@ impl SmtpSession {
         None
     }
 
-    /// The end of the message: a verdict is due, or the reason why it is spoiled.
+    /// Handles the end of the message: a verdict is due, or a reply with the reason why it is spoiled.
     fn message_end(&mut self) -> Option<SmtpEvent> {
         let by_data = matches!(self.mode, SessionMode::Data(_));
         self.mode = SessionMode::Command;
@@ -114,7 +113,7 @@ impl SmtpSession {
         self.say(&reply);
         self.forget_message();
         if distrust {
-            // Who ends lines in another way than we do may have ended the message there, too: what follows is not trusted.
+            // A client with other line ends may have ended the message there, too: its further input is not trusted.
             self.mode = SessionMode::Closed;
             return Some(SmtpEvent::Close);
         }

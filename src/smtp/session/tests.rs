@@ -5,7 +5,7 @@ use crate::smtp::address::Address;
 use crate::smtp::envelope::Envid;
 use crate::smtp::reply::SmtpReplyReader;
 
-/// A server's decisions, as a transcript's `#` lines say.
+/// A server's decisions, as given by the `#` lines of a transcript.
 struct Policy {
     lmtp: bool,
     no_dsn: bool,
@@ -32,7 +32,7 @@ impl Default for Policy {
     }
 }
 
-/// One turn: the bytes that the client sends, the reply codes that it gets.
+/// One turn: the bytes that the client sends, and the reply codes that it gets.
 type Turn = (Vec<u8>, Vec<u16>);
 
 fn transcript(text: &str) -> (Policy, Vec<Turn>) {
@@ -326,7 +326,7 @@ fn limits_end_a_connection() {
     assert_eq!((codes.len(), codes[101], codes[102]), (103, 250, 452));
 }
 
-/// Whatever is said, as often as one likes: it ends, unless mail is taken. The verbs are those that the parser knows.
+/// Any command repeated without limit ends the session, unless mail is accepted. The verbs are those of the parser.
 #[test]
 fn every_command_repeated_comes_to_an_end() {
     let source = include_str!("../command.rs");

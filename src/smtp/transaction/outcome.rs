@@ -1,11 +1,11 @@
-//! What became of a message for each recipient, and the proof without which nothing counts as delivered.
+//! The outcome of a message for each recipient, and the proof that a delivery requires.
 
 use super::{Envelope, SmtpReply};
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::address::Address;
 
-/// Proof that a server took responsibility for a message: it answered the final dot or the last BDAT by 2yz, in step. Only
-/// a [`Transaction`](super::Transaction) makes one.
+/// Proof that a server took responsibility for a message: its reply to the final dot or the last BDAT was 2yz, in step.
+/// Only a [`Transaction`](super::Transaction) creates one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted(());
 
@@ -17,18 +17,18 @@ impl Accepted {
     }
 }
 
-/// What became of the message for one recipient; `P` proves a delivery.
+/// The outcome of the message for one recipient; `P` proves a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecipientOutcome<P = Accepted> {
     /// The server took responsibility.
     Delivered(P),
-    /// For good: 5xx, or something the server lacks.
+    /// Permanent failure: 5xx, or a feature that the server lacks.
     Refused,
-    /// Not now: 4xx, or the connection failed before the message was complete.
+    /// Temporary failure: 4xx, or the connection failed before the message was complete.
     Deferred,
-    /// We stopped it before the message was complete.
+    /// The client stopped before the message was complete.
     Stopped,
-    /// The message was complete and no answer came, or none that is certainly its own: it may have been taken.
+    /// The message was complete, but no reply arrived that certainly belongs to it: the server may have accepted the message.
     Unknown,
 }
 
@@ -49,25 +49,25 @@ impl<P> RecipientOutcome<P> {
     }
 }
 
-/// The outcome for one recipient and the words behind it.
+/// The outcome for one recipient and the reply behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipientResult<P = Accepted> {
     /// The forward-path as it was given.
     pub address: Address,
-    /// What became of it.
+    /// The outcome.
     pub outcome: RecipientOutcome<P>,
-    /// The code of the reply that decided, if one did.
+    /// The code of the decisive reply, if there was one.
     pub code: Option<u16>,
     /// Its enhanced status code.
     pub enhanced: Option<Enhanced>,
-    /// The whole reply as one line; empty if none decided. The server chose these bytes: escape them when printing.
+    /// The whole reply as one line; empty without a decisive reply. The server chose these bytes: escape them when printing.
     pub reply: String,
-    /// Why it was not delivered; `None` exactly when it was.
+    /// The reason for the failure; `None` exactly for a delivered message.
     pub fault: Option<Fault>,
 }
 
 impl<P> RecipientResult<P> {
-    /// The same with another type of proof.
+    /// The same result with another type of proof.
     pub fn map_proof<Q>(self, map: impl FnOnce(P) -> Q) -> RecipientResult<Q> {
         let outcome = match self.outcome {
             RecipientOutcome::Delivered(proof) => RecipientOutcome::Delivered(map(proof)),
@@ -87,7 +87,7 @@ impl<P> RecipientResult<P> {
     }
 }
 
-/// The result of a reply to the end of the message.
+/// The result for a reply to the end of the message.
 pub(super) fn concluded(address: &Address, reply: &SmtpReply) -> RecipientResult {
     if !reply.accepts() {
         return refused(address, reply, "message");
@@ -102,7 +102,7 @@ pub(super) fn concluded(address: &Address, reply: &SmtpReply) -> RecipientResult
     }
 }
 
-/// The result of a reply 4yz or 5yz to the command `what`.
+/// The result for a 4yz or 5yz reply to the command `what`.
 pub(super) fn refused(address: &Address, reply: &SmtpReply, what: &str) -> RecipientResult {
     RecipientResult {
         address: address.clone(),
@@ -114,7 +114,7 @@ pub(super) fn refused(address: &Address, reply: &SmtpReply, what: &str) -> Recip
     }
 }
 
-/// The result of a recipient that the server took no more of at a time.
+/// The result for a recipient beyond the server's limit per transaction.
 pub(super) fn put_off(address: &Address, reply: Option<&SmtpReply>) -> RecipientResult {
     let later = |fault: Fault| Fault { kind: Kind::PeerTemporary, ..fault };
     match reply {
@@ -126,7 +126,7 @@ pub(super) fn put_off(address: &Address, reply: Option<&SmtpReply>) -> Recipient
     }
 }
 
-/// The result when no reply decided. A fault that carries the peer's own words (421) keeps them.
+/// The result without a decisive reply. If the fault contains a reply of the peer (421), that reply is kept.
 pub(super) fn unanswered<P>(address: &Address, fault: &Fault, committed: bool) -> RecipientResult<P> {
     let outcome = match fault.kind {
         _ if committed => RecipientOutcome::Unknown,
@@ -149,7 +149,7 @@ pub(super) fn unanswered<P>(address: &Address, fault: &Fault, committed: bool) -
     }
 }
 
-/// The same outcome for every recipient of a message that could not be tried at all.
+/// The same outcome for every recipient of a message that could not be attempted.
 pub fn all_failed<P>(envelope: &Envelope, fault: &Fault) -> Vec<RecipientResult<P>> {
     envelope.recipients.iter().map(|recipient| unanswered(&recipient.address, fault, false)).collect()
 }

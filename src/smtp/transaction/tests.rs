@@ -16,13 +16,13 @@ fn envelope(recipients: &[&str]) -> Envelope {
     Envelope { sender: "a@alice.test".into(), recipients, ..Envelope::default() }
 }
 
-/// Plays a transaction against a script: what the client sends up to each wait, and the reply codes it then gets. The
-/// message itself shows as `<dot>` or `<bdat>`.
+/// Plays a transaction against a script: the client's output up to each wait, and the reply codes that it then gets.
+/// The message itself appears as `<dot>` or `<bdat>`.
 fn play(transaction: Transaction, script: &[(&str, &[u16])]) -> Vec<(&'static str, Option<u16>)> {
     play_asked(transaction, true, script)
 }
 
-/// The same; [`TransactionStep::Ask`] shows as `<ask>` and is answered with `go`.
+/// Like [`play`]; [`TransactionStep::Ask`] appears as `<ask>` and is answered with `go`.
 fn play_asked(mut transaction: Transaction, go: bool, script: &[(&str, &[u16])]) -> Vec<(&'static str, Option<u16>)> {
     let mut turns = script.iter();
     let mut codes: VecDeque<u16> = VecDeque::new();
@@ -62,7 +62,7 @@ fn transaction(keywords: &str, to: &[&str], options: TransactionOptions) -> Tran
     Transaction::new(envelope(to), &offer(keywords), 10, false, options).expect("can be sent")
 }
 
-/// A message that goes by BDAT where it can.
+/// A message that is sent by BDAT if possible.
 fn large(keywords: &str, to: &[&str], options: TransactionOptions) -> Transaction {
     Transaction::new(envelope(to), &offer(keywords), LAST_CHUNK + 1, false, options).expect("can be sent")
 }

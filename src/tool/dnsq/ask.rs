@@ -1,4 +1,4 @@
-//! The questions of one call: asked together, told in their order.
+//! The questions of one run: sent together, reported in their order.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -18,14 +18,14 @@ use crate::dns::record::{Class, Record, Rtype};
 use crate::dns::transport::Transport;
 use crate::fault::Fault;
 
-/// Stands for the hosts file.
+/// The server index of an answer from the hosts file.
 const NO_SERVER: usize = usize::MAX;
 
-/// Asks, prints, and says what it ended with. An error is one of output.
+/// Asks one question, prints the outcome and returns its verdict. An error is an output error.
 type SpecialRun = fn(&QuestionRunner<'_>, &Question) -> Result<QuestionResult, Fault>;
 
 impl QuestionRunner<'_> {
-    /// Asks everything that was asked for; the verdicts stand in the order of the questions. An error is one of output.
+    /// Asks all questions; the verdicts are in the order of the questions. An error is an output error.
     pub(super) fn run(&self) -> Result<Vec<QuestionResult>, Fault> {
         let mut verdicts = Vec::new();
         let mut place = 0;
@@ -39,7 +39,7 @@ impl QuestionRunner<'_> {
         Ok(verdicts)
     }
 
-    /// What is more than one question and its answer, and has its own way.
+    /// The function for a question that takes more than one exchange; `None` for an ordinary question.
     fn alone(&self, question: &Question) -> Option<SpecialRun> {
         match question.rtype {
             Rtype::AXFR | Rtype::IXFR => Some(transfer::run),
@@ -50,10 +50,10 @@ impl QuestionRunner<'_> {
         }
     }
 
-    /// Asks these questions, the first of which has this place in the plan.
+    /// Asks these questions; `begin` is the index of the first one in the plan.
     fn ask(&self, begin: usize, questions: &[Question]) -> Result<Vec<QuestionResult>, Fault> {
         let stub = self.args.transport.search.then(|| Stub::new(self)).transpose()?;
-        // The names to try for each question, and what came of it.
+        // The names to try for each question, and its outcome.
         let mut chains: Vec<VecDeque<Query>> = Vec::new();
         let mut told =
             OrderedAnswers { runner: self, questions, outcomes: Vec::new(), verdicts: Vec::new(), failed: None };
@@ -92,7 +92,7 @@ impl QuestionRunner<'_> {
         }
     }
 
-    /// Prints what came, and says what it means.
+    /// Prints an answer or a failure, and returns the verdict.
     fn tell(&self, question: &Question, result: Result<ExchangeAnswer, Fault>) -> Result<QuestionResult, Fault> {
         let verdict = match result {
             Ok(answer) => {
@@ -111,7 +111,7 @@ impl QuestionRunner<'_> {
     }
 }
 
-/// Outcomes that came in any order, on their way out in the order of the questions.
+/// Outcomes that arrive in any order and are printed in the order of the questions.
 struct OrderedAnswers<'a> {
     runner: &'a QuestionRunner<'a>,
     questions: &'a [Question],
@@ -129,7 +129,7 @@ impl OrderedAnswers<'_> {
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(None) }
     }
 
-    /// Tells what is ready and next.
+    /// Prints the outcomes that are next in the order, as far as they have arrived.
     fn tell(&mut self) {
         while self.failed.is_none() {
             let place = self.verdicts.len();
@@ -143,7 +143,7 @@ impl OrderedAnswers<'_> {
     }
 }
 
-/// How the system's own resolver sees short names (`--search`): hosts file, search list, dots.
+/// The rules of the system's resolver for short names (`--search`): hosts file, search list, dots.
 struct Stub {
     hosts: Hosts,
     search: Vec<Name>,
@@ -160,7 +160,7 @@ impl Stub {
         Ok(Stub { hosts, search: conf.search, ndots: runner.args.transport.ndots.unwrap_or(conf.ndots) })
     }
 
-    /// What the hosts file knows of a question.
+    /// The answer of the hosts file, if it has one.
     fn known(&self, question: &Question) -> Option<ExchangeAnswer> {
         let record = |rdata: Vec<u8>| Record {
             name: question.name.clone(),

@@ -1,4 +1,4 @@
-//! `dnsq -f`: names from files, one record for every question.
+//! `dnsq -f`: names from files, one record per question.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -36,13 +36,13 @@ use crate::fault::{Fault, Kind};
 use crate::millis::millis;
 use crate::scope::host_of;
 
-/// EDNS options have at most so many bytes, all together.
+/// The limit for all EDNS options together, in bytes.
 const MAX_OPTIONS_BYTES: usize = 512;
-/// Queries are padded to a multiple of at most this.
+/// The largest block size for padding.
 const MAX_PADDING: u16 = 1024;
-/// The longest list of names that is read at once.
+/// The largest list of names that is read as a whole, in bytes.
 const MAX_LISTED_BYTES: usize = 16 * 1024 * 1024;
-/// A list of servers is not longer.
+/// The most servers of a list.
 const MAX_SERVERS: usize = 2000;
 
 /// Many names.
@@ -87,7 +87,7 @@ impl BulkArgs {
     }
 }
 
-/// The questions of `-f` for a run that asks one after the other: all of them are read before the first is asked.
+/// The questions of `-f` for a run that asks them one by one. All of them are read before the first is asked.
 pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
     let (mut plan, defaults) = words::bulk_plan(args)?;
     for path in &args.bulk.file {
@@ -272,7 +272,7 @@ fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-/// The file of `-o`: emptied, unless a run is taken up again.
+/// The file of `-o`: emptied, unless the run resumes an earlier one.
 fn record_file(path: &Path, inputs: &[PathBuf], continues: bool) -> Result<fs::File, Fault> {
     use std::os::unix::fs::MetadataExt;
     let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
@@ -291,7 +291,7 @@ fn record_file(path: &Path, inputs: &[PathBuf], continues: bool) -> Result<fs::F
     Ok(file)
 }
 
-/// The servers in a file: one a line, as after `@`; `#` begins a comment.
+/// The servers in a file: one per line, written as after `@`; `#` begins a comment.
 fn server_list(path: &Path) -> Result<Vec<String>, Fault> {
     let text = fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
     let lines = text.lines().map(|line| match line.split_once(" #") {
@@ -302,10 +302,10 @@ fn server_list(path: &Path) -> Result<Vec<String>, Fault> {
     Ok(lines.map(|line| line.trim_start_matches('@').to_owned()).collect())
 }
 
-/// Output, progress and the resume file of a run.
+/// The output, the progress bar and the resume file of a run.
 struct OutputObserver<'a> {
     out: &'a Output,
-    /// Names leave in their own letters.
+    /// Names are printed as U-labels.
     idn: bool,
     progress: Bar,
     resume: Option<Resume>,

@@ -1,4 +1,4 @@
-//! `dnsq --compare`: asks every authoritative server of a zone and says who disagrees.
+//! `dnsq --compare`: asks every authoritative server of a zone and reports those that disagree.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ use crate::net::dial::Family;
 use crate::scope::host_of;
 use crate::serial::Serial;
 
-/// Servers that are asked.
+/// The most servers that are asked.
 const MAX_SERVERS: usize = 64;
 
 /// The flag of comparing.
@@ -47,24 +47,24 @@ struct ZoneServer {
     address: SocketAddr,
 }
 
-/// What a server says: what has to be the same everywhere.
+/// The part of an answer that must be the same on all servers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Said {
     serial: u32,
     rcode: u16,
-    /// Owner in lower case, type and data, sorted; times to live may differ.
+    /// Owner in lower case, type and data, sorted. TTLs may differ.
     answer: Vec<(Vec<u8>, u16, Vec<u8>)>,
 }
 
-/// What came of asking a server.
+/// The outcome of a query to one server.
 struct ServerReply {
     server: ZoneServer,
     elapsed: Duration,
     said: Result<(Said, Message), Fault>,
 }
 
-/// Compares for one question, and at the end of an alias, in the zone of its target. The first verdict that is none of agreement
-/// stands.
+/// Compares the answers to one question. If an alias leads to another zone, it compares in that zone, too. The first verdict other
+/// than agreement counts.
 pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
     let mut question = question.clone();
     let mut verdict = Ok(());
@@ -86,7 +86,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
     Ok(verdict.and(endless))
 }
 
-/// Where an alias leads that the zone's servers do not follow, as most of them say.
+/// The target of an alias that the zone's servers do not follow, according to most of them.
 fn target_elsewhere(question: &Question, replies: &[ServerReply]) -> Option<Name> {
     let reference = reference(replies)?;
     let mut said = replies.iter().filter_map(|reply| reply.said.as_ref().ok());
@@ -103,7 +103,7 @@ fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Ve
     let transport = &runner.args.transport;
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
     let proxy = super::servers::proxy(runner.args, way)?;
-    // All at once: a silent server holds up nobody else.
+    // All at once: a silent server does not delay the others.
     let replies = std::thread::scope(|scope| {
         let ask = |server: ZoneServer| {
             let (zone, edns, proxy) = (&zone, &edns, &proxy);
@@ -123,7 +123,7 @@ fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Ve
     Ok((zone, replies))
 }
 
-/// The zone that the name lies in, as the resolver has it.
+/// The zone that contains the name, according to the resolver.
 fn zone_of(client: &DnsClient, question: &Question) -> Result<Name, Fault> {
     let query = Query::new(question.name.clone(), Rtype::SOA);
     let answer = client.ask(&query)?;
@@ -189,7 +189,7 @@ fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, 
     Ok(found)
 }
 
-/// Asks one server for its serial and for the answer, as an authority.
+/// Asks one server for the SOA serial and for its authoritative answer.
 fn said(client: &DnsClient, zone: &Name, question: &Question, edns: Option<&Edns>) -> Result<(Said, Message), Fault> {
     let ask = |question: Question| -> Result<Message, Fault> {
         let query = Query {
@@ -224,12 +224,12 @@ fn said(client: &DnsClient, zone: &Name, question: &Question, edns: Option<&Edns
     Ok((Said { serial, rcode: message.rcode().0, answer }, message))
 }
 
-/// The name may lie below a cut of the zone: then the servers have no authority over it and say whose it is.
+/// True for a referral: the name lies below a zone cut, and the server names the servers of the child zone.
 fn is_referral(message: &Message) -> bool {
     message.rcode() == Rcode::NOERROR && message.authority.iter().any(|record| record.rtype == Rtype::NS)
 }
 
-/// What most servers with the newest serial say.
+/// The most frequent answer among those with the newest serial.
 fn reference(replies: &[ServerReply]) -> Option<Said> {
     let mut counts: BTreeMap<&Said, usize> = BTreeMap::new();
     for (said, _) in replies.iter().filter_map(|reply| reply.said.as_ref().ok()) {
@@ -285,7 +285,7 @@ fn report(
     })
 }
 
-/// What one server said.
+/// The answer of one server.
 #[derive(Debug, Serialize)]
 struct Compared {
     question: Value,
@@ -294,7 +294,7 @@ struct Compared {
     status: String,
     answers: Vec<Value>,
     agrees: bool,
-    /// What differs from the others: `serial`, `status`, `answers`.
+    /// The members that differ from the other servers: `serial`, `status`, `answers`.
     differs: Vec<&'static str>,
     elapsed_ms: f64,
     #[serde(skip)]
@@ -356,7 +356,7 @@ impl OutputRecord for Compared {
     }
 }
 
-/// What came of it.
+/// The result of a comparison.
 #[derive(Debug, Serialize)]
 struct ComparisonRecord {
     zone: String,

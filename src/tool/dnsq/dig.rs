@@ -1,4 +1,4 @@
-//! dig's `+options` (and kdig's for encryption); the manual page lists those that are taken.
+//! dig's `+options`, and kdig's for encryption. The manual page lists the supported ones.
 
 use super::{Args, foreign, servers};
 use crate::cli::foreign::meant;
@@ -8,7 +8,7 @@ use crate::dns::message::{self, Flags};
 use crate::dns::present::Show;
 use crate::fault::{Fault, Kind};
 
-/// The names of those that are taken; an abbreviation that fits only one of them will do, as in dig.
+/// The names of the supported options. As in dig, an abbreviation is enough if it fits only one of them.
 pub(super) const NAMES: &str = "+aaflag +aaonly +additional +adflag +all +answer +authority +badcookie +besteffort +bufsize +cdflag +class \
     +cmd +comments +cookie +crypto +defname +dnssec +do +edns +ednsflags +ednsnegotiation +ednsopt +expandaaaa +expire \
     +fail +https +https-get +https-post +identify +idnin +idnout +ignore +json +keepalive +keepopen +multiline \
@@ -17,7 +17,7 @@ pub(super) const NAMES: &str = "+aaflag +aaonly +additional +adflag +all +answer
     +tls-ca +tls-certfile +tls-hostname +tls-keyfile +tls-pin +tls-sni +trace +tries +ttlid +ttlunits \
     +unknownformat +vc +yaml +zflag";
 
-/// Takes one of them; what it means for the arguments and for what is shown.
+/// Applies one option to the arguments and to the display settings.
 pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Fault> {
     let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
     let (name, on) = match name.strip_prefix("no") {
@@ -117,7 +117,7 @@ pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(
     Ok(())
 }
 
-/// The whole of an abbreviated name, if there is only one.
+/// The full form of an abbreviated name, if it is unambiguous; else the name itself.
 fn in_full(name: &str) -> &str {
     let bare = NAMES.split(' ').filter_map(|full| full.strip_prefix('+'));
     let mut fitting = bare.filter(|full| full.starts_with(name));
@@ -127,7 +127,7 @@ fn in_full(name: &str) -> &str {
     }
 }
 
-/// A number as dig takes flags: decimal, or hexadecimal after 0x.
+/// A flags value in dig's notation: decimal, or hexadecimal after 0x.
 fn hexadecimal(text: &str) -> Option<u16> {
     match text.strip_prefix("0x") {
         Some(digits) => u16::from_str_radix(digits, 16).ok(),

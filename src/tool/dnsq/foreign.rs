@@ -1,4 +1,4 @@
-//! Words of dig, kdig, host, drill and massdns that are not ours, and what stands for them here.
+//! Options of dig, kdig, host, drill and massdns that dnsq does not have, and their equivalents.
 
 use crate::cli::foreign::{ForeignMeaning, ForeignWords};
 
@@ -60,7 +60,7 @@ pub(in crate::tool) const WORDS: ForeignWords = &[
     ("--query", "the name as an argument"),
 ];
 
-/// Words of ours that massdns takes otherwise.
+/// Options that have another meaning in massdns.
 pub(super) const MEANINGS: &[ForeignMeaning] = &[
     (
         |word, next| word == "-r" && (next.ends_with(".txt") || next.starts_with(['/', '.'])),

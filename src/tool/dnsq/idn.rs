@@ -1,6 +1,6 @@
-//! International names on their way out.
+//! Internationalized names in output.
 
-/// International names in the words of a text in their own letters; what is no valid one stays as it is.
+/// Replaces the A-labels of a text by U-labels. An invalid name stays as it is.
 pub(super) fn unicode(text: &str) -> String {
     let word = |word: &str| {
         if !word.to_ascii_lowercase().contains("xn--") {

@@ -1,4 +1,4 @@
-//! `dnsq`: ask DNS servers anything, in dig's manner.
+//! `dnsq`: asks DNS servers anything, with dig's command line.
 
 mod ask;
 mod bulk;
@@ -38,7 +38,7 @@ use query::QueryArgs;
 use runner::QuestionRunner;
 use servers::EncryptionArgs;
 
-/// What `--help` says beyond the list of options.
+/// The part of `--help` after the list of options.
 const LONG_HELP: &str = "\
 A server is an address or a name, with :PORT or #PORT, or a URL: udp:// tcp:// tls:// https:// quic://. The default is the \
 servers in /etc/resolv.conf. dnsq(1) lists dig's +options that are supported.
@@ -176,7 +176,7 @@ pub struct TransportArgs {
 }
 
 impl Args {
-    /// With -o all goes to the file, save the record of a transfer.
+    /// True if stdout gets output. With -o everything goes to the file, except the record of a transfer.
     fn prints(&self) -> bool {
         let to_stdout = self.out.as_deref().is_none_or(|file| file == Path::new("-"));
         to_stdout || (self.output.json && self.bulk.file.is_empty())
@@ -201,7 +201,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         let what = "+yaml prints whole answers: not with --short, --format, JSON, transfers, --trace, --validate and --compare";
         return Err(Fault::new(Kind::Usage, what).into());
     }
-    // What clap cannot see, because dig's `+trace` and `+nssearch` are words.
+    // A check that clap cannot make, because dig's `+trace` and `+nssearch` are plain arguments.
     let ways = [args.trace.trace, args.validate.validate, args.compare.compare, args.probe.probe];
     if ways.iter().filter(|way| **way).count() > 1 {
         let what = "--trace, --validate, --compare and --probe exclude each other";
@@ -243,7 +243,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
 }
 
 impl TransportArgs {
-    /// The family that is left by `-4`, `-6` and the address to come from.
+    /// The address family that `-4`, `-6` and the local address allow.
     fn family(&self) -> Family {
         let comes_from = |v4| self.bind.is_some_and(|bind| bind.is_ipv4() == v4);
         match (self.ipv4, self.ipv6) {
@@ -266,12 +266,12 @@ fn policy(args: &TransportArgs) -> ExchangePolicy {
     }
 }
 
-/// A template as a usage error if it is none.
+/// Parses a template; a malformed one is a usage error.
 fn template(text: &str) -> Result<Template, Fault> {
     Template::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))
 }
 
-/// A file that one of the arguments names; at most one byte more than this, so that a larger one is noticed.
+/// Reads a file from the command line: at most `max_bytes` and one more byte, by which a larger file is noticed.
 fn read_file(path: &Path, max_bytes: usize) -> Result<Vec<u8>, Fault> {
     use std::io::Read;
     let failed = |error: std::io::Error| Fault::local(path.display(), &error);
@@ -280,7 +280,7 @@ fn read_file(path: &Path, max_bytes: usize) -> Result<Vec<u8>, Fault> {
     Ok(text)
 }
 
-/// A class by mnemonic, as a usage error if there is none.
+/// Parses the mnemonic of a class; an unknown one is a usage error.
 fn class(text: &str) -> Result<Class, Fault> {
     Class::parse(text).ok_or_else(|| Fault::new(Kind::Usage, format!("unknown class {text:?}")))
 }

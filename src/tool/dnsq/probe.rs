@@ -1,4 +1,4 @@
-//! `dnsq --probe`: what an encrypted server shows of itself, its certificates above all.
+//! `dnsq --probe`: the properties of an encrypted server, above all its certificates.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ pub(super) struct ProbeArgs {
     min_days: Option<u32>,
 }
 
-/// What one server showed.
+/// The properties of one server.
 #[derive(Serialize)]
 struct DnsServerProbe<'a> {
     server: String,
@@ -38,7 +38,7 @@ struct DnsServerProbe<'a> {
     transport: &'static str,
     /// From the first packet to the end of the handshake.
     connect_ms: f64,
-    /// How long the question took.
+    /// The duration of the query.
     elapsed_ms: f64,
     /// The question: name and type.
     question: String,
@@ -66,7 +66,7 @@ impl OutputRecord for DnsServerProbe<'_> {
     }
 }
 
-/// Probes every server that was named.
+/// Probes every server on the command line.
 pub(super) fn run(args: &Args, plan: &QueryPlan, servers: &[NamedServer], out: &Output) -> anyhow::Result<Exit> {
     if let Some(plain) = servers.iter().find(|server| !server.endpoint.transport.is_encrypted()) {
         let what = format!("--probe: {} is asked over {}", plain.name, plain.endpoint.transport.name());
@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args, plan: &QueryPlan, servers: &[NamedServer], out: &
     Ok(tally.exit())
 }
 
-/// Probes one server; at one whose certificate is not believed nothing is asked that the user did not name.
+/// Probes one server. If its certificate is not trusted, it is asked only the question of the user.
 async fn probe(
     args: &Args,
     question: &Question,
@@ -101,7 +101,7 @@ async fn probe(
     let connection = match DnsConnection::open(endpoint, limit).await {
         Err(fault) if fault.kind == Kind::TlsUntrusted => {
             let any = Endpoint { tls: Some(endpoint.trust()?.unchecked()), ..endpoint.clone() };
-            // Where it is no certificate that is missing, the same happens again.
+            // If the fault is not the trust in the certificate, it occurs again.
             DnsConnection::open(&any, limit).await.map_err(|_| fault)?
         }
         connection => connection?,

@@ -1,4 +1,4 @@
-//! What stands in `dnsq`'s queries beside the question: flags, EDNS options, the key.
+//! The parts of `dnsq`'s queries besides the question: flags, EDNS options, the key.
 
 use std::net::IpAddr;
 
@@ -74,7 +74,7 @@ pub(super) struct QueryArgs {
     pub(super) edns_flags: u16,
 }
 
-/// The header's flags and operation.
+/// The flags and the opcode of the header.
 pub(super) fn flags(args: &QueryArgs) -> Flags {
     let mut flags = args.flags;
     flags.set(Flags::RD, !args.no_recurse);
@@ -97,7 +97,7 @@ pub(super) fn query(args: &Args, question: &Question) -> Result<Query, Fault> {
     })
 }
 
-/// The key to sign with, if one was named.
+/// The TSIG key, if the command line names one.
 pub(super) fn key(args: &Args, out: &Output) -> Result<Option<TsigKey>, Fault> {
     let parsed = match (&args.tsig, &args.key_file) {
         (Some(text), _) => {
@@ -110,7 +110,7 @@ pub(super) fn key(args: &Args, out: &Output) -> Result<Option<TsigKey>, Fault> {
     parsed.map(Some)
 }
 
-/// The options that the arguments ask for.
+/// The EDNS options of the command line.
 pub(super) fn edns(args: &QueryArgs) -> Result<Edns, Fault> {
     let usage = |text: String| Fault::new(Kind::Usage, text);
     let mut edns = Edns {

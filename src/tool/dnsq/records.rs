@@ -1,4 +1,4 @@
-//! What `dnsq` prints.
+//! The output records of `dnsq`.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,10 +14,10 @@ use crate::dns::transport::Transport;
 use crate::dns::yaml::{MessageWay, yaml};
 use crate::scope::host_of;
 
-/// The source of answers that no server gave.
+/// The source of answers from the hosts file instead of a server.
 const HOSTS_FILE: &str = "hosts file";
 
-/// The whole answer in dig's text or YAML, and before it the query, if that is wanted.
+/// The whole answer in dig's text or YAML, preceded by the query if the user wants it.
 pub(super) fn full(answer: &ExchangeAnswer, show: &Show, server: Option<&NamedServer>) -> Vec<String> {
     let transport = answer.transport.name().to_ascii_uppercase();
     let now = crate::cli::clock::now();
@@ -53,11 +53,11 @@ pub(super) fn full(answer: &ExchangeAnswer, show: &Show, server: Option<&NamedSe
     query.into_iter().chain([text(&answer.message, &about)]).collect()
 }
 
-/// An answer as text, or one datum of it. Every byte of a peer's is escaped already, as zone files want it.
+/// An answer, or one of its data, as text. The peer's bytes are already escaped as in zone files.
 #[derive(Debug, Serialize)]
 pub(super) struct AnswerText {
     pub(super) text: String,
-    /// It is dig's whole text: the lines that begin with `;;` are ours.
+    /// The text is dig's whole output: dnsq itself writes the lines that begin with `;;`.
     pub(super) whole: bool,
 }
 
@@ -83,7 +83,7 @@ impl OutputRecord for AnswerText {
     }
 }
 
-/// The status in the line of the header, and what stands around it.
+/// The status in the header line, with the text before and after it.
 fn status_in(line: &str) -> Option<(&str, &str, &str)> {
     let begin = line.strip_prefix(";; ->>HEADER<<-")?.find("status: ")? + ";; ->>HEADER<<-status: ".len();
     let (before, rest) = line.split_at_checked(begin)?;
@@ -91,7 +91,7 @@ fn status_in(line: &str) -> Option<(&str, &str, &str)> {
     Some((before, status, after))
 }
 
-/// The answer in our members.
+/// The answer as JSON in dnsq's own members.
 impl OutputRecord for AnswerJson {
     const TYPE: &'static str = "answer";
 }

@@ -1,4 +1,4 @@
-//! `dnsq -f --resume`: how far a run came, so that another one can go on from there.
+//! `dnsq -f --resume`: the progress of a run, from which another run can continue.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,41 +11,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Kind};
 
-/// How often the resume file is written.
+/// The interval between two writes of the resume file.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
 
-/// What the resume file holds.
+/// The content of the resume file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct ResumeState {
     v: u8,
-    /// So many questions, from the first on, have their records.
+    /// The number of questions, counted from the first, whose records are written.
     questions: u64,
     files: Vec<String>,
     types: Vec<String>,
 }
 
-/// The resume file. It is replaced as a whole, and never says more than what has left.
+/// The resume file. It is replaced as a whole and never counts a record that is not yet written.
 #[derive(Debug)]
 pub(super) struct Resume {
     path: PathBuf,
     state: ResumeState,
     saved: Instant,
-    /// There was a run before this one.
+    /// True if an earlier run began the file.
     continues: bool,
 }
 
 impl Resume {
-    /// So many questions, from the first on, have their records.
+    /// The number of questions, counted from the first, whose records are written.
     pub(super) fn questions(&self) -> u64 {
         self.state.questions
     }
 
-    /// There was a run before this one.
+    /// True if an earlier run began the file.
     pub(super) fn continues(&self) -> bool {
         self.continues
     }
 
-    /// Reads the file, or begins it.
+    /// Reads the resume file, or creates it.
     pub(super) fn open(path: PathBuf, files: &[PathBuf], types: &[String]) -> Result<Resume, Fault> {
         let mut continues = true;
         let fresh = ResumeState {
@@ -72,12 +72,12 @@ impl Resume {
             }
         };
         let resume = Resume { path, state, saved: Instant::now(), continues };
-        // Before the first question: a place that cannot be written is a mistake to be told now.
+        // Before the first question, so that a path that cannot be written is reported at once.
         resume.save(resume.state.questions)?;
         Ok(resume)
     }
 
-    /// Records of so many questions have left.
+    /// Counts the questions whose records are written; saves the file from time to time.
     pub(super) fn flushed(&mut self, questions: u64) -> Result<(), Fault> {
         self.state.questions = questions;
         if self.saved.elapsed() < SAVE_EVERY {
@@ -87,12 +87,12 @@ impl Resume {
         self.save(questions)
     }
 
-    /// Writes the file, in one step.
+    /// Replaces the file atomically.
     pub(super) fn save(&self, questions: u64) -> Result<(), Fault> {
         let failed = |error: &std::io::Error| Fault::creating(format!("resume file {}", self.path.display()), error);
         let state = ResumeState { questions, ..self.state.clone() };
         let text = serde_json::to_vec(&state).map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
-        // Always the same name, so that runs that are killed in this moment leave one at most; never through a link.
+        // Always the same name, so that runs killed at this point leave at most one such file; never through a link.
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
         let write = || {
@@ -103,7 +103,7 @@ impl Resume {
         write().map_err(|error| failed(&error))
     }
 
-    /// The run is complete.
+    /// Removes the file: the run is complete.
     pub(super) fn remove(self) -> Result<(), Fault> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -114,8 +114,8 @@ impl Resume {
     }
 }
 
-/// A run that was killed may have left half a record at the end of the file that it appended to. Its question is asked
-/// again, so it goes: the next record must begin on a line of its own.
+/// Removes an incomplete record from the end of the output file. A killed run leaves one if it appended to the file. Its question
+/// is asked again, and the next record must begin on a line of its own.
 pub(super) fn drop_fragment(output: BorrowedFd<'_>, end: u8) -> std::io::Result<()> {
     let file = File::from(output.try_clone_to_owned()?);
     let data = file.metadata()?;

@@ -1,4 +1,4 @@
-//! What every kind of question shares: the arguments, the servers, the output and the verdict.
+//! The parts that all kinds of questions share: arguments, servers, output and verdict.
 
 use super::records::{AnswerText, Rfc8427, full};
 use super::servers::NamedServer;
@@ -15,7 +15,7 @@ use crate::dns::template::Template;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::scope::host_of;
 
-/// What a question ended with: it was answered, or why not.
+/// The outcome of a question: an answer, or the reason why there is none.
 pub(super) type QuestionResult = Result<(), Fault>;
 
 pub(super) struct QuestionRunner<'a> {
@@ -28,7 +28,7 @@ pub(super) struct QuestionRunner<'a> {
 }
 
 impl QuestionRunner<'_> {
-    /// Says what failed. That there is no data is an answer; where only data are printed, it is said on stderr.
+    /// Reports a failure. "No data" is an answer, so it is reported on stderr only if the output consists of data alone.
     pub(super) fn complain(&self, question: &Question, verdict: &QuestionResult) {
         let Err(fault) = verdict else { return };
         let what = format!("{} {}", question.name, question.rtype);
@@ -68,7 +68,7 @@ impl QuestionRunner<'_> {
     }
 }
 
-/// What an answer means for a script: data, no data, or a server that did not answer the question.
+/// The verdict on an answer, for scripts: data, no data, or no usable answer from the server.
 pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
     let message = &answer.message;
     let rcode = message.rcode();
@@ -82,7 +82,7 @@ pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
     }
 }
 
-/// The code with the extended error's words, if the server sent some.
+/// The RCODE, with the text of the extended errors (RFC 8914) if the server sent any.
 fn with_words(answer: &ExchangeAnswer, code: &str) -> String {
     let options = answer.message.edns.iter().flat_map(|edns| &edns.options);
     let words: Vec<String> =

@@ -1,4 +1,4 @@
-//! Whom `dnsq` asks, and how: names and URLs of servers, transports, certificates.
+//! The servers of `dnsq`: names and URLs, transports, certificates.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(super) struct EncryptionArgs {
     pub(super) http: Option<HttpTarget>,
 }
 
-/// One address of a server, with the name that the user gave it.
+/// One address of a server, with the server's name as the user wrote it.
 #[derive(Debug, Clone)]
 pub(super) struct NamedServer {
     pub(super) name: String,
@@ -44,20 +44,20 @@ impl NamedServer {
     }
 }
 
-/// The local address of `-b`, dig's `#PORT` behind it.
+/// The local address of `-b`, with dig's optional `#PORT`.
 pub(super) fn local(text: &str) -> Result<SocketAddr, String> {
     let (address, port) = text.split_once('#').map_or((text, Ok(0)), |(address, port)| (address, port.parse()));
     Ok(with_port(literal::local(address)?, port.map_err(|_| "bad port")?))
 }
 
-/// The proxy that servers are asked through over this transport.
+/// The proxy for this transport.
 ///
 /// # Errors
-/// [`Kind::Usage`]: it was asked for, and carries no datagrams.
+/// [`Kind::Usage`]: the command line names a proxy, but it carries no datagrams.
 pub(super) fn proxy(given: &Args, transport: Transport) -> Result<Option<ProxyChoice>, Fault> {
     let flag = given.transport.proxy.as_deref();
     let carried = matches!(transport, Transport::Tcp | Transport::Tls | Transport::Https);
-    // The environment's is for what can go through it.
+    // The proxy of the environment applies only to transports that it can carry.
     if !carried && flag.is_none() {
         return Ok(None);
     }
@@ -69,7 +69,7 @@ pub(super) fn proxy(given: &Args, transport: Transport) -> Result<Option<ProxyCh
     Ok(found)
 }
 
-/// The servers with these names, those of the command line, or those of resolv.conf.
+/// The servers in `named`, else those of the command line or of resolv.conf.
 pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec<NamedServer>, Fault> {
     let transport = match args.encryption.transport {
         Some(transport) => transport,
@@ -79,7 +79,7 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
     let mut names = Vec::new();
     for name in named {
         let mut server = ServerName::parse(name)?;
-        // `--tcp` and `+tcp` are about what would go over UDP.
+        // `--tcp` and `+tcp` apply only to servers without another transport than UDP.
         if server.transport == Some(Transport::Udp) && args.transport.tcp {
             server.transport = Some(Transport::Tcp);
         }
@@ -131,11 +131,11 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
     Ok(servers)
 }
 
-/// How long an address of a server has for its turn and the way there and back before the next in line is as good.
+/// The connect time for each address of a server, before another server is the better choice.
 const PER_ADDRESS: Duration = Duration::from_millis(500);
 
-/// The addresses of one server to which connections are made: the one that answers first before the others (RFC 8305),
-/// without those that failed meanwhile. Where none answers soon they stay as they are.
+/// The addresses of one server with a connection-oriented transport: the first to answer is moved to the front (RFC 8305), and
+/// those that failed by then are removed. If none answers in time, the list stays as it is.
 fn first_to_answer(mut endpoints: Vec<Endpoint>, dialer: &Dialer, out: &Output) -> Result<Vec<Endpoint>, Fault> {
     if endpoints.len() < 2 || !endpoints.iter().all(connects) {
         return Ok(endpoints);
@@ -157,7 +157,7 @@ fn connects(endpoint: &Endpoint) -> bool {
     !matches!(endpoint.transport, Transport::Udp | Transport::Quic)
 }
 
-/// In bulk all addresses share the work: beside the first those that answer within a head start.
+/// Keeps the addresses that share the work of a bulk run: the first one, and all that answer within a head start.
 fn answering(endpoints: &mut Vec<Endpoint>, dialer: &Dialer) {
     let dialer = Dialer { connect_timeout: ATTEMPT_DELAY, ..dialer.clone() };
     let answers = |address| dialer.connect_any_blocking(vec![address]).is_ok_and(|race| race.won.is_some());
@@ -165,7 +165,7 @@ fn answering(endpoints: &mut Vec<Endpoint>, dialer: &Dialer) {
     endpoints.retain(|other| Some(other.address) == first || !connects(other) || answers(other.address));
 }
 
-/// The system's resolv.conf, or the file that was named.
+/// The resolv.conf from the command line, else the system's.
 pub(super) fn resolv_conf(args: &Args) -> Result<ResolvConf, Fault> {
     match &args.transport.resolv_conf {
         Some(path) if !path.exists() => Err(Fault::new(Kind::NoInput, format!("{}: does not exist", path.display()))),
@@ -174,7 +174,7 @@ pub(super) fn resolv_conf(args: &Args) -> Result<ResolvConf, Fault> {
     }
 }
 
-/// dig's and kdig's options about encryption. False: it is none of them.
+/// Applies an encryption option of dig or kdig. Returns false for any other option.
 pub(super) fn dig_option(name: &str, value: Option<&str>, on: bool, args: &mut EncryptionArgs) -> Result<bool, Fault> {
     let missing = || Fault::new(Kind::Usage, format!("+{name}: a value is missing"));
     let given = || value.ok_or_else(missing);
@@ -188,7 +188,7 @@ pub(super) fn dig_option(name: &str, value: Option<&str>, on: bool, args: &mut E
             let path = if path.starts_with('/') { path } else { format!("/{path}") };
             args.http = Some(HttpTarget { path, get: name == "https-get" });
         }
-        // Without a file: the system's, which are believed anyway.
+        // Without a file: the system's certificates, which are trusted anyway.
         "tls-ca" if value.is_none() => {}
         "tls-ca" => args.trust.ca_cert = path()?,
         "tls-certfile" => args.trust.cert = path()?,

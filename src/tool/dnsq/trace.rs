@@ -35,7 +35,7 @@ pub(super) struct TraceArgs {
     hints: Option<PathBuf>,
 }
 
-/// What clap cannot see, because dig's `+trace` is a word.
+/// Checks that clap cannot make, because dig's `+trace` is a plain argument.
 pub(super) fn check(args: &TraceArgs) -> Result<(), Fault> {
     if args.hints.is_some() && !args.trace {
         return Err(Fault::new(Kind::Usage, "--hints: only with --trace"));
@@ -77,7 +77,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
     Ok(result)
 }
 
-/// Where to begin.
+/// The servers at which the trace begins.
 fn start(runner: &QuestionRunner<'_>) -> Result<Vec<Host>, Fault> {
     if let Some(path) = &runner.args.trace.hints {
         let text = read_file(path, hints::MAX_HINTS_BYTES)?;
@@ -93,7 +93,7 @@ fn start(runner: &QuestionRunner<'_>) -> Result<Vec<Host>, Fault> {
     Ok(runner.servers.iter().map(host).collect())
 }
 
-/// One step.
+/// One step of a trace.
 #[derive(Debug, Serialize)]
 struct StepRecord {
     number: usize,
@@ -102,7 +102,7 @@ struct StepRecord {
     question: Value,
     server: Value,
     elapsed_ms: f64,
-    /// What the answer meant.
+    /// The meaning of the answer.
     found: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     transport: Option<&'static str>,
@@ -116,10 +116,10 @@ struct StepRecord {
     answers: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     referral: Option<Value>,
-    /// Where an alias leads.
+    /// The target of an alias.
     #[serde(skip_serializing_if = "Option::is_none")]
     alias: Option<String>,
-    /// Why the server was of no use.
+    /// The reason why the server gave no usable answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
     #[serde(skip)]
@@ -170,7 +170,7 @@ fn referral(zone: &Name, servers: &[Host]) -> Value {
     json!({ "zone": zone.to_string(), "servers": servers.collect::<Vec<_>>() })
 }
 
-/// The records of a step and a line about it, in the manner of dig's `+trace`.
+/// The records of a step and a summary line, in the style of dig's `+trace`.
 fn text(step: &TraceStep<'_>, runner: &QuestionRunner<'_>) -> String {
     use std::fmt::Write;
     let mut out = String::new();
@@ -211,7 +211,7 @@ fn text(step: &TraceStep<'_>, runner: &QuestionRunner<'_>) -> String {
     out
 }
 
-/// The records that a step is about.
+/// The records of the message that matter for a step.
 fn telling<'m>(message: &'m Message, found: &Finding) -> Vec<&'m Record> {
     match found {
         Finding::Referral { .. } => message.authority.iter().chain(&message.additional).collect(),

@@ -1,4 +1,4 @@
-//! `dnsq ZONE AXFR` and `dnsq ZONE IXFR=SERIAL`: the records of a zone as they come.
+//! `dnsq ZONE AXFR` and `dnsq ZONE IXFR=SERIAL`: the records of a zone, printed as they arrive.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,11 +19,11 @@ use crate::fault::{Fault, Kind};
 use crate::millis::millis;
 use crate::serial::Serial;
 
-/// Text is handed on in pieces of about this size.
+/// The approximate size of the pieces in which text is printed.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Makes the transfer from the first server that gives the zone; what was printed stays printed, so only a server that
-/// gave nothing is passed over.
+/// Transfers the zone from the first server that provides it. Printed records cannot be withdrawn, so the next server is tried only
+/// if nothing is printed yet.
 pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Result<(), Fault>, Fault> {
     let target = format!("{} {}", question.name, question.rtype);
     let mut result = Err(Fault::new(Kind::Usage, "no server to ask"));
@@ -91,7 +91,7 @@ fn one(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, printed: &mut bool)
     runner.out.emit(&TransferEnd::of(transfer, &summary, start, runner.plan.show.stats && runner.args.out.is_none()))
 }
 
-/// The zone as a file: it appears under its name when it is complete, and not before.
+/// Writes the zone to a file, which gets its name only when it is complete.
 fn to_file(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, path: &Path) -> Result<ZoneTransferSummary, Fault> {
     let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -121,7 +121,7 @@ fn to_file(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, path: &Path) ->
     Ok(summary)
 }
 
-/// Which records are printed as text: all, or all but the SOA record that ends the transfer (`+onesoa`).
+/// The filter for records that are printed as text: all, or all but the SOA record that ends the transfer (`+onesoa`).
 fn wanted(runner: &QuestionRunner<'_>) -> impl FnMut(&Record, ZoneChange) -> bool {
     let one_soa = runner.plan.show.one_soa;
     let mut begun = false;
@@ -140,7 +140,7 @@ fn name_of(change: ZoneChange) -> Option<&'static str> {
     }
 }
 
-/// Lines of records.
+/// A piece of text with several records.
 #[derive(Debug, Serialize)]
 struct Chunk {
     text: String,
@@ -159,7 +159,7 @@ impl OutputRecord for Chunk {
 struct TransferRow {
     #[serde(flatten)]
     record: Value,
-    /// What an incremental transfer does with it.
+    /// The change that an incremental transfer makes with this record.
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<&'static str>,
 }
@@ -168,7 +168,7 @@ impl OutputRecord for TransferRow {
     const TYPE: &'static str = "record";
 }
 
-/// The end of a complete transfer.
+/// The record at the end of a complete transfer.
 #[derive(Debug, Serialize)]
 struct TransferEnd {
     zone: String,

@@ -1,4 +1,4 @@
-//! `dnsq --validate`: is the answer what the owner of its zone signed?
+//! `dnsq --validate`: checks the answer against the DNSSEC signatures of its zone.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(super) struct ValidateArgs {
     at: Option<u64>,
 }
 
-/// A point in time as seconds since 1970; without a zone it is UTC.
+/// A point in time as seconds since 1970. A time without a zone is UTC.
 fn time(text: &str) -> Result<u64, String> {
     let civil = |format: &str| {
         let time = jiff::civil::DateTime::strptime(format, text).ok()?;
@@ -53,7 +53,7 @@ fn time(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "no time: 2026-06-01T12:00:00Z, 2026-06-01, 20260601120000 or seconds since 1970".to_owned())
 }
 
-/// Asks one question, validates and prints.
+/// Asks one question, validates the answer and prints the result.
 pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
     let anchors = match &runner.args.validate.anchor {
         Some(path) => {
@@ -86,7 +86,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
     Ok(result)
 }
 
-/// The answer unless it is bogus (with --cd even then), and the chain.
+/// Prints the answer and the chain. A bogus answer is printed only with --cd.
 fn print(
     runner: &QuestionRunner<'_>,
     question: &Question,
@@ -106,7 +106,7 @@ fn print(
     runner.out.emit(&Judged::of(question, judged))
 }
 
-/// The sets of the answer that belong to none that was judged: owner and type.
+/// The RRsets of the answer that the verdict does not cover: owner and type.
 fn left_out(judged: &checked::ValidationVerdict) -> Vec<String> {
     let mut sets: Vec<String> =
         judged.left_out.iter().map(|record| format!("{} {}", record.name, record.rtype)).collect();
@@ -115,7 +115,7 @@ fn left_out(judged: &checked::ValidationVerdict) -> Vec<String> {
     sets
 }
 
-/// What the verdict means for a script.
+/// The verdict on an answer, for scripts.
 fn conclusion(
     runner: &QuestionRunner<'_>,
     question: &Question,
@@ -123,7 +123,7 @@ fn conclusion(
     answer: &ExchangeAnswer,
 ) -> Result<(), Fault> {
     verdict(answer, question.rtype).or_else(|fault| {
-        // Whether there is no such data is for the signatures to say, as well.
+        // The signatures also decide whether a negative answer is true.
         if fault.kind == Kind::Negative && judged.security >= Security::Indeterminate { Ok(()) } else { Err(fault) }
     })?;
     match (judged.security, &judged.reason) {

@@ -1,4 +1,4 @@
-//! dig's manner: `@server`, names, types and classes in any order, `+options`.
+//! dig's argument syntax: `@server`, names, types and classes in any order, `+options`.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -13,33 +13,33 @@ use crate::dns::record::{Class, Rtype};
 use crate::dns::resolve::ascii_name;
 use crate::fault::{Fault, Kind};
 
-/// What is to be asked, where, and what of the answer is shown.
+/// The questions, the servers to ask, and the parts of the answer to show.
 #[derive(Debug)]
 pub(super) struct QueryPlan {
     pub(super) servers: Vec<String>,
     pub(super) questions: Vec<Question>,
     pub(super) show: Show,
-    /// An address that is asked for as if it were a name.
+    /// An address that the user wrote in place of a name.
     pub(super) address: Option<IpAddr>,
     /// The serial of `IXFR=SERIAL`.
     pub(super) serial: Option<u32>,
-    /// The places of questions whose names were written with a final dot.
+    /// The indexes of questions whose names were written with a final dot.
     absolute: HashSet<usize>,
 }
 
 impl QueryPlan {
-    /// True if a zone is to be transferred.
+    /// True if the question is a zone transfer.
     pub(super) fn transfers(&self) -> bool {
         self.questions.iter().any(|question| matches!(question.rtype, Rtype::AXFR | Rtype::IXFR))
     }
 
-    /// True for a question (by its place) whose name no search list completes.
+    /// True for a question (by index) whose name is absolute, so that no search list completes it.
     pub(super) fn is_absolute(&self, place: usize) -> bool {
         self.absolute.contains(&place)
     }
 }
 
-/// Reads the words; dig's options change the arguments.
+/// Reads the arguments; dig's options change `args`.
 pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
     let (mut plan, words) = servers_and_options(args)?;
     let mut default_types = rtypes(&args.types, &mut plan)?;
@@ -96,7 +96,7 @@ pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
     Ok(plan)
 }
 
-/// Reads the words of a bulk run: servers, options, and the types and the class to ask for where a line names none.
+/// Reads the arguments of a bulk run: servers, options, and the default types and class for lines without their own.
 pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, LineDefaults), Fault> {
     let (mut plan, words) = servers_and_options(args)?;
     let mut types = rtypes(&args.types, &mut plan)?;
@@ -116,7 +116,7 @@ pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, LineDefaults), Fa
     Ok((plan, LineDefaults { types, class: asked_class }))
 }
 
-/// Takes the servers and dig's options out of the words; the others are returned in their order.
+/// Separates the servers and dig's options from the other words, which are returned in their order.
 fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Fault> {
     let (show, absolute) = (Show::all(true), HashSet::new());
     let mut plan =
@@ -138,12 +138,12 @@ fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Faul
     Ok((plan, others))
 }
 
-/// The words that completions offer: types, classes, and dig's options.
+/// The words for shell completions: types, classes, and dig's options.
 pub(super) fn offer() -> impl Iterator<Item = &'static str> {
     Rtype::mnemonics().chain(Class::mnemonics()).chain(dig::NAMES.split(' '))
 }
 
-/// The types of `-t`, IXFR with its serial among them.
+/// The types of `-t`, including IXFR with its serial.
 fn rtypes(texts: &[String], plan: &mut QueryPlan) -> Result<Vec<Rtype>, Fault> {
     let rtype = |text: &String| match mnemonic(text) {
         Some(Mnemonic::Type(rtype)) => Ok(rtype),

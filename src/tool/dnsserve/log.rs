@@ -1,4 +1,4 @@
-//! The log of dnsserve: what was asked, by whom, and what came of it.
+//! The log of dnsserve: questions, clients and outcomes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::dns::message::opcode_name;
 use crate::dns::server::{AnswerLog, AskedSession, LoggedAnswer, SessionLog};
 use crate::net::session_id::SessionId;
 
-/// Every question is a record with `--json`, and a line with `-v`.
+/// Logs each question: as a record with `--json`, as a line with `-v`.
 pub(super) fn log(out: &Output) -> Option<Arc<AnswerLog>> {
     if !out.json() && !out.verbose() {
         return None;
@@ -27,7 +27,7 @@ pub(super) fn log(out: &Output) -> Option<Arc<AnswerLog>> {
     }))
 }
 
-/// Every connection is a record with `--json`, and a line with `-v` and in the log.
+/// Logs each connection: as a record with `--json`, as a line with `-v` and in the log.
 pub(super) fn sessions(out: &Output) -> Option<Arc<SessionLog>> {
     if !out.json() && !out.verbose() && !out.has_log() {
         return None;
@@ -130,7 +130,7 @@ impl QuestionRecord {
         }
     }
 
-    /// The same for people: what is not there is a dash, so that each word has its place.
+    /// The record as a line of text. A dash stands for an absent value, so that each column keeps its position.
     fn line(&self) -> String {
         let word = |word: &Option<String>| word.as_deref().unwrap_or("-").to_owned();
         let flags = if self.flags.is_empty() { "-".to_owned() } else { self.flags.join(",") };

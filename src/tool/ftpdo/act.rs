@@ -1,4 +1,4 @@
-//! One command of ftpdo, done: what is sent, what its reply means, and the record of it.
+//! Execution of one ftpdo command: its FTP commands, the meaning of the replies, and its record.
 
 use serde::Serialize;
 
@@ -19,11 +19,11 @@ use crate::net::clock::unix_seconds;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 use crate::tool::ftpls::EntryRecord;
 
-/// One command that was done.
+/// One executed command.
 #[derive(Serialize)]
 struct CommandRecord {
     verb: &'static str,
-    /// The line of the script.
+    /// The line number in the script.
     #[serde(skip_serializing_if = "is_zero")]
     line: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,10 +31,10 @@ struct CommandRecord {
     /// The new name.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
-    /// The file here.
+    /// The local file.
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<String>,
-    /// False where nothing was to be done.
+    /// False if no change was necessary.
     changed: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
@@ -54,7 +54,7 @@ fn is_zero(line: &u64) -> bool {
 impl OutputRecord for CommandRecord {
     const TYPE: &'static str = "command";
 
-    /// Only a raw command's reply is output; the others are silent on success, unless they only say what they would do.
+    /// The reply of a raw command and the path of `pwd`. The others print nothing on success, except in a dry run.
     fn text(&self, line: &mut TextLine) {
         if self.dry_run {
             line.text(&format!("would {}", self.verb));
@@ -86,13 +86,13 @@ struct HashRecord {
 impl OutputRecord for HashRecord {
     const TYPE: &'static str = "hash";
 
-    /// As sha256sum(1) prints it, so that `sha256sum -c` reads it.
+    /// The format of sha256sum(1), so that `sha256sum -c` reads it.
     fn text(&self, line: &mut TextLine) {
         line.text(&self.hash).text("  ").escaped(&self.shown);
     }
 }
 
-/// What a word means, unless it is too much for one name to go to.
+/// The matches of an argument. Several matches with a single file as their target are an error.
 fn fitting<T>(to: Option<&[u8]>, found: Result<T, Fault>, count: impl Fn(&T) -> usize) -> Result<T, Fault> {
     let found = found?;
     check_target(to, count(&found)).map_err(|why| Fault::new(Kind::Usage, why))?;
@@ -100,7 +100,7 @@ fn fitting<T>(to: Option<&[u8]>, found: Result<T, Fault>, count: impl Fn(&T) -> 
 }
 
 impl Actor<'_> {
-    /// Does one command, for each of its paths; failures are reported and counted. An error is lost output.
+    /// Executes one command for each of its paths. Failures are reported and counted. An error is an output error.
     pub(super) async fn run(&mut self, command: &ScriptCommand) -> Result<(), Fault> {
         let words = match (&command.act, command.paths()) {
             (Act::Raw { line }, _) => {
@@ -148,13 +148,13 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Does a command for each of these paths.
+    /// Executes a command for each of these paths.
     async fn each(&mut self, command: &ScriptCommand, found: MeantPaths) -> Result<(), Fault> {
         for meant in found.paths.read() {
             let Meant { path, shown, entry } = meant?;
             let result = match (&command.act, entry) {
                 (Act::Mv { to, .. }, _) => {
-                    // What is moved into a directory keeps its name.
+                    // A file that is moved into a directory keeps its name.
                     let into = to.ends_with(b"/").then(|| path.name()).flatten();
                     let to = into.map_or_else(|| self.resolve(to), |name| self.resolve(to).join(name));
                     self.rename(&path, &to, command.line).await
@@ -170,7 +170,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Stores the local files that a word means.
+    /// Stores the local files that an argument matches.
     async fn put_files(&mut self, command: &ScriptCommand, word: &[u8], to: Option<&[u8]>) -> Result<(), Fault> {
         let files = match fitting(to, local_files(word), Vec::len) {
             Ok(files) => files,
@@ -196,7 +196,7 @@ impl Actor<'_> {
         self.out.emit(&record)
     }
 
-    /// Counts how a command went. An error is lost output, not what the server refused.
+    /// Counts and reports the outcome of a command. An error is an output error, not a refusal by the server.
     fn settle(&mut self, command: &ScriptCommand, target: &FtpUrl, result: Result<(), Fault>) -> Result<(), Fault> {
         match result {
             Ok(()) if self.dry_run || command.act.may_be_repeated() => self.tally.success(),
@@ -212,7 +212,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// A path argument: absolute with a leading slash, else below the URL's path.
+    /// A path argument: absolute with a leading slash, else relative to the URL's path.
     pub(super) fn resolve(&self, word: &[u8]) -> RemotePath {
         let (base, path) = (&self.url.path, RemotePath::new(word));
         match word.starts_with(b"/") || base.is_login() {
@@ -284,7 +284,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Prints what stands at a path.
+    /// Prints the entry at a path.
     fn entry(&self, path: &RemotePath, mut entry: ListingEntry, long: bool) -> Result<(), Fault> {
         entry.name = match path.is_login() {
             true => b".".to_vec(),
@@ -294,7 +294,7 @@ impl Actor<'_> {
         self.out.emit(&EntryRecord { entry: &entry, path: &entry.name, base: &base, raw: b"", long })
     }
 
-    /// Prints what is in a directory, or the facts of a file.
+    /// Prints the entries of a directory, or the facts of a file.
     async fn ls(&mut self, path: &RemotePath, long: bool) -> Result<(), Fault> {
         let (out, base) = (self.out, self.url.with_path(path.clone(), true).to_string());
         let each = &mut |line: ListingLine, raw: &[u8]| match line {
@@ -310,7 +310,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Prints where the server says we are: paths are relative to it and the URL's path.
+    /// Prints the working directory: relative paths refer to it and the URL's path.
     async fn pwd(&mut self, line: u64) -> Result<(), Fault> {
         let reply = self.client.must(&FtpCommand::Pwd, Kind::Refused).await?;
         let bad = || Fault::new(Kind::Protocol, format!("PWD: no path in: {}", reply.text()));
@@ -336,13 +336,13 @@ impl Actor<'_> {
         })
     }
 
-    /// Sets the time, of a new empty file if there is none. False: nothing was to be done.
+    /// Sets the modification time, and creates an empty file if there is none. Returns false if nothing had to be done.
     async fn touch(&mut self, path: &RemotePath, time: Option<i64>, create: bool) -> Result<bool, Fault> {
         if self.client.stat(path).await?.is_none() {
             if !create {
                 return Ok(false);
             }
-            // APPE never empties what somebody else made in the meantime.
+            // APPE never truncates a file that another client created in the meantime.
             self.client.store_nothing(&FtpCommand::Appe(path.argument())).await?;
             if time.is_none() {
                 return Ok(true);
@@ -373,7 +373,7 @@ impl Actor<'_> {
         self.out.emit(&record)
     }
 
-    /// Sends a line as it is; with a leading `*` it may fail.
+    /// Sends a line unchanged; with a leading `*` it may fail.
     async fn raw(&mut self, line: &[u8], number: u64) -> Result<(), Fault> {
         let mut record = CommandRecord::new("raw", None, number);
         if self.dry_run {
@@ -397,7 +397,7 @@ impl Actor<'_> {
 }
 
 impl Act {
-    /// True for what does the same when it is done again.
+    /// True for commands that have the same effect when repeated.
     fn may_be_repeated(&self) -> bool {
         match self {
             Act::Mkdir { parents, .. } => *parents,

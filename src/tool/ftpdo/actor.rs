@@ -1,11 +1,11 @@
-//! Who does the commands: a connection and the tally of what was done over it.
+//! The executor of commands: a connection and the tally of their outcomes.
 
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::ftp::client::FtpClient;
 use crate::ftp::path::FtpUrl;
 
-/// Does commands over one connection.
+/// Executes commands over one connection.
 pub(super) struct Actor<'a> {
     pub(super) client: FtpClient,
     pub(super) out: &'a Output,

@@ -1,4 +1,4 @@
-//! What a word of a command means: one path, or what a glob in its last part matches, as far as filters admit it.
+//! The paths that an argument stands for: one path, or the matches of a glob in its last part that pass the filters.
 
 use std::io;
 
@@ -12,20 +12,20 @@ use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::tool::ftp_pick::Pick;
 
-/// The most names of one directory whose misfit is told.
+/// The most malformed names of one directory that are reported.
 const MAX_MISFITS: usize = 100;
 
-/// One path that is meant.
+/// One matching path.
 #[derive(Debug)]
 pub(super) struct Meant {
     pub(super) path: RemotePath,
-    /// As the user would write it.
+    /// The path as the user would write it.
     pub(super) shown: Vec<u8>,
-    /// What a listing showed of it.
+    /// The entry from the listing.
     pub(super) entry: Option<ListingEntry>,
 }
 
-/// All that is meant.
+/// All matching paths.
 #[derive(Debug)]
 pub(super) struct MeantPaths {
     pub(super) paths: Spool<Meant>,
@@ -60,7 +60,7 @@ impl Spooled for Meant {
 }
 
 impl Actor<'_> {
-    /// What a word means. A glob that matches nothing is the answer no.
+    /// The paths that an argument stands for. A glob without a match is [`Kind::Negative`].
     pub(super) async fn meant(&mut self, word: &[u8]) -> Result<MeantPaths, Fault> {
         let shown = literal(word);
         let Some(glob) = glob_of(word)? else {
@@ -73,7 +73,7 @@ impl Actor<'_> {
         let each = &mut |line: ListingLine, raw: &[u8]| {
             let entry = match line {
                 ListingLine::Entry(entry) => entry,
-                // Nobody knows whether the glob means it.
+                // It is unknown whether the glob matches it.
                 ListingLine::Misfit { .. } if misfits.len() < MAX_MISFITS => {
                     misfits.push(line.fault(raw));
                     return Ok(());
@@ -101,15 +101,15 @@ impl Actor<'_> {
             self.tally.fault(&fault);
         }
         match (itself, count) {
-            // A name that is there as it is written is meant itself: `file[1].txt` is not file1.txt.
+            // An entry with exactly this name takes precedence over the glob: `file[1].txt` is not file1.txt.
             (Some(itself), _) => MeantPaths::of([itself]),
             (None, 0) => Err(Fault::new(Kind::Negative, "nothing matches")),
             (None, count) => Ok(MeantPaths { paths: found.finish()?, count }),
         }
     }
 
-    /// What of it the filters surely admit. A file whose time or size nobody knows stays, and that is said; directories
-    /// only go with `recursive`.
+    /// The matches that certainly pass the filters. A file of unknown time or size is kept, with a warning. Directories match only with
+    /// `recursive`.
     pub(super) async fn picked(
         &mut self,
         pick: &Pick,
@@ -123,7 +123,7 @@ impl Actor<'_> {
                 Some(entry) => Some(entry.clone()),
                 None => self.client.stat(&meant.path).await?,
             };
-            // What is not there is told by who is to remove it.
+            // The removal itself reports a missing entry.
             let Some(mut entry) = entry else {
                 picked.add(&meant)?;
                 count += 1;

@@ -1,5 +1,5 @@
-//! `ftpdo`: changes what stands on an FTP server, asks about it, or sends whatever the server knows: one command, or a
-//! script of them over one connection.
+//! `ftpdo`: changes files on an FTP server, queries it, or sends any other command: a single command, or a script of
+//! commands over one connection.
 
 mod act;
 mod actor;
@@ -28,7 +28,7 @@ use crate::tool::ftp_words;
 use actor::Actor;
 use script::{Act, ScriptCommand};
 
-/// The longest script.
+/// The longest script, in bytes.
 const MAX_SCRIPT: u64 = 64 << 20;
 
 /// The arguments.
@@ -130,7 +130,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-/// What is to be done, all of it read and understood before anything is.
+/// The commands to execute. All of them are parsed before the first one runs.
 fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
     let verb = args.verb.as_deref().filter(|verb| *verb != "-");
     let Some(verb) = verb else {

@@ -1,4 +1,4 @@
-//! `ftpdo URL probe`: what a server shows of itself before the login, its certificates above all.
+//! `ftpdo URL probe`: the properties of a server before the login, above all its certificates.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::ftp::reply::FtpReply;
 use crate::net::tls::ClientTls;
 use crate::tool::ftp_args::Servers;
 
-/// What a server showed.
+/// The properties of a server.
 #[derive(Serialize)]
 struct FtpServerProbe {
     url: String,
@@ -24,9 +24,9 @@ struct FtpServerProbe {
     greeting: String,
     /// The reply to SYST.
     system: String,
-    /// The lines of FEAT, as far as the server tells them before the login.
+    /// The lines of FEAT, if the server sends them before the login.
     features: Vec<String>,
-    /// Inside TLS: data connections are protected, too (PROT P).
+    /// With TLS: true if data connections can be protected, too (PROT P).
     #[serde(skip_serializing_if = "Option::is_none")]
     protects_data: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,25 +89,25 @@ pub(super) fn run(args: &Args, url: &FtpUrl, out: &Output) -> anyhow::Result<Exi
     Ok(tally.exit())
 }
 
-/// Asks; a certificate that is not believed is looked at all the same, and told about afterwards.
+/// Queries the server. An untrusted certificate does not stop the probe; it is reported afterwards.
 async fn ask(url: &FtpUrl, options: &FtpClientOptions) -> Result<ServerFacts, Fault> {
     match ServerFacts::ask(url, options).await {
         Err(fault) if fault.kind == Kind::TlsUntrusted => {
             let tls_client = options.tls_client.as_ref().map(ClientTls::unchecked);
-            // Where it is no certificate that is missing, the same happens again.
+            // If the fault is not the trust in the certificate, it occurs again.
             ServerFacts::ask(url, &FtpClientOptions { tls_client, ..options.clone() }).await.map_err(|_| fault)
         }
         asked => asked,
     }
 }
 
-/// A reply in one line.
+/// A reply as one line.
 fn words(reply: &FtpReply) -> String {
     let lines: Vec<_> = reply.lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
     format!("{} {}", reply.code, lines.join(" ")).trim_end().to_owned()
 }
 
-/// The lines between the first and the last (RFC 2389, section 3.2).
+/// The lines of FEAT between the first and the last (RFC 2389, section 3.2).
 fn features(reply: &FtpReply) -> Vec<String> {
     let lines = reply.middle().filter(|_| reply.code == 211);
     lines.map(|line| String::from_utf8_lossy(line).trim().to_owned()).collect()

@@ -1,4 +1,4 @@
-//! `rm`: files, and directories with what is in them. Links are removed, never followed.
+//! `rm`: removes files, and directories with their content. Links are removed, never followed.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE, SpoolWriter};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
 
-/// What went.
+/// The number of removed files and directories.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Removed {
     removed_files: u64,
@@ -19,20 +19,20 @@ pub(super) struct Removed {
 }
 
 impl Removed {
-    /// True if anything went.
+    /// True if something was removed.
     pub(super) fn any(self) -> bool {
         self.removed_files + self.removed_directories > 0
     }
 }
 
-/// How a removal ended.
+/// The outcome of a removal.
 pub(super) struct Removal {
     pub(super) removed: Option<Removed>,
     /// The reply to the last command, if one was sent.
     pub(super) reply: Option<FtpReply>,
 }
 
-/// What stands at the path that is to be removed.
+/// The type of the entry that is to be removed.
 #[derive(PartialEq, Eq)]
 enum RemovalTarget {
     Nothing,
@@ -41,7 +41,7 @@ enum RemovalTarget {
 }
 
 impl Actor<'_> {
-    /// Removes what stands at a path.
+    /// Removes the entry at a path.
     pub(super) async fn remove(&mut self, path: &RemotePath, recursive: bool, force: bool) -> Result<Removal, Fault> {
         let mut removed = Removed::default();
         if self.dry_run {
@@ -85,8 +85,8 @@ impl Actor<'_> {
         }
     }
 
-    /// What stands at a path. A server without MLST cannot tell a directory from a link to one, but its parent's listing
-    /// can: what a link points to is not ours to empty.
+    /// The type of the entry at a path. Without MLST a server does not distinguish a directory from a link to one, but the listing of
+    /// its parent does. The target of a link must not be emptied.
     async fn there(&mut self, path: &RemotePath) -> Result<RemovalTarget, Fault> {
         let Some(entry) = self.client.stat(path).await? else { return Ok(RemovalTarget::Nothing) };
         let (true, false, Some(name)) = (entry.is_dir(), self.client.features().mlst, path.name()) else {
@@ -100,12 +100,12 @@ impl Actor<'_> {
             Ok(())
         };
         let listed = self.client.list(&path.parent().unwrap_or_default(), ListMethod::Any, false, each).await?;
-        // It may be a link that was left out.
+        // A truncated listing may lack the link.
         listed.uncut()?;
         Ok(if link { RemovalTarget::File } else { RemovalTarget::Directory })
     }
 
-    /// Removes all that is in a directory: some of it at a time, files first.
+    /// Removes the content of a directory in batches, the files of each batch first.
     async fn empty(
         &mut self,
         path: &RemotePath,
@@ -142,7 +142,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Removes some of what is in a directory.
+    /// Removes one batch of a directory's content.
     async fn empty_of(
         &mut self,
         path: &RemotePath,
@@ -154,7 +154,7 @@ impl Actor<'_> {
         let (mut files, mut directories) = (Vec::new(), Vec::new());
         for entry in batch {
             let path = path.join(&entry.name);
-            // What is inside itself is a link that the server does not show as one.
+            // A directory that contains itself is a link that the server does not show as one.
             match above.with(&entry).filter(|_| entry.is_dir()) {
                 Some(above) => directories.push((path, above)),
                 None => files.push(path),

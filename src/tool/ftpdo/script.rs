@@ -1,4 +1,4 @@
-//! What is to be done, from the command line or a script: verbs, their options and paths, and how scripts are quoted.
+//! The commands of a command line or script: verbs, their options and paths, and the quoting rules of scripts.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -13,18 +13,18 @@ use crate::ftp::glob::Glob;
 use crate::tool::ftp_pick::{Pick, PickArgs};
 use crate::tool::ftp_words;
 
-/// Stands in a word before each character that means more than itself in a glob and is not quoted. No path can hold it.
+/// The mark before an unquoted glob character in a word. No path can contain it.
 const UNQUOTED: u8 = 0;
 
 /// One command.
 #[derive(Debug, Clone)]
 pub(super) struct ScriptCommand {
-    /// Its line of the script; 0 for the command line.
+    /// Its line number in the script; 0 for the command line.
     pub(super) line: u64,
     pub(super) act: Act,
 }
 
-/// A verb and what it needs. Paths are words as the user wrote them ([`literal`], [`glob_of`]).
+/// A verb with its arguments. Paths are words as the user wrote them ([`literal`], [`glob_of`]).
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Mkdir { parents: bool, paths: Vec<Vec<u8>> },
@@ -66,7 +66,7 @@ impl Act {
         }
     }
 
-    /// Whether stdout gets something when all goes well.
+    /// True if the command writes to stdout on success.
     pub(super) const fn prints(&self) -> bool {
         use Act::{Cat, Du, Hash, Ls, Pwd, Raw, Stat};
         matches!(self, Ls { .. } | Cat { .. } | Pwd | Stat { .. } | Hash { .. } | Du { .. } | Raw { .. })
@@ -176,7 +176,7 @@ pub(super) const VERBS: [&str; 15] =
 
 const VERBS_HINT: &str = "verbs: mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd, raw";
 
-/// Reads one command from its words. `here`: the URL names a path that stands for a missing PATH.
+/// Parses one command from its words. `here`: the URL has a path that replaces a missing PATH.
 pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCommand, Fault> {
     let usage = |detail: String| match line {
         0 => Fault::new(Kind::Usage, detail),
@@ -194,7 +194,7 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
             ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
                 usage(format!("{name} needs more arguments"))
             }
-            // The first line says it all; clap's usage line is that of a program.
+            // The first line is sufficient: clap's usage line describes a program.
             _ => usage(format!("{name}: {}", first_line(&error.to_string()))),
         }
     })?;
@@ -235,7 +235,7 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
     };
     let command = ScriptCommand { line, act };
     match command.paths() {
-        // What changes something in a script names it; on the command line the URL may.
+        // In a script, a command that changes something needs a path; on the command line, the URL may have it.
         Some([])
             if !matches!(command.act, Act::Stat { .. } | Act::Du { .. } | Act::Ls { .. }) && (line > 0 || !here) =>
         {
@@ -248,10 +248,10 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
     }
 }
 
-/// Several files need a directory to go into.
+/// Checks that the target of several files is a directory.
 ///
 /// # Errors
-/// What to write.
+/// The message for the user.
 pub(super) fn check_target(to: Option<&[u8]>, files: usize) -> Result<(), String> {
     match files > 1 && to.is_some_and(|to| !to.ends_with(b"/")) {
         true => Err("several files go into a directory: write its name with a / at the end".to_owned()),
@@ -284,7 +284,7 @@ impl ScriptCommand {
     }
 }
 
-/// Reads a script: a command a line, `#` begins a comment where a word could begin, empty lines say nothing.
+/// Parses a script: one command per line, `#` begins a comment at the start of a word, empty lines are ignored.
 pub(super) fn read(script: &[u8]) -> Result<Vec<ScriptCommand>, Fault> {
     let mut commands = Vec::new();
     for (at, line) in script.split(|byte| *byte == b'\n').enumerate() {
@@ -298,8 +298,8 @@ pub(super) fn read(script: &[u8]) -> Result<Vec<ScriptCommand>, Fault> {
     Ok(commands)
 }
 
-/// The words of a line, quoted as in sh(1): `'…'` is exact; in `"…"` and outside of quotes `\` makes the next character mean
-/// itself; in `"…"` also `\n`, `\t` and `\xHH` for any byte.
+/// Splits a line into words, quoted as in sh(1): `'…'` is literal; in `"…"` and outside of quotes, `\` makes the next character
+/// literal; in `"…"` also `\n`, `\t`, and `\xHH` for any byte.
 fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let (mut words, mut word): (Vec<Vec<u8>>, Option<Vec<u8>>) = (Vec::new(), None);
     let mut bytes = line.iter().copied();
@@ -345,8 +345,8 @@ fn push_unquoted(word: &mut Vec<u8>, byte: u8) {
     word.push(byte);
 }
 
-/// A word of the command line, where the shell took the quotes: a backslash before a character of globs makes it mean
-/// itself.
+/// A word of the command line, whose quotes the shell has removed: a backslash makes the glob character after it
+/// literal.
 pub(super) fn from_command_line(word: &[u8]) -> Vec<u8> {
     let (mut marked, mut rest) = (Vec::with_capacity(word.len()), word);
     while let Some((&byte, after)) = rest.split_first() {
@@ -362,7 +362,7 @@ pub(super) fn from_command_line(word: &[u8]) -> Vec<u8> {
     marked
 }
 
-/// The text of a word.
+/// A word without marks.
 pub(super) fn literal(word: &[u8]) -> Vec<u8> {
     word.iter().copied().filter(|byte| *byte != UNQUOTED).collect()
 }
@@ -371,10 +371,10 @@ fn is_glob(word: &[u8]) -> bool {
     word.windows(2).any(|pair| matches!(pair, [UNQUOTED, byte] if Glob::is_special(&[*byte])))
 }
 
-/// The glob that a word is by its last part.
+/// The glob in the last part of a word.
 ///
 /// # Errors
-/// `Usage`: a glob in another part, or as [`Glob::new`].
+/// `Usage` for a glob in another part, and the errors of [`Glob::new`].
 pub(super) fn glob_of(word: &[u8]) -> Result<Option<Glob>, Fault> {
     if !is_glob(word) {
         return Ok(None);
@@ -398,7 +398,7 @@ pub(super) fn glob_of(word: &[u8]) -> Result<Option<Glob>, Fault> {
     Glob::from_bytes(&glob).map(Some)
 }
 
-/// What follows a backslash in double quotes.
+/// The byte for an escape sequence in double quotes, after the backslash.
 fn escaped(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, &'static str> {
     match bytes.next().ok_or("a quote is not closed")? {
         b'n' => Ok(b'\n'),

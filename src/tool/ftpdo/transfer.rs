@@ -1,4 +1,4 @@
-//! `get`, `put` and `cat`: the files of a script, over its one connection.
+//! `get`, `put` and `cat`: file transfers over the connection of a script.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -33,7 +33,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Fetches a file to `local`, or into that directory under its own name: complete, or not at all.
+    /// Fetches a file to `local`, or into this directory under its own name. The file appears only when it is complete.
     pub(super) async fn get(&mut self, path: &RemotePath, local: Option<&[u8]>) -> Result<PathBuf, Fault> {
         let own = path.name().ok_or_else(|| Fault::new(Kind::Usage, "a directory: ftpget -r fetches it"))?;
         check_name(own).map_err(|bad| Fault::new(Kind::Usage, bad.as_str()))?;
@@ -56,7 +56,7 @@ impl Actor<'_> {
         Ok(whole)
     }
 
-    /// Prints a file, byte for byte.
+    /// Prints the exact bytes of a file.
     pub(super) async fn cat(&mut self, path: &RemotePath) -> Result<(), Fault> {
         drop(self.out.payload()?);
         let (get, file) = (self.wanted(path), stdout_file()?);
@@ -66,7 +66,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Stores a local file at `to`, or in that directory under its own name: complete, or not at all.
+    /// Stores a local file at `to`, or in this directory under its own name. The file appears only when it is complete.
     pub(super) async fn put(&mut self, local: &Path, to: Option<&[u8]>) -> Result<RemotePath, Fault> {
         let fault = |error: &std::io::Error| Fault::local(local.display(), error);
         let own = local.file_name().ok_or_else(|| Fault::new(Kind::Usage, "not a file name"))?.as_bytes();
@@ -99,11 +99,11 @@ impl Actor<'_> {
     }
 }
 
-/// The local files that a word means, in order.
+/// The local files that an argument matches, sorted.
 pub(super) fn local_files(word: &[u8]) -> Result<Vec<PathBuf>, Fault> {
     let whole = PathBuf::from(OsStr::from_bytes(&literal(word)));
     let Some(glob) = glob_of(word)? else { return Ok(vec![whole]) };
-    // A name that is there as it is written is meant itself.
+    // A file with exactly this name takes precedence over the glob.
     if whole.symlink_metadata().is_ok() {
         return Ok(vec![whole]);
     }

@@ -1,4 +1,4 @@
-//! What the command line of ftpget means: every URL and every target, before anything is done.
+//! The interpretation of ftpget's command line: every URL and every target, before the first transfer.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -19,33 +19,33 @@ use crate::tool::ftp_args::url_text;
 /// The longest list that `-i` reads, in bytes.
 const MAX_LIST: u64 = 1 << 30;
 
-/// What is to be done.
+/// The plan of a run.
 pub(super) enum FetchPlan {
-    /// Into stdout (`None`), a device or a FIFO, one after the other.
+    /// Writes to stdout (`None`), a device or a FIFO, one file after the other.
     Direct(Vec<(FtpUrl, Option<FetchRoot>)>, Option<PathBuf>),
-    /// Into files, by server.
+    /// Writes to files, grouped by server.
     Files(Vec<FetchGroup>),
 }
 
-/// What is wanted of one server.
+/// The transfers from one server.
 pub(super) struct FetchGroup {
     pub(super) url: FtpUrl,
-    /// What it is called in messages.
+    /// The name of the group in messages.
     pub(super) label: String,
-    /// The place of each root on the command line.
+    /// The position of each root on the command line.
     pub(super) orders: Vec<usize>,
     pub(super) roots: Vec<FetchRoot>,
 }
 
-/// One argument or line.
+/// One URL of the command line or the list.
 struct Wish {
     url: FtpUrl,
     glob: Option<Glob>,
-    /// Below `--base`: the directories and the name that it has here too.
+    /// For a path below `--base`: the directories and the name, which are the same locally.
     below: Option<Vec<Vec<u8>>>,
 }
 
-/// Settles what goes where.
+/// Determines the target of every URL.
 pub(super) fn plan(args: &Args, out: &Output) -> Result<FetchPlan, Fault> {
     let mut wishes =
         args.urls.iter().map(|text| wish(args, &url_text(text.as_bytes()))).collect::<Result<Vec<Wish>, Fault>>()?;
@@ -102,7 +102,7 @@ fn wish(args: &Args, text: &str) -> Result<Wish, Fault> {
     Ok(Wish { url, glob, below: None })
 }
 
-/// Reads `-i`: a URL a line, or a path below `--base`. Empty lines say nothing.
+/// Reads `-i`: one URL per line, or one path below `--base` per line. Empty lines are ignored.
 fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) -> Result<(), Fault> {
     let stdin = input == Path::new("-");
     if stdin && args.client.login.reads_stdin() {
@@ -131,7 +131,7 @@ fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) ->
     Ok(())
 }
 
-/// A path below the base, taken as it is.
+/// A path below the base, without any interpretation.
 fn below(args: &Args, base: &FtpUrl, line: &[u8]) -> Result<Wish, Fault> {
     let shown = String::from_utf8_lossy(line);
     let names: Vec<Vec<u8>> = line.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
@@ -149,7 +149,7 @@ fn glob_root(args: &Args, url: &FtpUrl, glob: Glob, local: PathBuf) -> FetchRoot
     FetchRoot::Glob { path: url.path.clone(), glob, ascii: url.ascii, recursive: args.recursive, local }
 }
 
-/// Local names that are given away already.
+/// Local names that are already taken.
 struct Targets {
     taken: HashSet<PathBuf>,
 }
@@ -190,7 +190,7 @@ impl Targets {
     }
 }
 
-/// Where a file goes that has the name `own`.
+/// The directory and the name for a file whose own name is `own`.
 fn file(args: &Args, own: Vec<u8>, several: bool) -> Result<(PathBuf, Vec<u8>), Fault> {
     let Some(target) = &args.target else { return Ok((PathBuf::from("."), own)) };
     if several || target.as_os_str().as_bytes().ends_with(b"/") {
@@ -203,7 +203,7 @@ fn file(args: &Args, own: Vec<u8>, several: bool) -> Result<(PathBuf, Vec<u8>), 
         }
         _ => {}
     }
-    // A symbolic link stays; what it points to is replaced.
+    // A symbolic link is kept; its target is replaced.
     let real = match std::fs::read_link(target) {
         Ok(_) => std::fs::canonicalize(target).map_err(|error| Fault::local(target.display(), &error))?,
         Err(_) => target.clone(),

@@ -1,4 +1,4 @@
-//! `ftpls`: lists FTP directories, as text or as JSON that is the same for every server.
+//! `ftpls`: lists FTP directories as text, or as JSON in the same form for every server.
 
 mod record;
 mod saved;
@@ -89,7 +89,7 @@ pub struct Args {
 crate::cli::tool!("ftpls", Args, guide crate::tool::guides::FTPLS, words &[ftp_words::LS, ftp_words::ALL], meanings ftp_words::LS_MEANINGS, run run);
 
 impl Args {
-    /// How far down it goes.
+    /// The depth limit of the listing.
     fn deepest(&self) -> usize {
         self.max_depth.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
     }
@@ -115,7 +115,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.now.is_some() {
         return Err(Fault::new(Kind::Usage, "--now is the time of a saved listing: it needs --parse").into());
     }
-    // All of them before anything is done: a typo in the last one must not show after an hour.
+    // All URLs are parsed first: a typo in the last one must not show after an hour.
     let texts: Vec<String> = args.urls.iter().map(|url| url_text(url.as_bytes())).collect();
     let parse = |text: &String| match args.no_glob {
         true => Ok((FtpUrl::parse(text)?, None)),
@@ -142,7 +142,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-/// A URL with a glob, for messages: as it was written, but never with a password.
+/// A URL with a glob, for messages: as the user wrote it, but without the password.
 fn without_login(text: &str, url: &FtpUrl) -> String {
     let path = text
         .find("://")
@@ -152,7 +152,7 @@ fn without_login(text: &str, url: &FtpUrl) -> String {
     format!("{}{}", server.trim_end_matches('/'), path.unwrap_or("/"))
 }
 
-/// Lists one URL. A failure is tried again only as long as nothing was printed.
+/// Lists one URL. A failure is retried only if nothing is printed yet.
 async fn list_url(mut listing: UrlListing<'_>, servers: &mut Servers<'_>, tally: &mut Tally) -> Result<(), Fault> {
     let (args, out, url) = (listing.args, listing.out, listing.url);
     let shown = url.to_string();

@@ -1,4 +1,4 @@
-//! What ftpls prints: entries and sums, at once or sorted.
+//! The output of ftpls: entries and totals, immediate or sorted.
 
 use std::cmp::Ordering;
 use std::io;
@@ -31,7 +31,7 @@ pub(super) enum Order {
     Time,
 }
 
-/// Prints entries, at once or sorted at the end.
+/// Prints entries, immediately or sorted at the end.
 pub(super) struct Printer<'a> {
     out: &'a Output,
     long: bool,
@@ -42,13 +42,13 @@ pub(super) struct Printer<'a> {
     kept: Sorter<Collected>,
 }
 
-/// An entry that waits for its place.
+/// An entry that is kept until the list is sorted.
 #[derive(Debug, PartialEq, Eq)]
 struct Collected {
-    /// What it is sorted by before its path.
+    /// The sort key before the path.
     first: u64,
     path: Vec<u8>,
-    /// Its place in the listing.
+    /// Its index in the listing.
     number: u64,
     reverse: bool,
     entry: ListingEntry,
@@ -86,18 +86,18 @@ impl Spooled for Collected {
 }
 
 impl<'a> Printer<'a> {
-    /// Nothing printed yet.
+    /// A printer without entries.
     pub(super) fn new(out: &'a Output, args: &Args) -> Printer<'a> {
         let Args { long, sort: order, reverse, limit, .. } = *args;
         Printer { out, long, order, reverse, limit: limit.unwrap_or(u64::MAX), printed: 0, kept: Sorter::default() }
     }
 
-    /// How many entries were printed or wait to be.
+    /// The number of entries that were printed or are kept.
     pub(super) fn printed(&self) -> u64 {
         self.printed
     }
 
-    /// One entry: its path below the URL, the URL of its directory and its line of the listing.
+    /// Prints or keeps one entry, with its path below the URL, the URL of its directory and its line of the listing.
     pub(super) fn entry(
         &mut self,
         entry: ListingEntry,
@@ -109,7 +109,7 @@ impl<'a> Printer<'a> {
         if !self.sorts() {
             return if self.printed > self.limit { Ok(()) } else { self.print(&entry, &path, base, raw) };
         }
-        // Largest and latest first, what is not known last.
+        // Largest and latest first, unknown values last.
         let first = match self.order {
             Order::None => self.printed,
             Order::Name => 0,
@@ -128,7 +128,7 @@ impl<'a> Printer<'a> {
         self.order != Order::None || self.reverse
     }
 
-    /// Prints what waited.
+    /// Prints the kept entries.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         for one in std::mem::take(&mut self.kept).finish()?.read().take(limit) {
@@ -138,13 +138,13 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    /// The sum of one directory.
+    /// Prints the total of one directory.
     pub(super) fn usage(&mut self, usage: &UsageRecord) -> Result<(), Fault> {
         self.printed += 1;
         self.out.emit(usage)
     }
 
-    /// Drops what was kept of an attempt that failed.
+    /// Drops the entries kept from a failed attempt.
     pub(super) fn forget(&mut self) {
         if self.sorts() {
             self.kept = Sorter::default();
@@ -161,13 +161,13 @@ impl<'a> Printer<'a> {
 pub(in crate::tool) struct EntryRecord<'a> {
     /// The entry.
     pub(in crate::tool) entry: &'a ListingEntry,
-    /// Its path below what was listed.
+    /// Its path below the listed directory.
     pub(in crate::tool) path: &'a [u8],
     /// The URL of its directory, with a slash at its end; empty for a saved listing.
     pub(in crate::tool) base: &'a str,
-    /// Its line of the listing; empty where there is none.
+    /// Its line of the listing; empty if there is none.
     pub(in crate::tool) raw: &'a [u8],
-    /// All columns.
+    /// True to print all columns.
     pub(in crate::tool) long: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `--parse`: a listing that was saved to a file, read without a server.
+//! `--parse`: reads a listing from a file instead of a server.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,10 +16,10 @@ use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_pick::Pick;
 
-/// Bytes read at once.
+/// Bytes per read.
 const READ: usize = 64 * 1024;
 
-/// Lists what a file holds; `-` is stdin. `now` is the time of the listing, else of today.
+/// Lists the content of a file; `-` is stdin. `now` is the time of the listing, by default the current time.
 pub(super) fn list(
     file: &Path,
     now: Option<i64>,
@@ -75,9 +75,9 @@ struct SavedListing<'a> {
     now: i64,
     charset: Option<WireCharset>,
     lister: Option<Lister>,
-    /// The directory that a heading of `ls -lR` named.
+    /// The directory of the last `ls -lR` heading.
     folder: Vec<u8>,
-    /// At the beginning, or after an empty line: a heading may stand here.
+    /// True at the beginning and after an empty line, where a heading is possible.
     after_gap: bool,
     number: u64,
     label: &'a str,

@@ -1,4 +1,4 @@
-//! One URL of ftpls: directories depth first, globs step by step, sums.
+//! The walk through one URL of ftpls: directories depth first, globs step by step, totals.
 
 use std::sync::Arc;
 
@@ -25,31 +25,31 @@ pub(super) struct UrlListing<'a> {
     pub(super) url: &'a FtpUrl,
     pub(super) glob: Option<&'a Glob>,
     pub(super) printer: Printer<'a>,
-    /// Entries so far, printed or not.
+    /// The number of entries so far, printed or not.
     pub(super) seen: u64,
-    /// What was summed up.
+    /// The totals so far.
     pub(super) sums: SpoolWriter<Sum>,
 }
 
 /// A directory that is to be listed.
 struct UrlDirectory {
     path: RemotePath,
-    /// Its path below the URL, with a slash at its end unless it is the URL's directory.
+    /// Its path below the URL, with a trailing slash unless it is the URL's directory.
     prefix: Vec<u8>,
     depth: usize,
-    /// Where the glob has come; `None`: everything in it is meant.
+    /// The state of the glob; `None` if everything in the directory matches.
     walk: Option<GlobWalk>,
-    /// It may be no directory at all: a link, say.
+    /// True if it may not be a directory, but a link for example.
     uncertain: bool,
-    /// The directories that it is in, as far as the server can tell them apart.
+    /// The directories above it, as far as the server identifies them.
     above: Ancestors,
 }
 
-/// What the files in a directory and below it take.
+/// The total size of the files in a directory and below it.
 #[derive(Debug)]
 pub(super) struct Sum {
     path: RemotePath,
-    /// How it is shown.
+    /// The path to display.
     shown: Vec<u8>,
     usage: Usage,
 }
@@ -72,7 +72,7 @@ impl Spooled for Sum {
 }
 
 impl UrlListing<'_> {
-    /// Lists the URL: what can be listed, each failure below it reported.
+    /// Lists the URL. Failures below it are reported and do not stop the listing.
     pub(super) async fn run(&mut self, client: &mut FtpClient, tally: &mut Tally) -> Result<(), Fault> {
         self.printer.forget();
         self.seen = 0;
@@ -81,7 +81,7 @@ impl UrlListing<'_> {
         let above = Ancestors::default();
         let top = UrlDirectory { path, prefix: Vec::new(), depth: 0, walk, uncertain: false, above };
         self.tree(client, &top, tally).await?;
-        // What is inside comes before what is around it.
+        // The totals of subdirectories precede that of their directory.
         for sum in std::mem::take(&mut self.sums).finish()?.read() {
             let Sum { path, shown, usage } = sum?;
             self.printer.usage(&UsageRecord::new(self.url, path, &shown, usage))?;
@@ -89,13 +89,13 @@ impl UrlListing<'_> {
         Ok(())
     }
 
-    /// Lists a directory, and what is below it in the order of its listing; what its files take.
+    /// Lists a directory, then its subdirectories in the order of the listing. Returns the total of its files.
     async fn tree(&mut self, client: &mut FtpClient, node: &UrlDirectory, tally: &mut Tally) -> Result<Usage, Fault> {
         let mut usage = Usage::default();
         let seen = self.seen;
         let mut listed = self.directory(client, node, &mut usage, tally).await;
         let hung_up = |fault: &Fault| matches!(fault.kind, Kind::Disconnected | Kind::PeerTemporary);
-        // A server may end a session between two listings. Nothing of this one has come, so nothing comes twice.
+        // A server may end a session between two listings. No entry of this listing has arrived yet, so no entry is listed twice.
         if node.depth > 0 && self.seen == seen && !client.usable() && listed.as_ref().is_err_and(hung_up) {
             client.renew("the server ended this one between two listings").await?;
             listed = self.directory(client, node, &mut usage, tally).await;
@@ -114,7 +114,7 @@ impl UrlListing<'_> {
             }
             // A link to a file, met while a glob looked for directories.
             Err(fault) if node.uncertain && client.usable() && !fault.temporary() => {}
-            // One directory that may not be read is no reason to leave out the others.
+            // A directory without read permission does not stop the others.
             Err(fault) if node.depth > 0 && client.usable() => {
                 self.out.error(&self.url.with_path(node.path.clone(), true).to_string(), &fault);
                 tally.fault(&fault);
@@ -128,7 +128,7 @@ impl UrlListing<'_> {
         Ok(usage)
     }
 
-    /// Lists one directory; the directories in it that are to be listed too.
+    /// Lists one directory. Returns the subdirectories that are to be listed too.
     async fn directory(
         &mut self,
         client: &mut FtpClient,
@@ -169,7 +169,7 @@ impl UrlListing<'_> {
         below.finish()
     }
 
-    /// Whether an entry itself is meant, what is looked for below it, and whether that can be there.
+    /// Returns whether an entry matches, the glob state for its content (`None`: all of it matches), and whether its content can match.
     fn step(&self, node: &UrlDirectory, entry: &ListingEntry) -> (bool, Option<GlobWalk>, bool) {
         let depth = node.depth + 1;
         let (Some(walk), Some(glob)) = (&node.walk, self.glob) else { return (true, None, self.goes_down(depth)) };
@@ -183,7 +183,7 @@ impl UrlListing<'_> {
         (matched && !self.url.directory, walk, !over)
     }
 
-    /// A directory in another one, unless the walk is in it already.
+    /// A subdirectory; `None` if it is one of the directories above, so that the walk would not end.
     fn enter(&self, node: &UrlDirectory, entry: &ListingEntry) -> Option<UrlDirectory> {
         Some(UrlDirectory {
             path: node.path.join(&entry.name),
@@ -233,13 +233,13 @@ impl UrlListing<'_> {
         Ok(())
     }
 
-    /// True when the directories among the entries at this depth are to be listed too.
+    /// True if the directories at this depth are to be listed too.
     fn goes_down(&self, depth: usize) -> bool {
         let args = self.args;
         args.du || ((args.recursive || args.max_depth.is_some()) && depth < args.deepest())
     }
 
-    /// The URL may name a file: its own facts are the listing.
+    /// Lists a URL that names a file: the listing consists of the file's own facts.
     async fn single(&mut self, client: &mut FtpClient, fault: Fault) -> Result<(), Fault> {
         let parent = self.url.path.parent().unwrap_or_default();
         let base: Arc<str> = self.url.with_path(parent, true).to_string().into();
@@ -262,7 +262,7 @@ impl UrlListing<'_> {
     }
 }
 
-/// The most complaints about one listing that are told one by one.
+/// The most malformed lines of one listing that are reported individually.
 const MAX_ODD: usize = 100;
 
 fn note(odd: &mut Vec<Fault>, detail: String) {

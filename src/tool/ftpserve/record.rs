@@ -1,4 +1,4 @@
-//! What ftpserve tells on stdout: one record for each login, transfer and change.
+//! The records of ftpserve on stdout: one for each login, transfer and change.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use crate::cli::output::{OutputRecord, SessionSpan, Severity, TextLine};
 use crate::ftp::server::FtpPeer;
 use crate::net::session_id::SessionId;
 
-/// Who the client is.
+/// The members that identify the client.
 #[derive(Debug, Serialize)]
 pub(super) struct ClientMembers<'a> {
     pub(super) ip: String,
@@ -27,7 +27,7 @@ impl<'a> From<&FtpPeer<'a>> for ClientMembers<'a> {
     }
 }
 
-/// The parts that each record of a session has in common.
+/// The methods that all records of a session share.
 macro_rules! of_session {
     () => {
         fn session(&self) -> Option<SessionId> {
@@ -36,7 +36,7 @@ macro_rules! of_session {
     };
 }
 
-/// A path as a member of its own name: what cannot be said in UTF-8 comes in base64 too.
+/// A path as a member with a given name. If it is not UTF-8, a second member has it in base64.
 macro_rules! path_members {
     ($($(#[$meta:meta])* $name:ident $member:ident $exact:ident;)*) => {$(
         $(#[$meta])*
@@ -57,11 +57,11 @@ macro_rules! path_members {
 }
 
 path_members! {
-    /// Seen from the user's root.
+    /// Relative to the user's root.
     PathMembers path path_base64;
-    /// Where something was renamed to.
+    /// The new name after a rename.
     RenamedTo to to_base64;
-    /// Seen from the directory that is served.
+    /// Relative to the served directory.
     BelowMembers served_path served_path_base64;
     /// In the file system.
     FileMembers file file_base64;
@@ -74,13 +74,13 @@ fn lossy(path: &[u8]) -> (String, Option<String>) {
     }
 }
 
-/// A login, good or not.
+/// A login attempt, successful or not.
 #[derive(Debug, Serialize)]
 pub(super) struct LoginRecord<'a> {
     #[serde(flatten)]
     pub(super) client: ClientMembers<'a>,
     pub(super) accepted: bool,
-    /// Why the password was not looked at.
+    /// The reason why the password was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
 }
@@ -101,7 +101,7 @@ impl OutputRecord for LoginRecord<'_> {
     }
 }
 
-/// A transfer that ended.
+/// A finished transfer.
 #[derive(Debug, Serialize)]
 pub(super) struct ServedTransferRecord<'a> {
     #[serde(flatten)]
@@ -113,7 +113,7 @@ pub(super) struct ServedTransferRecord<'a> {
     pub(super) size_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumed_from_bytes: Option<u64>,
-    /// The same, under the name of the first records.
+    /// The same value under its old name, for compatibility.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumed_from: Option<u64>,
     pub(super) elapsed_ms: f64,
@@ -141,14 +141,14 @@ impl OutputRecord for ServedTransferRecord<'_> {
     of_session!();
 }
 
-/// A whole file under its final name.
+/// A complete file under its final name.
 #[derive(Debug, Serialize)]
 pub(super) struct ArrivedRecord<'a> {
     #[serde(flatten)]
     pub(super) client: ClientMembers<'a>,
     #[serde(flatten)]
     pub(super) path: PathMembers,
-    /// Below the directory that is served.
+    /// Its path relative to the served directory.
     #[serde(flatten)]
     pub(super) below: BelowMembers,
     #[serde(flatten)]
@@ -167,7 +167,7 @@ impl OutputRecord for ArrivedRecord<'_> {
     of_session!();
 }
 
-/// A session at its end.
+/// The end of a session.
 #[derive(Debug, Serialize)]
 pub(super) struct SessionRecord<'a> {
     #[serde(flatten)]
@@ -217,7 +217,7 @@ impl OutputRecord for TreeChangeRecord<'_> {
     of_session!();
 }
 
-/// A change of the tree that was refused.
+/// A change of the tree that the server refused.
 #[derive(Debug, Serialize)]
 pub(super) struct RefusedChangeRecord<'a> {
     #[serde(flatten)]

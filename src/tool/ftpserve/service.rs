@@ -1,4 +1,4 @@
-//! Who may log in to ftpserve and what they may do there; and the log.
+//! The logins and rights of ftpserve, and its log.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,23 +25,23 @@ use crate::net::BoxFuture;
 use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
 
-/// The logins: the user file, anonymous, or both.
+/// The source of logins: the user file, anonymous, or both.
 pub(super) struct Logins {
-    /// The tree with the rights of the command line.
+    /// The served tree with the rights of the command line.
     pub(super) store: FtpStore,
     pub(super) users: Option<Reloaded<Users>>,
     pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
     pub(super) xferlog: Option<FormLog>,
-    /// Bytes a second of each login, each way.
+    /// The rate limit of each login in each direction, in bytes per second.
     pub(super) rate: Option<NonZeroU64>,
-    /// What the sessions of each user share, while there are any.
+    /// The state that the sessions of each user share, as long as there are any.
     pub(super) shares: Mutex<HashMap<String, (UserTerms, Weak<StoreShare>)>>,
     pub(super) out: Output,
 }
 
 impl Logins {
-    /// The tree of a user who has just logged in, or of anonymous.
+    /// The tree for a user who has just logged in, or for anonymous.
     fn tree(&self, name: &str, user: Option<&User>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
         let Some(User { account, home, .. }) = user else {
             let share = StoreShare::new(None, self.rate, self.rate);
@@ -59,13 +59,13 @@ impl Logins {
         Ok(store.with_share(share))
     }
 
-    /// What the user's other sessions share. Where the file was read again since, other terms are another share.
+    /// The share of the user's other sessions. `None` if the user's terms have changed since then, because the file was read again.
     fn share_of(&self, name: &str, account: &UserTerms) -> Option<Arc<StoreShare>> {
         let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         shares.get(name).filter(|(terms, _)| terms == account).and_then(|(_, share)| share.upgrade())
     }
 
-    /// Remembers a share, unless another session was faster: then that one's.
+    /// Stores a new share and returns it. If another session has stored one in the meantime, returns that one.
     fn first_share(&self, name: &str, account: &UserTerms, share: Arc<StoreShare>) -> Arc<StoreShare> {
         if let Some(first) = self.share_of(name, account) {
             return first;
@@ -156,7 +156,7 @@ impl FtpService for Logins {
     }
 }
 
-/// A line of wu-ftpd's xferlog(5); listings have none. Blanks of names become underscores, as they do there.
+/// A line in the format of wu-ftpd's xferlog(5); `None` for listings. As there, blanks in names become underscores.
 fn xferlog_line(who: &FtpPeer<'_>, finished: &FinishedTransfer<'_>) -> Option<String> {
     let direction = match finished.direction {
         TransferDirection::Download => 'o',

@@ -1,4 +1,4 @@
-//! The list as Postfix's mailq prints it: programs that watch a queue read that.
+//! The list in the format of Postfix's mailq, for programs that monitor a queue.
 
 use serde::Serialize;
 
@@ -10,13 +10,13 @@ use crate::queue::entry::{RecipientState, Time};
 use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::Filter;
 
-/// One message, or the line above or below all of them.
+/// One message, or the first or last line of the list.
 #[derive(Debug, Default, Serialize)]
 struct PostfixEntry {
     /// The line of the message.
     line: String,
     sender: Option<String>,
-    /// Address, and why it waits.
+    /// The addresses, each with the reason why it waits.
     recipients: Vec<(String, Option<String>)>,
 }
 
@@ -44,7 +44,7 @@ fn entry(id: &str, mark: char, size_bytes: u64, at: Time, sender: &str) -> Postf
     PostfixEntry { line, sender: Some(sender.to_owned()), recipients: Vec::new() }
 }
 
-/// Prints everything: whether there was something, and the status if some of it cannot be read.
+/// Prints the list. Returns whether it has messages, and a status if some of them cannot be read.
 pub(super) async fn list(
     store: Option<&SqliteStore>,
     filter: &Filter,

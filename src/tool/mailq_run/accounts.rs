@@ -1,5 +1,5 @@
-//! Messages that were queued for an account (`smtpsend --account NAME --queue`): the account is looked up when its mail is due,
-//! so that no password is in the queue and a new one holds for what waits already.
+//! Messages that were queued for an account (`smtpsend --account NAME --queue`). The account is looked up when a message is due, so
+//! that the queue contains no password, and a new password applies to waiting messages, too.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,19 +16,19 @@ use crate::relay::route::{AccountServers, Hop, Protocol, RouteTarget};
 use crate::smtp::auth::Mechanism;
 use crate::tool::smtp_account::{Account, Accounts};
 
-/// The accounts of a run, each read when it is first needed; and connections to their servers, and to all others.
+/// The accounts of a run, each read on first use. Opens the connections to their servers and to all others.
 #[derive(Debug)]
 pub(super) struct AccountConnector {
-    /// For everything that names no account.
+    /// The transport for hops without an account.
     pub(super) usual: Arc<RelayTransport>,
     settings: AccountSettings,
     known: Mutex<HashMap<Arc<str>, AccountWay>>,
 }
 
-/// The server of an account, and how connections to it are opened.
+/// The server of an account, and the transport to it.
 type AccountWay = (RouteTarget, Arc<RelayTransport>);
 
-/// What the command line says that holds for every account.
+/// The settings of the command line that apply to every account.
 #[derive(Debug, Clone)]
 struct AccountSettings {
     accounts: Option<PathBuf>,
@@ -106,7 +106,7 @@ impl Connector for AccountConnector {
     }
 }
 
-/// The server of an account; what the command line says about it wins.
+/// The server of an account. The command line takes precedence over the account's settings.
 pub(super) fn of(
     account: &Account,
     login: &LoginArgs,
@@ -127,7 +127,7 @@ pub(super) fn of(
     Ok(RouteTarget::Server { host, port, protocol, tls: tls.mode(account.tls()), login, mechanism })
 }
 
-/// How connections are opened, to an account's server as the account says.
+/// The transport for connections. With an account, it uses the account's settings for its server.
 pub(super) fn transport(
     net: &NetArgs,
     trust: &TrustArgs,

@@ -1,4 +1,4 @@
-//! Taking up what users submitted to the drop directory.
+//! Picks up the messages that users submitted to the drop directory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use crate::cli::output::Output;
 use crate::queue::drop_dir::{self, DropWatch};
 use crate::queue::sqlite::SqliteStore;
 
-/// The lists of users are cleared of what has left the queue this often.
+/// The interval at which messages that left the queue are removed from the lists of the users.
 const FORGET_EVERY: Duration = Duration::from_secs(20);
 
-/// Where submissions are, and where they go.
+/// The drop directory, and the queue that it feeds.
 #[derive(Clone)]
 pub(super) struct Pickup {
     pub(super) drop: PathBuf,
     pub(super) queue_dir: PathBuf,
-    /// Our name in the trace field.
+    /// The name of this host in the trace field.
     pub(super) host: String,
 }
 
 impl Pickup {
-    /// Takes up what is there. What goes wrong is said, and keeps nothing else from being delivered.
+    /// Picks up the waiting submissions. An error is reported and does not stop other deliveries.
     pub(super) async fn pass(&self, store: &SqliteStore, out: &Output) {
         match drop_dir::take_up(&self.drop, &self.queue_dir, &self.host, store).await {
             Ok(done) => {
@@ -34,14 +34,14 @@ impl Pickup {
         }
     }
 
-    /// Users no longer see in their lists what has left the queue.
+    /// Removes the messages that left the queue from the lists of the users.
     pub(super) async fn forget(&self, store: &SqliteStore, out: &Output) {
         if let Err(fault) = drop_dir::forget_what_left(&self.drop, store).await {
             out.error("", &fault);
         }
     }
 
-    /// Takes up what comes, until it is aborted.
+    /// Picks up new submissions until the task is aborted.
     pub(super) async fn watch(self, store: Arc<SqliteStore>, out: Output) {
         let mut watch = DropWatch::new(&self.drop);
         let mut forgot = Instant::now();

@@ -1,4 +1,4 @@
-//! `mailq-run -n`: where everything would go.
+//! `mailq-run -n`: the routes of the queued messages, without delivery.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Filter, MAX_BATCH, QueueStore};
 use crate::relay::route::{RouteOverride, Routing};
 
-/// Where a destination's mail would go.
+/// A server to which the mail of a destination would go.
 #[derive(Debug, Serialize)]
 struct RouteRecord {
     domain: String,
@@ -39,7 +39,7 @@ impl OutputRecord for RouteRecord {
     }
 }
 
-/// What waits for one domain, and how much goes by a next hop that the operator chose.
+/// The mail that waits for one domain, by the next hop that the operator chose, if any.
 #[derive(Debug, Default)]
 struct WaitingMail {
     recipients: u64,
@@ -47,7 +47,7 @@ struct WaitingMail {
     route: Option<RouteOverride>,
 }
 
-/// One record a server, in the order in which they would be tried. What has no way is an error each, and the status says so.
+/// Emits one record per server, in the order of the attempts. A destination without a route is an error and affects the status.
 pub(super) async fn show(
     store: &SqliteStore,
     routing: &Routing,
@@ -87,7 +87,7 @@ pub(super) async fn show(
     Ok(if destinations.is_empty() && !filter.is_empty() { Exit::NEGATIVE } else { tally.exit() })
 }
 
-/// What is queued, by domain and chosen next hop; what cannot be read is an error each.
+/// The queued recipients by domain and chosen next hop. Unreadable messages are reported as errors.
 async fn waiting(
     store: &SqliteStore,
     filter: &Filter,

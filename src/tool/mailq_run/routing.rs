@@ -1,4 +1,4 @@
-//! How mail leaves: rules for domains, the smarthost, and what holds for every connection.
+//! The routing of outgoing mail: rules for domains, the smarthost, and the settings of all connections.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::net::tls::TlsMode;
 use crate::relay::route::{AccountServers, RouteRule, RouteTarget, Routing};
 use crate::tool::smtp_account::{Account, Accounts};
 
-/// The way of every message, as the command line and the account it names say.
+/// The routing of every message, from the command line and the account that it names.
 pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, Arc<AccountConnector>), Fault> {
     let account = match &args.way.account {
         None => usual(args, out)?,
@@ -50,8 +50,8 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, Arc<Account
     Ok((routing, connector))
 }
 
-/// The default account of the usual accounts file, if nothing else says where mail goes: cron, `sendmail -q` and hands on a
-/// keyboard use the same relay.
+/// The default account of the accounts file, if the command line has no default route. So cron, `sendmail -q` and a manual run use
+/// the same relay.
 fn usual(args: &Args, out: &Output) -> Result<Option<Account>, Fault> {
     let is_said = !args.way.smarthost.is_empty() || args.way.route.iter().any(|rule| rule.pattern == "*");
     let path = args.way.accounts.clone().or_else(Accounts::usual).filter(|_| !is_said);
@@ -63,7 +63,7 @@ fn usual(args: &Args, out: &Output) -> Result<Option<Account>, Fault> {
     Ok(account)
 }
 
-/// `--smarthost`.
+/// The target of one `--smarthost`, with the login and TLS options of the command line.
 fn named(url: &str, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
     Ok(match RouteTarget::parse(url)? {
         RouteTarget::Server { host, port, protocol, tls, login, mechanism } => {

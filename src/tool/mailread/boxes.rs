@@ -1,4 +1,4 @@
-//! What messages come from: a Maildir, an mbox, or a file or pipe with one message. Messages count from 1.
+//! The sources of messages: a Maildir, an mbox, or a file or pipe with one message. Messages are numbered from 1.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use crate::mail::mbox::spans::{self, Span};
 use crate::mail::read::MAX_MESSAGE_BYTES;
 use crate::mail::scan;
 
-/// An opened mailbox and what was in it then.
+/// An open mailbox, with its messages at the time of opening.
 pub(super) enum OpenMailbox {
     Maildir(ReadableMaildir, Vec<MaildirItem>),
     Mbox(Blob, Vec<Span>),
     Single(Blob),
 }
 
-/// Read first of each message: most headers fit.
+/// The first read of each message, in bytes: most headers fit.
 const HEAD_BYTES: usize = 4096;
 
 impl OpenMailbox {
-    /// Opens what was named, else `$MAIL`, else `~/Maildir`.
+    /// Opens the mailbox of the command line, else `$MAIL`, else `~/Maildir`.
     pub(super) fn open(named: Option<&Path>) -> Result<OpenMailbox, Fault> {
         let path = match named {
             Some(path) => path.to_owned(),
@@ -72,7 +72,7 @@ impl OpenMailbox {
         }
     }
 
-    /// Puts the header section into `header`, reading no more of the message than it takes.
+    /// Reads the header section into `header`, and no more of the message than necessary.
     pub(super) fn header(&self, number: usize, header: &mut Vec<u8>) -> Result<(), Fault> {
         let problem = |error: std::io::Error| Fault::local("message", &error);
         match self {
@@ -90,7 +90,7 @@ impl OpenMailbox {
         }
     }
 
-    /// Maildir letters; of an mbox and a single message nothing is known.
+    /// The Maildir letters; empty for an mbox and a single message.
     pub(super) fn flags(&self, number: usize) -> String {
         self.item(number).map(MaildirItem::flags).unwrap_or_default()
     }
@@ -98,7 +98,7 @@ impl OpenMailbox {
     pub(super) fn is_unread(&self, number: usize) -> bool {
         match self {
             OpenMailbox::Maildir(..) => self.item(number).is_ok_and(MaildirItem::is_unread),
-            // Mail programs that keep mbox files note what was read in a Status field.
+            // Mail programs with mbox files mark read messages by a Status field.
             _ => {
                 let mut header = Vec::new();
                 let found = self.header(number, &mut header).is_ok();
@@ -130,7 +130,7 @@ impl OpenMailbox {
         }
     }
 
-    /// The message's file, in a Maildir.
+    /// The entry of the message, in a Maildir.
     pub(super) fn item(&self, number: usize) -> Result<&MaildirItem, Fault> {
         match self {
             OpenMailbox::Maildir(_, items) => items.get(number.wrapping_sub(1)).ok_or_else(|| missing(number)),
@@ -165,7 +165,7 @@ fn default_mailbox() -> Result<PathBuf, Fault> {
     }
 }
 
-/// Reads until the empty line, the end, or the bound.
+/// Reads up to the empty line, the end, or the limit.
 fn read_header(from: &mut impl Read, header: &mut Vec<u8>) -> std::io::Result<()> {
     header.clear();
     let mut wanted = HEAD_BYTES;

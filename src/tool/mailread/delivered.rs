@@ -1,4 +1,4 @@
-//! The date of a message: what its header says, else when it was delivered.
+//! The date of a message: from its Date field, else the time of its delivery.
 
 use std::io::Read;
 
@@ -7,23 +7,23 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use super::boxes::OpenMailbox;
 use crate::mail::{date, scan};
 
-/// Longest `From ` line looked at.
+/// The longest `From ` line that is read, in bytes.
 const MAX_SEPARATOR: u64 = 1024;
 
-/// The date, and `delivery` as its source if the Date field holds none that can be read.
+/// The date of a message, with `delivery` as its source if it is not from a readable Date field.
 pub(super) fn date_of(folder: &OpenMailbox, number: usize, header: &[u8]) -> (Option<Zoned>, Option<&'static str>) {
     let [written, received] = scan::pick(header, ["date", "received"]);
     if let Some(date) = written.and_then(scan::date) {
         return (Some(date), None);
     }
-    // The last server to take it says when, behind the last semicolon (RFC 5321, section 4.4).
+    // The last server records the time after the last semicolon (RFC 5321, section 4.4).
     let stamped = || date::parse(scan::decode(received?).rsplit_once(';')?.1);
     let delivered = in_mailbox(folder, number).or_else(stamped);
     let source = delivered.as_ref().map(|_| "delivery");
     (delivered, source)
 }
 
-/// When the mailbox says that it came: by the file's name in a Maildir, by the `From ` line in an mbox, in UTC.
+/// The time of delivery in UTC, from the mailbox: the file's name in a Maildir, the `From ` line in an mbox.
 pub(super) fn in_mailbox(folder: &OpenMailbox, number: usize) -> Option<Zoned> {
     if let OpenMailbox::Mbox(blob, spans) = folder {
         let end = spans.get(number.checked_sub(1)?)?.start;

@@ -1,4 +1,4 @@
-//! Writing attachments into files: exact bytes, safe names, nothing overwritten, whole files or none.
+//! Writes attachments to files: exact bytes, safe names, no overwriting, complete files only.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ use crate::mail::read::{ReadPart, Reading, safe_file_name};
 use crate::mail::scan;
 use crate::mail::transfer::Decoded;
 
-/// Most names tried beside one that is taken.
+/// The most names that are tried if one is taken.
 const MAX_TRIES: usize = 10_000;
 
 /// One extracted part.
@@ -27,13 +27,13 @@ struct Extracted {
     message_id: Option<String>,
     part: String,
     content_type: String,
-    /// The name it was sent with.
+    /// The file name in the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// Where it was written.
+    /// The path of the written file.
     path: String,
     size_bytes: u64,
-    /// It was not as its encoding makes it, or cut off; what could be decoded was written.
+    /// True if its encoding is malformed or cut off. The decodable part was written.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     damaged: bool,
     dry_run: bool,
@@ -73,12 +73,12 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
     Ok(if found == 0 && tally.failed() == 0 { Exit::NEGATIVE } else { tally.exit() })
 }
 
-/// A pattern of `--type` and `--name`.
+/// Parses a pattern of `--type` and `--name`.
 pub(super) fn pattern(text: &str) -> Result<Glob, String> {
     Glob::new(&text.to_lowercase()).map_err(|fault| fault.detail)
 }
 
-/// Whether the type and the name fit what was asked for.
+/// True if the part matches --type and --name.
 fn is_wanted(part: &ReadPart, args: &Args) -> bool {
     let fits = |patterns: &[Glob], text: &str| {
         patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text.to_lowercase().as_bytes()))
@@ -132,7 +132,7 @@ fn message(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Re
     Ok(wanted.len())
 }
 
-/// A part's bytes; says on stderr if they are damaged.
+/// The content of a part; warns on stderr if it is damaged.
 fn content(reading: &Reading, number: usize, part: &ReadPart, out: &Output) -> Decoded {
     let content = reading.content(part);
     if content.damaged {
@@ -141,7 +141,7 @@ fn content(reading: &Reading, number: usize, part: &ReadPart, out: &Output) -> D
     content
 }
 
-/// The warning that belongs to `damaged`.
+/// Prints the warning about a damaged part.
 pub(super) fn warn_of_damage(number: usize, part: &str, out: &Output) {
     out.warn(&format!("message {number}: part {part} is damaged; only its decodable content is included"));
 }
@@ -164,7 +164,7 @@ fn unnamed(number: usize, part: &ReadPart) -> String {
     format!("message{number}-part{}{ending}", part.path)
 }
 
-/// Writes beside its final name, syncs, and moves it there unless the name is taken; then `name-2.ext` is tried, and so on.
+/// Writes a temporary file, syncs it, and renames it to its final name. If the name is taken, it tries `name-2.ext`, and so on.
 fn write(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Fault> {
     let problem = |error: std::io::Error| {
         let fault = Fault::local(folder.join(name).display(), &error);

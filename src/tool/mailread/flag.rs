@@ -10,7 +10,7 @@ use crate::cli::words::meant;
 use crate::fault::{Fault, Kind};
 use crate::mail::maildir::reader::{MaildirFolder, ReadableMaildir};
 
-/// One message whose flags were looked at.
+/// One message with its flags, changed or not.
 #[derive(Debug, Serialize)]
 struct Flagged {
     number: usize,
@@ -24,7 +24,7 @@ impl OutputRecord for Flagged {
     const TYPE: &'static str = "flag";
 
     fn text(&self, line: &mut TextLine) {
-        // Silent on success; a dry run was asked to say something.
+        // Nothing on success, except in a dry run.
         if self.dry_run {
             line.field(self.number.to_string()).field(&self.flags);
         }
@@ -63,7 +63,7 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
     Ok(tally.exit())
 }
 
-/// The Maildir, which alone has flags.
+/// The Maildir. Another mailbox has no flags, which is an error.
 pub(super) fn maildir(folder: &OpenMailbox) -> Result<&ReadableMaildir, Fault> {
     match folder {
         OpenMailbox::Maildir(maildir, _) => Ok(maildir),
@@ -71,7 +71,7 @@ pub(super) fn maildir(folder: &OpenMailbox) -> Result<&ReadableMaildir, Fault> {
     }
 }
 
-/// The flags of a message with some more, and without others.
+/// The flags of a message after some are added and others removed.
 pub(super) fn together(own: &str, add: &str, remove: &str) -> String {
     let mut flags: Vec<char> = own.chars().chain(add.chars()).filter(|letter| !remove.contains(*letter)).collect();
     flags.sort_unstable();
@@ -79,10 +79,10 @@ pub(super) fn together(own: &str, add: &str, remove: &str) -> String {
     flags.into_iter().collect()
 }
 
-/// The flags' names.
+/// The names of the flags.
 pub(super) const NAMES: [&str; 6] = ["seen", "replied", "flagged", "trashed", "draft", "passed"];
 
-/// Words or Maildir letters to letters.
+/// Converts flag names and Maildir letters to Maildir letters.
 pub(super) fn letters(given: &[String]) -> Result<String, Fault> {
     let mut out = String::new();
     for word in given.iter().flat_map(|text| text.split(',')).filter(|word| !word.is_empty()) {

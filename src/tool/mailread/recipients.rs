@@ -1,4 +1,4 @@
-//! Whom an answer goes to: nobody twice, nobody lost without a word, and not oneself.
+//! The recipients of a reply: each once, none lost without a warning, and without the user's own addresses.
 
 use std::collections::HashSet;
 
@@ -7,18 +7,18 @@ use crate::mail::{address_list, scan};
 use crate::smtp::address::Address;
 use crate::tool::smtp_account::matches;
 
-/// The recipients of an answer.
+/// The recipients of a reply.
 #[derive(Debug, Default)]
 pub(super) struct Recipients {
     pub(super) to: Vec<Mailbox>,
     pub(super) cc: Vec<Mailbox>,
-    /// What could not be read, and what was made of it.
+    /// The malformed addresses, and the interpretation of each.
     pub(super) doubts: Vec<String>,
 }
 
 impl Recipients {
-    /// Reads them from a header: the author, or where he wants answers (RFC 5322, section 3.6.2); with `all` the other
-    /// recipients as well, or those that Mail-Followup-To asks for. `own` addresses and patterns are left out.
+    /// Reads them from a header: the author, or the addresses of Reply-To (RFC 5322, section 3.6.2); with `all` also the other
+    /// recipients, or the addresses of Mail-Followup-To instead. `own` addresses and patterns are left out.
     pub(super) fn of(head: &[u8], all: bool, own: &[String]) -> Recipients {
         let mut found = Recipients::default();
         let is_own = |mailbox: &Mailbox| own.iter().any(|pattern| matches(pattern, mailbox.address.as_str()));
@@ -32,7 +32,7 @@ impl Recipients {
                 }
             }
         }
-        // What I wrote myself is answered to whom I wrote it.
+        // A reply to the user's own message goes to its recipients.
         let to_myself = !to.is_empty() && to.iter().all(is_own);
         let mut others = Vec::new();
         if all && !followed || to_myself {
@@ -46,7 +46,7 @@ impl Recipients {
         } else {
             others.clear();
         }
-        // Who has nobody but himself to answer does so.
+        // If all addresses are the user's own, they are kept.
         let keeps_own = to.iter().chain(&others).all(is_own);
         let mut seen = HashSet::new();
         let mut once = |mailbox: &Mailbox| seen.insert(key(&mailbox.address));
@@ -59,11 +59,11 @@ impl Recipients {
         found
     }
 
-    /// The addresses of all fields of this name, those included that stand in what is no address list.
+    /// The addresses of all fields with this name, including those found in malformed address lists.
     fn field(&mut self, head: &[u8], name: &str) -> Vec<Mailbox> {
         let list = scan::addresses(head, name);
         let mut mailboxes = list.mailboxes;
-        // An empty path is nobody's.
+        // The null reverse-path is no address.
         for text in list.unparsed.iter().filter(|text| *text != "<>") {
             let guessed = address_list::guess(text);
             let names: Vec<&str> = guessed.iter().map(|mailbox| mailbox.address.as_str()).collect();
@@ -75,7 +75,7 @@ impl Recipients {
     }
 }
 
-/// One spelling of an address: case, quotes that are not needed, a final dot and the form of the domain do not matter.
+/// The same key for all spellings of an address: case, unnecessary quotes, a final dot and the form of the domain do not matter.
 fn key(address: &Address) -> String {
     address.to_ascii_domain().unwrap_or_else(|_| address.clone()).comparison_key().to_lowercase()
 }
@@ -118,10 +118,10 @@ mod tests {
                 0,
             ),
             ("From: a@b\nMail-Followup-To: l@b, me@x\nTo: l@b\n", &["*@x"], "l@b", "", 0),
-            // What I wrote.
+            // The user's own messages.
             ("From: me@x\nTo: c@d, e@f\nCc: g@h, me@x\n", &["me@x"], "c@d e@f", "g@h", 0),
             ("From: me@x\nTo: me@x\n", &["me@x"], "me@x", "", 0),
-            // Who wrote cannot be read.
+            // The author is not readable.
             ("From: Pat Doe\nTo: c@d\n", &[], "c@d", "", 1),
             ("From: Pat Doe\nSender: s@b\nTo: c@d\n", &[], "s@b", "c@d", 2),
             ("From: Pat pat@a.test, (mobile\nTo: c@d\n", &[], "pat@a.test", "c@d", 1),

@@ -1,4 +1,4 @@
-//! The beginning of an answer: headers that keep the thread, and the quoted text. Made for `smtpsend -t`.
+//! The draft of a reply: headers that continue the thread, and the quoted text. It is input for `smtpsend -t`.
 
 use std::io::Write;
 
@@ -11,14 +11,14 @@ use crate::mail::read::{Reading, printable};
 use crate::mail::{header, scan};
 use crate::tool::smtp_account::Accounts;
 
-/// Identifiers kept in References: the first, and this many of the last (the field must not grow for ever).
+/// The number of latest identifiers in References, besides the first one. The limit keeps the field from growing for ever.
 const MAX_REFERENCES: usize = 20;
 
 pub(super) fn run(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
     let reading = Reading::parse_with(folder.message(number)?, !args.no_reflow)?;
     let mut own = args.me.clone();
     if let Some(path) = Accounts::usual() {
-        // Whom an account writes as is a help here, not a need.
+        // The authors of the accounts are useful here, but not required.
         match Accounts::authors(&path) {
             Ok(authors) => own.extend(authors),
             Err(fault) => out.warn(&format!("{}: {}; own addresses are unknown", path.display(), fault.detail)),
@@ -31,7 +31,7 @@ pub(super) fn run(folder: &OpenMailbox, number: usize, args: &Args, out: &Output
     out.payload()?.write_all(text.as_bytes()).map_err(|error| Fault::local("stdout", &error))
 }
 
-/// The answer's beginning, and what the user should look at.
+/// The draft of the reply, and warnings for the user.
 fn skeleton(reading: &Reading, all: bool, own: &[String]) -> Result<(String, Vec<String>), Fault> {
     let head = scan::header_of(reading.raw())?;
     let [from, subject, date, id, references, answers] =

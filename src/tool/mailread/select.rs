@@ -1,11 +1,11 @@
-//! Which messages are meant: numbers, ranges, Message-IDs, and the filters.
+//! The selection of messages: numbers, ranges, Message-IDs, and the filters.
 
 use super::boxes::OpenMailbox;
 use super::{Args, MailreadAction};
 use crate::fault::{Fault, Kind};
 use crate::mail::scan;
 
-/// The numbers of the chosen messages, each once, in the order they were named.
+/// The numbers of the selected messages, each once, in the order of the command line.
 pub(super) fn choose(folder: &OpenMailbox, args: &Args) -> Result<Vec<usize>, Fault> {
     let mut chosen = Vec::new();
     if args.selection.is_empty() {
@@ -33,7 +33,7 @@ pub(super) fn choose(folder: &OpenMailbox, args: &Args) -> Result<Vec<usize>, Fa
     Ok(chosen)
 }
 
-/// Whether the words of the command line can name more than one message, however many they do.
+/// True if the arguments can select more than one message, even if they do not.
 pub(super) fn may_be_several(args: &Args) -> bool {
     match args.selection.as_slice() {
         [] => args.filters(),

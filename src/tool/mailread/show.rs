@@ -1,4 +1,4 @@
-//! Showing messages: header fields, text and attachments for people, everything as JSON, or the stored bytes.
+//! Shows messages: header fields, text and attachments for people, everything as JSON, or the stored bytes.
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ use crate::mail::read::{Reading, printable};
 use crate::mail::{mbox, scan};
 
 pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
-    // What the words can name decides, not how many there are today: a script gets one form.
+    // The form of the output depends on the selection, not on the current number of matches, so that scripts always get the same form.
     let several = chosen.len() > 1 || select::may_be_several(args);
     let mut is_first = true;
     super::each(chosen, out, |number| {
@@ -28,12 +28,12 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
     })
 }
 
-/// The stored bytes of one message; of several as an mbox that mail programs read again.
+/// Writes the stored bytes of one message. Several messages form an mbox that mail programs can read.
 fn write_raw(folder: &OpenMailbox, number: usize, raw: &[u8], several: bool, out: &Output) -> Result<(), Fault> {
     let mut stdout = out.payload()?;
     let written = if several {
         let head = scan::header_of(raw)?;
-        // A bounce's Return-Path names nobody, and that is what its line says.
+        // The Return-Path of a bounce is null, and so is the sender in its `From ` line.
         let [return_path] = scan::pick(head, ["return-path"]);
         let sender = scan::addresses(head, if return_path.is_some() { "return-path" } else { "from" });
         let sender = sender.mailboxes.into_iter().next().map(|sender| sender.address.to_string()).unwrap_or_default();
@@ -93,7 +93,7 @@ fn show(
     })
 }
 
-/// One message in full.
+/// One complete message.
 #[derive(Debug, Serialize)]
 struct MessageRecord {
     number: usize,
@@ -105,14 +105,14 @@ struct MessageRecord {
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
-    /// Where the date is from, if it is not the Date field.
+    /// The source of the date, if it is not the Date field.
     #[serde(skip_serializing_if = "Option::is_none")]
     date_source: Option<&'static str>,
     from: Vec<Person>,
     to: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cc: Vec<Person>,
-    /// What stands in From, To and Cc and is no address.
+    /// The text in From, To and Cc that is not an address.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unparsed: Vec<String>,
     subject: String,
@@ -128,7 +128,7 @@ struct MessageRecord {
     html: Option<String>,
     #[serde(skip)]
     all_headers: bool,
-    /// What stands above it among several, for text.
+    /// The heading of the message if there are several, for text.
     #[serde(skip)]
     title: Option<String>,
 }
@@ -155,10 +155,10 @@ struct PartRecord {
     content_id: Option<String>,
     attachment: bool,
     size_bytes: u64,
-    /// It was not as its encoding makes it, or cut off.
+    /// True if its encoding is malformed or cut off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     damaged: bool,
-    /// It has a line below the text.
+    /// True if it has a line below the text.
     #[serde(skip)]
     listed: bool,
 }
@@ -197,7 +197,7 @@ impl OutputRecord for MessageRecord {
         let text = printable(&self.text);
         for (number, shown) in text.trim_end_matches('\n').split('\n').enumerate() {
             line.text(if number > 0 { "\n" } else { "" });
-            // What the message quotes (RFC 3676, section 4.5).
+            // Quoted text (RFC 3676, section 4.5).
             line.text_in(if shown.starts_with('>') { colour::CAUTION } else { "" }, shown);
         }
         let mut listed = self.parts.iter().filter(|part| part.listed).peekable();

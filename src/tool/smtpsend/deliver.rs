@@ -1,4 +1,4 @@
-//! Sending messages over the connections that are there: one after another, several at a time, with retries.
+//! Sends messages over the open connections: one after another, several in parallel, with retries.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -23,15 +23,15 @@ use crate::smtp::data::Content;
 use crate::smtp::transaction::RecipientOutcome;
 use crate::tool::smtp_account::Account;
 
-/// A message of this size gets a progress bar.
+/// The size in bytes from which a message gets a progress bar.
 const PROGRESS_BYTES: u64 = 4 * 1024 * 1024;
-/// Messages that go into the queue together.
+/// The most messages that are queued together.
 const QUEUE_BATCH: usize = 100;
 
-/// Gives the next message; it has told what is wrong with those it skipped.
+/// Returns the next message. Reports the faults of the messages that it skips.
 pub(super) type Messages<'a> = &'a mut dyn FnMut(&mut Tally) -> Option<Sendable>;
 
-/// What all connections of a run share.
+/// The state that all connections of a run share.
 pub(super) struct SendRun<'a> {
     pub(super) args: &'a Args,
     pub(super) out: &'a Output,
@@ -40,14 +40,14 @@ pub(super) struct SendRun<'a> {
     pub(super) tally: RefCell<Tally>,
     /// The first fault that ends the run.
     pub(super) broken: RefCell<Option<Fault>>,
-    /// Where it is noted what became of each row.
+    /// The results file for the outcomes of the rows.
     pub(super) results: Option<Noted>,
-    /// With `--rate`: when the next message may be sent.
+    /// The time at which the next message may be sent, with `--rate`.
     pub(super) next_at: Cell<Option<Instant>>,
 }
 
 impl SendRun<'_> {
-    /// Sends everything, over at most `concurrency` connections.
+    /// Sends all messages, over at most `concurrency` connections.
     pub(super) async fn send_all(&self, concurrency: usize) -> Result<(), Fault> {
         let worker = async || {
             if let Err(fault) = self.work().await {
@@ -91,7 +91,7 @@ impl SendRun<'_> {
                 }
             };
             self.pace().await;
-            // While the server works on what it was sent, the message after the next is read.
+            // While the server processes a message, the one after the next is read.
             let later = async { if next.is_some() { self.next() } else { None } };
             let (sent, later) = tokio::join!(biased; self.one(path, &job, follows), later);
             sent?;
@@ -112,17 +112,17 @@ impl SendRun<'_> {
         tokio::time::sleep_until(at.into()).await;
     }
 
-    /// What notes that a row's message is about to be complete.
+    /// The hook that records in the results file that a row's message is about to be complete.
     fn mark(&self, job: &SendJob) -> Option<BeforeCommit> {
         let (results, row) = (self.results.clone()?, job.row.clone()?);
         Some(Arc::new(move || {
-            // What cannot be noted is not sent.
+            // A message that cannot be recorded is not sent.
             let noted = results.lock().unwrap_or_else(PoisonError::into_inner).sending(&row).is_ok();
             Box::pin(std::future::ready(noted))
         }))
     }
 
-    /// Says and notes what became of a row.
+    /// Records and prints the outcome of a row.
     fn note(&self, job: &SendJob, recipients: Vec<RowRecipient>) -> Result<(), Fault> {
         let Some(row) = &job.row else { return Ok(()) };
         let record = RowRecord::new(row, job.message_id.as_deref(), recipients);
@@ -132,7 +132,7 @@ impl SendRun<'_> {
         self.out.emit(&record)
     }
 
-    /// One message, with its retries.
+    /// Sends one message, with its retries.
     async fn one(&self, path: &mut MessagePath<'_>, job: &SendJob, follows: Option<&SendJob>) -> Result<(), Fault> {
         let (args, out) = (self.args, self.out);
         self.summary.borrow_mut().messages += 1;
@@ -161,10 +161,10 @@ impl SendRun<'_> {
                 RecipientOutcome::Unknown => args.retry_unknown,
                 RecipientOutcome::Delivered(_) | RecipientOutcome::Refused => false,
             };
-            // All or nothing: one that is refused for good keeps the others from being tried again.
+            // All or nothing: one permanent refusal keeps the others from being tried again.
             let hopeless =
                 |settled: &SettledRecipient| settled.result.outcome == RecipientOutcome::Refused || !temporary(settled);
-            // (Somebody has it already where a server took back its word after the envelope, or there are several.)
+            // (Some recipients already have it if a server withdrew its acceptance after the envelope, or if there are several servers.)
             let begun = settled.iter().any(|it| it.result.outcome.is_delivered());
             let whole = args.partial || begun || !settled.iter().any(|it| hopeless(it) && !again(it));
             let retry = attempt < args.retry.retry && whole;
@@ -202,7 +202,7 @@ impl SendRun<'_> {
         self.note(job, ended)
     }
 
-    /// What could not be delivered now waits in the queue.
+    /// Queues the message for the recipients that did not get it now.
     async fn fall_back(&self, job: &SendJob, queued: &[SettledRecipient]) -> Result<(), Fault> {
         let mut rest = job.clone();
         rest.envelope.recipients.retain(|known| queued.iter().any(|it| it.result.address == known.address));
@@ -220,7 +220,7 @@ impl SendRun<'_> {
         Ok(())
     }
 
-    /// The copy for the sender. The message is on its way: that the copy failed is a fault of its own.
+    /// Stores the sender's copy. The message is already on its way, so a failure of the copy is reported separately.
     fn keep(&self, job: &SendJob) {
         if let Some(mailbox) = &self.args.save_to
             && let Err(fault) = save::keep(mailbox, job)
@@ -230,7 +230,7 @@ impl SendRun<'_> {
         }
     }
 
-    /// Puts everything into the queue.
+    /// Queues all messages.
     pub(super) async fn queue_all(&self) -> Result<(), Fault> {
         let queue = Queue::open(self.args, self.out)?;
         loop {
@@ -268,7 +268,7 @@ fn row_recipient(settled: &SettledRecipient, outcome: &str) -> RowRecipient {
     RowRecipient::new(result.address.as_str(), outcome, result.fault.as_ref().map(|fault| fault.detail.clone()))
 }
 
-/// Where messages go, with open connections.
+/// The destination of messages, with its open connections.
 enum MessagePath<'a> {
     Server(Box<ServerConnection<'a>>),
     Mx(Box<Exchangers>),
@@ -290,7 +290,7 @@ impl<'a> MessagePath<'a> {
         }
     }
 
-    /// Stands for faults that are not about one recipient; empty where they are about a recipient's domain.
+    /// The name in faults that concern no single recipient; empty if they concern a recipient's domain.
     fn name(&self) -> String {
         match self {
             MessagePath::Server(way) => way.name(),

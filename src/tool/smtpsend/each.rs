@@ -1,4 +1,4 @@
-//! Many messages: files, folders of files, mboxes and Maildirs, one message after another, read when their turn comes.
+//! Many messages: files, folders of files, mboxes and Maildirs. The messages are sent one by one, each read when it is its turn.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -12,10 +12,10 @@ use crate::mail::maildir::reader::ReadableMaildir;
 use crate::mail::mbox::spans::{self, Span};
 use crate::mail::read::MAX_MESSAGE_BYTES;
 
-/// Most messages of one run.
+/// The most messages of one run.
 const MAX_MESSAGES: usize = 10_000_000;
 
-/// Messages to come.
+/// The remaining messages.
 #[derive(Debug, Default)]
 pub(super) struct EachInput {
     waiting: VecDeque<InputMessage>,
@@ -29,7 +29,7 @@ enum InputMessage {
 }
 
 impl EachInput {
-    /// Looks at what was named: a Maildir, a folder whose files are messages, an mbox, or a file with one message.
+    /// Examines the paths: a Maildir, a folder whose files are messages, an mbox, or a file with one message.
     pub(super) fn new(paths: &[PathBuf]) -> Result<EachInput, Fault> {
         let mut each = EachInput::default();
         for path in paths {
@@ -85,12 +85,12 @@ impl EachInput {
         Ok(())
     }
 
-    /// How many are still to come.
+    /// The number of remaining messages.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The next message: what it is called, and its bytes.
+    /// The next message: its label and its bytes.
     pub(super) fn next(&mut self) -> Option<(String, Result<Blob, Fault>)> {
         Some(match self.waiting.pop_front()? {
             InputMessage::File(path) => (path.display().to_string(), file::open(&path)),

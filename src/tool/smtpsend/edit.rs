@@ -1,4 +1,4 @@
-//! Letting a person write the message in an editor: recipients, subject and text as one file.
+//! Lets the user edit the message in an editor: recipients, subject and text in one file.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::mail::compose::{Draft, MAX_BODY_BYTES};
 use crate::mail::header::quote;
 use crate::mail::header_line;
 
-/// Opens the editor on a draft and takes over what was changed. A file that comes back as it was means: do not send.
+/// Opens a draft in the editor and applies the changes. An unchanged file means that nothing is to be sent.
 pub(super) fn edit(draft: &mut Draft) -> Result<(), Fault> {
     let before = written(draft);
     let problem = |error: std::io::Error| Fault::local("the file for the editor", &error);
@@ -40,7 +40,7 @@ pub(super) fn edit(draft: &mut Draft) -> Result<(), Fault> {
     take_over(draft, after)
 }
 
-/// The draft as a person edits it: plain UTF-8, nothing encoded.
+/// The draft as text for the editor: plain UTF-8, nothing encoded.
 fn written(draft: &Draft) -> Vec<u8> {
     let list = |mailboxes: &[Mailbox]| -> String {
         let one = |mailbox: &Mailbox| match &mailbox.name {

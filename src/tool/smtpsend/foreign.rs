@@ -1,4 +1,4 @@
-//! Words of msmtp, swaks, mailx, nullmailer, ssmtp and curl that are not ours, and what stands for them here.
+//! Options of msmtp, swaks, mailx, nullmailer, ssmtp and curl that smtpsend does not have, and their equivalents.
 
 /// For [`crate::cli::Tool::FOREIGN_WORDS`].
 pub(in crate::tool) const WORDS: crate::cli::foreign::ForeignWords = &[

@@ -1,4 +1,4 @@
-//! From the command line to a message and its envelope.
+//! Makes a message and its envelope from the command line.
 
 use std::collections::HashSet;
 use std::io::{IsTerminal, Read, Write};
@@ -26,26 +26,26 @@ use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::envelope::{Envelope, Recipient};
 use crate::tool::smtp_account::{Account, Accounts};
 
-/// One message on its way.
+/// One message to send, with its envelope.
 #[derive(Debug, Clone)]
 pub(super) struct SendJob {
     pub(super) envelope: Envelope,
     pub(super) message: MailMessage,
     pub(super) message_id: Option<String>,
-    /// Which of several messages it is.
+    /// The file or row that it comes from, if there are several messages.
     pub(super) source: Option<String>,
-    /// Addresses of its header that cannot be read, and so get nothing.
+    /// The malformed addresses in its header, which get no message.
     pub(super) malformed: Vec<Fault>,
-    /// The row it was made for.
+    /// The row that it was made from.
     pub(super) row: Option<RowId>,
-    /// Its next hop, should it be queued.
+    /// Its next hop if it is queued.
     pub(super) route: Option<RouteOverride>,
 }
 
-/// A message and the account it goes with.
+/// A message with the account that sends it.
 pub(super) type Sendable = (SendJob, Option<Account>);
 
-/// Composes the message or takes the complete one, and finds the account it is sent with.
+/// Composes the message or reads a complete one, and finds its account.
 pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<Sendable, Fault> {
     let composes = args.compose.given();
     if composes && (args.take.header_recipients || args.take.full_name.is_some()) {
@@ -69,13 +69,13 @@ pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Re
     Ok((job, account))
 }
 
-/// The next hop of what is queued: the account's, unless the command line names another.
+/// The next hop of a queued message: the account's server, unless the command line names another destination.
 fn route(args: &Args, account: Option<&Account>) -> Option<RouteOverride> {
     let elsewhere = args.way.server.is_some() || args.way.mx;
     account.filter(|_| !elsewhere).map(|account| RouteOverride::account(&account.name))
 }
 
-/// The account that was named, or that fits the author.
+/// The account of the command line, else the one that matches the author.
 fn choose(args: &Args, accounts: Option<&Accounts>, author: Option<&str>) -> Result<Option<Account>, Fault> {
     match (accounts, &args.way.account) {
         (Some(accounts), Some(name)) => accounts.named(name).cloned().map(Some),
@@ -85,7 +85,7 @@ fn choose(args: &Args, accounts: Option<&Accounts>, author: Option<&str>) -> Res
 }
 
 impl SendJob {
-    /// Counts that somebody has it: sending it again would be once too often, unless what became of it is noted.
+    /// Counts a success. Repeating the command would send the message again, unless the results file records the outcome.
     pub(super) fn count_success(&self, tally: &mut Tally) {
         match &self.row {
             Some(row) if row.noted => tally.success(),
@@ -93,7 +93,7 @@ impl SendJob {
         }
     }
 
-    /// Shows the message as one of an mbox.
+    /// Prints the message in mbox format.
     pub(super) fn print_mbox(&self, out: &Output) -> Result<(), Fault> {
         let problem = |error: std::io::Error| Fault::local("stdout", &error);
         let mut stdout = std::io::BufWriter::new(out.payload()?);
@@ -109,7 +109,7 @@ impl SendJob {
         out.note(&format!("from <{}> to {}", self.envelope.sender, recipients.join(", ")));
     }
 
-    /// Shows the message as it would leave, line ends as the system has them.
+    /// Prints the message as it would be sent, but with the system's line ends.
     pub(super) fn print(&self, out: &Output) -> Result<(), Fault> {
         let problem = |error: std::io::Error| Fault::local("stdout", &error);
         let mut stdout = std::io::BufWriter::new(out.payload()?);
@@ -136,7 +136,7 @@ impl SendJob {
 }
 
 impl super::ComposeArgs {
-    /// True if a message is to be composed.
+    /// True if the options compose a message.
     pub(super) fn given(&self) -> bool {
         let lists = [&self.to, &self.cc, &self.bcc, &self.reply_to, &self.header, &self.attach, &self.inline];
         self.from.is_some()
@@ -165,7 +165,7 @@ fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<Sen
     finish(args, accounts, draft, out)
 }
 
-/// What the flags say, before accounts, aliases, date and identifiers come to it.
+/// The draft from the flags alone, before accounts, aliases, date and identifiers are added.
 pub(super) fn draft(args: &Args, given: &ComposeArgs) -> Result<Draft, Fault> {
     let files = [&given.body, &given.html, &given.template, &args.merge.merge];
     let readers = files.into_iter().flatten().filter(|path| *path == Path::new("-")).count();
@@ -202,7 +202,7 @@ pub(super) fn draft(args: &Args, given: &ComposeArgs) -> Result<Draft, Fault> {
     })
 }
 
-/// Makes the message of a draft, with the account that fits its author.
+/// Completes a draft and makes its message, with the account that matches its author.
 pub(super) fn finish(
     args: &Args,
     accounts: Option<&Accounts>,
@@ -249,7 +249,7 @@ pub(super) fn finish(
     Ok((job, account))
 }
 
-/// Who writes when no flag says so: the account's author, else the user of this process.
+/// The author if no flag names one: the account's author, else the user of this process.
 fn author(account: Option<&Account>) -> Result<Mailbox, Fault> {
     match account.map(Account::author).transpose()?.flatten() {
         Some(author) => Ok(author),
@@ -257,7 +257,7 @@ fn author(account: Option<&Account>) -> Result<Mailbox, Fault> {
     }
 }
 
-/// The text body: `--text` or `--body`, else stdin unless something else makes the message.
+/// The text body: `--text` or `--body`, else stdin, unless other options provide the content.
 fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
     if let Some(text) = &given.text {
         return Ok(Some(format!("{text}\n").into_bytes()));
@@ -284,8 +284,8 @@ pub(super) fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
     blob.read_all(what, MAX_BODY_BYTES).map_err(|fault| fault.with_hint("attach it instead: --attach FILE"))
 }
 
-/// `FILE[;type=TYPE][;name=NAME]`, where what holds a `;` stands in quotes as in RFC 2045, section 5.1. A file whose own
-/// name is all of it is taken whole.
+/// Parses `FILE[;type=TYPE][;name=NAME]`. A value with a `;` is quoted as in RFC 2045, section 5.1. If the whole text is the name
+/// of an existing file, it is that file.
 pub(super) fn attachment(text: &str) -> Result<Attachment, Fault> {
     let hint = "FILE;type=application/pdf;name=report.pdf; a name with a ; needs quotes: \"a;b.txt\"";
     let bad = |why: &str| Fault::new(Kind::Usage, format!("{text}: {why}")).with_hint(hint);
@@ -318,7 +318,7 @@ pub(super) fn attachment(text: &str) -> Result<Attachment, Fault> {
     Ok(Attachment { blob: input::open(&path)?, name: name.or(own), content_type })
 }
 
-/// A value up to the next `;`, in quotes or without, and the rest; `None` if quotes are open or text stands behind them.
+/// The value up to the next `;`, quoted or not, and the rest. `None` if a quote is not closed or is followed by other text.
 fn unquoted(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.trim_start().strip_prefix('"') else {
         let (value, rest) = text.split_at(text.find(';').unwrap_or(text.len()));
@@ -337,7 +337,7 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
     (rest.is_empty() || rest.starts_with(';')).then_some((value, rest))
 }
 
-/// A complete message from a file or pipe, called `label` where something is to be said about it.
+/// Reads a complete message from a file or pipe. `label` is its name in warnings.
 pub(super) fn take(
     args: &Args,
     accounts: Option<&Accounts>,
@@ -397,7 +397,7 @@ pub(super) fn take(
     let message_id = complete.message_id();
     let sender = match named {
         Some(sender) => sender,
-        // An author of this host is known to nobody elsewhere: the account says who sends.
+        // Other hosts do not know an author of this host: the account determines the sender.
         None if author.address.domain().is_some_and(|domain| args.local.is_ours(domain)) => {
             account.as_ref().map(Account::author).transpose()?.flatten().unwrap_or(author).address.into()
         }
@@ -417,7 +417,7 @@ pub(super) fn take(
     Ok((SendJob { envelope, message, message_id, source, malformed, row: None, route }, account))
 }
 
-/// The message with a body that may travel.
+/// The message with its body rewritten: no bare CRs, no NULs, and no lines longer than 998 bytes.
 fn rewritten(complete: &Complete, label: &str, out: &Output) -> Result<MailMessage, Fault> {
     let problem = |error: std::io::Error| Fault::local("temporary file", &error);
     let mut canonical = BlobWriter::temporary();
@@ -432,7 +432,7 @@ fn rewritten(complete: &Complete, label: &str, out: &Output) -> Result<MailMessa
     Ok(MailMessage::new(vec![Segment::Exact(legal, 0)], has_8bit))
 }
 
-/// A blob that can be begun anew.
+/// A blob that can be written again from its start.
 struct Restartable(BlobWriter);
 
 impl Write for Restartable {
@@ -464,7 +464,7 @@ fn has_8bit(blob: &Blob) -> std::io::Result<bool> {
     }
 }
 
-/// Who is named twice, in whatever spelling, is one recipient.
+/// Makes the envelope. An address that occurs twice, in any spelling, is one recipient.
 fn envelope(
     args: &Args,
     account: Option<&Account>,
@@ -489,7 +489,7 @@ fn envelope(
     Ok(envelope)
 }
 
-/// `-f`: an address, or nothing, or `<>`.
+/// Parses `-f`: an address, an empty text, or `<>`.
 fn envelope_sender(text: &str, args: &Args) -> Result<ReversePath, Fault> {
     if matches!(text.trim(), "" | "<>") {
         return Ok(ReversePath::Null);
@@ -499,10 +499,10 @@ fn envelope_sender(text: &str, args: &Args) -> Result<ReversePath, Fault> {
     Ok(mailbox.to_ascii_domain()?.address.into())
 }
 
-/// What `--probe` asks: the sender of MAIL, the recipients of RCPT, and the account whose server it is.
+/// The questions of `--probe`: the sender for MAIL, the recipients for RCPT, and the account that has the server.
 type Questions = (Option<ReversePath>, Vec<Address>, Option<Account>);
 
-/// Whom `--probe` asks about: a sender if one was named or somebody is to receive, and the recipients.
+/// The questions for `--probe`: the recipients, and a sender if the command line names one or there are recipients.
 pub(super) fn questions(args: &Args, accounts: Option<&Accounts>) -> Result<Questions, Fault> {
     let given = &args.compose;
     let author = given.from.as_deref().map(|from| Mailbox::parse(from).map_err(|fault| usage("--from", fault)));
@@ -518,13 +518,13 @@ pub(super) fn questions(args: &Args, accounts: Option<&Accounts>) -> Result<Ques
     let sender = match (&args.take.envelope_from, author) {
         (Some(sender), _) => Some(envelope_sender(sender, args)?),
         (None, Some(author)) => Some(author.to_ascii_domain()?.address.into()),
-        // The null reverse-path asks without pretending to be anybody.
+        // The null reverse-path asks without the name of any sender.
         (None, None) => (!recipients.is_empty()).then_some(ReversePath::Null),
     };
     Ok((sender, recipients, account))
 }
 
-/// Who writes when nobody says: `$EMAIL`, else the user at this host.
+/// The author if nothing names one: `$EMAIL`, else the user at this host.
 fn default_from(name: Option<String>) -> Result<Mailbox, Fault> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(email) = variable("EMAIL") {
@@ -538,7 +538,7 @@ fn default_from(name: Option<String>) -> Result<Mailbox, Fault> {
     Ok(Mailbox { name, address })
 }
 
-/// The user's name as /etc/passwd has it: cron sets LOGNAME, other starters nothing.
+/// The user's name from /etc/passwd: cron sets LOGNAME, other callers may set no variable.
 fn user_of_this_process() -> Option<String> {
     let id = rustix::process::getuid().as_raw().to_string();
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
@@ -549,7 +549,7 @@ fn user_of_this_process() -> Option<String> {
     })
 }
 
-/// The calling user, for the envelope of what comes by the name sendmail: as the system knows him, whatever a variable says.
+/// The name of the calling user, for the envelope of mail sent as `sendmail`. The system's user database precedes the environment.
 pub(super) fn calling_user() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = user_of_this_process().or_else(|| variable("LOGNAME")).or_else(|| variable("USER"));
@@ -557,9 +557,9 @@ pub(super) fn calling_user() -> String {
     fits.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()))
 }
 
-/// This host's name, `localhost` if it has none that may stand in an address.
+/// The name of this host, or `localhost` if the name is not valid in an address.
 pub(super) fn host_name() -> &'static str {
-    // Asked for once: every recipient of every message is compared with it.
+    // Looked up once: every recipient of every message is compared with it.
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -592,7 +592,7 @@ fn bracketed(id: &str) -> String {
     if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") }
 }
 
-/// A malformed value of the command line is a usage error.
+/// Makes a usage error of the fault in a command line value.
 fn usage(what: &str, fault: Fault) -> Fault {
     Fault { kind: Kind::Usage, ..fault.context(what) }
 }

@@ -1,4 +1,4 @@
-//! Addresses of this host: names without a domain, aliases, another domain for senders, an administrator who gets the rest.
+//! Local addresses: names without a domain, aliases, another domain for senders, and an administrator who gets all other mail.
 
 use super::LocalArgs;
 use super::job::host_name;
@@ -17,7 +17,7 @@ pub(super) struct LocalRules<'a> {
 }
 
 impl LocalArgs {
-    /// The rules, with the aliases that were named here, else those of the account.
+    /// The rules, with the aliases file of the command line, else that of the account.
     ///
     /// # Errors
     /// [`Kind::Usage`] for a malformed flag, [`Kind::Config`] for a malformed file.
@@ -34,10 +34,10 @@ impl LocalArgs {
         Ok(LocalRules { args: self, aliases, admin })
     }
 
-    /// Completes an address without a domain, if there is one to complete it by.
+    /// Completes an address that has no domain, if `--local-domain` names one.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a domain that makes no address.
+    /// [`Kind::Usage`] if the domain is not valid in an address.
     pub(super) fn qualify(&self, mailbox: &mut Mailbox) -> Result<(), Fault> {
         match (mailbox.address.domain(), &self.local_domain) {
             (None, Some(domain)) => with_domain(mailbox, domain, "--local-domain"),
@@ -45,10 +45,10 @@ impl LocalArgs {
         }
     }
 
-    /// A sender: completed, and with the domain that senders of this host have.
+    /// Completes the address of a sender, and replaces a domain of this host by that of `--masquerade`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a domain that makes no address.
+    /// [`Kind::Usage`] if the domain is not valid in an address.
     pub(super) fn sender(&self, mailbox: &mut Mailbox) -> Result<(), Fault> {
         self.qualify(mailbox)?;
         match (mailbox.address.domain(), &self.masquerade) {
@@ -57,13 +57,13 @@ impl LocalArgs {
         }
     }
 
-    /// True for a domain that means this host.
+    /// True if this host has the domain.
     pub(super) fn is_ours(&self, domain: &str) -> bool {
         let domain = canonical_domain(domain);
         self.hosts().any(|host| canonical_domain(host) == domain)
     }
 
-    /// The same in the header of a complete message.
+    /// Does the same in the header of a complete message.
     pub(super) fn rewrite(&self, complete: &mut Complete) {
         if let Some(domain) = &self.local_domain {
             complete.qualify(domain);
@@ -73,17 +73,17 @@ impl LocalArgs {
         }
     }
 
-    /// The domains that mean this host.
+    /// The domains of this host.
     fn hosts(&self) -> impl Iterator<Item = &str> {
         self.local_domain.as_deref().into_iter().chain([host_name(), "localhost"])
     }
 }
 
 impl LocalRules<'_> {
-    /// Whom a recipient stands for.
+    /// The mailboxes that a recipient expands to.
     ///
     /// # Errors
-    /// [`Kind::Config`] for aliases that lead nowhere, [`Kind::Usage`] for a domain that makes no address.
+    /// [`Kind::Config`] for aliases that do not end at an address, [`Kind::Usage`] if the domain is not valid in an address.
     pub(super) fn recipients(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Fault> {
         let is_ours = mailbox.address.domain().is_some_and(|domain| self.args.is_ours(domain));
         let name = is_ours.then(|| Address::parse_lenient(mailbox.address.local_wire()).ok()).flatten();

@@ -1,4 +1,4 @@
-//! `--template` and `--merge`: one message a row.
+//! `--template` and `--merge`: one message per row.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,17 +35,17 @@ pub(super) fn run(args: &Args, accounts: Option<&Accounts>, out: &Output) -> any
     send(args, out, results, &mut |tally| merge.next(tally))
 }
 
-/// A template and the rows to come.
+/// A template and the remaining rows.
 struct Merge<'a> {
     args: &'a Args,
     accounts: Option<&'a Accounts>,
     out: &'a Output,
     fields: Fields,
     draft: Draft,
-    /// Files to attach and to show whose names hold fields.
+    /// Attached and inline files whose names contain fields.
     attach: Vec<String>,
     inline: Vec<String>,
-    /// Values for rows that have none.
+    /// Values for fields that a row does not have.
     set: BTreeMap<&'a str, &'a str>,
     rows: Rows,
     results: Option<Noted>,
@@ -99,7 +99,7 @@ impl<'a> Merge<'a> {
         Ok(Merge { args, accounts, out, fields, draft, attach, inline, set, rows, results })
     }
 
-    /// The next message that is to be sent; tells what is wrong with rows that make none.
+    /// The next message to send. Reports the rows that cannot be made into a message.
     fn next(&mut self, tally: &mut Tally) -> Option<Sendable> {
         loop {
             let (number, row) = self.rows.next()?;
@@ -139,7 +139,7 @@ impl<'a> Merge<'a> {
                 files.push(self.file(text, values)?);
             }
         }
-        // What a row spoils is bad data, not a bad command line.
+        // A fault that a row causes is bad data, not a wrong command line.
         let of_row =
             |fault: Fault| if fault.kind == Kind::Usage { Fault { kind: Kind::BadData, ..fault } } else { fault };
         let made = job::finish(self.args, self.accounts, draft, self.out).map_err(of_row)?;
@@ -156,8 +156,8 @@ impl<'a> Merge<'a> {
         Ok(Some((job, account)))
     }
 
-    /// A file whose name holds fields. A value is one step of a path at most: rows choose among files, the command line says
-    /// where they lie.
+    /// A file whose name contains fields. A value is at most one component of the path: rows select files, and the command line
+    /// determines their directory.
     fn file(&self, text: &str, values: Values<'_>) -> Result<Attachment, Fault> {
         for index in self.fields.used_in(text) {
             let (name, value) = (self.fields.names().get(index), values.0.get(index));
@@ -171,10 +171,10 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// A header's fields and the text behind it.
+/// The fields of a header, and the text after it.
 type Parts = (Vec<(String, String)>, Vec<u8>);
 
-/// Reads a template: header fields, an empty line, the text. One without fields is a text alone.
+/// Reads a template: header fields, an empty line, the text. A template without fields is text only.
 fn read(path: &Path) -> Result<Parts, Fault> {
     let text = job::read_body("--template", path)?;
     if str::from_utf8(&text).is_err() {
@@ -186,7 +186,7 @@ fn read(path: &Path) -> Result<Parts, Fault> {
     Ok((fields, text.get(body..).unwrap_or_default().to_vec()))
 }
 
-/// A field of the template's header, where no flag says the same.
+/// Adopts a field of the template's header, unless a flag sets the same field.
 fn take_over(given: &mut ComposeArgs, flags: &ComposeArgs, name: String, value: String) {
     let list = |list: &mut Vec<String>, flag: &[String]| {
         if flag.is_empty() {
@@ -205,8 +205,8 @@ fn take_over(given: &mut ComposeArgs, flags: &ComposeArgs, name: String, value: 
     }
 }
 
-/// Marks the fields in everything that the flags and the template's header say; files whose names hold fields are taken
-/// out.
+/// Marks the fields in all flags and in the template's header. Removes the files whose names contain fields, and returns
+/// them.
 fn mark(given: &mut ComposeArgs, fields: &mut Fields) -> Result<(Vec<String>, Vec<String>), Fault> {
     let lists = [&mut given.to, &mut given.cc, &mut given.bcc, &mut given.reply_to, &mut given.in_reply_to];
     for text in lists.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! To the server of each recipient's domain, as the DNS names it: one delivery per domain.
+//! Delivery to the mail exchangers of each recipient's domain: one delivery per domain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::relay::route::{Hop, Routing};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::Envelope;
 
-/// The way to every domain that was met.
+/// The routes to all domains of the run.
 pub(super) struct Exchangers {
     transport: RelayTransport,
     resolver: Resolver,
@@ -29,7 +29,7 @@ pub(super) struct Exchangers {
     lanes: BTreeMap<String, RouteConnection>,
 }
 
-/// One message does not wait long enough to remember dead hosts.
+/// Does not remember dead hosts: a message does not wait long enough to need it.
 struct NoMemory;
 
 impl ServerHealth for NoMemory {
@@ -76,8 +76,8 @@ impl Exchangers {
         Ok(Exchangers { transport, resolver, routing, lanes: BTreeMap::new() })
     }
 
-    /// Sends one message to every domain's server. Unless the user wants it `--partial`, all of them must have accepted
-    /// their recipients before the first one gets the message; what a server says after that it says alone.
+    /// Sends one message to the servers of all domains. Without `--partial`, every server must have accepted its recipients
+    /// before the first one gets the message. After that, a server's reply concerns only its own recipients.
     pub(super) async fn send(&mut self, job: &SendJob, options: &SendOptions<'_>) -> Vec<SettledRecipient> {
         let mut domains: BTreeMap<String, Envelope> = BTreeMap::new();
         for recipient in &job.envelope.recipients {
@@ -127,7 +127,7 @@ impl Exchangers {
         settled
     }
 
-    /// The way to a domain, found once; it comes back when the message is sent.
+    /// The route to a domain, which is looked up once. [`Exchangers::send`] puts it back afterwards.
     async fn route(&mut self, domain: &str) -> Result<RouteConnection, Fault> {
         if let Some(route) = self.lanes.remove(domain) {
             return Ok(route);
@@ -150,7 +150,7 @@ fn settle(delivery: Delivery) -> impl Iterator<Item = SettledRecipient> {
     delivery.recipients.into_iter().map(move |one| SettledRecipient::new(one.result, one.peer, times))
 }
 
-/// Those whom another server's refusal kept from getting the message are told whose it was.
+/// If another server's refusal kept recipients from getting the message, their faults name the refused address.
 fn name_the_cause(settled: &mut [SettledRecipient]) {
     let cancelled = |it: &SettledRecipient| it.result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled);
     let cause = settled.iter().find(|it| !it.result.outcome.is_delivered() && !cancelled(it));
@@ -160,14 +160,14 @@ fn name_the_cause(settled: &mut [SettledRecipient]) {
     }
 }
 
-/// The line that all servers reach, with their recipients accepted, before the first message goes out.
+/// The barrier that all servers reach, with their recipients accepted, before the first message is sent.
 struct Start(watch::Sender<StartLine>);
 
 #[derive(Debug, Clone, Copy)]
 struct StartLine {
-    /// How many are still on their way to it.
+    /// The number of servers that have not reached it.
     missing: usize,
-    /// One will not come.
+    /// True if one of them will not reach it.
     failed: bool,
 }
 
@@ -176,7 +176,7 @@ impl Start {
         Start(watch::Sender::new(StartLine { missing: count, failed: false }))
     }
 
-    /// What a server's transaction asks before the message: waits for all others. `ready` says that it was here.
+    /// The hook of a server's transaction before DATA, which waits for all other servers. It sets `ready` when it is called.
     fn hook(&self, ready: &Arc<AtomicBool>) -> BeforeCommit {
         let (line, ready) = (self.0.clone(), Arc::clone(ready));
         Arc::new(move || {

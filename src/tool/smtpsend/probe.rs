@@ -1,5 +1,5 @@
-//! Asking a server what it can do and whom it takes, without sending a message: greeting, EHLO, TLS, AUTH, MAIL, RCPT, and
-//! a stop before DATA.
+//! Queries a server without sending a message: its capabilities and accepted addresses, by greeting, EHLO, TLS, AUTH, MAIL, RCPT,
+//! and a stop before DATA.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use crate::smtp::envelope::Recipient;
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 
-/// What a server said.
+/// The properties of a server.
 #[derive(Debug, Serialize)]
 struct Probe {
     host: String,
@@ -35,13 +35,13 @@ struct Probe {
     tls_cipher: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_verified: Option<bool>,
-    /// Why STARTTLS, which is offered, was refused.
+    /// The reason why the server, which offers STARTTLS, refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_failed: Option<String>,
-    /// SHA-256 of the certificate, as `tls_fingerprint` in the accounts file takes it.
+    /// The SHA-256 hash of the certificate, in the format of `tls_fingerprint` in the accounts file.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_fingerprint: Option<String>,
-    /// All of TLS; the members before it are older.
+    /// The full TLS report. The members above are older.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsReport>,
     logged_in: bool,
@@ -68,7 +68,7 @@ impl OutputRecord for Probe {
     }
 }
 
-/// The answer to MAIL or RCPT.
+/// The reply to MAIL or RCPT.
 #[derive(Debug, Serialize)]
 struct ProbeRecord {
     /// `MAIL` or `RCPT`.
@@ -89,7 +89,7 @@ impl OutputRecord for ProbeRecord {
     }
 }
 
-/// Runs the probe as far as `until`; MAIL is tried if there is a sender, RCPT for each recipient.
+/// Runs the probe up to `until`. It sends MAIL if there is a sender, and RCPT for each recipient.
 pub(super) async fn run(
     mut way: ServerConnection<'_>,
     sender: Option<ReversePath>,
@@ -178,7 +178,7 @@ fn words(reply: &SmtpReply) -> String {
     format!("{}{enhanced} {}", reply.code, reply.lines.join(" ")).trim_end().to_owned()
 }
 
-/// What was offered, as keywords.
+/// The offered extensions, as keywords.
 fn keywords(offer: &Capabilities) -> Vec<String> {
     let lines = offer.reply().lines;
     lines.into_iter().skip(1).filter(|line| !line.is_empty()).collect()

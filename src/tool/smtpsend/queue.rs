@@ -1,4 +1,4 @@
-//! Into the outgoing queue: when this returns, the message is on disk and will be tried until it is delivered or expires.
+//! Puts messages into the outgoing queue. On return they are on disk, and will be retried until they are delivered or expire.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::queue::{drop_dir, submit};
 use crate::smtp::data::Content;
 use crate::tool::queue_open;
 
-/// The opened queue, or the way to it.
+/// The open queue, or the drop directory in front of it.
 pub(super) enum Queue {
     Open { store: Box<SqliteStore>, queue_dir: PathBuf },
     Drop(PathBuf),
@@ -42,7 +42,7 @@ impl Queue {
         })
     }
 
-    /// Places messages together: one sync for all. `why` says what kept them from being delivered at once.
+    /// Queues several messages with a single sync. `why` is the fault that kept them from being delivered at once.
     pub(super) async fn place(
         &self,
         jobs: &[SendJob],

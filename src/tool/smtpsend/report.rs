@@ -1,4 +1,4 @@
-//! What smtpsend tells: one record a recipient, a summary at the end.
+//! The output of smtpsend: one record per recipient, and a summary at the end.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::relay::deliver::{HopResult, NextHopFacts};
 use crate::smtp::client::Times;
 use crate::smtp::data::Content;
 
-/// The outcome for one recipient, and whose word it is.
+/// The outcome for one recipient, with the server that reported it.
 #[derive(Debug, Clone)]
 pub(super) struct SettledRecipient {
     pub(super) result: HopResult,
@@ -27,8 +27,8 @@ impl SettledRecipient {
     }
 }
 
-/// Reports what became of one message: a record a recipient, and a line on stderr for what failed. `server` stands for
-/// what is not about one recipient.
+/// Reports the outcome of one message: one record per recipient, and a line on stderr for each failure. `server` is the name
+/// in faults that concern no single recipient.
 pub(super) fn tell(
     job: &SendJob,
     settled: &[SettledRecipient],
@@ -65,7 +65,7 @@ pub(super) fn tell(
             job.count_success(tally);
             continue;
         };
-        // What stopped the whole message is said once, not once a recipient; that the others were not sent follows from
+        // A fault of the whole message is reported once, not per recipient. The faults of recipients that were not sent follow from
         // the one that was refused.
         let follows = fault.kind == Kind::Cancelled && settled.iter().any(|other| other.result.code.is_some());
         if said != Some(fault) && !follows {
@@ -80,13 +80,13 @@ pub(super) fn tell(
     Ok(())
 }
 
-/// What became of one message for one recipient.
+/// The outcome of one message for one recipient.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct SentRecipientRecord {
     pub(super) recipient: String,
     /// `delivered`, `queued`, `refused`, `deferred` or `unknown`.
     pub(super) outcome: &'static str,
-    /// The file that the message came from, of several.
+    /// The file or row that the message comes from, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,7 @@ pub(super) struct SentRecipientRecord {
     pub(super) tls_version: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls_verified: Option<bool>,
-    /// Why TLS that the server offered was done without.
+    /// The reason why TLS was not used although the server offered it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls_failed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +119,7 @@ pub(super) struct SentRecipientRecord {
     pub(super) size_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) times_ms: Option<TimesMs>,
-    /// Where the queue lies, and the message's name in it.
+    /// The directory of the queue; the next member is the message's name in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,11 +129,11 @@ pub(super) struct SentRecipientRecord {
 impl OutputRecord for SentRecipientRecord {
     const TYPE: &'static str = "recipient";
 
-    /// Nothing: a tool that sends is silent when it succeeds, and what failed is said on stderr.
+    /// Nothing: a tool that sends prints nothing on success, and failures go to stderr.
     fn text(&self, _line: &mut TextLine) {}
 }
 
-/// How long each phase took, in milliseconds.
+/// The duration of each phase, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct TimesMs {
     pub(super) connect: f64,
@@ -161,7 +161,7 @@ impl TimesMs {
     }
 }
 
-/// The last record.
+/// The summary at the end of a run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct SendSummary {
     pub(super) messages: u64,

@@ -1,6 +1,6 @@
-//! The results file of a merge: a line before the end of each message goes out, a line with what became of it. It never
-//! runs ahead of the outcome, so a run that was killed can be repeated: what was settled is not sent again, and what was
-//! on its way at that moment is known.
+//! The results file of a merge: a line before the end of each message is sent, and a line with its outcome. It never runs
+//! ahead of the outcome, so a killed run can be repeated: settled messages are not sent again, and the messages in flight
+//! at that moment are known.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -13,41 +13,41 @@ use serde::{Deserialize, Serialize};
 use crate::cli::output::OutputRecord;
 use crate::fault::{Fault, Kind};
 
-/// Longest line of a results file.
+/// The longest line of a results file, in bytes.
 const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Which row a message was made for.
+/// The identity of the row that a message was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RowId {
-    /// From 1.
+    /// Its number, from 1.
     pub(super) number: u64,
-    /// Of its values.
+    /// The digest of its values.
     pub(super) digest: String,
-    /// What becomes of it is noted: the same command again repeats nothing that succeeded.
+    /// True if its outcome is recorded, so that the same command repeats nothing that succeeded.
     pub(super) noted: bool,
 }
 
-/// The results file, shared by whoever sends.
+/// The results file, shared by all connections of a run.
 pub(super) type Noted = Arc<Mutex<Results>>;
 
-/// What became of one row: a record, and a line of the results file.
+/// The outcome of one row: a record, and a line of the results file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RowRecord {
     pub(super) row: u64,
-    /// Of the row's values: a file whose rows moved is found out.
+    /// The digest of the row's values, which detects that rows of the file have moved.
     pub(super) digest: String,
-    /// That of all recipients, or `mixed`.
+    /// The common outcome of all recipients, or `mixed`.
     pub(super) outcome: String,
     pub(super) recipients: Vec<RowRecipient>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message_id: Option<String>,
 }
 
-/// What became of it for one recipient.
+/// The outcome of a row for one recipient.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RowRecipient {
     pub(super) recipient: String,
-    /// As in the recipient's own record.
+    /// The outcome, as in the recipient's own record.
     pub(super) outcome: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) detail: Option<String>,
@@ -90,39 +90,39 @@ enum ResultLine {
     },
 }
 
-/// What the file knows of a row.
+/// The state of a row according to the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct KnownRow {
     digest: String,
-    /// Nobody waits for it any more.
+    /// True if no recipient is waiting.
     done: bool,
-    /// Recipients who are settled although others wait.
+    /// The settled recipients, while others are waiting.
     settled: Vec<String>,
-    /// Its message was on its way when the file ends.
+    /// True if its message was in flight at the end of the file.
     in_flight: bool,
 }
 
-/// What is to be done with a row.
+/// The action for a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It was settled by an earlier run.
+    /// None: an earlier run settled it.
     Done,
-    /// Send it, but not to these; `in_flight` says that it may have arrived already.
+    /// Send it, except to the `settled` recipients. With `in_flight` it may already have arrived.
     Send { settled: Vec<String>, in_flight: bool },
 }
 
-/// An open results file. Nobody else writes to it meanwhile.
+/// An open results file, locked against other writers.
 #[derive(Debug)]
 pub(super) struct Results {
     path: PathBuf,
     file: File,
     known: HashMap<u64, KnownRow>,
-    /// Rows that were left out because they are settled.
+    /// The number of rows that were skipped because they are settled.
     pub(super) skipped: u64,
 }
 
 impl Results {
-    /// Opens or makes the file. With `retry_unknown`, rows without an answer are not settled.
+    /// Opens or creates the file. With `retry_unknown`, recipients with an unknown outcome are not settled.
     pub(super) fn open(path: &Path, retry_unknown: bool) -> Result<Results, Fault> {
         let problem = |error: std::io::Error| Fault::local(path.display(), &error);
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(|error| {
@@ -143,7 +143,7 @@ impl Results {
         Ok(Results { path: path.to_owned(), file, known, skipped: 0 })
     }
 
-    /// What is to be done with this row.
+    /// The action for this row.
     pub(super) fn turn(&mut self, id: &RowId) -> Result<Turn, Fault> {
         let Some(known) = self.known.get(&id.number) else {
             return Ok(Turn::Send { settled: Vec::new(), in_flight: false });
@@ -160,12 +160,12 @@ impl Results {
         Ok(Turn::Send { settled: known.settled.clone(), in_flight: known.in_flight })
     }
 
-    /// Notes that the end of this row's message is about to be sent.
+    /// Records that the end of this row's message is about to be sent.
     pub(super) fn sending(&mut self, id: &RowId) -> Result<(), Fault> {
         self.write(&ResultLine::Sending { v: 1, row: id.number, digest: id.digest.clone() })
     }
 
-    /// Notes what became of a row.
+    /// Records the outcome of a row.
     pub(super) fn done(&mut self, record: &RowRecord) -> Result<(), Fault> {
         self.write(&ResultLine::Row { v: 1, record: record.clone() })
     }
@@ -173,12 +173,12 @@ impl Results {
     fn write(&mut self, line: &ResultLine) -> Result<(), Fault> {
         let mut bytes = serde_json::to_vec(line).map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
         bytes.push(b'\n');
-        // One write a line: a kill cannot cut it.
+        // One write per line, so that a kill cannot cut it.
         self.file.write_all(&bytes).map_err(|error| Fault::local(self.path.display(), &error))
     }
 }
 
-/// All whole lines, and where they end.
+/// The rows from all complete lines, and the offset at which these lines end.
 fn read(file: &mut File, retry_unknown: bool) -> Result<(HashMap<u64, KnownRow>, u64), Fault> {
     let mut known: HashMap<u64, KnownRow> = HashMap::new();
     let mut reader = BufReader::with_capacity(256 * 1024, file);
@@ -211,7 +211,7 @@ fn read(file: &mut File, retry_unknown: bool) -> Result<(HashMap<u64, KnownRow>,
                 let settled = record.recipients.into_iter().filter(|recipient| settles(&recipient.outcome));
                 entry.settled.extend(settled.map(|recipient| recipient.recipient));
                 if entry.done {
-                    // Nobody asks for the names any more; a million rows need little room.
+                    // The names are no longer needed: a million rows then need little memory.
                     entry.settled = Vec::new();
                 }
             }

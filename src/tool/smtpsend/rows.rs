@@ -1,5 +1,5 @@
-//! The rows that messages are made for: CSV with a header line (RFC 4180), or a JSON object a line; one at a time, as they
-//! are needed.
+//! The rows that messages are made from: CSV with a header line (RFC 4180), or one JSON object per line. They are read one by
+//! one, as they are needed.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,9 +10,9 @@ use std::rc::Rc;
 use crate::cli::input;
 use crate::fault::{Fault, Kind};
 
-/// Largest row in bytes.
+/// The largest row, in bytes.
 pub(super) const MAX_ROW_BYTES: u64 = 16 * 1024 * 1024;
-/// Most columns of a CSV file.
+/// The most columns of a CSV file.
 const MAX_COLUMNS: usize = 10_000;
 
 /// One row: a value for each of its fields.
@@ -24,7 +24,7 @@ impl MergeRow {
         self.0.get(field).map(String::as_str)
     }
 
-    /// Sixteen hexadecimal digits that another row does not have.
+    /// A hash of the row's fields and values, as sixteen hexadecimal digits, which differs between rows.
     pub(super) fn digest(&self) -> String {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         for (name, value) in &self.0 {
@@ -38,7 +38,7 @@ impl MergeRow {
     }
 }
 
-/// Rows to come.
+/// The remaining rows.
 pub(super) struct Rows {
     form: RowsForm,
     number: u64,
@@ -62,8 +62,8 @@ impl Rows {
         Rows { form: RowsForm::One, number: 0, ended: false }
     }
 
-    /// The rows of a file, or of stdin for `-`. A file is CSV by its name (`.csv`, `.tsv`), or if its first letter is not
-    /// that of a JSON object.
+    /// Opens the rows of a file, or of stdin for `-`. The extension of the name determines the format. Without a known extension,
+    /// rows are JSON if the first character is `{`, else CSV.
     pub(super) fn open(path: &Path) -> Result<Rows, Fault> {
         let stream: Box<dyn Read> = if path == Path::new("-") {
             Box::new(input::stdin()?)
@@ -93,7 +93,7 @@ impl Rows {
         Ok(Rows { form, number: 0, ended: false })
     }
 
-    /// The columns, where they are known before the first row.
+    /// The columns, if they are known before the first row.
     pub(super) fn columns(&self) -> Option<&[String]> {
         match &self.form {
             RowsForm::One => Some(&[]),
@@ -102,7 +102,7 @@ impl Rows {
         }
     }
 
-    /// The next row and its number, from 1. A malformed one does not end the others.
+    /// The next row and its number, from 1. A malformed row does not stop the others.
     pub(super) fn next(&mut self) -> Option<(u64, Result<MergeRow, Fault>)> {
         if self.ended {
             return None;
@@ -152,7 +152,7 @@ impl RowsForm {
     }
 }
 
-/// The next JSON object, and whether that was the end. Empty lines are no rows.
+/// The next JSON object, and whether the rows have ended. Empty lines are ignored.
 fn json(reader: &mut dyn BufRead) -> (Option<Result<MergeRow, Fault>>, bool) {
     let mut line = Vec::new();
     let bad = |detail: String| Some(Err(Fault::new(Kind::BadData, detail)));
@@ -186,7 +186,7 @@ fn json(reader: &mut dyn BufRead) -> (Option<Result<MergeRow, Fault>>, bool) {
     (Some(Ok(MergeRow(row))), false)
 }
 
-/// A stream that ends with an error when a row does not come to an end.
+/// A stream that returns an error if a row is too long.
 struct Bounded {
     stream: Box<dyn Read>,
     left: Rc<Cell<u64>>,

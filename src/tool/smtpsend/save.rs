@@ -1,4 +1,4 @@
-//! Keeping a copy of what was sent.
+//! The sender's copy of a message.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::mail::maildir::Maildir;
 use crate::mail::maildir::reader::{MaildirFolder, MaildirItem, ReadableMaildir};
 use crate::mail::mbox;
 
-/// Puts the message into a mailbox: a Maildir if it is a directory or its name ends with `/`, else an mbox. It is there as
-/// it was sent, marked as read.
+/// Stores the message in a mailbox: a Maildir if it is a directory or its name ends with `/`, else an mbox. The copy is the
+/// message as it was sent; a Maildir has it marked as read.
 pub(super) fn keep(mailbox: &Path, job: &SendJob) -> Result<(), Fault> {
     let wants_maildir = mailbox.as_os_str().to_string_lossy().ends_with('/');
     let mut reader = job.message.reader();

@@ -1,5 +1,5 @@
-//! sendmail's command line, as programs have called it for forty years: a table of its own, active when the program is
-//! called `sendmail` or `mailq`, or with `--sendmail` as the first argument. Messages go into the outgoing queue, unless
+//! sendmail's command line, which programs have used for forty years. It has its own table of options, used if the program
+//! is called as `sendmail` or `mailq`, or with `--sendmail` as the first argument. Messages go into the outgoing queue, unless
 //! `--send-now` or a named server sends them at once.
 
 use std::ffi::OsString;
@@ -11,22 +11,22 @@ use super::Args;
 
 use crate::fault::{Fault, Kind};
 
-/// The aliases of the machine, unless others are named.
+/// The aliases file of the machine, unless the command line names another one.
 const ALIASES: &str = "/etc/applayer/aliases";
 
-/// What sendmail's words ask for.
+/// The action that a sendmail command line requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SendmailCall {
-    /// Send a message: the arguments in our own words.
+    /// Send a message, with the equivalent arguments of smtpsend.
     Send(Vec<OsString>),
-    /// Speak SMTP on standard input and output: the arguments in our own words.
+    /// Speak SMTP on standard input and output, with the equivalent arguments of smtpsend.
     Session(Vec<OsString>),
-    /// Another program of the suite, with its arguments.
+    /// Execute another program of the suite, with its arguments.
     Other(&'static str, Vec<OsString>),
 }
 
-/// Reads the arguments, the program's name first. `None`: this is not sendmail's dialect. `user` finds the calling user's name,
-/// who is the sender unless `-f` names one.
+/// Reads the arguments, of which the first is the program's name. `None` if this is not sendmail's command line. `user` looks up
+/// the name of the calling user, who is the sender unless `-f` names one.
 pub(super) fn read(
     arguments: &[OsString],
     host: &str,
@@ -42,7 +42,7 @@ pub(super) fn read(
     }
 }
 
-/// The queue's list, in Postfix's form unless another was asked for.
+/// Lists the queue, in Postfix's format unless the arguments name another.
 fn list(arguments: &[OsString]) -> SendmailCall {
     // -Ac and -Am name sendmail's own two queues.
     let own = arguments.iter().filter(|argument| !argument.to_string_lossy().starts_with("-A"));
@@ -76,7 +76,7 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
                 queue = true;
                 continue;
             }
-            // What is ours means the same here; sendmail has no long flags.
+            // Long options are those of smtpsend, with the same meaning: sendmail has none.
             let takes_value = takes_value(name).ok_or_else(|| usage(text, "is not known"))?;
             domain = domain.filter(|_| name != "local-domain");
             elsewhere |= ["server", "account", "mx"].contains(&name);
@@ -142,7 +142,7 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
             "o" => match tail {
                 "i" => dots = false,
                 "" => drop(value()?),
-                // How errors come back, whether to wait, aliases, macros, the body's type: all as it is anyway.
+                // Error reporting, waiting, aliases, macros, body type: the behaviour is already the requested one.
                 _ => {}
             },
             // Body type, hop count, class, configuration, options, log file, label: nothing depends on them.
@@ -151,7 +151,7 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
             _ => return Err(usage(text, "is not known")),
         }
     }
-    // Who names a server wants it now, unless it is to be kept for that account.
+    // A server on the command line means delivery at once, unless the message is queued for that account.
     now |= elsewhere && !queue;
     let has_aliases = own.iter().any(|word| word.to_string_lossy().starts_with("--aliases"));
     let aliases = (!has_aliases && Path::new(ALIASES).exists()).then_some(["--aliases", ALIASES]);
@@ -162,7 +162,7 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
         .map(OsString::from);
     let mut own: Vec<OsString> = fixed.chain(own).collect();
     if session {
-        // Sender, recipients and the end of each message are the dialogue's.
+        // Sender, recipients and the end of each message are those of the session.
         return match now || !recipients.is_empty() {
             true => Err(usage("-bs", "the dialogue names the recipients, and their mail goes into the queue")),
             false => Ok(SendmailCall::Session(own)),
@@ -179,7 +179,7 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
     Ok(SendmailCall::Send(own))
 }
 
-/// Whether the long flag of this name, if it is one of ours, takes a value.
+/// True if the long option of smtpsend with this name takes a value; `None` if there is no such option.
 fn takes_value(name: &str) -> Option<bool> {
     if matches!(name, "help" | "version") {
         return Some(false);

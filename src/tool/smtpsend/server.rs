@@ -1,4 +1,4 @@
-//! To one server that the user named.
+//! Delivery to one server that the user named.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -62,13 +62,13 @@ pub(super) enum ProbeStage {
     Rcpt,
 }
 
-/// A server's URL, understood.
+/// A parsed server URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerAddress {
     pub(super) scheme: String,
     pub(super) host: String,
     pub(super) port: u16,
-    /// A UNIX socket instead of host and port.
+    /// The UNIX socket that replaces host and port.
     pub(super) socket: Option<PathBuf>,
     pub(super) lmtp: bool,
     pub(super) tls: TlsMode,
@@ -77,7 +77,7 @@ pub(super) struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// `HOST[:PORT]`, `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://` or `lmtp+unix:PATH`.
+    /// Parses `HOST[:PORT]`, `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://` or `lmtp+unix:PATH`.
     pub(super) fn parse(text: &str) -> Result<ServerAddress, Fault> {
         let bad = |why: &str| {
             Fault::new(Kind::Usage, format!("--server {}: {why}", without_password(text)))
@@ -133,7 +133,7 @@ impl ServerAddress {
         })
     }
 
-    /// The same with `--protocol`.
+    /// [`ServerAddress::parse`] for a server without a scheme, with the protocol of `--protocol`.
     fn with_protocol(text: &str, protocol: ServerProtocol) -> Result<ServerAddress, Fault> {
         if text.contains("://") || text.starts_with("lmtp+unix:") {
             return Err(Fault::new(
@@ -185,7 +185,7 @@ pub(super) struct ServerConnection<'a> {
     server: ServerAddress,
     tls: TlsMode,
     tls_client: ClientTls,
-    /// The user wants any certificate to be taken.
+    /// True if the user accepts any certificate.
     insecure: bool,
     login: Option<Login>,
     mechanism: Option<Mechanism>,
@@ -196,17 +196,17 @@ pub(super) struct ServerConnection<'a> {
     connection: Option<OpenConnection>,
 }
 
-/// A server under questions.
+/// A server that is being probed.
 pub(super) struct ProbedServer<'a> {
     pub(super) client: &'a mut SmtpClient,
     pub(super) peer: &'a NextHopFacts,
     pub(super) connect: Duration,
     pub(super) tls: Option<TlsReport>,
-    /// False where the certificate was to be believed, and is not.
+    /// False if the certificate must be trusted and is not.
     pub(super) believed: bool,
 }
 
-/// An open connection and how long it took.
+/// An open connection, and the time that it took to connect.
 struct OpenConnection {
     client: SmtpClient,
     connect: Duration,
@@ -214,7 +214,7 @@ struct OpenConnection {
 }
 
 impl<'a> ServerConnection<'a> {
-    /// To the server that a URL names.
+    /// For the server that a URL names.
     pub(super) fn to_url(url: &str, args: &'a Args, out: &'a Output) -> Result<ServerConnection<'a>, Fault> {
         let server = match args.way.protocol {
             Some(protocol) => ServerAddress::with_protocol(url, protocol)?,
@@ -226,7 +226,7 @@ impl<'a> ServerConnection<'a> {
             return Err(Fault::new(Kind::Usage, format!("{}:// is TLS from the start", server.scheme)));
         }
         let login = match args.way.auth {
-            // Who we are is in the certificate.
+            // The certificate identifies the user.
             Some(Mechanism::External) => {
                 let user = args.login.user.clone().or_else(|| server.user.clone());
                 Some(Login::new(user.unwrap_or_default(), ""))
@@ -236,7 +236,7 @@ impl<'a> ServerConnection<'a> {
         ServerConnection::new(server, login, args.way.auth, &Account::default(), args, out)
     }
 
-    /// To the server of an account; flags of the command line win over it.
+    /// For the server of an account. The flags of the command line take precedence.
     pub(super) fn to_account(
         account: &Account,
         args: &'a Args,
@@ -260,8 +260,8 @@ impl<'a> ServerConnection<'a> {
             out.warn("--tls none: the password is sent unencrypted");
         }
         let mut options = account.trust(&args.tls.trust, out)?;
-        // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate
-        // could as well take STARTTLS away. So it is not checked, unless there is something to check it against.
+        // Without a login, opportunistic TLS protects against passive listeners only: an attacker who can forge the certificate
+        // could also remove STARTTLS. So the certificate is not checked, unless the user names something to check it against.
         let something = options.ca_cert.is_some() || options.tls_name.is_some() || !options.pins.is_empty();
         let insecure = options.insecure;
         options.insecure |= tls == TlsMode::Try && login.is_none() && !something;
@@ -333,8 +333,8 @@ impl<'a> ServerConnection<'a> {
         Ok(OpenConnection { client, connect, peer })
     }
 
-    /// Sends one message over the open connection, which is made, reused, or replaced if the server had closed it while
-    /// it was idle.
+    /// Sends one message over the open connection. The connection is opened, reused, or replaced if the server closed it
+    /// while it was idle.
     pub(super) async fn send(&mut self, job: &SendJob, options: &SendOptions<'_>) -> Vec<SettledRecipient> {
         loop {
             let current = self.connection.take().filter(|current| current.client.is_open());
@@ -362,14 +362,14 @@ impl<'a> ServerConnection<'a> {
         }
     }
 
-    /// The open dialogue, for questions; how long connecting took. At a server whose certificate is not believed it stops behind
-    /// TLS: nobody logs in there.
+    /// Opens the connection for a probe, and measures how long connecting takes. If the server's certificate is not trusted, the
+    /// dialogue stops after TLS, without a login.
     pub(super) async fn open(&mut self) -> Result<ProbedServer<'_>, Fault> {
         let (connection, believed) = match self.connect().await {
             Err(fault) if fault.kind == Kind::TlsUntrusted => {
                 self.tls_client = self.tls_client.unchecked();
                 (self.login, self.until) = (None, Some(ProbeStage::Tls));
-                // Where it is no certificate that is missing, the same happens again.
+                // If the fault is not the trust in the certificate, it occurs again.
                 (self.connect().await.map_err(|_| fault)?, false)
             }
             connection => (connection?, true),
@@ -379,17 +379,17 @@ impl<'a> ServerConnection<'a> {
         Ok(ProbedServer { client, peer, connect: *connect, tls, believed })
     }
 
-    /// The user wants any certificate to be taken.
+    /// True if the user accepts any certificate.
     pub(super) fn is_insecure(&self) -> bool {
         self.insecure
     }
 
-    /// What the user called it.
+    /// The name of the server in messages.
     pub(super) fn name(&self) -> String {
         self.server.shown()
     }
 
-    /// Says goodbye.
+    /// Sends QUIT and closes the connection.
     pub(super) async fn close(self) {
         if let Some(connection) = self.connection {
             connection.client.quit().await;
@@ -397,7 +397,7 @@ impl<'a> ServerConnection<'a> {
     }
 }
 
-/// Our name in EHLO: this host's if it is a full one, else our address as a literal (RFC 5321, section 4.1.4).
+/// The EHLO name: this host's name if it is fully qualified, else the local address as a literal (RFC 5321, section 4.1.4).
 fn helo(stream: &Stream) -> String {
     let name = job::host_name();
     match stream.local_addr().map(|address| address.ip()) {

@@ -1,5 +1,5 @@
-//! `sendmail -bs`: SMTP on standard input and output, for programs that speak it to sendmail. Each message goes the way of one
-//! on standard input: completed, mended, queued.
+//! `sendmail -bs`: SMTP on standard input and output, for programs that submit mail to sendmail in SMTP. Each message is handled
+//! like one on standard input: completed, repaired, queued.
 
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
@@ -27,21 +27,21 @@ use crate::smtp::server::{self, MessageVerdict, SmtpPeer, SmtpServerOptions, Smt
 use crate::smtp::session::Config;
 use crate::tool::smtp_account::Accounts;
 
-/// How long the program may be silent (RFC 5321, section 4.5.3.2.7).
+/// The longest silence of the calling program (RFC 5321, section 4.5.3.2.7).
 const IDLE: Duration = Duration::from_secs(5 * 60);
-/// Most recipients of one message.
+/// The most recipients of one message.
 const MAX_RECIPIENTS: usize = 100_000;
 
-/// Takes the messages of one dialogue for the queue.
+/// Queues the messages of one session.
 struct SubmissionService<'a> {
-    /// With the sender and the recipients of the message at hand.
+    /// The arguments, including the sender and the recipients of the current message.
     args: Mutex<Args>,
     accounts: Option<Accounts>,
     queue: Queue,
     out: &'a Output,
 }
 
-/// The dialogue from greeting to QUIT or the end of input.
+/// Runs the session from the greeting to QUIT or the end of input.
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let mut stdout = out.payload()?;
     let local_domain = args.local.local_domain.clone().unwrap_or_else(|| job::host_name().to_owned());
@@ -73,7 +73,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let (ours, theirs) = UnixStream::pair().map_err(problem)?;
     ours.set_nonblocking(true).map_err(problem)?;
     let (mut commands, mut input) = (input::stdin()?, theirs.try_clone().map_err(problem)?);
-    // Whoever called may keep his end open after QUIT: nobody waits for this thread.
+    // The calling program may keep its end open after QUIT, so nothing waits for this thread.
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut commands, &mut input);
         let _ = input.shutdown(std::net::Shutdown::Write);
@@ -93,7 +93,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::OK)
 }
 
-/// Passes every write on at once: the other side waits for it.
+/// Flushes after every write, because the other side waits for the data.
 struct Unbuffered<'a, W: std::io::Write>(&'a mut W);
 
 impl<W: std::io::Write> std::io::Write for Unbuffered<'_, W> {

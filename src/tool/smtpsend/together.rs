@@ -1,9 +1,9 @@
-//! Futures side by side on one thread.
+//! Concurrent futures on one thread.
 
 use std::future::Future;
 use std::task::Poll;
 
-/// Runs futures side by side and gives what came of each, in their order.
+/// Runs futures concurrently and returns their results in order.
 pub(super) async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|context| {

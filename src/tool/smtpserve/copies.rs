@@ -1,4 +1,4 @@
-//! One message for several mailboxes: how many files it becomes, and what each says of its recipients.
+//! Delivery of one message to several mailboxes: the number of files, and the recipients that each file names.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read as _};
@@ -12,35 +12,35 @@ use crate::smtp::address::Address;
 
 use super::mailbox::{FoundMailbox, Mailboxes, StagedMail};
 
-/// The most copies of one message in one mailbox; what has more recipients there is one file for the rest of them.
+/// The most copies of one message in one mailbox. All further recipients share the last copy.
 const MAX_COPIES: usize = 16;
 
-/// One recipient of ours.
+/// A recipient with a mailbox on this server.
 #[derive(Debug, Clone)]
 pub(super) struct LocalRecipient {
-    /// As the client named it.
+    /// The address as the client wrote it.
     pub(super) address: String,
-    /// The domain that it is compared with.
+    /// Its domain, in the form for comparisons.
     pub(super) domain: String,
     pub(super) mailbox: FoundMailbox,
 }
 
 impl LocalRecipient {
-    /// The address that mail for this mailbox is delivered to, in one spelling.
+    /// The address to which mail for this mailbox is delivered, in one spelling.
     fn delivered_to(&self) -> String {
         Address::of(&self.mailbox.local, &self.domain)
             .map_or_else(|_| self.address.clone(), |address| address.to_string())
     }
 }
 
-/// One file: a mailbox, and whose copy it is.
+/// One file: a mailbox, and the recipients of this copy.
 struct MailboxCopy<'a> {
     path: &'a PathBuf,
     detail: &'a str,
     recipients: Vec<&'a LocalRecipient>,
 }
 
-/// Which copies there are: one for a mailbox, whatever names lead to it, and for each `+detail` in it.
+/// The copies of a message: one per mailbox, whatever names lead to it, and one per `+detail` in it.
 fn copies<'a>(mailboxes: &Mailboxes, locals: &'a [LocalRecipient]) -> Result<Vec<MailboxCopy<'a>>, Fault> {
     let mut copies: Vec<MailboxCopy<'a>> = Vec::new();
     let mut of_mailbox: HashMap<FileIdentity, Vec<usize>> = HashMap::new();
@@ -78,10 +78,10 @@ impl MailboxCopy<'_> {
     }
 }
 
-/// Writes the message below every mailbox, each behind its own fields and `trace`, without what claims to be a Return-Path.
+/// Stages the message in every mailbox, after the fields of the copy and `trace`, and without its own Return-Path fields.
 ///
 /// # Errors
-/// Why one of them cannot be written; nothing stays then.
+/// The fault of the first mailbox that cannot be written; no copy remains then.
 pub(super) fn stage(
     mailboxes: &Mailboxes,
     locals: &[LocalRecipient],

@@ -1,4 +1,4 @@
-//! Which Maildir a recipient's mail goes into.
+//! The Maildir of each recipient.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -16,27 +16,27 @@ use crate::net::sandbox::Sandbox;
 
 use super::names::is_plain_name;
 
-/// The directory of the mailboxes.
+/// The directory with the mailboxes.
 #[derive(Debug)]
 pub(super) struct Mailboxes {
     base: PathBuf,
     create: bool,
-    /// The domains that mail is taken for, as A-labels in lower case: none of their directories is a user's.
+    /// The local domains, as A-labels in lower case. A directory with such a name is not a user's mailbox.
     domains: Vec<String>,
-    /// The directories of mailboxes as they were found: one that is gone now, or empty, is not mounted.
+    /// The mailbox directories as last seen. One that has since disappeared or become empty is not mounted.
     seen: Mutex<HashMap<PathBuf, SeenPlace>>,
-    /// Who opens them, where they belong to others than who serves.
+    /// The helper that opens mailboxes as their owners, if these are not the server's user.
     owners: Option<Arc<OwnersMailboxes>>,
 }
 
-/// A message in a mailbox, not yet visible.
+/// A message in a mailbox that is not yet visible.
 pub(super) enum StagedMail {
     Own(Staged),
     Owners(StagedByOwner),
 }
 
 impl StagedMail {
-    /// Those of [`Staged::commit`] and [`StagedByOwner::commit`].
+    /// Makes the message visible. The errors are those of [`Staged::commit`] and [`StagedByOwner::commit`].
     pub(super) fn commit(self) -> Result<Delivered, Fault> {
         match self {
             StagedMail::Own(staged) => staged.commit(),
@@ -45,7 +45,7 @@ impl StagedMail {
     }
 }
 
-/// A directory of mailboxes as it was last found.
+/// A mailbox directory as last seen.
 #[derive(Debug, Clone, Copy)]
 struct SeenPlace {
     identity: FileIdentity,
@@ -53,7 +53,7 @@ struct SeenPlace {
 }
 
 impl SeenPlace {
-    /// What there is now. `None` without a directory.
+    /// The current state of a directory; `None` if there is none.
     fn of(path: &Path) -> Result<Option<SeenPlace>, Fault> {
         let Some(identity) = FileIdentity::of(path).ok().filter(|_| path.is_dir()) else { return Ok(None) };
         let mut entries = std::fs::read_dir(path).map_err(|error| Fault::local(path.display(), &error))?;
@@ -62,21 +62,21 @@ impl SeenPlace {
     }
 }
 
-/// A mailbox that there is, or that is made when a message is there for it.
+/// A mailbox that exists, or will be created for its first message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FoundMailbox {
     pub(super) path: PathBuf,
-    /// The name that was found, with its `+detail`: where the mail is delivered, in one spelling.
+    /// The name that was found, with its `+detail`: the local part of the delivery address, in one spelling.
     pub(super) local: String,
-    /// What stands behind the `+`; empty if nothing does.
+    /// The text after the `+`, or an empty text.
     pub(super) detail: String,
 }
 
 impl Mailboxes {
-    /// The mailboxes that exist in this directory, for these domains.
+    /// Opens the existing mailboxes in this directory, for these domains.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when it is not there.
+    /// The kinds of [`Fault::local`] if the directory does not exist.
     pub(super) fn open(base: &Path, domains: &[String]) -> Result<Mailboxes, Fault> {
         std::fs::read_dir(base).map_err(|error| Fault::local(base.display(), &error))?;
         let own = domains.iter().map(|domain| base.join(domain));
@@ -90,27 +90,27 @@ impl Mailboxes {
         Ok(Mailboxes { base, create: false, domains, seen: Mutex::new(seen), owners: None })
     }
 
-    /// Mailboxes are made in this directory as mail comes for them.
+    /// Opens a directory in which mailboxes are created when mail arrives for them.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when it is not there and cannot be made.
+    /// The kinds of [`Fault::local`] if the directory does not exist and cannot be created.
     pub(super) fn create(base: &Path, domains: &[String]) -> Result<Mailboxes, Fault> {
         std::fs::create_dir_all(base).map_err(|error| Fault::local(base.display(), &error))?;
         Ok(Mailboxes { create: true, ..Mailboxes::open(base, domains)? })
     }
 
-    /// The same, opened by their owners.
+    /// Sets the helper that opens the mailboxes as their owners.
     pub(super) fn opened_by(self, owners: Option<Arc<OwnersMailboxes>>) -> Mailboxes {
         Mailboxes { owners, ..self }
     }
 
-    /// The directories in which mailboxes are: `DIR`, then those of the domains.
+    /// The directories that contain mailboxes: `DIR`, then those of the domains.
     pub(super) fn table(base: &Path, domains: &[String]) -> Vec<PathBuf> {
         std::iter::once(base.to_owned()).chain(domains.iter().map(|domain| base.join(domain))).collect()
     }
 
-    /// Names everything that mail is written below: the directory, and where links among the mailboxes and in the directories of
-    /// domains lead. What the owners' helper opens is only looked at.
+    /// Permits everything that mail is written to: the directory, and the targets of links in it and in the directories of domains.
+    /// With a helper for the owners, the directory is only readable.
     pub(super) fn name_files(&self, sandbox: &mut Sandbox) {
         if self.owners.is_some() {
             return sandbox.read(&self.base);
@@ -121,13 +121,13 @@ impl Mailboxes {
         std::iter::once(self.base.clone()).chain(links).for_each(|place| sandbox.write(place));
     }
 
-    /// The mailbox of `local@domain`, in `DIR/DOMAIN` where that is a directory, else in `DIR`. The name as written is
-    /// tried first, then in lower case, then both without `+detail`, each composed (NFC) before decomposed. `None`: no such
-    /// mailbox. A mailbox that [`Mailboxes::maildir`] would make need not exist yet: a question makes nothing.
+    /// Finds the mailbox of `local@domain`, in `DIR/DOMAIN` if that is a directory, else in `DIR`. The name is tried as
+    /// written, then in lower case, then both without `+detail`, each composed (NFC) before decomposed. `None` if there is no such
+    /// mailbox. A mailbox that [`Mailboxes::maildir`] would create need not exist yet: finding it creates nothing.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`], and [`Kind::LookupFailed`] while the directory is gone: what is not found then may
-    /// exist all the same.
+    /// The kinds of [`Fault::local`], and [`Kind::LookupFailed`] while the directory is missing: a mailbox that is not found may
+    /// exist nevertheless.
     pub(super) fn find(&self, local: &str, domain: &str) -> Result<Option<FoundMailbox>, Fault> {
         let place = self.place(domain)?;
         let lower = local.to_lowercase();
@@ -153,14 +153,14 @@ impl Mailboxes {
         Ok((free && may_make(&name, self.create)).then(|| FoundMailbox::new(path, &name, detail_lower)))
     }
 
-    /// [`Maildir::find`], by the owner where it is another's.
+    /// [`Maildir::find`], by the helper if there is one.
     fn look(&self, place: &Path, name: &str) -> Result<Option<PathBuf>, Fault> {
         let Some(owners) = &self.owners else { return Maildir::find(place, name) };
         let path = place.join(name);
         if !is_safe_name(name) {
             return Ok(None);
         }
-        // What is not there nobody need be asked for.
+        // No helper is needed for a name that does not exist.
         match path.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             found => found.map_err(|error| Fault::local(path.display(), &error))?,
@@ -169,7 +169,7 @@ impl Mailboxes {
         Ok(owners.find(place, name)?.then_some(path))
     }
 
-    /// Which entry of [`Mailboxes::table`] a mailbox lies in, and its name there.
+    /// The index in [`Mailboxes::table`] of the directory with this mailbox, and the mailbox's name in it.
     fn entry<'a>(&self, path: &'a Path) -> Result<(u16, &'a str), Fault> {
         let place = path.parent().filter(|place| *place != self.base).and_then(Path::file_name).and_then(OsStr::to_str);
         let number = match place {
@@ -181,10 +181,10 @@ impl Mailboxes {
         entry.ok_or_else(|| Fault::new(Kind::Internal, format!("{}: not in the table of owners", path.display())))
     }
 
-    /// Opens the mailbox that [`Mailboxes::find`] found, for a message that is there.
+    /// Opens the mailbox that [`Mailboxes::find`] found, when a message for it has arrived.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`], and [`Kind::LookupFailed`] while the directory of the mailboxes is gone.
+    /// The kinds of [`Fault::local`], and [`Kind::LookupFailed`] while the directory of the mailboxes is missing.
     pub(super) fn maildir(&self, path: &Path) -> Result<Maildir, Fault> {
         if self.is_to_be_made(path)? {
             return Maildir::create(path);
@@ -192,7 +192,7 @@ impl Mailboxes {
         Maildir::open(path)
     }
 
-    /// True if the mailbox is not there and may be made now.
+    /// True if the mailbox does not exist and may be created now.
     fn is_to_be_made(&self, path: &Path) -> Result<bool, Fault> {
         let name = path.file_name().and_then(OsStr::to_str);
         let new = name.is_some_and(|name| may_make(name, self.create)) && path.symlink_metadata().is_err();
@@ -202,7 +202,7 @@ impl Mailboxes {
         Ok(new)
     }
 
-    /// Makes the mailbox, if it is not there and may be made.
+    /// Creates the mailbox if it does not exist and may be created.
     fn make(&self, path: &Path) -> Result<(), Fault> {
         match &self.owners {
             None => self.maildir(path).map(drop),
@@ -214,7 +214,7 @@ impl Mailboxes {
         }
     }
 
-    /// Writes a message below a mailbox, which is made if need be.
+    /// Stages a message in a mailbox, which is created if necessary.
     ///
     /// # Errors
     /// Those of [`Mailboxes::maildir`], [`Maildir::stage`] and [`OwnersMailboxes::stage`].
@@ -227,7 +227,7 @@ impl Mailboxes {
         Ok(StagedMail::Owners(owners.stage(place, name, head, content)?))
     }
 
-    /// Which directory a mailbox is, whatever it is called; it is made if need be.
+    /// The identity of a mailbox's directory, which is the same for all of its names. The mailbox is created if necessary.
     ///
     /// # Errors
     /// Those of [`Mailboxes::maildir`].
@@ -238,8 +238,8 @@ impl Mailboxes {
         })
     }
 
-    /// Where a message that arrives is written when it outgrows memory: into a nameless file of the first mailbox that it is
-    /// for.
+    /// The writer for an arriving message. If the message outgrows memory, it is written to a nameless file of the first mailbox
+    /// that it is for.
     pub(super) fn room_for(self: &Arc<Self>, path: Option<&Path>, max_memory: usize) -> BlobWriter {
         if let (Some(owners), Some(path)) = (self.owners.clone(), path.map(Path::to_owned)) {
             let mailboxes = self.clone();
@@ -258,7 +258,7 @@ impl Mailboxes {
         BlobWriter::anonymous(directory, max_memory)
     }
 
-    /// The directory that a domain's mailboxes are in.
+    /// The directory with the mailboxes of a domain.
     fn place(&self, domain: &str) -> Result<PathBuf, Fault> {
         let own = self.base.join(domain);
         if !is_safe_name(domain) {
@@ -283,8 +283,8 @@ impl Mailboxes {
         }
     }
 
-    /// Is what is not in the directory sure not to exist? The directory below a file system that is not mounted is empty:
-    /// such a one is trusted only where mailboxes are made, and if it was the same and empty before.
+    /// Checks that a name missing from the directory does not exist. The mount point of an unmounted file system is empty, so an
+    /// empty directory is trusted only if mailboxes may be created, and if it was the same and empty before.
     fn check(&self, place: &Path) -> Result<(), Fault> {
         let found = SeenPlace::of(place)?.ok_or_else(|| away(place))?;
         let known = self.seen().get(place).is_none_or(|before| !before.filled && before.identity == found.identity);
@@ -300,8 +300,8 @@ impl Mailboxes {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True for what lies among the mailboxes and is none: the directory of a domain of ours, and where the directory of
-    /// the mailboxes is itself a Maildir, what belongs to that.
+    /// True for entries that are not mailboxes: the directory of a local domain, and, if the directory of the mailboxes is
+    /// itself a Maildir, the subdirectories of that.
     fn is_reserved(&self, place: &Path, name: &str) -> bool {
         let is_domain = || idna::domain_to_ascii(name).is_ok_and(|name| self.domains.contains(&name));
         let is_inner =
@@ -310,7 +310,7 @@ impl Mailboxes {
     }
 }
 
-/// RFC 5321, section 4.5.1: every domain has a postmaster.
+/// True if a mailbox with this name may be created. Every domain has a postmaster (RFC 5321, section 4.5.1).
 pub(super) fn may_make(name: &str, create: bool) -> bool {
     (create && is_plain_name(name)) || name == "postmaster"
 }

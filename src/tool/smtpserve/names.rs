@@ -1,9 +1,9 @@
-//! Which names a stranger may give to a mailbox that is made for him.
+//! The names that a stranger's mail may give to a new mailbox.
 
 use unicode_normalization::char::is_combining_mark;
 
-/// True if a person sees all of a name, and in its order: it has no space but inner blanks, nothing invisible, nothing that
-/// changes the direction of writing, no character for private use or for none, and no mark without a letter before it.
+/// True if a reader sees all of a name, in its order: no spaces but inner blanks, nothing invisible, nothing that changes the
+/// direction of writing, no private-use characters or noncharacters, and no combining mark without a letter before it.
 pub(super) fn is_plain_name(name: &str) -> bool {
     let hidden = |c: char| (c.is_whitespace() && c != ' ') || c.is_control() || is_hidden(c);
     !name.chars().any(hidden) && name == name.trim() && !name.starts_with(is_combining_mark)

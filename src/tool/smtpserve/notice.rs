@@ -1,4 +1,4 @@
-//! What a sender asked to hear of a delivery into a mailbox (RFC 3461, section 5.2): the end of the way is here.
+//! The report on a delivery to a mailbox that the sender requested (RFC 3461, section 5.2): the mailbox is the final destination.
 
 use crate::blob::Blob;
 use crate::fault::Enhanced;
@@ -6,8 +6,8 @@ use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
 use crate::queue::entry::{NewMessage, Time};
 use crate::smtp::envelope::{Envelope, Recipient, Ret};
 
-/// The report on the recipients whose mailbox has the message and whose sender asked for NOTIFY=SUCCESS. `None` if there is
-/// nothing to report, or nobody to be told.
+/// The report on the recipients with NOTIFY=SUCCESS whose mailbox has the message. `None` if there are no such recipients, or if
+/// the reverse-path is null.
 pub(super) fn delivered(
     envelope: &Envelope,
     local: &[Recipient],

@@ -1,4 +1,4 @@
-//! Mailboxes that belong to others than who serves: whether there are any, and the helper that delivers as each owner.
+//! Mailboxes of owners other than the server's user: how they are detected, and the helper that delivers as each owner.
 
 use std::fs::{DirEntry, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -16,23 +16,23 @@ use crate::net::sandbox::Sandbox;
 
 use super::mailbox::{Mailboxes, may_make};
 
-/// What the helper may do, where one is needed: root is given up for one user, and mailboxes are other users', or can only be
-/// made for each.
+/// The table of the helper, or `None` if it is not needed. It is needed if root is given up for one user, and mailboxes belong to
+/// other users or can only be created by root.
 pub(super) fn table(confine: &ConfineArgs, base: &Path, domains: &[String], create: bool) -> Option<MailboxTable> {
-    // Why root cannot be given up is said where it is.
+    // Another function reports the reason why root cannot be given up.
     let server = confine.successor(&[base.to_owned()]).ok().flatten().filter(|server| !server.is_root())?;
     let places = Mailboxes::table(base, domains);
     let needed = are_several(&places, &server) || (create && is_roots_alone(base));
     needed.then_some(MailboxTable { places, server, may_make, create, root_too: confine.i_know })
 }
 
-/// Starts the helper. Before keys are read, so that it never has them.
+/// Starts the helper. It must start before keys are read, so that it never has them.
 ///
 /// # Errors
 /// Those of [`OwnersMailboxes::start`].
 pub(super) fn start(table: MailboxTable, confine: &ConfineArgs, out: &Output) -> Result<Arc<OwnersMailboxes>, Fault> {
     let mut sandbox = Sandbox::default();
-    // Users are looked up for each message, in files that are replaced when one is added: with their directory.
+    // Users are looked up for each message. Their file is replaced when a user is added, so its directory must be readable.
     sandbox.read_again(Path::new("/etc/passwd"));
     table.places.first().into_iter().for_each(|base| sandbox.write(base));
     let owners = OwnersMailboxes::start(table, (!confine.no_sandbox).then_some(sandbox))?;
@@ -40,7 +40,7 @@ pub(super) fn start(table: MailboxTable, confine: &ConfineArgs, out: &Output) ->
     Ok(Arc::new(owners))
 }
 
-/// Does a mailbox belong to somebody who neither serves nor is root?
+/// True if a mailbox belongs to a user other than root and the server's user.
 fn are_several(places: &[PathBuf], server: &UnixIdentity) -> bool {
     let entries = places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
     let can_be_mailbox =
@@ -49,12 +49,12 @@ fn are_several(places: &[PathBuf], server: &UnixIdentity) -> bool {
     found.filter(Metadata::is_dir).any(|found| found.uid() != 0 && !server.owns(&found))
 }
 
-/// Can nobody but root make a mailbox here?
+/// True if only root can create a mailbox here.
 fn is_roots_alone(base: &Path) -> bool {
     base.metadata().is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0)
 }
 
-/// Drains the server when the helper ends, whose rights nobody can get back.
+/// Drains the server when the helper ends, because the helper's rights cannot be regained.
 pub(super) fn end_with_helper(owners: Arc<OwnersMailboxes>, out: &Output, shutdown: Shutdown, drain: Duration) {
     let out = out.clone();
     std::thread::spawn(move || {
@@ -66,7 +66,7 @@ pub(super) fn end_with_helper(owners: Arc<OwnersMailboxes>, out: &Output, shutdo
     });
 }
 
-/// Why a server has ended that nobody told to.
+/// The result of a server that ended without a request to stop.
 ///
 /// # Errors
 /// [`Kind::Io`] if its helper ended before it.

@@ -1,4 +1,4 @@
-//! What smtpserve tells: each login, message, refusal and session.
+//! The records of smtpserve: one for each login, message, refusal and session.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -11,13 +11,13 @@ use crate::net::counters::CountedConnection;
 use crate::net::session_id::SessionId;
 use crate::smtp::server::{SmtpPeer, SmtpTotals};
 
-/// A message that was taken.
+/// An accepted message.
 #[derive(Debug, Serialize)]
 pub(super) struct MessageTaken<'a> {
     pub(super) id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queue_id: Option<String>,
-    /// The queue's name of the notice of its delivery.
+    /// The queue id of the delivery notice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) notice_id: Option<String>,
     #[serde(flatten)]
@@ -29,7 +29,7 @@ pub(super) struct MessageTaken<'a> {
     pub(super) size_bytes: u64,
 }
 
-/// Something that was refused.
+/// A refused sender, recipient or message.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused<'a> {
     /// `sender`, `recipient` or `message`.
@@ -46,7 +46,7 @@ pub(super) struct Refused<'a> {
     pub(super) reply: String,
 }
 
-/// Who the client is.
+/// The members that identify the client.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct ClientRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,13 +73,13 @@ impl<'a> From<&'a SmtpPeer> for ClientRecord<'a> {
 }
 
 impl ClientRecord<'_> {
-    /// Appends who it is: the user or a dash, and the address.
+    /// Appends the user or a dash, and the address.
     fn text(&self, line: &mut TextLine) {
         line.field(self.user.unwrap_or("-")).field(self.ip.as_deref().unwrap_or("-"));
     }
 }
 
-/// A session at its end.
+/// The end of a session.
 #[derive(Debug, Serialize)]
 struct SmtpSessionRecord<'a> {
     #[serde(flatten)]
@@ -92,7 +92,7 @@ struct SmtpSessionRecord<'a> {
     pub(super) sent_bytes: u64,
 }
 
-/// A session that is told of when it ends, whichever way.
+/// A session that emits its record when it ends, for any reason.
 pub(super) struct EndingMailSession {
     out: Output,
     pub(super) session: SessionId,
@@ -140,13 +140,13 @@ impl OutputRecord for MessageTaken<'_> {
     }
 }
 
-/// A login, good or not.
+/// A login attempt, successful or not.
 #[derive(Debug, Serialize)]
 pub(super) struct LoginTried<'a> {
     #[serde(flatten)]
     pub(super) client: ClientRecord<'a>,
     pub(super) accepted: bool,
-    /// Why the password was not looked at.
+    /// The reason why the password was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
 }

@@ -1,5 +1,5 @@
-//! A floor of free space below the mailboxes and the queue (Postfix: queue_minfree): who fills the disk keeps nobody else from
-//! it.
+//! The minimum of free space for the mailboxes and the queue (Postfix: queue_minfree). A client that fills the disk leaves this
+//! space to others.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::blob::file::free_bytes;
 
-/// An answer of the file system is good for this long.
+/// The time for which a query of the file system remains valid.
 const GOOD_FOR: Duration = Duration::from_millis(200);
 
 /// The file systems that messages are written to.
 #[derive(Debug)]
 pub(super) struct DiskRoom {
-    /// Space that stays free; 0 asks nobody.
+    /// The space that must stay free, in bytes; 0 disables the check.
     pub(super) min_free: u64,
     places: Arc<[PathBuf]>,
-    /// The least space that was free on one of them, and when.
+    /// The time of the last query, and the least free space that it found.
     seen: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -25,7 +25,7 @@ impl DiskRoom {
         DiskRoom { min_free, places: places.into(), seen: Mutex::default() }
     }
 
-    /// True if a message of so many bytes leaves enough.
+    /// True if a message of this size leaves enough space.
     pub(super) async fn is_left(&self, bytes: u64) -> bool {
         if self.min_free == 0 {
             return true;
@@ -47,7 +47,7 @@ impl DiskRoom {
     }
 }
 
-/// A place that cannot be looked at is no reason to refuse: what is wrong with it shows when it is written to.
+/// The least free space. A directory that cannot be queried is ignored: its fault shows when a message is written to it.
 fn least_free(places: &[PathBuf]) -> u64 {
     let free = places.iter().filter_map(|place| free_bytes(std::fs::File::open(place).ok()?).ok());
     free.min().unwrap_or(u64::MAX)

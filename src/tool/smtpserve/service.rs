@@ -1,4 +1,4 @@
-//! Who may send what to whom, and where it goes.
+//! The rules for senders and recipients, and the delivery of accepted mail.
 
 use std::io::{BufReader, Write as _};
 use std::net::IpAddr;
@@ -31,13 +31,13 @@ use super::notice;
 use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
 use super::room::DiskRoom;
 
-/// How much of a message for mailboxes is kept in memory while it arrives.
+/// The most bytes of a message for mailboxes that are kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
 
-/// A message up to this size is queued without a thread that may wait for the disk.
+/// The largest message that is queued without a thread that may wait for the disk, in bytes.
 const MAX_AT_ONCE: u64 = MAX_INLINE as u64 / 2;
 
-/// What the command line decided.
+/// The rules of the command line.
 #[derive(Debug)]
 pub(super) struct ReceivePolicy {
     pub(super) hostname: String,
@@ -57,21 +57,21 @@ pub(super) struct MailReceiver {
     pub(super) out: Output,
 }
 
-/// Where one recipient's mail goes.
+/// The destination of the mail for one recipient.
 #[derive(Debug, Clone)]
 enum DeliverTo {
-    /// Into a mailbox of ours.
+    /// A mailbox on this server.
     Mailbox(LocalRecipient),
-    /// Elsewhere, through the queue.
+    /// Another server, through the queue.
     Queue,
 }
 
-/// What was decided about one message while it arrived.
+/// The decisions about one message while it arrives.
 #[derive(Debug, Default)]
 pub(super) struct MailTransaction {
-    /// One for each recipient of the envelope, in its order.
+    /// The destinations: one per recipient of the envelope, in its order.
     destinations: Vec<DeliverTo>,
-    /// The message's id and the length of the trace field that stands before it. Without one each recipient has its own.
+    /// The message's id, and the length of the trace field before the message. `None` if each recipient has its own trace field.
     traced: Option<(String, u64)>,
 }
 
@@ -80,11 +80,11 @@ struct Arrived {
     id: String,
     envelope: Envelope,
     destinations: Vec<DeliverTo>,
-    /// The trace field, then the message, or the message alone.
+    /// The message, which may have the trace field before it.
     blob: Blob,
     /// The length of the trace field at the start of the blob.
     trace_bytes: u64,
-    /// The trace field that is not in the blob; else empty.
+    /// The trace field, if it is not in the blob; else empty.
     trace: String,
 }
 
@@ -135,11 +135,11 @@ impl SmtpService for MailReceiver {
         })
     }
 
-    /// A message is written once, by what arrives, where it stays: with any recipient behind the queue, in the queue's own
-    /// directory (up to [`MAX_INLINE`] in memory, then it is the queue's), our trace field first. Mailboxes get their copies,
-    /// with other line ends, from there. A message for mailboxes alone that outgrows memory is in a nameless file of the
-    /// first mailbox until each has its copy. Only LMTP with several recipients, where each has a trace field and an answer
-    /// of its own, copies for the queue.
+    /// An arriving message is written once. If any recipient is relayed, it is written to the queue's own directory (up to
+    /// [`MAX_INLINE`] in memory), where it becomes the queue's file; the trace field comes first. Mailboxes get copies of it, with
+    /// other line ends. A message for mailboxes alone that outgrows memory is in a nameless file of the first mailbox until each
+    /// mailbox has its copy. Only LMTP with several recipients makes another copy for the queue, because each recipient has a
+    /// trace field and a reply of its own.
     fn begin(
         &self,
         peer: &SmtpPeer,
@@ -183,7 +183,7 @@ impl SmtpService for MailReceiver {
                 let arrived = Arrived { id, envelope, destinations, blob, trace_bytes, trace };
                 return MessageVerdict::All(self.store(peer, arrived).await);
             }
-            // Each recipient's mailbox has its own word (RFC 2033, section 4.2).
+            // Each recipient's mailbox has a reply of its own (RFC 2033, section 4.2).
             let mut replies = Vec::with_capacity(envelope.recipients.len());
             for (recipient, destination) in envelope.recipients.iter().zip(destinations) {
                 let alone = Envelope { recipients: vec![recipient.clone()], ..envelope.clone() };
@@ -198,7 +198,7 @@ impl SmtpService for MailReceiver {
     }
 }
 
-/// The whole message. What lies in a file may wait for the disk.
+/// Completes the message. If it is in a file, completing it may wait for the disk.
 async fn finish(message: BlobWriter) -> Result<Blob, Fault> {
     let finished = match message.is_in_memory() {
         true => message.finish(),
@@ -211,11 +211,11 @@ fn internal(_: tokio::task::JoinError) -> Fault {
     Fault::new(Kind::Internal, "storing a message failed")
 }
 
-/// Why a complete message was not taken.
+/// The reason why a complete message is not accepted.
 enum MessageRefusal {
-    /// So many Received fields.
+    /// A mail loop, with the number of Received fields.
     Loop(usize),
-    /// It could not be stored.
+    /// The fault that kept it from being stored.
     Fault(Fault),
 }
 
@@ -226,10 +226,10 @@ impl From<Fault> for MessageRefusal {
 }
 
 impl MailReceiver {
-    /// Stores a message and says what became of it, the same for all of its recipients.
+    /// Stores a message and returns the reply, which is the same for all of its recipients.
     async fn store(&self, peer: &SmtpPeer, arrived: Arrived) -> SmtpReply {
         let sender = arrived.envelope.sender.clone();
-        // Each mailbox gets a copy beside what has arrived.
+        // Each mailbox gets a copy in addition to the arrived message.
         let local = |to: &&DeliverTo| matches!(to, DeliverTo::Mailbox(_));
         let copies = arrived.destinations.iter().filter(local).count() as u64;
         if copies > 0 && !self.room.is_left(arrived.blob.size_bytes().saturating_mul(copies)).await {
@@ -261,7 +261,7 @@ impl MailReceiver {
         reply
     }
 
-    /// Where mail for this address goes, or the answer that refuses it. Makes nothing.
+    /// The destination of mail for this address, or the reply that refuses it. Creates no mailbox.
     async fn decide(&self, peer: &SmtpPeer, address: &Address) -> Result<DeliverTo, SmtpReply> {
         let domain = match address.domain() {
             // Only `postmaster` comes without a domain.
@@ -312,8 +312,8 @@ impl MailReceiver {
         self.queue.is_some() && (peer.user.is_some() || trusted)
     }
 
-    /// Puts the message where it belongs. When this returns Ok it is on disk everywhere: the mailboxes are staged before
-    /// the queue commits, and renamed after it, so that a full disk leaves nothing anywhere.
+    /// Delivers the message to its destinations. When it returns `Ok`, the message is on disk everywhere. The mailboxes are staged
+    /// before the queue commits and renamed after it, so that a full disk leaves no part of the message anywhere.
     async fn take(&self, peer: &SmtpPeer, arrived: Arrived) -> Result<String, MessageRefusal> {
         let Arrived { id, envelope, destinations, blob, trace_bytes, trace } = arrived;
         let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
@@ -379,7 +379,7 @@ impl MailReceiver {
         if let Some((notice, queue)) = notice {
             match queue.enqueue(vec![notice]).await {
                 Ok(ids) => notice_id = ids.first().map(ToString::to_string),
-                // The message is delivered, whoever hears of it.
+                // The message is delivered, even if its notice is not.
                 Err(fault) => self.out.error("delivery notice", &fault),
             }
         }
@@ -399,7 +399,7 @@ impl MailReceiver {
         Ok(shown)
     }
 
-    /// The trace field (RFC 5321, section 4.4; the protocol's name by RFC 3848 and 6531).
+    /// The trace field (RFC 5321, section 4.4; protocol names: RFC 3848 and RFC 6531).
     fn received(&self, peer: &SmtpPeer, envelope: &Envelope, id: &str) -> String {
         let base = match (peer.lmtp, envelope.smtputf8, peer.extended) {
             (true, true, _) => "UTF8LMTP",
@@ -457,7 +457,7 @@ impl MailReceiver {
     }
 }
 
-/// A name for the message in our Received field and answer.
+/// A new id of the message, for the Received field and the reply.
 fn new_id() -> String {
     let mut random = [0; 4];
     // Without randomness the time alone has to do: the id is for people and logs.

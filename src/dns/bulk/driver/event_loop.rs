@@ -1,5 +1,5 @@
-//! One event loop: it takes blocks of names, lets the engine decide, and carries packets and records. With many questions in
-//! flight it works in turns of some hundred microseconds, so that each system call carries many packets.
+//! One event loop: it takes blocks of names, runs the engine, and carries packets and records. With many questions in
+//! flight it works in turns of a few hundred microseconds, so that each system call carries many packets.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -19,30 +19,30 @@ use crate::dns::client::Endpoint;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
-/// When no server sends a valid answer for this long, the run ends: whatever is left fails as unanswered.
+/// The run ends when no server sends a valid answer for this long: the remaining questions fail as unanswered.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
-/// The length of a turn: longer ones let the sockets' buffers overflow, shorter ones cost system calls.
+/// The length of a turn: with longer ones the sockets' buffers overflow, shorter ones cost system calls.
 const TURN: Duration = Duration::from_micros(300);
-/// With this number of questions in flight the loop works in turns.
+/// The loop works in turns from this number of questions in flight on.
 const TURNS_FROM: usize = 64;
-/// Records leave when they are so many bytes …
+/// Records are written when they reach this many bytes …
 const FLUSH_BYTES: usize = 256 * 1024;
-/// … or the oldest of them is so old.
+/// … or when the oldest of them reaches this age.
 const FLUSH_AFTER: Micros = 50_000;
-/// The longest sleep of the loop, whatever it waits for.
+/// The maximum sleep of the loop, for any event.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
-/// The longest sleep while other loops are too far behind.
+/// The maximum sleep while other loops are too far behind.
 const MAX_STALL: Duration = Duration::from_millis(2);
-/// How often a loop says how far it is.
+/// The interval of a loop's progress reports.
 const PROGRESS_EVERY: Micros = 100_000;
-/// A loop that did not come round for so long stood still.
+/// A loop without an iteration for this long counts as suspended.
 const STOOD_STILL: Micros = 5_000_000;
-/// Sockets for each server, if there are few servers.
+/// The maximum number of sockets for each server.
 const MAX_SOCKETS_EACH: usize = 4;
-/// Sockets of one loop; beyond that each server gets fewer.
+/// The maximum number of sockets in one loop; with many servers, each gets fewer.
 const MAX_SOCKETS: usize = 4096;
 
-/// What one loop did.
+/// The result of one loop.
 #[derive(Debug)]
 pub(super) struct LoopReport {
     pub(super) counts: BulkCounts,
@@ -60,7 +60,7 @@ pub(super) struct EventLoop<'a, S> {
     sockets: SocketSet,
     filter: WildcardFilter,
     reader: QuestionReader<'a>,
-    /// Since when records wait to leave.
+    /// The time since which records wait to be written.
     unflushed: Option<Micros>,
     progress_shown: Micros,
     stopped: Option<String>,
@@ -86,11 +86,11 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
         let answer_size = usize::from(options.edns.as_ref().map_or(512, |edns| edns.udp_size)).max(512) + 16;
         let sockets = SocketSet::open(endpoints, Duration::from_micros(options.try_timeout), answer_size)
             .map_err(|error| Fault::network("opening sockets", &error))?;
-        // What the sockets cannot hold would be lost on the last step.
+        // Answers beyond the capacity of the sockets would be lost on arrival.
         let most = u32::try_from(sockets.capacity(each)).unwrap_or(u32::MAX);
         let options = BulkOptions { max_window: options.max_window.min(most), ..options };
         getrandom::fill(&mut [0]).map_err(|error| Fault::new(Kind::Internal, format!("no randomness: {error}")))?;
-        // It was there a moment ago, and does not go away.
+        // The call above has worked, so this one does not fail.
         let random = || {
             Random::new(|block| {
                 let _ = getrandom::fill(block);
@@ -125,7 +125,7 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
         self.started.elapsed().as_micros() as Micros
     }
 
-    /// Runs until the input is over and every question taken from it has its record.
+    /// Runs until the input has ended and every question taken from it has its record.
     pub(super) fn run(mut self) -> Result<LoopReport, Fault> {
         while !self.merger.is_halted() {
             let now = self.now();
@@ -152,7 +152,7 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
             self.engine.tick(now, &mut self.filter);
             self.give_up_if_dead(now);
             if now.saturating_sub(self.progress_shown) >= PROGRESS_EVERY {
-                // A loop that stood still (stopped, or nobody took the records) cannot have received anything.
+                // A suspended loop (stopped, or its records were not taken) cannot have received anything.
                 if now.saturating_sub(self.progress_shown) > STOOD_STILL {
                     self.engine.restart_silence(now);
                 }
@@ -165,7 +165,7 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
         Ok(LoopReport { counts, servers: self.engine.stats().collect(), stopped: self.stopped })
     }
 
-    /// Sleeps for a turn if much is in flight, otherwise until something happens.
+    /// Sleeps for a turn if many questions are in flight, otherwise until an event.
     fn wait(&self, now: Micros) {
         if self.engine.active() >= TURNS_FROM {
             return std::thread::sleep(TURN);
@@ -195,7 +195,7 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
         Ok(())
     }
 
-    /// Lets records leave when they are many or old, or others wait for them, or nothing else is going on.
+    /// Writes records if they are many or old, if other loops wait for them, or if the loop is idle.
     fn flush(&mut self, now: Micros, idle: bool) -> Result<(), Fault> {
         let collector = &mut self.filter.collector;
         if collector.ready.is_empty() && !collector.has_news() {
@@ -214,7 +214,7 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
         Ok(())
     }
 
-    /// No server is there: this is found out once.
+    /// Stops the loop, once, if no server is reachable.
     fn give_up_if_dead(&mut self, now: Micros) {
         let Some(failure) = self.engine.dead().filter(|_| self.stopped.is_none()) else { return };
         if self.merger.answered.load(Ordering::Relaxed) {
@@ -240,13 +240,13 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
         self.stop(now, why.to_owned(), QueryFailure::TimedOut);
     }
 
-    /// Ends what is under way; what is still to come fails without being asked. A run that can be taken up again ends there.
+    /// Ends the questions in progress; the remaining ones fail without being asked. A resumable run ends here.
     fn stop(&mut self, now: Micros, why: String, failure: QueryFailure) {
         self.stopped = Some(why);
         self.reader.hopeless = Some(failure);
         if self.settings.resumable {
             self.reader.ended = true;
-            // What was not answered stays undone: the next run asks it again.
+            // Unanswered questions stay open: the next run asks them again.
             self.engine.give_up(now, failure, &mut Discard);
             self.filter.forget_held();
         } else {
@@ -268,7 +268,7 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
     }
 }
 
-/// Drops outcomes: their questions stay undone.
+/// Drops outcomes, so that their questions stay open.
 struct Discard;
 
 impl OutcomeSink for Discard {

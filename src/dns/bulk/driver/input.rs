@@ -1,4 +1,4 @@
-//! Files and pipes in blocks of whole lines, one for a loop at a time; a pipe that has nothing now does not hold the run up.
+//! Files and pipes in blocks of whole lines, one block per loop at a time; a pipe without data does not block the run.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,45 +9,45 @@ use std::sync::Arc;
 use crate::dns::bulk::question::MAX_LINE;
 use crate::fault::Fault;
 
-/// Bytes read at a time; a block is at most this and a line longer.
+/// The number of bytes per read; a block is at most this size plus one line.
 const READ: usize = 32 * 1024;
 
 /// One source of names.
 #[derive(Debug)]
 pub enum NameSource {
-    /// What is open already, such as standard input.
+    /// An open file, such as standard input.
     Open(File),
-    /// A file.
+    /// The path of a file.
     File(PathBuf),
 }
 
-/// What comes next.
+/// The result of a request for a block.
 #[derive(Debug)]
 pub enum NextBlock {
     /// The block was filled.
     Filled,
-    /// Nothing now; wait until this can be read.
+    /// The input has no data now; wait until this file is readable.
     NotNow(Arc<File>),
-    /// Nothing any more.
+    /// The input has ended.
     End,
 }
 
-/// Some lines of the input. A line that is too long to be one of names is there in part, longer than
-/// [`MAX_LINE`] all the same.
+/// Some lines of the input. A line that is too long to hold a question is only there in part, but still longer than
+/// [`MAX_LINE`].
 #[derive(Debug, Default)]
 pub struct LineBlock {
-    /// Its number; whoever hands blocks out counts them.
+    /// Its number, which the distributor of blocks assigns.
     pub index: u64,
     bytes: Vec<u8>,
     at: usize,
     /// The number of the line at `at`.
     line: u64,
-    /// So many questions of the first line are passed over.
+    /// The number of questions of the first line to skip.
     passed: u64,
 }
 
 impl LineBlock {
-    /// The next line without its end, and its number, counted through all sources.
+    /// The next line without its line end, and its number, counted through all sources.
     pub fn next_line(&mut self) -> Option<(u64, &[u8])> {
         let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
         let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
@@ -61,46 +61,46 @@ impl LineBlock {
         self.at >= self.bytes.len()
     }
 
-    /// Where the next line begins, and its number.
+    /// The position of the next line, and its number.
     pub fn position(&self) -> (usize, u64) {
         (self.at, self.line)
     }
 
-    /// Goes back to a line, of which so many questions are to be passed over.
+    /// Goes back to a line; `passed` of its questions are to be skipped.
     pub fn go_back(&mut self, position: (usize, u64), passed: u64) {
         (self.at, self.line) = position;
         self.passed = passed;
     }
 
-    /// How many questions of the next line are to be passed over; only the first caller hears of it.
+    /// The number of questions of the next line to skip; only the first call returns it, later ones return 0.
     pub fn take_passed(&mut self) -> u64 {
         std::mem::take(&mut self.passed)
     }
 }
 
-/// All sources, one after the other.
+/// All sources, in sequence.
 #[derive(Debug)]
 pub struct Input {
     sources: VecDeque<NameSource>,
     current: Option<Arc<File>>,
-    /// The current source may have nothing to say for a while.
+    /// The current source may have no data for a while.
     is_pipe: bool,
-    /// The beginning of a line whose end was not read yet.
+    /// The beginning of a line whose end was not yet read.
     rest: Vec<u8>,
-    /// The rest of a line that was too long is passed over.
+    /// The rest of a line that is too long is being skipped.
     skipping: bool,
-    /// Lines handed out.
+    /// The number of lines handed out.
     lines: u64,
     taken: u64,
     total: Option<u64>,
 }
 
 impl Input {
-    /// Opens nothing yet, but asks for the size of each file.
+    /// Opens no source yet, but reads the size of each file.
     ///
     /// # Errors
     ///
-    /// [`crate::fault::Kind::NoInput`] and the like: a file is not there.
+    /// [`crate::fault::Kind::NoInput`] and similar kinds: the metadata of a file cannot be read.
     pub fn new(sources: Vec<NameSource>) -> Result<Input, Fault> {
         let mut total = Some(0);
         for source in &sources {
@@ -118,17 +118,17 @@ impl Input {
         Ok(Input { sources, current: None, is_pipe: false, rest, skipping: false, lines: 0, taken: 0, total })
     }
 
-    /// Bytes of all sources, if that can be known.
+    /// The number of bytes of all sources, if it is known.
     pub fn total_bytes(&self) -> Option<u64> {
         self.total
     }
 
-    /// Bytes that were handed out or passed over.
+    /// The number of bytes handed out or skipped.
     pub fn taken_bytes(&self) -> u64 {
         self.taken
     }
 
-    /// Fills the block with the lines that come next.
+    /// Fills the block with the next lines.
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl Input {
         NextBlock::Filled
     }
 
-    /// The source that is being read, opened if need be; none after the last one.
+    /// The current source, opened if necessary; `None` after the last one.
     fn source(&mut self) -> Result<Option<Arc<File>>, Fault> {
         if let Some(file) = &self.current {
             return Ok(Some(file.clone()));
@@ -259,7 +259,7 @@ mod tests {
         assert!(Input::new(vec![NameSource::File(folder.path().join("none"))]).is_err());
     }
 
-    /// Lines of every length around the size of the reads: none is cut, none is lost.
+    /// Lines of every length around the read size: none is cut, none is lost.
     #[test]
     fn lines_across_reads_are_whole() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The merger of all loops' output: records leave whole and, with `--ordered`, in the order of the input. It knows how far the
-//! run is and reports progress. Each loop calls it about twenty times a second.
+//! The merger of all loops' output: it writes whole records and, with `--ordered`, in the order of the input. It tracks
+//! the progress of the run and reports it. Each loop calls it about twenty times a second.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,33 +11,33 @@ use crate::dns::bulk::Micros;
 use crate::dns::bulk::collect::{BlockShare, BulkCounts, MAX_REPORTED, ReportedFailure};
 use crate::fault::Fault;
 
-/// With order, so many blocks a loop may be begun before the oldest one is done.
+/// With order: the maximum number of blocks per loop that are begun before the oldest one is done.
 const MAX_AHEAD: u64 = 2;
-/// How often progress is shown.
+/// The interval of the progress display.
 const SHOW_EVERY: Micros = 200_000;
 
 /// Merges the records of all loops.
 pub(super) struct OutputMerger<'a, S> {
     state: Mutex<MergerState<'a, S>>,
-    /// Blocks from this number on must wait.
+    /// Blocks with this number and above must wait.
     block_limit: AtomicU64,
     ahead: u64,
     halted: AtomicBool,
-    /// When any loop last took a valid answer.
+    /// The time of the last valid answer to any loop.
     last_valid_answer: AtomicU64,
-    /// A server has answered.
+    /// True once a server has answered.
     pub(super) answered: AtomicBool,
 }
 
 struct MergerState<'a, S> {
     observer: &'a mut S,
     ordered: bool,
-    /// The number of the oldest block that is not done, and what is known of it and those behind it.
+    /// The number of the oldest block that is not done, and the state of it and of those after it.
     oldest: u64,
     blocks: VecDeque<BlockState>,
-    /// Questions of the blocks before the oldest.
+    /// The number of questions in the blocks before the oldest.
     before: u64,
-    /// With order: records of blocks whose turn has not come.
+    /// With order: the records of blocks that wait for their turn.
     waiting: BTreeMap<u64, Vec<u8>>,
     reported: usize,
     loops: Vec<LoopProgress>,
@@ -50,17 +50,17 @@ struct BlockState {
     complete: bool,
 }
 
-/// How far one loop is.
+/// The progress of one loop.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LoopProgress {
     pub(super) counts: BulkCounts,
-    /// Queries sent, and those that brought nothing.
+    /// The number of queries sent, and of those without a result.
     pub(super) queries: (u64, u64),
     pub(super) in_flight: usize,
 }
 
 impl<'a, S: RunObserver> OutputMerger<'a, S> {
-    /// A merger for this number of loops; `skip` questions are done already.
+    /// Creates a merger for this number of loops; `skip` questions are already done.
     pub(super) fn new(observer: &'a mut S, loops: usize, ordered: bool, skip: u64) -> OutputMerger<'a, S> {
         let ahead = if ordered && loops > 1 { MAX_AHEAD * loops as u64 } else { u64::MAX };
         OutputMerger {
@@ -92,27 +92,27 @@ impl<'a, S: RunObserver> OutputMerger<'a, S> {
         self.block_limit.load(Ordering::Relaxed)
     }
 
-    /// Ends all loops: one has failed.
+    /// Tells all loops to end, because one has failed.
     pub(super) fn halt(&self) {
         self.halted.store(true, Ordering::Relaxed);
     }
 
-    /// True if the loops are to end.
+    /// True if the loops must end.
     pub(super) fn is_halted(&self) -> bool {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// Takes the time of one loop's last valid answer; returns that of all loops.
+    /// Takes the time of one loop's last valid answer; returns the latest of all loops.
     pub(super) fn last_valid_answer(&self, at: Micros) -> Micros {
         self.last_valid_answer.fetch_max(at, Ordering::Relaxed).max(at)
     }
 
-    /// Every question before this number is done and its record has left.
+    /// The number before which every question is done and its record is written.
     pub(super) fn done_before(&self) -> u64 {
         self.state().done_before()
     }
 
-    /// Takes records of one loop, how they are shared out among its blocks, and its failures. On return the records are
+    /// Takes the records of one loop, their distribution over its blocks, and its failures. On return the records are
     /// written or wait for their turn.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl<'a, S: RunObserver> OutputMerger<'a, S> {
         result
     }
 
-    /// Shows how far all loops are, if it is time.
+    /// Shows the progress of all loops, if it is time.
     pub(super) fn show(&self, number: usize, progress: LoopProgress, bytes: (u64, Option<u64>), now: Micros) {
         let mut state = self.state();
         if let Some(known) = state.loops.get_mut(number) {
@@ -170,7 +170,7 @@ impl<S> MergerState<'_, S> {
         self.before + self.blocks.front().map_or(0, |oldest| oldest.questions)
     }
 
-    /// Notes how far blocks are. With order: the records that may leave now, in place of those that came.
+    /// Stores the progress of blocks. With order: returns the records to write now instead of those passed in.
     fn share(&mut self, records: &[u8], shares: &[BlockShare]) -> Option<Vec<u8>> {
         let mut ready = Vec::new();
         let mut rest = records;

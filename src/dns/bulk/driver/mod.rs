@@ -1,4 +1,4 @@
-//! The driver: event loops, one or several, that share nothing but the input and the output. No runtime.
+//! The driver: one or several event loops that share only the input and the output. It uses no async runtime.
 
 mod event_loop;
 pub mod input;
@@ -21,11 +21,11 @@ use merger::OutputMerger;
 use reader::SharedInput;
 use settings::{BulkSettings, BulkSummary, MAX_THREADS, RunObserver};
 
-/// Runs until the input is over and every question has its record.
+/// Runs until the input has ended and every question has its record.
 ///
 /// # Errors
 ///
-/// What ended a loop: the fault of the input, of the observer or of opening sockets; [`Kind::Internal`] if a loop panicked.
+/// The fault that ended a loop: of the input, the observer or the opening of sockets; [`Kind::Internal`] if a loop panicked.
 pub fn run<O: RunObserver + Send>(
     settings: &BulkSettings,
     input: Input,
@@ -40,7 +40,7 @@ pub fn run<O: RunObserver + Send>(
         // Each loop is made in its own thread, where its buffers stay.
         let event_loop = || EventLoop::new(number, options, settings, &input, &merger, started)?.run();
         let panicked = |_| Err(Fault::new(Kind::Internal, "a loop of the bulk run panicked"));
-        // Whatever ends one loop ends the others: they would wait for the blocks that it has begun.
+        // The end of one loop ends the others, since they would wait for the blocks that it has begun.
         catch_unwind(AssertUnwindSafe(event_loop)).unwrap_or_else(panicked).inspect_err(|_| merger.halt())
     };
     let run = &run;
@@ -69,7 +69,7 @@ pub fn run<O: RunObserver + Send>(
     Ok(summary)
 }
 
-/// The limits of one loop: its share of those of the run.
+/// The limits of one loop: its share of the run's limits.
 fn share_of(options: &BulkOptions, threads: usize) -> BulkOptions {
     BulkOptions {
         concurrency: (options.concurrency / threads).max(1),
@@ -89,7 +89,7 @@ mod tests {
     use crate::dns::client::Endpoint;
     use crate::dns::record::Class;
 
-    /// Panics when the first records come.
+    /// An observer that panics on the first records.
     struct PanickingObserver;
 
     impl RunObserver for PanickingObserver {
@@ -100,7 +100,7 @@ mod tests {
         fn progress(&mut self, _: &BulkProgress<'_>) {}
     }
 
-    /// A broken invariant ends the whole run, however many loops there are, and none of them hangs.
+    /// A broken invariant ends the whole run with any number of loops, and no loop hangs.
     #[test]
     fn a_panic_in_a_loop_ends_the_run() {
         let folder = tempfile::tempdir().unwrap();

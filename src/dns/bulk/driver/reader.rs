@@ -1,4 +1,4 @@
-//! Lines into questions: the input that all loops share, and the reader of one loop, which takes blocks of it.
+//! Parses lines into questions: the input that all loops share, and the reader of one loop, which takes blocks from it.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,18 +13,18 @@ use crate::dns::bulk::question::{self, LineDefaults, ParsedLine, WireQuestion};
 use crate::dns::record::{Class, Rtype};
 use crate::fault::Fault;
 
-/// Records that fail without being asked leave in portions of this size, in bytes.
+/// Records that fail without being asked are written in portions of this size, in bytes.
 const PORTION: usize = 256 * 1024;
-/// Records of bad lines alone do not fill more than this, in bytes.
+/// The maximum size of ready records, in bytes, up to which bad lines are read.
 const MAX_READY: usize = 1024 * 1024;
 
-/// The input as all loops share it.
+/// The input that all loops share.
 #[derive(Debug)]
 pub(super) struct SharedInput {
     input: Input,
-    /// So many questions are done already.
+    /// The number of questions that are already done and still to be skipped.
     skip: u64,
-    /// What lines leave open.
+    /// The defaults for lines without type or class.
     defaults: LineDefaults,
     /// The number of the next block.
     index: u64,
@@ -35,12 +35,12 @@ impl SharedInput {
         SharedInput { input, skip: settings.skip, defaults: settings.defaults.clone(), index: 0 }
     }
 
-    /// Bytes of the input that were taken, and how many there are, if that is known.
+    /// The number of bytes taken from the input, and the total, if it is known.
     pub(super) fn bytes(&self) -> (u64, Option<u64>) {
         (self.input.taken_bytes(), self.input.total_bytes())
     }
 
-    /// The next block that holds something to be done, if its number is below `end`.
+    /// The next block with open questions, if its number is below `end`.
     fn next(&mut self, block: &mut LineBlock, end: u64) -> Result<Option<NextBlock>, Fault> {
         if self.index >= end {
             return Ok(None);
@@ -58,7 +58,7 @@ impl SharedInput {
         }
     }
 
-    /// Passes over the questions that are done already.
+    /// Skips the questions that are already done.
     fn pass_over(&mut self, block: &mut LineBlock) {
         let (mut question, mut types) = (WireQuestion::default(), Vec::new());
         while self.skip > 0 {
@@ -78,30 +78,30 @@ impl SharedInput {
     }
 }
 
-/// Reads questions for one loop, line by line of its block.
+/// Reads questions for one loop, one line of its block at a time.
 pub(super) struct QuestionReader<'a> {
     input: &'a Mutex<SharedInput>,
     defaults: &'a LineDefaults,
     block: LineBlock,
-    /// Lines of `block` are still to come, or it has to be closed.
+    /// The block has lines left, or must still be closed.
     has_block: bool,
     /// The number of the next question, counted in this loop.
     number: u64,
     question: WireQuestion,
-    /// The length of its name, and its class.
+    /// The length of its name in wire form, and its class.
     name: (usize, Class),
-    /// The name as the line has it, where that is not what the question says.
+    /// The name as the line writes it, if that differs from the question.
     as_written: Option<Vec<u8>>,
-    /// The types of the present line, and which of them comes next.
+    /// The types of the current line, and the index of the next one.
     line_types: Vec<Rtype>,
     next_type: usize,
-    /// Nothing more comes.
+    /// The input has ended.
     pub(super) ended: bool,
-    /// The input has nothing at present: wait until this file is readable.
+    /// The input has no data now: wait until this file is readable.
     pub(super) waits_for: Option<Arc<File>>,
     /// Other loops are too far behind.
     pub(super) stalled: bool,
-    /// Nobody answers: questions fail without being asked, for this reason.
+    /// No server answers: questions fail without being asked, for this reason.
     pub(super) hopeless: Option<QueryFailure>,
 }
 
@@ -125,7 +125,7 @@ impl<'a> QuestionReader<'a> {
         }
     }
 
-    /// Takes in as many questions as there is room for. Blocks from number `end` on are not begun yet.
+    /// Takes in as many questions as there is room for. Blocks from number `end` on must wait.
     pub(super) fn feed(
         &mut self,
         now: Micros,
@@ -162,7 +162,7 @@ impl<'a> QuestionReader<'a> {
         Ok(())
     }
 
-    /// Reads the next line of the block; false if there is none.
+    /// Reads the next line of the block; false if none is left.
     fn next_line(&mut self, collector: &mut Collector) -> bool {
         let passed = self.block.take_passed();
         let Some((number, line)) = self.block.next_line().filter(|_| self.has_block) else { return false };
@@ -181,7 +181,7 @@ impl<'a> QuestionReader<'a> {
         true
     }
 
-    /// Closes the block and takes another one; false if there is none now.
+    /// Closes the block and takes the next one; false if there is none now.
     fn next_block(&mut self, end: u64, collector: &mut Collector) -> Result<bool, Fault> {
         if std::mem::take(&mut self.has_block) {
             collector.end_block(self.number);

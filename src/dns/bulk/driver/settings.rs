@@ -1,4 +1,4 @@
-//! What a bulk run is told to do, whom it reports to, and how it ended.
+//! The settings of a bulk run, the observer of its output, and its summary.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,33 +11,33 @@ use crate::dns::bulk::write::RecordFormat;
 use crate::dns::client::Endpoint;
 use crate::fault::Fault;
 
-/// Loops in one run.
+/// The maximum number of loops in one run.
 pub const MAX_THREADS: usize = 64;
 
-/// What a run is to do.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct BulkSettings {
     /// The servers, each with the name that the user gave it.
     pub servers: Vec<(Arc<Endpoint>, String)>,
-    /// The engine's part.
+    /// The engine's settings.
     pub options: BulkOptions,
-    /// The types and the class to ask for where a line names none.
+    /// The types and the class for lines that name none.
     pub defaults: LineDefaults,
-    /// How records are written.
+    /// The format of records.
     pub format: RecordFormat,
-    /// What ends a record of text.
+    /// The terminator of a text record.
     pub end: u8,
-    /// Records leave in the order of the input.
+    /// Write records in the order of the input.
     pub ordered: bool,
-    /// What to do with answers that a wildcard made.
+    /// The treatment of answers that a wildcard made; `None`: wildcards are not detected.
     pub wildcards: Option<Wildcards>,
-    /// Questions that an earlier run has done: they are read and passed over.
+    /// The number of questions that an earlier run has done: they are read and skipped.
     pub skip: u64,
-    /// A run that can be taken up again stops, rather than declaring what is left to have failed.
+    /// The run can be resumed: on an early end it stops, and does not record the remaining questions as failed.
     pub resumable: bool,
-    /// The end of the whole run.
+    /// The time limit of the whole run.
     pub until: Option<Instant>,
-    /// Loops, each in a thread of its own, that share the input, the rate and the windows.
+    /// The number of loops, each in its own thread; they share the input, the rate and the windows.
     pub threads: usize,
 }
 
@@ -55,32 +55,32 @@ pub trait RunObserver {
     fn progress(&mut self, progress: &BulkProgress<'_>);
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug)]
 pub struct BulkProgress<'a> {
-    /// Bytes of input that became questions, and how many there are, if that is known.
+    /// The number of input bytes that became questions, and the total, if it is known.
     pub bytes: (u64, Option<u64>),
     /// The counts.
     pub counts: &'a BulkCounts,
-    /// Since the beginning.
+    /// The time since the beginning.
     pub elapsed: Duration,
-    /// Queries sent, and those that brought nothing.
+    /// The number of queries sent, and of those without a result.
     pub queries: (u64, u64),
-    /// Questions in flight.
+    /// The number of questions in flight.
     pub in_flight: usize,
 }
 
-/// How a run ended.
+/// The summary of a finished run.
 #[derive(Debug)]
 pub struct BulkSummary {
     /// The counts.
     pub counts: BulkCounts,
-    /// Queries sent, windows and health of each server, in the order of the settings.
+    /// The query counts, window and health of each server, in the order of the settings.
     pub servers: Vec<ResolverStats>,
-    /// From beginning to end.
+    /// The time from beginning to end.
     pub elapsed: Duration,
-    /// The input was not read to its end: time was up, or nobody answered.
+    /// The reason why the input was not read to its end: time was up, or no server answered.
     pub stopped: Option<String>,
-    /// Every question before this number is done and its record has left.
+    /// The number before which every question is done and its record is written.
     pub done_before: u64,
 }

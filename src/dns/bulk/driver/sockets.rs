@@ -1,5 +1,5 @@
-//! The sockets behind the engine's socket numbers: groups of queries of equal length out, many answers in at once, one poller
-//! for all. A thread of its own carries what goes over connections (TCP, TLS, HTTPS, QUIC).
+//! The sockets behind the engine's socket numbers: queries of equal length are sent in groups, answers are received in
+//! batches, and one poller serves all sockets. A separate thread runs the connections (TCP, TLS, HTTPS, QUIC).
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -20,15 +20,15 @@ use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::datagram::{DatagramReceiver, DatagramSender, Datagrams, RECEIVE_BATCH};
 
-/// Receives from one socket before the others get their turn.
+/// The maximum number of receive calls on one socket before the others get their turn.
 const MAX_ROUNDS: usize = 64;
-/// What leaves with one call is at most this: the kernel takes a datagram's worth.
+/// The maximum size of one send call, in bytes: the kernel takes at most a datagram's worth.
 const MAX_GROUP_BYTES: usize = 60_000;
-/// Sockets that are reported at a time.
+/// The maximum number of sockets per poll result.
 const EVENTS: usize = 64;
-/// Connections to each server, used in turn.
+/// The number of connections to each server, used in turn.
 const CONNECTIONS: usize = 4;
-/// Stands for the completions among the sockets.
+/// The poller's key for the completions of the connections.
 const COMPLETIONS: u64 = u64::MAX;
 
 /// All sockets of one loop.
@@ -40,11 +40,11 @@ pub(super) struct SocketSet {
     group: SendGroup,
     pool: ConnectionPool,
     completions: Arc<Completions>,
-    /// How long an answer over a connection may take, connecting included.
+    /// The time limit for an answer over a connection, connecting included.
     limit: Duration,
-    /// What last went wrong with a connection.
+    /// The last fault of a connection.
     pub(super) last_fault: Option<Fault>,
-    /// Sockets that reach nobody.
+    /// Sockets that cannot reach their server.
     failed: Vec<(SocketId, QueryFailure)>,
     events: Vec<epoll::Event>,
 }
@@ -55,7 +55,7 @@ enum OpenSocket {
     Connection(Arc<Endpoint>),
 }
 
-/// Queries of one length for one socket that will leave together.
+/// Queries of one length for one socket, sent together.
 #[derive(Debug)]
 struct SendGroup {
     bytes: Vec<u8>,
@@ -64,8 +64,8 @@ struct SendGroup {
 }
 
 impl SocketSet {
-    /// Opens this number of UDP sockets for each server; its connection is opened when it is needed. They are numbered as
-    /// the engine numbers them. A server that cannot be reached at all is no error yet: its questions will fail.
+    /// Opens this number of UDP sockets for each server; connections are opened on demand. The numbering is that of the
+    /// engine. An unreachable server is not an error here: its questions will fail.
     pub(super) fn open(
         servers: impl Iterator<Item = (Arc<Endpoint>, usize)> + Clone,
         limit: Duration,
@@ -109,7 +109,7 @@ impl SocketSet {
                 epoll::add(&self.poller, &opened, epoll::EventData::new_u64(id.0.into()), epoll::EventFlags::IN)?;
                 Some(opened)
             }
-            // Out of descriptors, or a local address that is none: a failure of ours.
+            // Out of descriptors, or an invalid local address: a local failure.
             Err(error) if matches!(error.raw_os_error(), Some(23 | 24)) => return Err(error),
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable && bind.is_some() => return Err(error),
             Err(_) => None,
@@ -117,7 +117,7 @@ impl SocketSet {
         Ok(())
     }
 
-    /// Answers that the sockets of one server can hold between two looks.
+    /// The number of answers that the sockets of one server can buffer between two reads.
     pub(super) fn capacity(&self, each: usize) -> usize {
         let capacity = |lane: &OpenSocket| match lane {
             OpenSocket::Udp { socket: Some(socket), .. } => Some(socket.capacity()),
@@ -126,7 +126,7 @@ impl SocketSet {
         self.all.iter().filter_map(capacity).min().map_or(usize::MAX, |one| one * each.max(1))
     }
 
-    /// Lets the last group leave.
+    /// Sends the last group.
     pub(super) fn flush(&mut self) {
         if self.group.bytes.is_empty() {
             return;
@@ -135,7 +135,7 @@ impl SocketSet {
         let sent = match self.all.get(usize::from(id.0)) {
             Some(OpenSocket::Udp { socket: Some(socket), .. }) => {
                 let group = &self.group;
-                // An error may belong to an earlier datagram (ICMP): these are sent once more before they are given up.
+                // An error may belong to an earlier datagram (ICMP), so these are sent once more before they count as lost.
                 let sender = &mut self.sender;
                 sender.send(socket, &group.bytes, group.length).or_else(|first| {
                     self.failed.push((id, failure(&first)));
@@ -150,14 +150,14 @@ impl SocketSet {
         self.group.bytes.clear();
     }
 
-    /// Reports the sockets that reach nobody to the engine.
+    /// Reports the sockets that cannot reach their server to the engine.
     pub(super) fn report_failures(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
         for (id, failure) in std::mem::take(&mut self.failed) {
             engine.socket_failed(now, id, failure, sink);
         }
     }
 
-    /// Waits until something can be read, here or from the other descriptor, or the time is over.
+    /// Waits until a socket or the other descriptor is readable, or the time is over.
     pub(super) fn wait(&self, other: Option<&File>, longest: Duration) {
         let own = self.poller.as_fd();
         let mut polled = [PollFd::from_borrowed_fd(own, PollFlags::IN), PollFd::from_borrowed_fd(own, PollFlags::IN)];
@@ -170,11 +170,11 @@ impl SocketSet {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(longest.subsec_nanos()),
         };
-        // Interrupted or not: the caller looks at everything again.
+        // The caller checks everything again, even after an interrupt.
         let _ = rustix::event::poll(polled.get_mut(..count).unwrap_or_default(), Some(&timeout));
     }
 
-    /// Hands everything that has come to the engine.
+    /// Passes all received messages to the engine.
     pub(super) fn receive(
         &mut self,
         clock: impl Fn() -> Micros,
@@ -249,7 +249,7 @@ impl QuerySender for SocketSet {
     }
 }
 
-/// What an error of a UDP socket means for the questions under way on it.
+/// The failure of the questions in progress on a UDP socket with this error.
 fn failure(error: &io::Error) -> QueryFailure {
     match error.kind() {
         ErrorKind::ConnectionRefused => QueryFailure::ConnectRefused,
@@ -257,7 +257,7 @@ fn failure(error: &io::Error) -> QueryFailure {
     }
 }
 
-/// What a connection's fault means for its question.
+/// The failure of a question whose connection had this fault.
 fn failure_of(kind: Kind) -> QueryFailure {
     match kind {
         Kind::TimedOut => QueryFailure::TimedOut,

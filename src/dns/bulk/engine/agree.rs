@@ -1,4 +1,4 @@
-//! One question and a bulk run read the same responses: what one believes the other believes, and means the same by it.
+//! Checks that a single question and a bulk run read the same responses alike: both accept the same ones, with the same meaning.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::dns::query::Query;
 use crate::dns::record::Rtype;
 use crate::dns::transport::Transport;
 
-/// What became of a question after one response.
+/// The state of a question after one response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ResponseReading {
     Answer(AnswerMeaning, u16),
-    /// The same is asked once more: over TCP, or without EDNS.
+    /// The question is repeated: over TCP, or without EDNS.
     Again,
-    /// No answer to this question: it is waited past.
+    /// The response does not answer this question: the wait goes on.
     NotOurs,
     Malformed,
 }
@@ -161,7 +161,7 @@ proptest! {
             message
         };
         let (single, many) = (one_question(&response, take), bulk(&response, take));
-        // A bulk run looks at less: data that do not fit their type are printed in the form for unknown ones.
+        // A bulk run checks less: data that do not fit their type are printed in the form for unknown types.
         prop_assert!(single == many || single == ResponseReading::Malformed, "{single:?} {many:?} {:02x?}", response(7));
     }
 }

@@ -1,5 +1,5 @@
-//! Message IDs: drawn from a shuffled list of all 65,536, so that the next one cannot be guessed and none is in use
-//! twice; and from (ID, socket) back to the slot, by index instead of by hash.
+//! Message IDs: drawn from a shuffled list of all 65,536, so that the next one cannot be guessed and none is used twice
+//! at once. A look-up from (ID, socket) to the slot goes by index, without a hash.
 #![expect(clippy::indexing_slicing, reason = "the tables have a place for every 16-bit ID")]
 
 use super::slots::SlotId;
@@ -8,14 +8,14 @@ use crate::dns::bulk::api::SocketId;
 /// Fills a block with randomness.
 type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
 
-/// The system's randomness in blocks, given from outside: the core itself has none.
+/// Randomness in blocks from an external source: the core itself has none.
 pub struct Random {
     fill: Fill,
     block: Box<[u8; BLOCK]>,
     used: usize,
 }
 
-/// Bytes that are fetched at a time.
+/// The number of bytes fetched at a time.
 const BLOCK: usize = 4096;
 
 impl std::fmt::Debug for Random {
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Random {
 }
 
 impl Random {
-    /// Randomness from `fill`, which must be a CSPRNG wherever answers are believed because of it.
+    /// Randomness from `fill`, which must be a CSPRNG wherever the acceptance of answers depends on it.
     pub fn new(fill: impl FnMut(&mut [u8]) + Send + 'static) -> Random {
         Random { fill: Box::new(fill), block: Box::new([0; BLOCK]), used: BLOCK }
     }
@@ -64,10 +64,10 @@ impl Random {
 
 const ALL: usize = 1 << 16;
 
-/// The free IDs and who holds the others.
+/// The free IDs, and the holders of the others.
 #[derive(Debug)]
 pub(super) struct MessageIds {
-    /// A ring; the free ones stand from `head` on.
+    /// A ring; the free IDs begin at `head`.
     ring: Box<[u16]>,
     head: usize,
     free: usize,
@@ -84,7 +84,7 @@ impl MessageIds {
         MessageIds { ring, head: 0, free: ALL, holders: vec![0; ALL].into_boxed_slice() }
     }
 
-    /// The next ID, from now on held by this slot on this socket; none if all are in use.
+    /// The next ID, now held by this slot on this socket; `None` if all are in use.
     pub(super) fn take(&mut self, socket: SocketId, slot: SlotId) -> Option<u16> {
         if self.free == 0 {
             return None;
@@ -96,7 +96,7 @@ impl MessageIds {
         Some(id)
     }
 
-    /// Takes an ID back and mixes it in with the free ones, so that no order comes round again.
+    /// Takes an ID back and mixes it into the free ones, so that no sequence repeats.
     pub(super) fn release(&mut self, id: u16, random: &mut Random) {
         let holder = std::mem::take(&mut self.holders[usize::from(id)]);
         assert!(holder != 0, "a message ID is released once");

@@ -1,8 +1,8 @@
-//! The engine: takes questions, decides what to ask whom and when, believes or refuses what comes back, and says of each
-//! question exactly once what became of it. It names no socket, clock or randomness: the driver opens the sockets and carries
-//! packets between them and the engine.
+//! The engine: takes questions, decides when to send which query to which resolver, accepts or rejects responses, and
+//! reports the outcome of each question exactly once. It has no sockets, clock or randomness of its own: the driver
+//! opens the sockets and carries packets between them and the engine.
 //!
-//! Its parts keep their own books: `questions` (in `slots` and a timer `wheel`), `sent` queries and their message `ids`,
+//! Each part keeps its own state: `questions` (in `slots` and a timer `wheel`), `sent` queries and their message `ids`,
 //! `sockets`, the `resolver`s with `window`, `template` and quarantine, the `rate`.
 
 #[cfg(test)]
@@ -33,17 +33,17 @@ use sent::SentQuery;
 use slots::SlotId;
 use sockets::{SocketKind, SocketTable};
 
-/// Questions that may be asked and unanswered at once, over all resolvers.
+/// The maximum number of questions asked and unanswered at once, over all resolvers.
 pub const MAX_CONCURRENCY: usize = 30_000;
-/// Questions read ahead, so that equal lengths can leave together.
+/// The maximum number of questions read ahead, so that equal lengths can be sent together.
 pub const MAX_LOOKAHEAD: usize = 30_000;
-/// Queries of one length that leave together.
+/// The maximum number of queries of one length that are sent together.
 pub const MAX_GROUP: u32 = 64;
-/// The first rest before the same resolver is asked again after a refusal; doubles.
+/// The first wait before the same resolver is asked again after a refusal; it doubles each time.
 const FIRST_REST: Micros = 100_000;
-/// A connection's end says itself that an answer is late; only if it did not, the engine's own clock does, so much later.
+/// The grace period for connections: the connection reports a late answer itself; the engine's timer is only the fallback.
 const CONNECTION_GRACE: Micros = 500_000;
-/// How often questions that wait in line are held against their deadline.
+/// The interval at which the deadlines of queued questions are checked.
 const EXPIRE_EVERY: Micros = 50_000;
 
 /// See the module.
@@ -57,19 +57,19 @@ pub struct Engine {
     resolvers: Resolvers,
     rate: RateLimit,
     packet: Vec<u8>,
-    /// Counts calls of [`Engine::transmit`]: each begins with another resolver.
+    /// Counts calls of [`Engine::transmit`]: each begins with the next resolver.
     turn: usize,
-    /// When the last valid answer came, or there was nothing to wait for.
+    /// The time of the last valid answer, or the last time without a question in flight.
     last_valid_answer: Micros,
-    /// When questions in line are held against their deadline next.
+    /// The time of the next deadline check of queued questions.
     expire_at: Micros,
-    /// No resolver is there, for this reason.
+    /// The reason why no resolver is reachable.
     dead: Option<QueryFailure>,
 }
 
 impl Engine {
-    /// An engine for resolvers with these sockets (see [`SocketId`]). Without UDP sockets a resolver's connection carries
-    /// everything, otherwise what was truncated.
+    /// Creates an engine for resolvers with these sockets (see [`SocketId`]). A resolver's connection carries
+    /// everything if it has no UDP sockets, otherwise only questions with truncated answers.
     pub fn new(options: BulkOptions, plans: &[SocketPlan], mut random: Random, now: Micros) -> Engine {
         let options = BulkOptions {
             concurrency: options.concurrency.clamp(1, MAX_CONCURRENCY),
@@ -93,23 +93,23 @@ impl Engine {
         }
     }
 
-    /// How many more questions can be taken in now.
+    /// The number of questions that can be taken in now.
     pub fn room(&self) -> usize {
         self.questions.room()
     }
 
-    /// Questions taken in and not done.
+    /// The number of questions taken in and not done.
     pub fn unfinished(&self) -> usize {
         self.questions.new_count() + self.questions.active()
     }
 
-    /// Questions asked and not done.
+    /// The number of questions asked and not done.
     pub fn active(&self) -> usize {
         self.questions.active()
     }
 
-    /// Takes a question in: a name, type and class in wire form, with a number that comes back with the outcome. False
-    /// if there is no room.
+    /// Takes a question in: name, type and class in wire form, with a number that is returned with the outcome. Returns
+    /// false if there is no room.
     pub fn ask(&mut self, now: Micros, number: u64, question: &[u8]) -> bool {
         if self.active() == 0 {
             self.last_valid_answer = now;
@@ -117,7 +117,7 @@ impl Engine {
         self.questions.accept(now, number, question)
     }
 
-    /// Sends what windows, paces and rate allow now.
+    /// Sends the queries that windows, paces and rate allow now.
     pub fn transmit(&mut self, now: Micros, sink: &mut impl OutcomeSink, sender: &mut impl QuerySender) {
         let mut budget = self.rate.budget(now);
         let before = budget;
@@ -134,7 +134,7 @@ impl Engine {
         self.rate.spend(before - budget);
     }
 
-    /// What waits at a resolver that does not serve is asked elsewhere, if anybody serves.
+    /// Moves the questions queued at a resolver that does not serve to another one, if one serves.
     fn leave_quarantined(&mut self, now: Micros) {
         for at in self.resolvers.ids() {
             let queued = self.questions.queued(at, false);
@@ -188,7 +188,7 @@ impl Engine {
         }
     }
 
-    /// Sends new questions of one length; how many.
+    /// Sends new questions of one length; returns their number.
     fn transmit_group(
         &mut self,
         at: ResolverId,
@@ -213,7 +213,7 @@ impl Engine {
         sent
     }
 
-    /// Asks a question in hand once more; false if it ended instead because its time is over.
+    /// Sends a held question again; returns false if it ended instead because its time is over.
     fn resend(
         &mut self,
         slot: SlotId,
@@ -235,12 +235,12 @@ impl Engine {
         true
     }
 
-    /// All the time that one question may take is over.
+    /// True if the question has used all its time.
     fn is_overdue(&self, slot: SlotId, now: Micros) -> bool {
         now >= self.questions.at(slot).first + self.options.name_timeout
     }
 
-    /// Sends one query for a question in hand and sets its timer.
+    /// Sends one query for a held question and sets its timer.
     fn send(&mut self, slot: SlotId, at: ResolverId, socket: SocketId, now: Micros, sender: &mut impl QuerySender) {
         let Some(id) = self.ids.take(socket, slot) else {
             return self.questions.put_to_rest(slot, now + FIRST_REST);
@@ -249,9 +249,9 @@ impl Engine {
         held.tries = held.tries.saturating_add(1);
         let kind = self.sockets.kind(socket);
         let resolver = &mut self.resolvers[at];
-        // A connection repeats what was lost by itself: there is no use in asking twice before the time is up.
+        // A connection retransmits lost data itself, so a second query before the time limit is useless.
         let longest = self.options.try_timeout;
-        // Nor is there anything to hurry for after the last try.
+        // After the last try a short timeout is useless, too.
         let wait = match kind {
             SocketKind::Udp if held.tries < self.options.tries => resolver.timeout(held.tries, longest),
             SocketKind::Udp => longest,
@@ -269,13 +269,13 @@ impl Engine {
         sender.send(socket, &self.packet);
     }
 
-    /// A query is believed no more: its ID is free.
+    /// Stops accepting answers to a query: its ID becomes free.
     fn release(&mut self, query: SentQuery) {
         self.ids.release(query.id, &mut self.random);
         self.sockets.forget(query.socket);
     }
 
-    /// The next moment at which something can be done without a packet coming in.
+    /// The next time at which the engine can act without a received packet.
     pub fn wake_at(&self, now: Micros) -> Option<Micros> {
         let fresh = self.questions.new_count() > 0 && self.active() < self.options.concurrency;
         let asks = |at: &ResolverId| fresh || self.questions.queued(*at, false) > 0;
@@ -284,30 +284,30 @@ impl Engine {
         self.questions.next_due().into_iter().chain(held_back).chain(rate).min()
     }
 
-    /// The sockets that need a new port now: nothing is under way on them. The driver opens them afresh and says so with
+    /// The sockets that need a new port now: no query is in progress on them. The driver reopens them and confirms with
     /// [`Engine::rotated`].
     pub fn take_rotations(&mut self) -> Vec<SocketId> {
         self.sockets.take_drained()
     }
 
-    /// A socket has a new port.
+    /// Confirms that a socket has a new port.
     pub fn rotated(&mut self, socket: SocketId) {
         self.sockets.rotated(socket, &mut self.random);
     }
 
-    /// What each resolver has done so far.
+    /// The statistics of each resolver so far.
     pub fn stats(&self) -> impl Iterator<Item = ResolverStats> + '_ {
         self.resolvers.iter().map(ResolverState::stats)
     }
 
-    /// Mixes the case of the question's letters.
+    /// Randomizes the case of the question's letters.
     fn mix_case(&mut self, slot: SlotId) {
         let (mut bits, mut left) = (0, 0);
         for byte in self.questions.at_mut(slot).name_mut() {
             if left == 0 {
                 (bits, left) = (self.random.bits(), 32);
             }
-            // Length bytes are below 64 and no letters.
+            // Length bytes are below 64, so they are not letters.
             if byte.is_ascii_alphabetic() && bits & 1 == 1 {
                 *byte ^= 0x20;
             }
@@ -319,13 +319,13 @@ impl Engine {
 
 #[cfg(test)]
 impl Engine {
-    /// Bytes in what could grow; the list of sockets that change their ports, a few bytes, comes and goes.
+    /// The size of everything that could grow, in bytes; the small list of sockets that change their ports is not counted.
     fn memory(&self) -> usize {
         self.questions.memory() + self.sockets.memory() + self.packet.capacity()
     }
 
-    /// The parts' books agree: every question is in one list, every query holds one ID and counts on one socket, and the
-    /// windows hold the questions that are being waited for.
+    /// Checks that the parts agree: every question is in one list, every query holds one ID and counts on one socket,
+    /// and the windows hold the questions that wait for an answer.
     fn assert_consistent(&self) {
         self.questions.assert_consistent();
         self.sockets.assert_consistent();
@@ -348,7 +348,7 @@ impl Engine {
         }
     }
 
-    /// After a run nothing may be left over: no question, no ID, no place in a window.
+    /// Checks that nothing is left after a run: no question, no ID, no place in a window.
     fn assert_everything_is_free(&self) {
         self.assert_consistent();
         assert_eq!((self.unfinished(), self.ids.free()), (0, 1 << 16), "questions and IDs leaked");

@@ -1,5 +1,5 @@
-//! The questions under way and where each of them stands. A question is in exactly one list, the one that its state names; it
-//! leaves a list into the caller's hand, and the caller puts it into the next one.
+//! The questions in progress and their states. A question is in exactly one list, which its state names. Taken from a
+//! list, it is held by the caller, who puts it into the next list.
 #![expect(clippy::indexing_slicing, reason = "lists are indexed by our own resolvers and by lengths that were checked")]
 
 use super::slots::{Slot, SlotId, SlotList, SlotState, Slots};
@@ -7,7 +7,7 @@ use super::wheel::TimerWheel;
 use crate::dns::bulk::api::ResolverId;
 use crate::dns::bulk::{MAX_QUESTION, Micros};
 
-/// A question that waited this long for company of its length goes first.
+/// A question that waited this long for others of its length goes first.
 const MAX_WAIT_FOR_COMPANY: Micros = 20_000;
 
 /// See the module.
@@ -15,13 +15,13 @@ const MAX_WAIT_FOR_COMPANY: Micros = 20_000;
 pub(super) struct QuestionTable {
     slots: Slots,
     wheel: TimerWheel,
-    /// Not asked yet, by length.
+    /// New questions, by length.
     new: Vec<SlotList>,
     new_count: usize,
     max_new: usize,
-    /// To be asked again: for each resolver over UDP (or its only connection), and over the connection for truncated answers.
+    /// Questions to ask again, for each resolver: over UDP (or its only connection), and over the connection after truncated answers.
     queues: Vec<[SlotList; 2]>,
-    /// Asked at least once and not done.
+    /// The number of questions asked at least once and not done.
     active: usize,
 }
 
@@ -38,17 +38,17 @@ impl QuestionTable {
         }
     }
 
-    /// How many more questions can be accepted.
+    /// The number of questions that can be accepted.
     pub(super) fn room(&self) -> usize {
         self.slots.free().min(self.max_new.saturating_sub(self.new_count))
     }
 
-    /// Questions that nobody was asked yet.
+    /// The number of questions that were not asked yet.
     pub(super) fn new_count(&self) -> usize {
         self.new_count
     }
 
-    /// Questions asked and not done.
+    /// The number of questions asked and not done.
     pub(super) fn active(&self) -> usize {
         self.active
     }
@@ -66,7 +66,7 @@ impl QuestionTable {
         self.slots.ids()
     }
 
-    /// Accepts a new question; false if there is no room, or it is too long to be one.
+    /// Accepts a new question; false if there is no room, or it is too long.
     pub(super) fn accept(&mut self, now: Micros, number: u64, question: &[u8]) -> bool {
         if question.len() > MAX_QUESTION {
             return false;
@@ -80,7 +80,7 @@ impl QuestionTable {
         true
     }
 
-    /// The length that most new questions have, unless those of another one have waited too long.
+    /// The most frequent length among new questions, unless questions of another length have waited too long.
     pub(super) fn best_length(&self, now: Micros) -> Option<usize> {
         let mut best = (0, None);
         for (length, list) in self.new.iter().enumerate() {
@@ -95,14 +95,14 @@ impl QuestionTable {
         best.1
     }
 
-    /// Takes a new question of this length in hand: its time begins now.
+    /// Takes a new question of this length, held by the caller: its time begins now.
     pub(super) fn start(&mut self, length: usize, now: Micros) -> Option<SlotId> {
         let slot = self.new[length].head()?;
         self.take(slot, now);
         Some(slot)
     }
 
-    /// Takes a question in hand, wherever it is; returns its state before.
+    /// Takes a question out of any list, held by the caller; returns its former state.
     pub(super) fn take(&mut self, slot: SlotId, now: Micros) -> SlotState {
         let held = self.slots.at_mut(slot);
         let before = std::mem::replace(&mut held.state, SlotState::InHand);
@@ -124,13 +124,13 @@ impl QuestionTable {
         before
     }
 
-    /// Takes the next question in hand whose timer has run out; returns its state before, too.
+    /// Takes the next question whose timer has expired, held by the caller; returns its former state, too.
     pub(super) fn pop_due(&mut self, now: Micros) -> Option<(SlotId, SlotState)> {
         let slot = self.wheel.pop(&mut self.slots, now)?;
         Some((slot, std::mem::replace(&mut self.slots.at_mut(slot).state, SlotState::InHand)))
     }
 
-    /// Takes the next question in hand that waits to be asked again.
+    /// Takes the next question that waits to be asked again, held by the caller.
     pub(super) fn pop_queued(&mut self, resolver: ResolverId, over_connection: bool) -> Option<SlotId> {
         let list = &mut self.queues[usize::from(resolver.0)][usize::from(over_connection)];
         let slot = self.slots.pop_front(list)?;
@@ -138,12 +138,12 @@ impl QuestionTable {
         Some(slot)
     }
 
-    /// How many questions wait to be asked again.
+    /// The number of questions that wait to be asked again.
     pub(super) fn queued(&self, resolver: ResolverId, over_connection: bool) -> u32 {
         self.queues[usize::from(resolver.0)][usize::from(over_connection)].len()
     }
 
-    /// A question in hand, changing its state.
+    /// Changes the state of a held question.
     fn put(&mut self, slot: SlotId, state: SlotState) -> &mut Slot {
         let held = self.slots.at_mut(slot);
         assert!(held.state == SlotState::InHand, "a question is put into two lists: {:?}", held.state);
@@ -151,20 +151,20 @@ impl QuestionTable {
         held
     }
 
-    /// The question in hand was sent to a resolver, and its answer is late after `due`.
+    /// Puts a held question into the wheel: it was sent to a resolver, and its answer is late after `due`.
     pub(super) fn put_asked(&mut self, slot: SlotId, resolver: ResolverId, due: Micros) {
         let held = self.put(slot, SlotState::Asked);
         (held.resolver, held.due) = (resolver, due);
         self.wheel.set(&mut self.slots, slot);
     }
 
-    /// The question in hand rests until `due`.
+    /// Puts a held question to rest until `due`.
     pub(super) fn put_to_rest(&mut self, slot: SlotId, due: Micros) {
         self.put(slot, SlotState::Resting).due = due;
         self.wheel.set(&mut self.slots, slot);
     }
 
-    /// The question in hand waits to be asked again.
+    /// Puts a held question into the queue of a resolver, to be asked again.
     pub(super) fn put_in_queue(&mut self, slot: SlotId, resolver: ResolverId, over_connection: bool) {
         let held = self.put(slot, SlotState::Queued);
         (held.resolver, held.over_connection) = (resolver, over_connection);
@@ -172,14 +172,14 @@ impl QuestionTable {
         self.slots.push_back(list, slot);
     }
 
-    /// The question in hand is done.
+    /// Frees a held question that is done.
     pub(super) fn put_away(&mut self, slot: SlotId) {
         self.put(slot, SlotState::Free);
         self.slots.give_back(slot);
         self.active -= 1;
     }
 
-    /// A time before which no timer is due; none if no timer is set.
+    /// A time before which no timer is due; `None` if no timer is set.
     pub(super) fn next_due(&self) -> Option<Micros> {
         self.wheel.next_due()
     }
@@ -187,13 +187,13 @@ impl QuestionTable {
 
 #[cfg(test)]
 impl QuestionTable {
-    /// Bytes in what could grow.
+    /// The size of everything that could grow, in bytes.
     pub(super) fn memory(&self) -> usize {
         let lists = self.new.capacity() + 2 * self.queues.capacity();
         self.slots.memory() + self.wheel.memory() + lists * size_of::<SlotList>()
     }
 
-    /// Every question is in the list that its state names, and the counts are right.
+    /// Checks that every question is in the list that its state names, and that the counts are right.
     pub(super) fn assert_consistent(&self) {
         let count = |states: &[SlotState]| self.ids().filter(|slot| states.contains(&self.at(*slot).state)).count();
         let listed = |lists: &[SlotList]| lists.iter().map(|list| list.len() as usize).sum::<usize>();

@@ -5,7 +5,7 @@ use crate::dns::bulk::Micros;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct RateLimit {
-    /// Queries a second; none: no limit.
+    /// Queries per second; `None`: no limit.
     rate: Option<f64>,
     tokens: f64,
     tokens_at: Micros,
@@ -16,7 +16,7 @@ impl RateLimit {
         RateLimit { rate, tokens: 1.0, tokens_at: now }
     }
 
-    /// Queries that may leave now.
+    /// The number of queries that may be sent now.
     pub(super) fn budget(&mut self, now: Micros) -> u32 {
         let Some(rate) = self.rate else { return u32::MAX };
         let gained = now.saturating_sub(self.tokens_at) as f64 * rate / 1e6;
@@ -26,14 +26,14 @@ impl RateLimit {
         self.tokens as u32
     }
 
-    /// Queries left.
+    /// Counts sent queries.
     pub(super) fn spend(&mut self, queries: u32) {
         if self.rate.is_some() {
             self.tokens -= f64::from(queries);
         }
     }
 
-    /// When the next query may leave, if the rate is what holds it back.
+    /// The time at which the next query may be sent, if the rate limit holds it back.
     pub(super) fn next_at(&self) -> Option<Micros> {
         let rate = self.rate.filter(|_| self.tokens < 1.0)?;
         Some(self.tokens_at + ((1.0 - self.tokens) * 1e6 / rate) as Micros + 1)

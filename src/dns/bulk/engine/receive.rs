@@ -1,4 +1,4 @@
-//! What comes back, or does not, and what that means for each question.
+//! Received responses and missing ones, and their effect on each question.
 
 use super::sent::SentQuery;
 use super::slots::{SlotId, SlotState};
@@ -10,7 +10,7 @@ use crate::dns::bulk::api::{FinishedQuestion, OutcomeSink, QueryFailure, Questio
 use crate::dns::bulk::walk::{self, ResponseView};
 use crate::dns::message::{Flags, Rcode};
 
-/// A server wants its cookie (RFC 7873, section 5.2.3).
+/// The server requires its cookie (RFC 7873, section 5.2.3).
 const BADCOOKIE: u16 = 23;
 
 /// The query that a response answers.
@@ -19,12 +19,12 @@ struct AnsweredQuery {
     slot: SlotId,
     resolver: ResolverId,
     query: SentQuery,
-    /// It is the one that is being waited for, and not one that counted as lost.
+    /// The query is the one in flight, and not one that counted as lost.
     newest: bool,
 }
 
 impl Engine {
-    /// A packet came on a socket.
+    /// Processes a packet received on a socket.
     pub fn receive(&mut self, now: Micros, socket: SocketId, message: &[u8], sink: &mut impl OutcomeSink) {
         let at = self.sockets.resolver(socket);
         let resolver = &mut self.resolvers[at];
@@ -73,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// A truncated answer: the same resolver is asked over a connection.
+    /// Handles a truncated answer: the same resolver is asked over a connection.
     fn truncated(&mut self, answered: AnsweredQuery, now: Micros) {
         let AnsweredQuery { slot, resolver: at, query, newest } = answered;
         self.resolvers[at].counters.truncated += 1;
@@ -81,7 +81,7 @@ impl Engine {
         if newest {
             self.withdraw(slot, now);
             let held = self.questions.at_mut(slot);
-            // Not a try that failed: the answer is there, it only did not fit.
+            // This is not a failed try: the answer exists, but it did not fit.
             held.tries = held.tries.saturating_sub(1);
             self.questions.put_in_queue(slot, at, true);
         }
@@ -89,7 +89,7 @@ impl Engine {
         self.resolvers.judge(at, now);
     }
 
-    /// A response that is no answer.
+    /// Handles a response that is not an answer.
     fn refused(
         &mut self,
         answered: AnsweredQuery,
@@ -119,7 +119,7 @@ impl Engine {
         self.resolvers.judge(at, now);
     }
 
-    /// Counts a refusal; true if the same resolver will answer the same question asked in another way.
+    /// Counts a refusal; true if the same resolver is likely to answer the same question in another form.
     fn is_worth_another(
         &mut self,
         slot: SlotId,
@@ -132,12 +132,12 @@ impl Engine {
             resolver.mismatch();
             return false;
         };
-        // The cookie that came with it opens the door (RFC 7873, section 5.3); once, or the server goes round in circles.
+        // The cookie in the response allows a retry (RFC 7873, section 5.3), but only while tries are few, against a loop.
         let has_cookie = self.options.cookies && walked.is_some_and(|it| it.cookie().is_some());
         if rcode == BADCOOKIE && has_cookie && self.questions.at(slot).tries < 3 {
             return true;
         }
-        // Of this question alone: another may be answered with all that EDNS brings.
+        // For this question only: another one may be answered with EDNS.
         let held = self.questions.at_mut(slot);
         if !held.without_edns && resolver.template.is_edns_rejected(rcode, walked.is_some_and(|it| it.edns)) {
             held.without_edns = true;
@@ -152,7 +152,7 @@ impl Engine {
         false
     }
 
-    /// A query did not get anywhere on a connection, or there was none.
+    /// Handles a query that failed on a connection, or found no connection.
     pub fn query_failed(
         &mut self,
         now: Micros,
@@ -161,7 +161,7 @@ impl Engine {
         connected: bool,
         sink: &mut impl OutcomeSink,
     ) {
-        // Silence was long enough, and what is not as it should be stays so; who is not there may come back.
+        // A timeout was long enough, and a permanent fault stays; an unreachable resolver may come back.
         let for_good = matches!(failure, QueryFailure::Unfit(kind) if !kind.temporary());
         if !connected && (for_good || failure == QueryFailure::TimedOut) {
             self.resolvers[self.sockets.resolver(socket)].no_connection();
@@ -177,7 +177,7 @@ impl Engine {
         }
     }
 
-    /// The newest query of a question failed before it got anywhere.
+    /// Handles the failure of a question's newest query before it reached the resolver.
     fn unreachable(&mut self, slot: SlotId, failure: QueryFailure, now: Micros, sink: &mut impl OutcomeSink) {
         if let Some(query) = self.withdraw(slot, now) {
             let resolver = &mut self.resolvers[self.sockets.resolver(query.socket)];
@@ -188,8 +188,8 @@ impl Engine {
         self.retry(slot, failure, None, now, sink);
     }
 
-    /// The system says that nothing listens at a socket's other end, or that there is no way to it, or that a connection
-    /// ended: what is under way there will not come back.
+    /// Handles a failed socket: the system reports that no service listens at the other end, that there is no route to
+    /// it, or that a connection ended. The queries in progress there will not be answered.
     pub fn socket_failed(&mut self, now: Micros, socket: SocketId, failure: QueryFailure, sink: &mut impl OutcomeSink) {
         let mut any = false;
         for slot in self.questions.ids() {
@@ -205,7 +205,7 @@ impl Engine {
         }
     }
 
-    /// Wakes what is due.
+    /// Processes all questions whose timer has expired.
     pub fn tick(&mut self, now: Micros, sink: &mut impl OutcomeSink) {
         while let Some((slot, before)) = self.questions.pop_due(now) {
             let held = self.questions.at(slot);
@@ -245,18 +245,18 @@ impl Engine {
         }
     }
 
-    /// For how long no resolver has sent a valid answer, though asked.
+    /// The time for which no resolver has sent a valid answer, though asked.
     pub fn silence(&self, now: Micros) -> Micros {
         if self.active() == 0 { 0 } else { now.saturating_sub(self.last_valid_answer) }
     }
 
-    /// The silence begins anew: so far nobody listened.
+    /// Restarts the measurement of silence: the loop could not receive until now.
     pub fn restart_silence(&mut self, now: Micros) {
         self.last_valid_answer = now;
     }
 
-    /// Why no resolver will answer: none of them ever has, and the first questions used up their tries, or there is no
-    /// connection to any.
+    /// The reason why no resolver will answer: none of them ever has and the first questions used up their tries, or no
+    /// resolver can be connected to.
     pub fn dead(&self) -> Option<QueryFailure> {
         self.dead
     }
@@ -277,7 +277,7 @@ impl Engine {
         }
     }
 
-    /// After a failed try of a question in hand: another resolver at once, the same one after a rest, or the end.
+    /// Handles a failed try of a held question: another resolver at once, the same one after a rest, or the end.
     fn retry(
         &mut self,
         slot: SlotId,
@@ -287,7 +287,7 @@ impl Engine {
         sink: &mut impl OutcomeSink,
     ) {
         let held = self.questions.at_mut(slot);
-        // The most telling failure stays: a response code says more than silence after it.
+        // The most informative failure stays: a response code says more than a later timeout.
         match failure {
             QueryFailure::TimedOut if matches!(held.failure, QueryFailure::Rcode(_)) => {}
             QueryFailure::TimedOut if held.mismatched => held.failure = QueryFailure::Mismatched,
@@ -311,7 +311,7 @@ impl Engine {
         }
     }
 
-    /// A question ends without an answer. Silence may be about this one; that nobody listens is not.
+    /// Handles a question that ends without an answer. A timeout may concern this question alone; an unreachable resolver does not.
     fn ended_in_silence(&mut self, failure: QueryFailure) {
         let is_silence = matches!(failure, QueryFailure::TimedOut | QueryFailure::Mismatched);
         if self.dead.is_none() && !is_silence && self.resolvers.are_silent() {
@@ -319,19 +319,19 @@ impl Engine {
         }
     }
 
-    /// No resolver has ever given a sign of life, though one question would have had all its tries in that time.
+    /// True if no resolver has ever shown a sign of life, for a time in which one question would have used all its tries.
     fn is_silent_for_long(&self, now: Micros) -> bool {
         self.silence(now) >= resolver::patience(self.options.tries, self.options.try_timeout)
             && self.resolvers.are_silent_to_many()
     }
 
-    /// Takes a question in hand, wherever it is; its newest query, if that was in flight, leaves its window.
+    /// Takes a question out of any list, held by the caller; its newest query, if it was in flight, leaves its window.
     fn withdraw(&mut self, slot: SlotId, now: Micros) -> Option<SentQuery> {
         let in_flight = self.questions.take(slot, now) == SlotState::Asked;
         if in_flight { self.settle(slot) } else { None }
     }
 
-    /// The newest query of a question leaves its window.
+    /// Removes the newest query of a question from its window.
     fn settle(&mut self, slot: SlotId) -> Option<SentQuery> {
         let query = self.questions.at(slot).sent.newest()?;
         let spare = self.sockets.kind(query.socket) == SocketKind::SpareConnection;
@@ -345,7 +345,7 @@ impl Engine {
         self.release(query);
     }
 
-    /// Ends a question in hand without an answer.
+    /// Ends a held question without an answer.
     pub(super) fn fail(
         &mut self,
         slot: SlotId,
@@ -359,7 +359,7 @@ impl Engine {
         self.finish(slot, (resolver, false), now, QuestionOutcome::Failed(failure, walked), sink);
     }
 
-    /// Says what became of a question in hand, and frees its slot.
+    /// Reports the outcome of a held question and frees its slot.
     fn finish(
         &mut self,
         slot: SlotId,

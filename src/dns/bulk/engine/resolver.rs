@@ -1,4 +1,4 @@
-//! One resolver: its window, its round trips, what its queries have in common, and a quarantine while it does not serve.
+//! One resolver: its window, its round trips, the template of its queries, and a quarantine while it does not serve.
 
 use serde::{Serialize, Serializer};
 
@@ -8,20 +8,20 @@ use super::window::{CongestionWindow, QueryOutcome};
 use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::{BulkOptions, ResolverId, SocketPlan};
 
-/// A first answer is waited for so long; later on the round trips seen decide.
+/// The wait for a first answer; later waits follow the measured round trips.
 const FIRST_WAIT: Micros = 1_000_000;
-/// An answer has so much more time than the round trips say, however even they are: a busy server is not a lost packet.
+/// The minimum margin over the measured round trips, however even they are: a busy server is not a lost packet.
 const MIN_MARGIN: f64 = 20_000.0;
-/// The first quarantine; the next ones double up to [`MAX_QUARANTINE`].
+/// The length of the first quarantine; the next ones double up to [`MAX_QUARANTINE`].
 const FIRST_QUARANTINE: Micros = 2_000_000;
-/// The longest quarantine.
+/// The maximum length of a quarantine.
 const MAX_QUARANTINE: Micros = 60_000_000;
-/// Fewer queries in vain do not show that no resolver is there: a resolver may drop one name's.
+/// Fewer unanswered queries do not prove that no resolver is there: a resolver may drop the queries for one name.
 const MANY_IN_VAIN: u64 = 64;
-/// Queries in flight over a connection beside UDP sockets.
+/// The maximum number of queries in flight over a connection beside UDP sockets.
 const MAX_ON_SPARE: u32 = 256;
 
-/// What a resolver has done so far.
+/// The statistics of a resolver so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct ResolverStats {
     /// Queries sent.
@@ -30,28 +30,28 @@ pub struct ResolverStats {
     pub answered: u64,
     /// Queries without an answer in time.
     pub timed_out: u64,
-    /// SERVFAIL.
+    /// Responses with SERVFAIL.
     pub servfail: u64,
     /// REFUSED and other rcodes that are no answer.
     pub refused: u64,
     /// Truncated answers, asked again over TCP.
     pub truncated: u64,
-    /// Packets that match no question that was asked: wrong ID, wrong question, unreadable. Never trusted.
+    /// Packets that match no question in flight: wrong ID, wrong question, unreadable. Never trusted.
     pub mismatched: u64,
-    /// Questions asked again without EDNS, which it rejected (RFC 6891, section 7).
+    /// Questions asked again without EDNS, because the resolver rejected it (RFC 6891, section 7).
     #[serde(skip_serializing_if = "is_none")]
     pub without_edns: u64,
-    /// Answers after the question was done, and duplicates.
+    /// Answers to questions that were already done, and duplicates.
     pub late: u64,
-    /// Nothing listens there, or the network is down.
+    /// Queries that failed because no service listens there, or the network is down.
     pub unreachable: u64,
-    /// How often it was quarantined.
+    /// The number of quarantines.
     #[serde(rename = "benched")]
     pub quarantined: u64,
-    /// The slowest pace that it was asked at because it limits rates, in queries a second; 0 = it does not seem to.
+    /// The slowest pace used because of its rate limit, in queries per second; 0 = no rate limit seen.
     #[serde(skip_serializing_if = "is_zero")]
     pub limited_to: u32,
-    /// The window at present.
+    /// The present window.
     pub window: u32,
     /// The smoothed round trip, in microseconds; 0 = none seen.
     #[serde(rename = "round_trip_ms", serialize_with = "as_milliseconds")]
@@ -71,7 +71,7 @@ fn as_milliseconds<S: Serializer>(micros: &Micros, serializer: S) -> Result<S::O
 }
 
 impl ResolverStats {
-    /// Adds what another loop saw of the same resolver.
+    /// Adds another loop's statistics of the same resolver.
     pub fn add(&mut self, other: &ResolverStats) {
         let answers = (self.answered as f64, other.answered as f64);
         if other.round_trip > 0 {
@@ -113,7 +113,7 @@ impl RoundTrip {
         }
     }
 
-    /// How long to wait for the answer of the `tries`th try.
+    /// The wait for the answer to try number `tries`.
     fn timeout(&self, tries: u8, longest: Micros) -> Micros {
         let base = if self.smoothed > 0.0 {
             (self.smoothed + (4.0 * self.variance).max(MIN_MARGIN)) as Micros
@@ -124,13 +124,13 @@ impl RoundTrip {
     }
 }
 
-/// How long all tries of a question wait where nothing is known of round trips.
+/// The total wait of all tries of a question if no round trips are known.
 pub(super) fn patience(tries: u8, longest: Micros) -> Micros {
     let early: Micros = (1..tries).map(|tried| RoundTrip::default().timeout(tried, longest)).sum();
     early + longest
 }
 
-/// After a quarantine one query at a time probes the resolver, until one is answered.
+/// The state after a quarantine: one query at a time probes the resolver, until one is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probation {
     Over,
@@ -141,7 +141,7 @@ enum Probation {
 #[derive(Debug)]
 struct Quarantine {
     until: Micros,
-    /// How long the next one will be.
+    /// The length of the next quarantine.
     next: Micros,
     probation: Probation,
 }
@@ -157,7 +157,7 @@ impl Quarantine {
         now < self.until
     }
 
-    /// A probe came to this end; true if it ends the probation.
+    /// Takes the outcome of a probe; true if it ends the probation.
     fn probed(&mut self, outcome: QueryOutcome) -> bool {
         let ends = self.probation != Probation::Over && outcome == QueryOutcome::Answered;
         match self.probation {
@@ -169,14 +169,14 @@ impl Quarantine {
     }
 }
 
-/// What is known of a resolver that has not answered yet.
+/// The sign of life of a resolver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SignOfLife {
     /// Nothing has failed so far.
     Unknown,
-    /// A query had no answer.
+    /// A query was not answered.
     Missing,
-    /// There is no connection to it.
+    /// No connection to it is possible.
     NoConnection,
     /// A valid response came.
     Seen,
@@ -185,11 +185,11 @@ enum SignOfLife {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ResolverState {
-    /// Counters, on which nothing depends but the summary.
+    /// Counters, used only for the summary.
     pub(super) counters: ResolverStats,
     pub(super) template: QueryTemplate,
     window: CongestionWindow,
-    /// Queries over the connection beside the UDP sockets: they do not count in the window.
+    /// The number of queries over the connection beside the UDP sockets: they do not count in the window.
     spare_in_flight: u32,
     round_trip: RoundTrip,
     quarantine: Quarantine,
@@ -209,14 +209,14 @@ impl ResolverState {
         }
     }
 
-    /// There is no connection to it, and asking again would not help.
+    /// Notes that no connection to it is possible, and that a retry would not help.
     pub(super) fn no_connection(&mut self) {
         if self.life != SignOfLife::Seen {
             self.life = SignOfLife::NoConnection;
         }
     }
 
-    /// How many queries may leave now.
+    /// The number of queries that may be sent now.
     pub(super) fn room(&mut self, now: Micros) -> u32 {
         match self.quarantine.probation {
             _ if self.quarantine.holds(now) => 0,
@@ -225,12 +225,12 @@ impl ResolverState {
         }
     }
 
-    /// True if a query may leave over the connection beside the UDP sockets.
+    /// True if a query may be sent over the connection beside the UDP sockets.
     pub(super) fn has_spare_room(&self) -> bool {
         self.spare_in_flight < MAX_ON_SPARE
     }
 
-    /// A query left; it is in flight until [`ResolverState::settle`].
+    /// Counts a sent query; it is in flight until [`ResolverState::settle`].
     pub(super) fn send(&mut self, now: Micros, spare: bool) {
         if spare {
             self.spare_in_flight += 1;
@@ -240,7 +240,7 @@ impl ResolverState {
         }
     }
 
-    /// A query is no longer in flight.
+    /// Counts a query that is no longer in flight.
     pub(super) fn settle(&mut self, spare: bool) {
         if spare {
             assert!(self.spare_in_flight > 0, "a query is settled once");
@@ -250,12 +250,12 @@ impl ResolverState {
         }
     }
 
-    /// How long to wait for the answer of the `tries`th try.
+    /// The wait for the answer to try number `tries`.
     pub(super) fn timeout(&self, tries: u8, longest: Micros) -> Micros {
         self.round_trip.timeout(tries, longest)
     }
 
-    /// A valid response came after this time; `newest`: to the query that is in flight, not to one that counted as lost.
+    /// Takes the time of a valid response; `newest`: it answers the query in flight, not one that counted as lost.
     pub(super) fn responded(&mut self, after: Micros, newest: bool) {
         self.round_trip.sample(after);
         self.life = SignOfLife::Seen;
@@ -264,7 +264,7 @@ impl ResolverState {
         }
     }
 
-    /// Counts what became of a query. What comes during a quarantine was asked before, and is judged already.
+    /// Counts the outcome of a query. Outcomes during a quarantine belong to earlier queries and are judged already.
     pub(super) fn count(&mut self, now: Micros, outcome: QueryOutcome) {
         if outcome == QueryOutcome::Lost && self.life == SignOfLife::Unknown {
             self.life = SignOfLife::Missing;
@@ -278,14 +278,14 @@ impl ResolverState {
         }
     }
 
-    /// A packet came that answers no query.
+    /// Counts a packet that answers no query.
     pub(super) fn mismatch(&mut self) {
         self.counters.mismatched += 1;
         self.window.mismatch();
     }
 
-    /// Judges the resolver when there is enough to judge; true if it should be quarantined. The caller decides, since it
-    /// knows how the others do.
+    /// Judges the resolver when there is enough data; true if it should be quarantined. The caller decides, since it
+    /// knows the state of the others.
     #[must_use]
     pub(super) fn judge(&mut self, now: Micros) -> bool {
         self.quarantine.probation == Probation::Failed || self.window.judge(now, self.round_trip.smoothed as Micros)
@@ -297,17 +297,17 @@ impl ResolverState {
         self.counters.quarantined += 1;
     }
 
-    /// It serves, as far as is known.
+    /// True if it serves, as far as is known.
     pub(super) fn serves(&self, now: Micros) -> bool {
         !self.quarantine.holds(now) && self.quarantine.probation == Probation::Over
     }
 
-    /// Nothing says that it is not.
+    /// True if nothing indicates that it is unreachable.
     fn may_be_there(&self) -> bool {
         matches!(self.life, SignOfLife::Unknown | SignOfLife::Seen)
     }
 
-    /// A valid response came from it.
+    /// True if it has sent a valid response.
     pub(super) fn is_alive(&self) -> bool {
         self.life == SignOfLife::Seen
     }
@@ -318,7 +318,7 @@ impl ResolverState {
         quarantine.into_iter().chain(self.window.paced_until()).min()
     }
 
-    /// The figures, with the present window.
+    /// The statistics, with the present window.
     pub(super) fn stats(&self) -> ResolverStats {
         ResolverStats {
             window: self.window.size(),
@@ -346,8 +346,8 @@ impl Resolvers {
         self.0.iter()
     }
 
-    /// Another resolver that serves, at random: one that has answered, else one that is untried, else any; the same one if
-    /// there is none.
+    /// Another resolver that serves, at random: preferably one that has answered, then one that is untried, then any;
+    /// `last` if there is no other.
     pub(super) fn another(&self, last: ResolverId, now: Micros, random: &mut Random) -> ResolverId {
         let count = self.0.len();
         let start = random.below(count.max(1));
@@ -357,23 +357,23 @@ impl Resolvers {
         with(SignOfLife::Seen).or_else(|| with(SignOfLife::Unknown)).or_else(|| others().next()).unwrap_or(last)
     }
 
-    /// The next one may be there, and the last one has never been: what failed there is no measure of the question.
+    /// True if the next resolver may be reachable and the last one never was: the failed try then says nothing about the question.
     pub(super) fn is_better(&self, next: ResolverId, last: ResolverId) -> bool {
         self[next].may_be_there() && !self[last].may_be_there()
     }
 
-    /// None has given a sign of life, though every one was asked.
+    /// True if no resolver has shown a sign of life, though every one was asked.
     pub(super) fn are_silent(&self) -> bool {
         !self.iter().any(ResolverState::may_be_there)
     }
 
-    /// The same, and not for one or two names alone.
+    /// The same as `are_silent`, but based on more than one or two names.
     pub(super) fn are_silent_to_many(&self) -> bool {
         let vain: u64 = self.iter().map(|one| one.counters.timed_out + one.counters.unreachable).sum();
         vain >= MANY_IN_VAIN && self.are_silent()
     }
 
-    /// There is no connection to any.
+    /// True if no connection to any resolver is possible.
     pub(super) fn are_unconnected(&self) -> bool {
         self.iter().all(|one| one.life == SignOfLife::NoConnection)
     }
@@ -406,7 +406,7 @@ impl std::ops::IndexMut<ResolverId> for Resolvers {
 
 #[cfg(test)]
 impl ResolverState {
-    /// Queries in flight: in the window, and over the connection beside it.
+    /// The number of queries in flight: in the window, and over the connection beside it.
     pub(super) fn in_flight(&self) -> (u32, u32) {
         (self.window.in_flight(), self.spare_in_flight)
     }
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!(resolver.room(7_000_000), full);
     }
 
-    /// Where nobody else serves a failed probe has no consequence, and the next answer ends the probation all the same.
+    /// If no other resolver serves, a failed probe has no consequence, and the next answer still ends the probation.
     #[test]
     fn a_failed_probe_is_forgotten_with_the_next_answer() {
         let mut resolver = resolver();

@@ -1,18 +1,18 @@
-//! The queries that one question has sent and that may still be answered. Each of them holds a message ID and counts on its
-//! socket until it is forgotten.
+//! The queries of one question that may still be answered. Each of them holds a message ID and counts on its socket
+//! until it is forgotten.
 #![expect(clippy::indexing_slicing, reason = "`count` never exceeds the array")]
 
 use crate::dns::bulk::api::SocketId;
 
-/// At most this number of queries of one question stay believable at once; with more, the oldest is forgotten.
+/// The maximum number of open queries of one question; with more, the oldest is forgotten.
 const MAX_SENT: usize = 4;
 
-/// One query: the ID under which it left, its socket, and when.
+/// One query: its ID, its socket, and its time of sending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SentQuery {
     pub(super) socket: SocketId,
     pub(super) id: u16,
-    /// The time of sending, cut to 32 bits: differences stay right for 71 minutes.
+    /// The time of sending, cut to 32 bits: differences stay correct for 71 minutes.
     pub(super) sent: u32,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct SentQueries {
 }
 
 impl SentQueries {
-    /// All, the oldest first.
+    /// All queries, the oldest first.
     pub(super) fn as_slice(&self) -> &[SentQuery] {
         &self.queries[..usize::from(self.count)]
     }
@@ -33,14 +33,14 @@ impl SentQueries {
         self.as_slice().last().copied()
     }
 
-    /// The query that holds this ID on this socket: it must be one of these.
+    /// The query with this ID on this socket; it must be one of these.
     #[expect(clippy::expect_used, reason = "an ID whose holder does not know it is a bug that must not pass")]
     pub(super) fn get(&self, id: u16, socket: SocketId) -> SentQuery {
         let query = self.as_slice().iter().find(|query| query.id == id && query.socket == socket);
         *query.expect("the holder of an ID has sent its query")
     }
 
-    /// Adds a query; returns the one that has to be forgotten for it.
+    /// Adds a query; returns the one that must be forgotten for it.
     pub(super) fn push(&mut self, query: SentQuery) -> Option<SentQuery> {
         let oldest = (usize::from(self.count) == MAX_SENT).then_some(self.queries[0]);
         if oldest.is_some() {

@@ -1,5 +1,5 @@
-//! A network made of a heap and a clock that jumps: resolvers that lose, delay, reorder, double, limit, refuse, lie and
-//! die, with the engine between them. Every question must end exactly once, and the engine must stay sane.
+//! A simulated network with a heap of packets and a virtual clock: its resolvers lose, delay, reorder, duplicate,
+//! limit, refuse, lie and die. Every question must end exactly once, and the engine's state must stay consistent.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,23 +10,23 @@ use crate::dns::bulk::api::{
     BulkOptions, FinishedQuestion, OutcomeSink, QueryFailure, QuerySender, QuestionOutcome, SocketId, SocketPlan,
 };
 
-/// How a simulated resolver behaves.
+/// The behaviour of a simulated resolver.
 #[derive(Debug, Clone, Copy)]
 struct Nature {
     delay: Micros,
-    /// Added at random, so that answers overtake each other.
+    /// A random extra delay, so that answers overtake each other.
     jitter: Micros,
-    /// In a thousand.
+    /// Lost packets per thousand.
     loss: usize,
     doubles: usize,
-    /// Answers for another question or under another ID, in a thousand.
+    /// Answers to another question or with another ID, per thousand.
     lies: usize,
     servfail: usize,
     truncates: usize,
-    /// Answers a second; what goes beyond is dropped or refused.
+    /// The maximum number of answers per second; further queries are dropped or refused.
     limit: Option<(f64, bool)>,
     dead: bool,
-    /// Loses six of ten in this time.
+    /// A period in which six of ten packets are lost.
     trouble: Option<(Micros, Micros)>,
 }
 
@@ -43,7 +43,7 @@ const GOOD: Nature = Nature {
     trouble: None,
 };
 
-/// An answer under way: when it arrives, its place among those of the same time, its socket, its bytes.
+/// An answer in flight: its arrival time, its rank among those of the same time, its socket, its bytes.
 type Packet = Reverse<(Micros, u64, u16, Vec<u8>)>;
 
 struct Network {
@@ -171,7 +171,7 @@ struct Report {
     seconds: f64,
     sent: u64,
     ids_seen: Vec<u32>,
-    /// Bytes that the engine held after a tenth of the questions, and at the end.
+    /// The engine's memory, in bytes, after a tenth of the questions and at the end.
     memory: (usize, usize),
 }
 
@@ -265,7 +265,7 @@ fn a_million_questions_over_a_bad_network() {
     assert_eq!(report.memory.0, report.memory.1, "what the engine holds does not grow");
 }
 
-/// One resolver, 30 ms away, 1 % loss: nothing lost, and at least 90 % of what window and delay allow.
+/// One resolver, 30 ms away, 1 % loss: nothing is lost, and the rate is at least 90 % of what window and delay allow.
 #[test]
 fn loss_and_delay_do_not_slow_it_down() {
     let far = Nature { delay: 30_000, jitter: 0, loss: 10, ..GOOD };
@@ -276,7 +276,7 @@ fn loss_and_delay_do_not_slow_it_down() {
     assert!(rate > 0.9 * possible, "{rate:.0} of {possible:.0} a second");
 }
 
-/// The only resolver loses 1 %: whichever sockets change their ports when, every question is answered, and soon.
+/// The only resolver loses 1 %: at any port change of any socket, every question is answered soon.
 #[test]
 fn ports_change_while_packets_are_lost() {
     let lossy = Nature { delay: 1_000, jitter: 500, loss: 10, ..GOOD };
@@ -288,7 +288,7 @@ fn ports_change_while_packets_are_lost() {
     }
 }
 
-/// What waits in line for a rate has a deadline too.
+/// A question that waits for a rate limit has a deadline too.
 #[test]
 fn a_deadline_holds_in_line() {
     let options = BulkOptions { rate: Some(20.0), tries: 200, name_timeout: 2_000_000, ..BulkOptions::default() };
@@ -319,7 +319,7 @@ fn a_rate_limit_is_met() {
     }
 }
 
-/// A server that loses most for a second or two is not asked slowly for long.
+/// A server with heavy loss for a second or two is not asked slowly for long.
 #[test]
 fn trouble_is_soon_forgotten() {
     for (seed, last) in [(1, 300_000), (2, 1_000_000), (3, 2_000_000)] {
@@ -332,7 +332,7 @@ fn trouble_is_soon_forgotten() {
     }
 }
 
-/// Truncated answers that wait for a rate are asked again like all others.
+/// Questions with truncated answers that wait for a rate limit are asked again like all others.
 #[test]
 fn a_rate_loses_no_truncated_answer() {
     let options = BulkOptions { rate: Some(200.0), ..BulkOptions::default() };
@@ -342,7 +342,7 @@ fn a_rate_loses_no_truncated_answer() {
     assert!(report.seconds < 5.0, "{} s", report.seconds);
 }
 
-/// Whatever the tries: an answer that comes within the time that was said is taken.
+/// With any number of tries: an answer within the stated time is taken.
 #[test]
 fn the_last_try_waits_its_time() {
     for try_timeout in [1_500_000, 5_000_000] {

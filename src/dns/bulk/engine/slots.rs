@@ -1,17 +1,17 @@
-//! The array of questions under way, allocated once, and lists through it by index, so that nothing is allocated for a
-//! question. [`super::questions`] says which list a slot is in.
+//! The array of questions in progress, allocated once, and lists through it by index, so that no question needs an
+//! allocation. [`super::questions`] decides which list a slot is in.
 #![expect(clippy::indexing_slicing, reason = "every index is one that this array gave out; no peer can choose it")]
 
 use super::sent::SentQueries;
 use crate::dns::bulk::api::{QueryFailure, ResolverId};
 use crate::dns::bulk::{MAX_QUESTION, Micros};
 
-/// A slot's place in the array.
+/// A slot's index in the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotId(pub(super) u32);
 
 impl SlotId {
-    /// Ends a list.
+    /// The end of a list.
     const NONE: SlotId = SlotId(u32::MAX);
 
     fn index(self) -> usize {
@@ -19,10 +19,10 @@ impl SlotId {
     }
 }
 
-/// What a slot is doing; each state but the first and the last is one list.
+/// The state of a slot; each state except the first and the last corresponds to one list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotState {
-    /// It holds no question.
+    /// The slot holds no question.
     Free,
     /// Not asked yet: in the list of its length.
     New,
@@ -32,42 +32,42 @@ pub(super) enum SlotState {
     Resting,
     /// In a resolver's list of questions to ask again.
     Queued,
-    /// In no list: the caller holds it, and puts it into one of the other states.
+    /// In no list: the caller holds it and puts it into one of the other states.
     InHand,
 }
 
-/// One question under way.
+/// One question in progress.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
     next: SlotId,
     prev: SlotId,
-    /// Set by [`super::questions`] alone, with the list that the slot is in.
+    /// Only [`super::questions`] sets it, together with the list that the slot is in.
     pub(super) state: SlotState,
     pub(super) tries: u8,
-    /// Something came under one of its IDs that was no answer to it.
+    /// A packet with one of its IDs did not answer it.
     pub(super) mismatched: bool,
-    /// A server rejected EDNS: it is asked without from here on.
+    /// A server rejected EDNS: from now on it is asked without.
     pub(super) without_edns: bool,
-    /// UDP said "truncated": it is asked over a connection from here on. Set by [`super::questions`] alone.
+    /// A UDP answer was truncated: from now on it is asked over a connection. Only [`super::questions`] sets it.
     pub(super) over_connection: bool,
-    /// The resolver of the last try, or the one whose list the slot is in. Set by [`super::questions`] alone.
+    /// The resolver of the last try, or the one whose list the slot is in. Only [`super::questions`] sets it.
     pub(super) resolver: ResolverId,
     question_len: u16,
-    /// The tick that the timer wheel lists it under.
+    /// The tick under which the timer wheel lists it.
     pub(super) tick: u32,
     pub(super) sent: SentQueries,
-    /// The most telling failure so far.
+    /// The most informative failure so far.
     pub(super) failure: QueryFailure,
-    /// When the wheel wakes it; a new question: when it no longer waits for others of its length.
+    /// The time of its timer; for a new question, the time from which it no longer waits for others of its length.
     pub(super) due: Micros,
-    /// When the first try left.
+    /// The time of the first try.
     pub(super) first: Micros,
     pub(super) number: u64,
     question: [u8; MAX_QUESTION],
 }
 
 impl Slot {
-    /// The question as it stands in the packet: name, type, class.
+    /// The question in wire form: name, type, class.
     pub(super) fn question(&self) -> &[u8] {
         &self.question[..usize::from(self.question_len)]
     }
@@ -147,7 +147,7 @@ impl Slots {
         (0..self.all.len() as u32).map(SlotId)
     }
 
-    /// Takes a slot for a new question. The one freed last comes first: its memory is still warm.
+    /// Takes a slot for a new question. The last one freed is used first: its memory is still in the cache.
     pub(super) fn take(&mut self, number: u64, question: &[u8]) -> Option<SlotId> {
         let at = (self.free.tail != SlotId::NONE).then_some(self.free.tail)?;
         let mut free = self.free;

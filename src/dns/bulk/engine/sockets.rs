@@ -1,10 +1,10 @@
-//! The engine's side of the sockets: whose they are, how many queries each may still bring back, and when one gets a new port.
+//! The engine's view of the sockets: their resolvers, the number of queries in flight on each, and the changes of ports.
 #![expect(clippy::indexing_slicing, reason = "every index is a socket or a resolver of ours; no peer can choose it")]
 
 use super::ids::Random;
 use crate::dns::bulk::api::{ResolverId, SocketId, SocketPlan};
 
-/// After about this number of queries a UDP socket gets a new port.
+/// A UDP socket gets a new port after about this number of queries.
 const NEW_PORT_AFTER: u32 = 16_384;
 
 #[derive(Debug)]
@@ -13,24 +13,24 @@ struct Socket {
     kind: SocketKind,
     sent: u32,
     new_port_at: u32,
-    /// Queries that may still be answered here.
+    /// The number of queries that may still be answered here.
     outstanding: u32,
-    /// Takes no more queries: it gets a new port as soon as none is outstanding.
+    /// The socket takes no more queries: it gets a new port as soon as none is outstanding.
     draining: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SocketKind {
     Udp,
-    /// Carries everything.
+    /// A connection that carries everything.
     Connection,
-    /// Beside UDP sockets, for truncated answers: what it carries does not count in the window.
+    /// A connection beside UDP sockets, for truncated answers: its queries do not count in the window.
     SpareConnection,
 }
 
 #[derive(Debug, Clone)]
 struct ResolverSockets {
-    /// What carries new questions, in turn.
+    /// The sockets for new questions, used in turn.
     regular: Vec<SocketId>,
     next: usize,
     connection: SocketId,
@@ -52,7 +52,7 @@ fn new_port_at(random: &mut Random) -> u32 {
 }
 
 impl SocketTable {
-    /// The UDP sockets of all resolvers, resolver by resolver, and then one connection each.
+    /// Creates the table: the UDP sockets of all resolvers, resolver by resolver, and then one connection each.
     pub(super) fn new(plans: &[SocketPlan], random: &mut Random) -> SocketTable {
         let none = ResolverSockets { regular: Vec::new(), next: 0, connection: SocketId(0), draining: false };
         let mut sockets = SocketTable { all: Vec::new(), resolvers: vec![none; plans.len()], drained: Vec::new() };
@@ -92,8 +92,8 @@ impl SocketTable {
         self.resolvers[usize::from(resolver.0)].connection
     }
 
-    /// The next socket of a resolver that takes queries; none if all drain. A socket that has been in use for long makes
-    /// room for a new port, one at a time: a question that was lost on a draining socket can always be asked on another.
+    /// The next socket of a resolver that takes queries; `None` if all drain. A long-used socket starts to drain for a
+    /// new port, one at a time: a question lost on a draining socket can always be asked on another.
     pub(super) fn choose(&mut self, resolver: ResolverId) -> Option<SocketId> {
         let own = &mut self.resolvers[usize::from(resolver.0)];
         let count = own.regular.len();
@@ -117,14 +117,14 @@ impl SocketTable {
         None
     }
 
-    /// A query leaves on a socket; it is outstanding until [`SocketTable::forget`].
+    /// Counts a query sent on a socket; it is outstanding until [`SocketTable::forget`].
     pub(super) fn send(&mut self, socket: SocketId) {
         let socket = &mut self.all[usize::from(socket.0)];
         socket.sent += 1;
         socket.outstanding += 1;
     }
 
-    /// A query that left on this socket is believed no more.
+    /// Counts a query on this socket whose answer is no longer accepted.
     pub(super) fn forget(&mut self, id: SocketId) {
         let socket = &mut self.all[usize::from(id.0)];
         assert!(socket.outstanding > 0, "a query is forgotten once");
@@ -139,7 +139,7 @@ impl SocketTable {
         std::mem::take(&mut self.drained)
     }
 
-    /// A drained socket has its new port.
+    /// Marks a drained socket as reopened with its new port.
     pub(super) fn rotated(&mut self, socket: SocketId, random: &mut Random) {
         let socket = &mut self.all[usize::from(socket.0)];
         assert!(socket.draining && socket.outstanding == 0, "only a drained socket changes its port");
@@ -154,7 +154,7 @@ impl SocketTable {
         self.all.capacity() * size_of::<Socket>() + self.resolvers.capacity() * size_of::<ResolverSockets>()
     }
 
-    /// Queries outstanding on a socket.
+    /// The number of queries outstanding on a socket.
     pub(super) fn outstanding(&self, socket: SocketId) -> u32 {
         self.all[usize::from(socket.0)].outstanding
     }
@@ -163,7 +163,7 @@ impl SocketTable {
         (0..self.all.len() as u16).map(SocketId)
     }
 
-    /// At most one socket of a resolver drains, and the resolver knows.
+    /// Checks that at most one socket of a resolver drains, and that the resolver's flag agrees.
     pub(super) fn assert_consistent(&self) {
         for (at, own) in self.resolvers.iter().enumerate() {
             let draining = self.all.iter().filter(|one| usize::from(one.resolver.0) == at && one.draining).count();

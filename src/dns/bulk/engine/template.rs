@@ -1,4 +1,4 @@
-//! Queries from a template: header and EDNS record are made once for a resolver, the question is put between them.
+//! Queries from a template: header and EDNS record are built once per resolver; the question is inserted between them.
 
 use super::ids::Random;
 use crate::dns::bulk::api::BulkOptions;
@@ -6,27 +6,27 @@ use crate::dns::edns::{Edns, EdnsOption};
 use crate::dns::message::Rcode;
 use crate::dns::query::PADDING_BLOCK;
 
-/// Bytes of an EDNS record before its options: root, type, size, extended rcode, version, flags, length (RFC 6891, section 6.1.2).
+/// The size of an EDNS record before its options: root, type, size, extended rcode, version, flags, length (RFC 6891, section 6.1.2).
 const OPT_FIXED: usize = 11;
-/// Code and length of an option.
+/// The size of an option's code and length.
 const OPTION_FIXED: usize = 4;
-/// A client cookie (RFC 7873, section 4).
+/// The size of a client cookie (RFC 7873, section 4).
 const CLIENT_COOKIE: usize = 8;
 
-/// What all queries to one resolver have in common.
+/// The common parts of all queries to one resolver.
 #[derive(Debug)]
 pub(super) struct QueryTemplate {
     flags: [u8; 2],
     edns: Option<Edns>,
-    /// The EDNS record as it stands in the packet.
+    /// The EDNS record in wire form.
     opt: Vec<u8>,
-    /// Where the cookie stands in it.
+    /// The position of the cookie in it.
     cookie: Option<(usize, usize)>,
     padding: usize,
 }
 
 impl QueryTemplate {
-    /// The template for one resolver, with a client cookie of its own if cookies are wanted.
+    /// Creates the template for one resolver, with its own client cookie if cookies are wanted.
     pub(super) fn new(options: &BulkOptions, encrypted: bool, random: &mut Random) -> QueryTemplate {
         let mut edns = options.edns.clone();
         if options.cookies
@@ -57,12 +57,12 @@ impl QueryTemplate {
         }
     }
 
-    /// True if a response says that its server knows no EDNS, and a question may do without.
+    /// True if a response shows that its server does not support EDNS and the question can be asked without it.
     pub(super) fn is_edns_rejected(&self, rcode: u16, response_has_edns: bool) -> bool {
         self.edns.as_ref().is_some_and(|edns| Rcode(rcode).rejects(edns, response_has_edns))
     }
 
-    /// Writes a query; `plain`: without EDNS, whatever the others have.
+    /// Writes a query; `plain`: without EDNS, even if the template has it.
     pub(super) fn compose(&self, id: u16, question: &[u8], plain: bool, packet: &mut Vec<u8>) {
         let edns = self.edns.is_some() && !plain;
         let ([high, low], [flags, more]) = (id.to_be_bytes(), self.flags);
@@ -89,8 +89,8 @@ impl QueryTemplate {
         }
     }
 
-    /// Looks at the cookie of a response: false if it is not an answer to ours (RFC 7873, section 5.3). The server's part
-    /// goes into the queries to come.
+    /// Checks the cookie of a response: false if it does not answer the client cookie (RFC 7873, section 5.3). Later
+    /// queries carry the server's part.
     pub(super) fn learn(&mut self, cookie: &[u8]) -> bool {
         let Some((begin, end)) = self.cookie else { return true };
         let Some(own) = self.opt.get_mut(begin..end) else { return true };
@@ -126,7 +126,7 @@ mod tests {
         packet
     }
 
-    /// What comes out is what the full composer makes.
+    /// Queries from the template are those of the full composer.
     #[test]
     fn queries_are_those_of_the_full_composer() {
         let nsid = EdnsOption::new(EdnsOption::NSID, Vec::new());

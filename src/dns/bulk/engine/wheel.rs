@@ -1,4 +1,4 @@
-//! Timers in a wheel: one list of slots a tick. Setting and unsetting cost the same few writes at any number.
+//! Timers in a wheel: one list of slots per tick. The cost of setting and unsetting a timer is constant.
 #![expect(clippy::indexing_slicing, reason = "ticks are taken modulo the number of lists")]
 
 use super::slots::{SlotId, SlotList, Slots};
@@ -6,14 +6,14 @@ use crate::dns::bulk::Micros;
 
 /// One tick of the wheel: 2^10 µs, about a millisecond.
 const TICK_BITS: u32 = 10;
-/// Ticks in one turn of the wheel: 8.4 s. What is due later is listed at the far end, looked at there, and set again.
+/// The number of ticks in one turn of the wheel: 8.4 s. A later timer is listed at the far end and set again from there.
 const TICKS: u64 = 8192;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct TimerWheel {
     lists: Vec<SlotList>,
-    /// The next tick to be looked at.
+    /// The next tick to process.
     tick: u64,
     armed: u32,
 }
@@ -23,7 +23,7 @@ impl TimerWheel {
         TimerWheel { lists: vec![SlotList::EMPTY; TICKS as usize], tick: now >> TICK_BITS, armed: 0 }
     }
 
-    /// Lists the slot under its `due`; never earlier than the next tick.
+    /// Lists the slot under its `due`, but never earlier than the next tick.
     pub(super) fn set(&mut self, slots: &mut Slots, at: SlotId) {
         self.set_from(self.tick, slots, at);
     }
@@ -42,7 +42,7 @@ impl TimerWheel {
         self.armed -= 1;
     }
 
-    /// The next slot that is due at `now`, taken out of the wheel.
+    /// Removes the next slot that is due at `now` from the wheel and returns it.
     pub(super) fn pop(&mut self, slots: &mut Slots, now: Micros) -> Option<SlotId> {
         let end = now >> TICK_BITS;
         if self.armed == 0 {
@@ -64,7 +64,7 @@ impl TimerWheel {
         None
     }
 
-    /// A time before which no timer is due, at most a turn of the wheel ahead; none if no timer is set.
+    /// A time before which no timer is due, at most one turn of the wheel ahead; `None` if no timer is set.
     pub(super) fn next_due(&self) -> Option<Micros> {
         if self.armed == 0 {
             return None;
@@ -76,7 +76,7 @@ impl TimerWheel {
 
 #[cfg(test)]
 impl TimerWheel {
-    /// Slots in the wheel.
+    /// The number of slots in the wheel.
     pub(super) fn armed(&self) -> u32 {
         self.armed
     }
@@ -85,7 +85,7 @@ impl TimerWheel {
         self.lists.capacity() * size_of::<SlotList>()
     }
 
-    /// What the lists hold is what is armed.
+    /// Checks that the lists hold as many slots as are armed.
     pub(super) fn assert_consistent(&self) {
         assert_eq!(self.lists.iter().map(SlotList::len).sum::<u32>(), self.armed, "timers leaked");
     }

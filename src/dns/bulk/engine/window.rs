@@ -1,39 +1,39 @@
-//! How many queries one resolver gets at a time: a window of queries in flight that grows and shrinks with loss, and a pace for
+//! Congestion control for one resolver: a window of queries in flight that grows and shrinks with loss, and a pace for
 //! resolvers that limit rates. Outcomes are judged in epochs.
 
 use crate::dns::bulk::Micros;
 
-/// Questions in flight at the beginning.
+/// The initial window.
 const START: f64 = 64.0;
-/// The window never shrinks below this: with less, a recovery would not be noticed.
+/// The minimum window: a smaller one would hide a recovery.
 const MIN: f64 = 8.0;
-/// Nor below this while nothing at all comes back: then there is no congestion to relieve.
+/// The minimum window while no response comes back at all: then there is no congestion to relieve.
 const MIN_IN_SILENCE: f64 = 32.0;
-/// Loss up to this share is the network's own and no reason to slow down.
+/// Loss up to this share is normal for the network and no reason to slow down.
 const LOSS_TOLERATED: f64 = 0.05;
-/// Loss from this share on means a limit on the rate, which no window can meet.
+/// Loss from this share on indicates a rate limit, which no window size can meet.
 const LOSS_OF_A_LIMIT: f64 = 0.25;
-/// An epoch is judged after this number of outcomes at least: fewer say little about a share.
+/// The minimum number of outcomes in an epoch: fewer say little about a share.
 const MIN_OUTCOMES: u32 = 64;
-/// With a pace also after this time, if there were at least some outcomes: a slow pace must not be judged seldom as well.
+/// With a pace, an epoch also ends after this time with at least [`SOME_OUTCOMES`], so that a slow pace is judged often enough.
 const LONG_EPOCH: Micros = 250_000;
 /// See [`LONG_EPOCH`].
 const SOME_OUTCOMES: u32 = 16;
-/// Fewer losses than these are chance.
+/// Fewer losses than this are random.
 const MIN_LOST: u32 = 6;
-/// No pace is slower than this, in queries per microsecond: 50 a second.
+/// The minimum pace, in queries per microsecond: 50 per second.
 const MIN_PACE: f64 = 50.0 / 1e6;
-/// Failures of this share quarantine a resolver if others do better.
+/// A resolver with this share of failures is quarantined if others do better.
 const BAD_SHARE: f64 = 0.5;
-/// Tokens saved up for a burst, in time at the present pace.
+/// The maximum burst that saved tokens allow, as time at the present pace.
 const BURST: Micros = 20_000;
 
-/// What became of one query.
+/// The outcome of one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueryOutcome {
     Answered,
     Lost,
-    /// An answer that is none (SERVFAIL, REFUSED …).
+    /// A response that is not an answer (SERVFAIL, REFUSED …).
     Bad,
 }
 
@@ -77,11 +77,11 @@ struct QueryPace {
     rate: Option<f64>,
     tokens: f64,
     tokens_at: Micros,
-    /// Epochs of heavy loss in a row.
+    /// The number of consecutive epochs of heavy loss.
     heavy: u32,
-    /// Epochs at a pace without loss in a row: each lets the pace grow faster than the one before.
+    /// The number of consecutive epochs at a pace without loss: each lets the pace grow faster than the one before.
     clean: u32,
-    /// The slowest pace so far, in queries a second; 0 = none.
+    /// The slowest pace so far, in queries per second; 0 = none.
     slowest: u32,
 }
 
@@ -99,17 +99,17 @@ impl CongestionWindow {
         }
     }
 
-    /// The window at present.
+    /// The present window.
     pub(super) fn size(&self) -> u32 {
         self.window as u32
     }
 
-    /// The slowest pace so far, in queries a second; 0 = none.
+    /// The slowest pace so far, in queries per second; 0 = none.
     pub(super) fn slowest_pace(&self) -> u32 {
         self.pace.slowest
     }
 
-    /// How many queries may leave now, at most `most` of them in flight.
+    /// The number of queries that may be sent now, with at most `most` of them in flight.
     pub(super) fn room(&mut self, now: Micros, most: u32) -> u32 {
         let free = (self.window as u32).min(most).saturating_sub(self.in_flight);
         if free == 0 {
@@ -124,7 +124,7 @@ impl CongestionWindow {
         free.min(self.pace.tokens as u32)
     }
 
-    /// A query left; it is in flight until [`CongestionWindow::settle`].
+    /// Counts a sent query; it is in flight until [`CongestionWindow::settle`].
     pub(super) fn send(&mut self, now: Micros) {
         if self.in_flight == 0 && self.epoch.total() == 0 {
             self.epoch.since = now; // idle time is no measure of a rate
@@ -136,13 +136,13 @@ impl CongestionWindow {
         }
     }
 
-    /// A query is no longer in flight.
+    /// Counts a query that is no longer in flight.
     pub(super) fn settle(&mut self) {
         assert!(self.in_flight > 0, "a query leaves the window once");
         self.in_flight -= 1;
     }
 
-    /// Counts what became of a query.
+    /// Counts the outcome of a query.
     pub(super) fn count(&mut self, outcome: QueryOutcome) {
         match outcome {
             QueryOutcome::Answered => self.epoch.answered += 1,
@@ -151,29 +151,29 @@ impl CongestionWindow {
         }
     }
 
-    /// A query that counted as lost was answered after all.
+    /// Corrects the count of a query that counted as lost but was answered later.
     pub(super) fn not_lost(&mut self) {
         self.epoch.lost = self.epoch.lost.saturating_sub(1);
     }
 
-    /// A packet came that answers no query.
+    /// Counts a packet that answers no query.
     pub(super) fn mismatch(&mut self) {
         self.epoch.mismatched += 1;
     }
 
-    /// After a quarantine: the window is as at the beginning.
+    /// Resets the window to its initial size after a quarantine.
     pub(super) fn restart(&mut self) {
         self.window = START.min(self.max_window);
     }
 
-    /// A quarantine begins: what was learnt of the resolver is out of date.
+    /// Discards the outcomes at the beginning of a quarantine: they are out of date.
     pub(super) fn forget(&mut self, now: Micros) {
         self.epoch = Epoch { since: now, ..Epoch::default() };
         self.slow_start = true;
         self.pace.rate = None;
     }
 
-    /// Judges the epoch when there is enough to judge; true if most of it failed.
+    /// Judges the epoch when there is enough data; true if most of it failed.
     #[must_use]
     pub(super) fn judge(&mut self, now: Micros, round_trip: Micros) -> bool {
         let epoch = self.epoch;
@@ -191,10 +191,10 @@ impl CongestionWindow {
         total >= MIN_OUTCOMES && Epoch::share(bad, bad + epoch.answered) > BAD_SHARE
     }
 
-    /// Additive increase, multiplicative decrease: but only loss beyond the network's own shrinks the window, and loss
-    /// that no window explains sets a pace.
+    /// Additive increase, multiplicative decrease: only loss above the network's normal share shrinks the window, and
+    /// loss that no window size explains sets a pace.
     fn adapt(&mut self, epoch: &Epoch, elapsed: Micros) {
-        // A mixture of answers and refusals is a limit too; refusals alone are the resolver's opinion of the names.
+        // A mixture of answers and refusals indicates a limit too; refusals alone concern the names.
         let refused = if epoch.answered > 0 { epoch.bad } else { 0 };
         let loss = Epoch::share(epoch.lost, epoch.answered + epoch.lost);
         let limit = Epoch::share(epoch.lost + refused, epoch.answered + epoch.lost + refused);
@@ -209,7 +209,7 @@ impl CongestionWindow {
         self.pace.adapt(epoch, elapsed, limit, self.was_limit);
     }
 
-    /// When the next token comes, if a pace is what holds queries back.
+    /// The time of the next token, if a pace holds queries back.
     pub(super) fn paced_until(&self) -> Option<Micros> {
         let rate = self.pace.rate?;
         (self.pace.tokens < 1.0).then(|| self.pace.tokens_at + ((1.0 - self.pace.tokens) / rate) as Micros + 1)
@@ -218,7 +218,7 @@ impl CongestionWindow {
 
 impl QueryPace {
     fn adapt(&mut self, epoch: &Epoch, elapsed: Micros, loss: f64, was_limit: bool) {
-        // Once may be a server that stood still for a moment.
+        // A single epoch may be a server that paused for a moment.
         let is_heavy = loss > LOSS_OF_A_LIMIT && epoch.answered > 0;
         self.heavy = if is_heavy { self.heavy + 1 } else { 0 };
         if is_heavy && elapsed > 0 && (self.heavy > 1 || self.rate.is_some()) {

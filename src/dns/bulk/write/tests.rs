@@ -1,4 +1,4 @@
-//! Bulk records against the full decoder and in every form.
+//! Bulk records compared with the full decoder, and in every format.
 
 use super::*;
 use crate::dns::bulk::api::ResolverId;
@@ -11,7 +11,7 @@ fn servers() -> Vec<ServerLabel> {
     vec![ServerLabel { address, name: "ns \"x\"".to_owned(), transport: Transport::Udp }]
 }
 
-/// A response with one record of each kind that matters here, and its question.
+/// A response with one record of each relevant kind, and its question.
 fn sample(rcode: u16, records: &[(&str, u16, &[u8])]) -> (Vec<u8>, Vec<u8>) {
     let name = Name::parse("a\\.b.Test").unwrap();
     let record = |(owner, rtype, data): &(&str, u16, &[u8])| Record {
@@ -48,7 +48,7 @@ fn written(form: RecordFormat, message: &[u8], question: &[u8]) -> (String, Reco
     (String::from_utf8(out).unwrap(), class)
 }
 
-/// Every member is the one that a single question prints.
+/// Every member equals the one that a single question prints.
 #[test]
 fn json_agrees_with_the_full_decoder() {
     let records: &[(&str, u16, &[u8])] = &[
@@ -135,7 +135,7 @@ fn failures_are_records_too() {
     assert_eq!((value["line"].as_u64(), value["target"].as_str()), (Some(7), Some("a..\"b")));
 }
 
-/// A record whose owner is a pointer loop cannot be shown: an error, not half a record.
+/// A record whose owner is a pointer loop cannot be shown: the result is an error, not half a record.
 #[test]
 fn an_unreadable_owner_is_a_failure() {
     let (mut message, question) = sample(0, &[("c", 1, &[1, 2, 3, 4])]);

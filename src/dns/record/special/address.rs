@@ -1,4 +1,4 @@
-//! Fields that hold addresses in ways of their own: APL, and the gateways of IPSECKEY, AMTRELAY and HIP.
+//! Fields that hold addresses in special formats: APL, and the gateways of IPSECKEY, AMTRELAY and HIP.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use crate::dns::record::table::RdataField;
 use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 
-/// Passes what stands before the names of these fields; how many names follow at most.
+/// Skips the part of these fields before the names; returns the maximum number of names that follow.
 pub(crate) fn skip_to_names(field: RdataField, cursor: &mut Cursor<'_>) -> Result<usize, Malformed> {
     let kind = match field {
         RdataField::Gateway => cursor.whole().get(1).copied().unwrap_or_default(),
@@ -23,7 +23,7 @@ pub(crate) fn skip_to_names(field: RdataField, cursor: &mut Cursor<'_>) -> Resul
     Ok(usize::from(kind == 3))
 }
 
-/// `1:192.0.2.0/24 !2:2001:db8::/32` (RFC 3123, section 5).
+/// Writes `1:192.0.2.0/24 !2:2001:db8::/32` (RFC 3123, section 5).
 pub(crate) fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     push_list(out, cursor, |out, cursor| {
         let (family, prefix, length) = (cursor.u16()?, cursor.u8()?, cursor.u8()?);
@@ -45,7 +45,7 @@ pub(crate) fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(),
     })
 }
 
-/// Address prefixes from text.
+/// Parses address prefixes.
 pub(crate) fn parse_apl(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     while !words.is_empty() {
         let word = words.next("prefix")?;
@@ -78,7 +78,7 @@ fn padded<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
     Ok(whole)
 }
 
-/// Gateway of the type in the second byte, then the key (RFC 4025, section 3.1).
+/// Writes a gateway of the type in the second byte, then the key (RFC 4025, section 3.1).
 pub(crate) fn write_gateway(cursor: &mut Cursor<'_>, split: usize, out: &mut String) -> Result<(), Malformed> {
     let kind = cursor.whole().get(1).copied().unwrap_or_default();
     write_relayed(kind, cursor, out)?;
@@ -90,7 +90,7 @@ pub(crate) fn write_gateway(cursor: &mut Cursor<'_>, split: usize, out: &mut Str
     Ok(())
 }
 
-/// Gateway and key from text.
+/// Parses a gateway and a key.
 pub(crate) fn parse_gateway(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let kind = wire.get(1).copied().unwrap_or_default();
     parse_relayed(kind, words, wire)?;
@@ -98,14 +98,14 @@ pub(crate) fn parse_gateway(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> R
     Ok(())
 }
 
-/// Discovery bit, relay type, relay (RFC 8777, section 4.2).
+/// Writes discovery bit, relay type and relay (RFC 8777, section 4.2).
 pub(crate) fn write_relay(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     let byte = cursor.u8()?;
     let _ = write!(out, "{} {} ", byte >> 7, byte & 0x7f);
     write_relayed(byte & 0x7f, cursor, out)
 }
 
-/// The same from text.
+/// Parses discovery bit, relay type and relay.
 pub(crate) fn parse_relay(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let discovery: u8 = words.number("discovery")?;
     let kind: u8 = words.number("relay type")?;
@@ -153,7 +153,7 @@ fn parse_relayed(kind: u8, words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Re
     }
 }
 
-/// Algorithm, identity tag, key, rendezvous servers (RFC 8005, section 6).
+/// Writes algorithm, identity tag, key and rendezvous servers (RFC 8005, section 6).
 pub(crate) fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     let (tag_length, algorithm, key_length) = (cursor.u8()?, cursor.u8()?, cursor.u16()?);
     if tag_length == 0 || key_length == 0 {
@@ -169,7 +169,7 @@ pub(crate) fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(),
     Ok(())
 }
 
-/// The same from text.
+/// Parses algorithm, identity tag, key and rendezvous servers.
 pub(crate) fn parse_hip(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let algorithm: u8 = words.number("algorithm")?;
     let tag = from_hex(words.next("identity tag")?.text)?;

@@ -43,7 +43,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Loc, Malformed> {
     Ok(Loc { size, horizontal, vertical, latitude, longitude, altitude })
 }
 
-/// As text.
+/// Writes a location as text.
 pub(crate) fn write_loc(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     let loc = read(cursor)?;
     for (angle, names) in [(loc.latitude, ['N', 'S']), (loc.longitude, ['E', 'W'])] {
@@ -65,11 +65,11 @@ pub(crate) fn write_loc(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(),
     Ok(())
 }
 
-/// The members of a location: degrees and metres.
+/// The JSON members of a location: degrees and metres.
 pub(crate) const LOC_MEMBERS: [&str; 6] =
     ["latitude", "longitude", "altitude_m", "size_m", "horizontal_precision_m", "vertical_precision_m"];
 
-/// As numbers: degrees and metres.
+/// Writes a location as JSON numbers: degrees and metres.
 pub(crate) fn json_loc(cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
     let loc = read(cursor)?;
     let degrees = |angle: i64| angle as f64 / 3_600_000.0;
@@ -79,7 +79,7 @@ pub(crate) fn json_loc(cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) ->
     Ok(())
 }
 
-/// From text: `d [m [s]] N|S d [m [s]] E|W altitude[m] [size [horizontal [vertical]]]`.
+/// Parses `d [m [s]] N|S d [m [s]] E|W altitude[m] [size [horizontal [vertical]]]`.
 pub(crate) fn parse_loc(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let latitude = angle(words, 90, 'N', 'S')?;
     let longitude = angle(words, 180, 'E', 'W')?;
@@ -101,7 +101,7 @@ pub(crate) fn parse_loc(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-/// Mantissa and power of ten in one byte.
+/// Encodes mantissa and power of ten in one byte.
 fn precision(centimetres: u64) -> Option<u8> {
     let (mut mantissa, mut power) = (centimetres, 0u8);
     while mantissa > 9 {
@@ -139,7 +139,7 @@ fn angle(words: &mut RdataWords<'_>, most: u64, plus: char, minus: char) -> Resu
     Err(format!("angle out of range, or {plus} or {minus} is missing"))
 }
 
-/// Metres with at most two decimals, as centimetres.
+/// Parses metres with at most two decimals; returns centimetres.
 fn metres(text: &str) -> Result<i64, TextError> {
     let bad = || format!("bad length {text:?}");
     let body = text.strip_suffix(['m', 'M']).unwrap_or(text);

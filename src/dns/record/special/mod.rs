@@ -1,4 +1,4 @@
-//! Fields with a format of their own: times, mnemonics, type lists, and the old types' particular ways.
+//! Fields with special formats: times, mnemonics, type lists, and the formats of old types.
 
 mod address;
 mod loc;
@@ -30,7 +30,7 @@ pub(crate) const ALGORITHMS: &[(u16, &str)] = &[
     (252, "INDIRECT"),
     (253, "PRIVATEDNS"),
     (254, "PRIVATEOID"),
-    // Further names are read, not printed: the registry's, where dig's are others.
+    // Further names are accepted but not printed: those of the registry that differ from dig's.
     (6, "DSA-NSEC3-SHA1"),
     (7, "RSASHA1-NSEC3-SHA1"),
     (12, "ECC-GOST"),
@@ -53,7 +53,7 @@ pub(crate) const CERT_TYPES: &[(u16, &str)] = &[
 /// Schemes of DSYNC (RFC 9859, section 2.1).
 pub(crate) const SYNC_SCHEMES: &[(u16, &str)] = &[(1, "NOTIFY")];
 
-/// `YYYYMMDDHHmmSS` (RFC 4034, section 3.2).
+/// Writes `YYYYMMDDHHmmSS` (RFC 4034, section 3.2).
 pub(crate) fn write_time(seconds: u32, out: &mut String) {
     let (year, month, day) = civil(seconds / 86_400);
     let of_day = seconds % 86_400;
@@ -61,7 +61,7 @@ pub(crate) fn write_time(seconds: u32, out: &mut String) {
     let _ = write!(out, "{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}");
 }
 
-/// The same as RFC 3339 has it.
+/// The same time in the format of RFC 3339.
 pub(crate) fn json_time(seconds: u32) -> serde_json::Value {
     let (year, month, day) = civil(seconds / 86_400);
     let of_day = seconds % 86_400;
@@ -69,8 +69,8 @@ pub(crate) fn json_time(seconds: u32) -> serde_json::Value {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into()
 }
 
-/// `YYYYMMDDHHmmSS`, or plain seconds since 1970 (RFC 4034, section 3.2): a serial number, so that times after 2106 go round
-/// (section 3.1.5).
+/// Parses `YYYYMMDDHHmmSS`, or plain seconds since 1970 (RFC 4034, section 3.2). The result is a serial number, so
+/// times after 2106 wrap around (section 3.1.5).
 pub(crate) fn parse_time(text: &str) -> Option<u32> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -103,7 +103,7 @@ fn civil(days: u32) -> (u32, u32, u32) {
     (year_of_era + era * 400 + u32::from(month <= 2), month, day)
 }
 
-/// The other way round; nonsense in gives a date that [`civil`] does not give back.
+/// The inverse of [`civil`]. An invalid date gives a day that [`civil`] does not convert back to it.
 fn days(year: u32, month: u32, day: u32) -> u64 {
     let year = u64::from(year) - u64::from(month <= 2);
     let (month, day) = (u64::from(month), u64::from(day));

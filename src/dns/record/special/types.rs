@@ -7,7 +7,7 @@ use crate::dns::record::Rtype;
 use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 
-/// The types of a windowed bit map, by mnemonic.
+/// Writes the types of a windowed bit map as mnemonics.
 pub(crate) fn write_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let mut first = true;
     for_each(bytes, |rtype| {
@@ -15,7 +15,7 @@ pub(crate) fn write_types(bytes: &[u8], out: &mut String) -> Result<(), Malforme
     })
 }
 
-/// True if the bit map has this type. A malformed map has nothing.
+/// True if the bit map contains this type. A malformed map contains no type.
 pub(crate) fn types_contain(bytes: &[u8], wanted: Rtype) -> bool {
     let mut found = false;
     for_each(bytes, |rtype| found |= rtype == wanted).is_ok() && found
@@ -42,7 +42,7 @@ fn for_each(bytes: &[u8], mut found: impl FnMut(Rtype)) -> Result<(), Malformed>
     Ok(())
 }
 
-/// The bit map of a list of mnemonics.
+/// Parses a list of mnemonics into a bit map.
 pub(crate) fn parse_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut types = BTreeSet::new();
     while !words.is_empty() {
@@ -73,7 +73,7 @@ pub(crate) fn parse_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Res
     Ok(())
 }
 
-/// The types below 128 of NXT's single bit map.
+/// Writes the types below 128 of NXT's single bit map.
 pub(crate) fn write_old_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let ends_in_zero = bytes.last() == Some(&0);
     if bytes.len() > 16 || ends_in_zero || bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
@@ -88,7 +88,7 @@ pub(crate) fn write_old_types(bytes: &[u8], out: &mut String) -> Result<(), Malf
     Ok(())
 }
 
-/// The single bit map from mnemonics.
+/// Parses mnemonics into the single bit map.
 pub(crate) fn parse_old_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut map = [0u8; 16];
     let mut used = 0;

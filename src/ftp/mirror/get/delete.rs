@@ -1,4 +1,4 @@
-//! The local side of `--delete`: what the server does not have goes.
+//! The local side of `--delete`: deletes local entries that the server does not have.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hasher};
@@ -21,15 +21,15 @@ use crate::ftp::mirror::{
 use crate::ftp::part::{may_be_cut, unfinished};
 use crate::ftp::transfer::LocalDir;
 
-/// The names in a local directory, as hashes: those that the server has are struck out while it lists them. Two names of one
-/// hash keep each other, which deletes nothing wrong.
+/// The hashes of the names in a local directory: those of names in the server's listing are struck out. Two names with the same
+/// hash protect each other, so that no entry is deleted wrongly.
 pub(super) struct LocalNames(Vec<u64>);
 
-/// The lowest bit of a hash says that it was struck out.
+/// The lowest bit of a hash marks it as struck out.
 const LISTED: u64 = 1;
 
 impl LocalNames {
-    /// All names that are there now.
+    /// All names that are present now.
     pub(super) fn of(place: &LazyDir) -> Result<LocalNames, Fault> {
         let mut hashes = Vec::new();
         if let Some(dir) = place.find()? {
@@ -44,7 +44,7 @@ impl LocalNames {
         Ok(LocalNames(hashes))
     }
 
-    /// The server has a file or directory of this name.
+    /// Records that the server has a file or directory of this name.
     pub(super) fn strike(&mut self, name: &[u8]) {
         if let Ok(at) = self.0.binary_search_by_key(&hash(name), |found| found & !LISTED)
             && let Some(found) = self.0.get_mut(at)
@@ -55,7 +55,7 @@ impl LocalNames {
 
     fn is_listed(&self, name: &[u8]) -> bool {
         let found = self.0.binary_search_by_key(&hash(name), |found| found & !LISTED);
-        // What was not there at the beginning is nobody's business.
+        // A name that was not there at the beginning is left alone.
         found.ok().and_then(|at| self.0.get(at)).is_none_or(|found| found & LISTED != 0)
     }
 }
@@ -66,12 +66,12 @@ fn hash(name: &[u8]) -> u64 {
     hasher.finish() & !LISTED
 }
 
-/// The file that a name belongs to: a part, to the file that it will be.
+/// The file that a name belongs to: for a part, the final name.
 fn meant(name: &[u8]) -> &[u8] {
     unfinished(name).map_or(name, |(whole, _)| whole)
 }
 
-/// A local directory that holds what is not at the server.
+/// A local directory with entries that are not on the server.
 pub(super) struct ListedDirectory {
     pub(super) root: usize,
     pub(super) below: Vec<u8>,
@@ -83,7 +83,7 @@ pub(super) struct ListedDirectory {
 }
 
 impl Ledger {
-    /// Notes what is here and not in the listing that is whole, as far as the rules let it go.
+    /// Records the local entries that are not in the complete listing and may be deleted by the rules.
     pub(super) fn note(
         &mut self,
         settings: &MirrorSettings,
@@ -92,7 +92,7 @@ impl Ledger {
         _whole: WholeListing,
     ) -> Result<(), Fault> {
         let (Some(rule), Some(dir)) = (settings.delete, listed.place.find()?) else { return Ok(()) };
-        // Of what is not believed, and of what is too much, one is enough to know.
+        // One entry is enough if an empty listing is not trusted, or beyond the allowed number.
         let believed = !listed.empty || rule.allow_empty;
         let most = if believed { rule.most().saturating_add(1).saturating_sub(self.extraneous) } else { 1 };
         each_entry(&dir, |name, is_directory| {
@@ -102,7 +102,7 @@ impl Ledger {
             let directory = is_directory()?;
             let below = join(&listed.below, if directory { name } else { meant(name) });
             let goes = if directory { settings.select.enters(&below) } else { settings.select.takes(&below) };
-            // A part belongs to the file that it will be.
+            // A part belongs to its final file.
             if goes && (directory || may_be_cut(name) || !local.is_listed(meant(name))) {
                 listed.extraneous.push((name.to_vec(), directory));
             }
@@ -115,7 +115,7 @@ impl Ledger {
     }
 }
 
-/// Something local that the server does not have.
+/// A local entry that the server does not have.
 struct LocalDeletion {
     root: usize,
     place: Arc<LazyDir>,
@@ -130,7 +130,7 @@ impl LocalDeletion {
 }
 
 impl Downloader {
-    /// Deletes what complete listings did not hold: all of it, or nothing if it is too much.
+    /// Deletes the entries that complete listings did not contain: all of them, or none if there are too many.
     pub(super) fn delete_extraneous(&self) {
         let Some(rule) = self.settings.delete else { return };
         let (top, visited) = {
@@ -187,8 +187,8 @@ impl Downloader {
         Ok(())
     }
 
-    /// Adds an entry with all that is in it, children first; what the rules leave out is not touched, and so keeps the
-    /// directories above it. True when all of it goes.
+    /// Adds an entry with its contents, children first. Entries that the rules leave out stay, and so do the directories above
+    /// them. True when the whole entry is to be deleted.
     #[allow(clippy::too_many_arguments, reason = "one step of a recursion")]
     fn plan_deletion(
         &self,
@@ -207,7 +207,7 @@ impl Downloader {
         let mut all = if directory { select.enters(below) } else { select.takes(below) };
         if directory && all {
             let inner = place.below(&name);
-            // It went away meanwhile: then nothing of it is to go.
+            // It has disappeared meanwhile: nothing in it is to be deleted.
             let Some(dir) = inner.find()? else { return Ok(true) };
             for entry in entries(&dir)?.read() {
                 if plan.is_too_much() {
@@ -225,14 +225,14 @@ impl Downloader {
     }
 }
 
-/// The names in a directory and whether they are directories, in order.
+/// The names in a directory, sorted, and whether each is a directory.
 fn entries(dir: &LocalDir) -> Result<Spool<(Vec<u8>, bool)>, Fault> {
     let mut found = Sorter::default();
     each_entry(dir, |name, is_directory| found.add((name.to_vec(), is_directory()?)))?;
     found.finish()
 }
 
-/// Tells of each name in a directory, and of whether it is a directory where that is asked for.
+/// Calls `each` with every name in a directory, and with a function that tells whether it is a directory.
 fn each_entry(
     dir: &LocalDir,
     mut each: impl FnMut(&[u8], &dyn Fn() -> Result<bool, Fault>) -> Result<(), Fault>,

@@ -10,14 +10,14 @@ use crate::fault::Fault;
 use crate::ftp::part::{PartTag, part_name};
 use crate::ftp::transfer::LocalDir;
 
-/// Where a local link leads; `None` if `name` is no link.
+/// The target of a local link; `None` if `name` is not a link.
 pub(super) fn read_link(dir: &LocalDir, name: &[u8]) -> Option<Vec<u8>> {
     rustix::fs::readlinkat(dir, OsStr::from_bytes(name), Vec::new()).ok().map(std::ffi::CString::into_bytes)
 }
 
-/// Makes a link under `name` in place of a file or a link, never of a directory.
+/// Creates a link `name`. It may replace a file or a link, but never a directory.
 pub(super) fn replace_by_link(dir: &LocalDir, name: &[u8], leads_to: &[u8]) -> Result<(), Fault> {
-    // A name of its own: whatever has another one is somebody's.
+    // A fresh name: a fixed one may belong to an existing file.
     let temporary = part_name(name, &PartTag::of_run()?);
     let (temporary, name) = (OsStr::from_bytes(&temporary), OsStr::from_bytes(name));
     let fault = |errno: Errno| Fault::local(dir.path().join(name).display(), &errno.into());

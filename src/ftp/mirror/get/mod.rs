@@ -1,4 +1,4 @@
-//! Remote files, globs and trees to local ones.
+//! Downloads of remote files, globs and trees.
 
 mod delete;
 mod local;
@@ -28,64 +28,64 @@ use delete::ListedDirectory;
 use source::Fetched;
 use walk::{DirectoryRest, RemoteDirectory};
 
-/// What is to be fetched.
+/// A request to fetch.
 #[derive(Debug)]
 pub struct Wanted {
-    /// The files, globs and trees, all of one server. Their places here number the events.
+    /// The files, globs and trees, all on one server. Their indexes number the events.
     pub roots: Vec<FetchRoot>,
-    /// What becomes of the source of each file.
+    /// The treatment of each source file afterwards.
     pub after: AfterFetch,
-    /// Take a shorter file that stands under the final name for the beginning of the remote one.
+    /// Treat a shorter local file of the final name as the beginning of the remote one.
     pub adopt: bool,
-    /// Give each file the permission bits that it has at the server.
+    /// Give each file the permission bits that it has on the server.
     pub keep_mode: bool,
-    /// Only this piece of each file, never continued.
+    /// Fetch only this range of each file, and never continue it.
     pub range: Option<Range>,
 }
 
-/// One thing to fetch.
+/// One item to fetch.
 #[derive(Debug)]
 pub enum FetchRoot {
     /// The contents of a directory.
     Tree {
         /// The directory.
         path: RemotePath,
-        /// Text: lines are converted.
+        /// Text mode: line ends are converted.
         ascii: bool,
-        /// Where its contents go.
+        /// The local directory for its contents.
         local: PathBuf,
     },
-    /// What a glob stands for.
+    /// The matches of a glob.
     Glob {
         /// The directory that the glob is relative to.
         path: RemotePath,
         /// The glob.
         glob: Glob,
-        /// Text: lines are converted.
+        /// Text mode: line ends are converted.
         ascii: bool,
-        /// Directories that match are fetched too.
+        /// Matching directories are fetched too.
         recursive: bool,
-        /// Where the files go, with the directories that the glob names.
+        /// The local directory for the files, with the directories in the glob below it.
         local: PathBuf,
     },
     /// One file.
     File {
         /// The file.
         path: RemotePath,
-        /// Text: lines are converted.
+        /// Text mode: line ends are converted.
         ascii: bool,
-        /// The directory that it goes into.
+        /// The local directory for it.
         dir: PathBuf,
-        /// Directories below that one, made when the file comes; their names are checked.
+        /// Directories below that one, created for the file; their names are checked.
         inside: Vec<Vec<u8>>,
-        /// Its name there.
+        /// Its local name.
         name: Vec<u8>,
-        /// When it is the same already.
+        /// The comparison that decides whether it is the same already.
         compare: Compare,
     },
 }
 
-/// What becomes of the source of a file that is here, verified and durable.
+/// The treatment of the source after a file was fetched, verified and made durable.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AfterFetch {
     /// It stays.
@@ -93,14 +93,14 @@ pub enum AfterFetch {
     Keep,
     /// It is deleted.
     Delete,
-    /// It goes into this directory, with its path below the root.
+    /// It is moved into this directory, with its path below the root.
     Move(RemotePath),
 }
 
-/// Fetches.
+/// Fetches files, globs and trees.
 ///
 /// # Errors
-/// What ended the run; failures of single files are events.
+/// The fault that ended the run; failures of single files are events.
 pub async fn get(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -> Result<(), Fault> {
     if settings.delete.is_none_or(|rule| !rule.first) {
         return fetch(settings, client, wanted).await;
@@ -111,7 +111,7 @@ pub async fn get(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -
     fetch(&settings, client, wanted).await
 }
 
-/// Lists the trees and deletes what is not in them. False: a listing was not complete, and nothing was deleted.
+/// Lists the remote trees and deletes local entries that are not in them. False: a listing was incomplete, nothing was deleted.
 async fn delete_first(settings: &MirrorSettings, client: FtpClient, roots: &[FetchRoot]) -> Result<bool, Fault> {
     let work = Arc::new(Downloader::new(settings, roots.len(), true));
     let job = |(number, root): (usize, &FetchRoot)| match root {
@@ -131,7 +131,7 @@ async fn delete_first(settings: &MirrorSettings, client: FtpClient, roots: &[Fet
 }
 
 async fn fetch(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -> Result<(), Fault> {
-    // One file is synced by itself; for more, one sync of the file system serves all.
+    // A single file is synced alone; for several, one sync of the file system serves all.
     let single = matches!(wanted.roots.as_slice(), [FetchRoot::File { .. }]);
     let work = Downloader {
         after: wanted.after,
@@ -188,34 +188,34 @@ struct Downloader {
     keep_mode: bool,
     range: Option<Range>,
     single: bool,
-    /// What is here and not there is found, and nothing else is done or told.
+    /// Only find local entries that the server does not have; do and report nothing else.
     only_looks: AtomicBool,
     /// Entries listed so far.
     seen: AtomicU64,
-    /// A listing failed or made no sense: nothing may be concluded from what was not listed.
+    /// A listing failed or was not understood: a name that was not listed may exist.
     incomplete: AtomicBool,
-    /// What each root has led to: files, links, directories of a tree.
+    /// The number of entries found for each root: files, links, directories of a tree.
     found: Vec<AtomicU64>,
     ledger: Mutex<Ledger>,
 }
 
-/// What is to be done when all transfers are over.
+/// The work for the time after all transfers.
 #[derive(Default)]
 struct Ledger {
-    /// A local directory that something went into, in each file system.
+    /// For each file system, a local directory with new entries.
     devices: HashMap<u64, Arc<LocalDir>>,
     fetched: SpoolWriter<Fetched>,
-    /// What `--delete` is about: the root and the path of a local tree.
+    /// The root and the local path of a tree for `--delete`.
     top: Option<(usize, String)>,
-    /// The directories that hold what is not at the server.
+    /// The directories with entries that are not on the server.
     visited: Vec<ListedDirectory>,
-    /// How much they hold.
+    /// The number of these entries.
     extraneous: usize,
 }
 
 enum DownloadJob {
     Directory(RemoteDirectory),
-    /// Entries of a listed directory.
+    /// The remaining entries of a listed directory.
     Rest(DirectoryRest),
     File(FileDownload),
 }
@@ -228,12 +228,12 @@ struct FileDownload {
     place: Arc<LazyDir>,
     name: Vec<u8>,
     facts: FileFacts,
-    /// The file that has its name here.
+    /// The local file of its name.
     there: Option<FileFacts>,
-    /// Its permission bits, where a listing told them.
+    /// Its permission bits, if a listing reported them.
     mode: Option<u32>,
     ascii: bool,
-    /// When it is the same already; `None`: the walk has decided.
+    /// The comparison that is still to be made; `None`: the walk has made it.
     compare: Option<Compare>,
 }
 
@@ -263,7 +263,7 @@ impl PoolWork for Arc<Downloader> {
 
     fn pipelined(&self, job: &DownloadJob, retries: u32) -> Option<Ahead> {
         let DownloadJob::File(file) = job else { return None };
-        // What is not decided yet may have to be asked for first.
+        // Other jobs may need replies before the transfer.
         let asks = self.range.is_some() || self.adopt || self.keep_mode || retries > 0;
         let asks = asks || self.settings.checks != Checks::default();
         if asks || file.ascii || self.settings.dry_run || file.compare.is_some() {
@@ -282,7 +282,7 @@ impl PoolWork for Arc<Downloader> {
         let incomplete = match &job {
             DownloadJob::Directory(directory) => !directory.by_link,
             DownloadJob::Rest(_) => true,
-            // What was listed is not there: the listing lied, perhaps that of another directory.
+            // A listed file does not exist: the listing was wrong, perhaps that of another directory.
             DownloadJob::File(file) => file.compare.is_none() && fault.kind == Kind::NoInput,
         };
         if incomplete {
@@ -310,7 +310,7 @@ impl Downloader {
         }
     }
 
-    /// What a job is called.
+    /// The root and the URL of a job.
     fn name_of(&self, job: &DownloadJob) -> (usize, String) {
         match job {
             DownloadJob::Directory(directory) => (directory.root, self.url(&directory.path, true)),
@@ -365,7 +365,7 @@ impl Downloader {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A local directory, made with those above it if it is not there.
+    /// A local directory, created with its parents if it does not exist.
     fn create(&self, root: usize, place: &LazyDir) -> Result<Arc<LocalDir>, Fault> {
         let missing = self.missing(place);
         let dir = place.create()?;
@@ -373,25 +373,25 @@ impl Downloader {
         Ok(dir)
     }
 
-    /// The directories that have to be made for a place to be there, as far as that is wanted to be known.
+    /// The directories that have to be created for `place`; empty unless they are to be reported.
     fn missing(&self, place: &LazyDir) -> Vec<PathBuf> {
         if self.settings.itemize { place.missing() } else { Vec::new() }
     }
 
-    /// Tells of directories that were made, or would be.
+    /// Reports directories that were created, or would be.
     fn made(&self, root: usize, directories: Vec<PathBuf>, outcome: MirrorOutcome) {
         for path in directories {
             self.report(root, MirrorEvent::Made { target: path.display().to_string(), outcome });
         }
     }
 
-    /// Makes everything durable: one sync serves a whole file system.
+    /// Makes all files durable with one sync per file system.
     fn sync(&self) -> Result<(), Fault> {
         let devices = std::mem::take(&mut self.ledger().devices);
         devices.into_values().try_for_each(|dir| dir.sync_all())
     }
 
-    /// Notes a local directory that something goes into.
+    /// Records a local directory that gets new entries.
     fn touch(&self, dir: &Arc<LocalDir>) {
         let device = rustix::fs::fstat(dir).map_or(0, |stat| stat.st_dev);
         self.ledger().devices.entry(device).or_insert_with(|| dir.clone());
@@ -447,7 +447,7 @@ impl Downloader {
         Ok(())
     }
 
-    /// Notes a file that is here, for the end of the run.
+    /// Records a fetched file for the end of the run.
     fn arrived(&self, file: &FileDownload, dir: &Arc<LocalDir>, facts: FileFacts, verified: bool) {
         if !self.single {
             self.touch(dir);
@@ -455,7 +455,7 @@ impl Downloader {
         self.fetched(file, facts, verified);
     }
 
-    /// Notes a file whose source is to go.
+    /// Records a file whose source is to be deleted or moved.
     fn fetched(&self, file: &FileDownload, facts: FileFacts, verified: bool) {
         if self.after == AfterFetch::Keep {
             return;
@@ -468,7 +468,7 @@ impl Downloader {
         }
     }
 
-    /// A file that the user named: true when nothing is to be transferred.
+    /// Compares a file that the user named: true when it need not be transferred.
     async fn decide(&self, client: &mut FtpClient, file: &mut FileDownload, compare: Compare) -> Result<bool, Fault> {
         if let Some(found) = self.found.get(file.root) {
             found.fetch_add(1, Ordering::Relaxed);

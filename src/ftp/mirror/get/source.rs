@@ -1,5 +1,5 @@
-//! `--delete-source` and `--move-source`: what is here, verified and durable, leaves the server. The server is asked once
-//! more before: a file that has changed since it was fetched stays.
+//! `--delete-source` and `--move-source`: files that were fetched, verified and made durable are deleted or moved on the server.
+//! The server is asked once more before that: a file that has changed since it was fetched stays.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -13,20 +13,20 @@ use crate::ftp::mirror::{FileFacts, MirrorEvent, MirrorOutcome};
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::ReplyClass;
 
-/// Files whose facts are asked for, and which are deleted, in one packet.
+/// The number of files that are checked, or deleted, in one packet.
 const BATCH: usize = 20;
-/// Directories that are remembered as made; more are asked for again.
+/// The most directories that are remembered as created; further ones are created again.
 const MAX_MADE: usize = 10_000;
 
-/// A file that is here.
+/// A file that was fetched.
 pub(super) struct Fetched {
     pub(super) root: usize,
     pub(super) path: RemotePath,
     /// Its path below the root.
     pub(super) below: Vec<u8>,
-    /// What the server said about it when it was fetched.
+    /// The facts that the server reported when it was fetched.
     pub(super) facts: FileFacts,
-    /// Its size is known to agree.
+    /// The copy's size is known to agree.
     pub(super) verified: bool,
 }
 
@@ -51,7 +51,7 @@ impl Spooled for Fetched {
 }
 
 impl Downloader {
-    /// Deletes or moves the sources of all files that are here.
+    /// Deletes or moves the sources of all files that were fetched.
     pub(super) async fn dispose_of_sources(&self) -> Result<(), Fault> {
         let fetched = std::mem::take(&mut self.ledger().fetched).finish()?;
         let (mut client, mut made) = (None, HashSet::new());
@@ -138,7 +138,7 @@ impl Downloader {
         }
     }
 
-    /// Where a source is moved to.
+    /// The path that a source is moved to.
     fn target(&self, file: &Fetched) -> Option<RemotePath> {
         match &self.after {
             AfterFetch::Move(directory) => Some(RemotePath::new(directory.join(&file.below).as_bytes())),
@@ -156,8 +156,8 @@ impl Downloader {
     }
 }
 
-/// Makes the directories that moved files go into, as far as they are not among those `made`. Those that are there refuse,
-/// and a refusal that matters shows when a file is moved.
+/// Creates the directories for moved files, except those in `made`. Refusals are ignored: existing directories cause them, and
+/// a refusal that matters shows when a file is moved.
 async fn make_directories(
     client: &mut FtpClient,
     target: &RemotePath,
@@ -175,7 +175,7 @@ async fn make_directories(
             wanted.insert(directory);
         }
     }
-    // Sorted: parents come before what is in them.
+    // Sorted: parents come before their children.
     let commands: Vec<FtpCommand> = wanted.iter().map(|path| FtpCommand::Mkd(path.argument())).collect();
     client.call_all(&commands).await?;
     made.extend(wanted);

@@ -1,4 +1,4 @@
-//! One remote directory: what is in it, and what is to be done about each entry.
+//! One remote directory: its entries, and the action for each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name, local_name};
 use crate::ftp::transfer::{LocalDir, TransferStep};
 
-/// Why a link is neither made again nor followed to a directory.
+/// The reason why a link is neither recreated nor followed to a directory.
 const UNTOLD: &str = "a symbolic link: the server does not tell where it leads";
 
-/// The most links of one directory of which another listing has to tell where they lead: they are kept.
+/// The most links of one directory whose targets come from another listing: the targets are kept in memory.
 const MAX_TARGETS: usize = 100_000;
 
 /// A directory that is to be walked.
@@ -38,22 +38,22 @@ pub(super) struct RemoteDirectory {
     top: RemotePath,
     /// Its path below the root.
     below: Vec<u8>,
-    /// The same after following links: where it really is.
+    /// Its path below the root with links resolved.
     real: Vec<u8>,
-    /// Where links were followed on the way here.
+    /// The directories in which links were followed on the path to this one.
     followed: Vec<Vec<u8>>,
-    /// The directories that this one is in, as far as the server can tell them apart.
+    /// The directories above this one, as far as the server tells them apart.
     above: Ancestors,
-    /// The last step was a link: it may lead nowhere.
+    /// The last step was a link: its target may be missing.
     pub(super) by_link: bool,
-    /// Where its contents go.
+    /// The local directory for its contents.
     place: Arc<LazyDir>,
     depth: usize,
-    /// What of it is wanted; `None`: all of it.
+    /// The part of a glob that its entries must match; `None`: all entries are wanted.
     glob: Option<GlobPosition>,
 }
 
-/// How far a glob has come.
+/// The position in a glob.
 #[derive(Clone)]
 struct GlobPosition {
     glob: Arc<Glob>,
@@ -61,26 +61,26 @@ struct GlobPosition {
     recursive: bool,
 }
 
-/// A directory that is listed, and of which these entries are still to be looked at.
+/// A listed directory, and the entries of it that are still to be processed.
 pub(super) struct DirectoryRest {
     pub(super) directory: Arc<RemoteDirectory>,
     entries: Spool<ListingEntry>,
-    /// Where links lead, as far as another listing had to tell it.
+    /// The targets of links that came from another listing.
     targets: Arc<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
-/// What a listing held.
+/// The contents of a listing.
 struct DirectoryContents {
     entries: SpoolWriter<ListingEntry>,
     local: Option<LocalNames>,
-    /// What is told of it, first of all.
+    /// The events to report first.
     events: Vec<MirrorEvent>,
-    /// How many odd lines there were.
+    /// The number of odd lines.
     odd: usize,
     lines: u64,
-    /// Names that can be.
+    /// The number of valid names.
     names: u64,
-    /// Links whose targets nobody has told.
+    /// Some links have unknown targets.
     untold: bool,
 }
 
@@ -103,7 +103,7 @@ impl RemoteDirectory {
         }
     }
 
-    /// Only what the glob stands for, and all that is in directories that match if `recursive`.
+    /// Selects only the matches of the glob; if `recursive`, with all contents of matching directories.
     pub(super) fn with_glob(self, glob: Glob, recursive: bool) -> RemoteDirectory {
         let walk = glob.walk();
         RemoteDirectory { glob: Some(GlobPosition { glob: Arc::new(glob), walk, recursive }), ..self }
@@ -113,7 +113,7 @@ impl RemoteDirectory {
         join(&self.below, name)
     }
 
-    /// The directory `name` in this one, which the glob leads into by `glob`.
+    /// The directory `name` in this one, with the position `glob`.
     fn enter(&self, name: &[u8], glob: Option<GlobPosition>) -> RemoteDirectory {
         RemoteDirectory {
             path: self.path.join(name),
@@ -129,7 +129,7 @@ impl RemoteDirectory {
 }
 
 impl Downloader {
-    /// Lists a directory; looking at its entries is another job.
+    /// Lists a directory; another job processes its entries.
     pub(super) async fn directory(
         &self,
         client: &mut FtpClient,
@@ -145,7 +145,7 @@ impl Downloader {
             true => self.learn_targets(client, directory).await?,
             false => HashMap::new(),
         };
-        // From here on nothing asks the server any more.
+        // From here on no command is sent.
         self.seen.fetch_add(found.lines, Ordering::Relaxed);
         let target = || self.url(&directory.path, true);
         if found.odd > MAX_ODD {
@@ -182,8 +182,8 @@ impl Downloader {
         Ok(())
     }
 
-    /// Makes jobs of the next entries of a listing, and one of the rest. Events leave when nothing can fail any more: a
-    /// retry must not repeat them.
+    /// Creates jobs for the next entries of a listing, and one job for the rest. Events are reported only after the last step that
+    /// can fail, because a retry must not repeat them.
     pub(super) async fn rest(
         &self,
         client: &mut FtpClient,
@@ -217,7 +217,7 @@ impl Downloader {
             (files, links) = (Vec::new(), Vec::new());
         }
         self.decide_files(client, directory, files, &mut events, &mut jobs).await?;
-        // From here on nothing asks the server any more.
+        // From here on no command is sent.
         events.into_iter().for_each(|event| self.report(directory.root, event));
         for entry in directories {
             self.go_down(directory, &entry, &mut jobs);
@@ -232,14 +232,14 @@ impl Downloader {
             DownloadJob::Rest(_) => false,
         });
         self.count(directory.root, led_to.count() as u64);
-        // What is pushed last is done first: the directories of this batch before the next batch.
+        // The job pushed last runs first: the directories of this batch come before the next batch.
         let (directory, targets) = (rest.directory.clone(), rest.targets.clone());
         more.extend(left.map(|entries| DownloadJob::Rest(DirectoryRest { directory, entries, targets })));
         more.append(&mut jobs);
         Ok(())
     }
 
-    /// Notes that a root led to something.
+    /// Counts entries found for a root.
     fn count(&self, root: usize, count: u64) {
         if let Some(found) = self.found.get(root) {
             found.fetch_add(count, Ordering::Relaxed);
@@ -277,7 +277,7 @@ impl Downloader {
             }
             let bad = check_name(&entry.name).err();
             found.names += u64::from(bad.is_none());
-            // What the rules leave out need not be a name.
+            // Names that the rules leave out need not be valid.
             let wanted = match entry.entry_type {
                 EntryType::Directory => self.settings.select.enters(&directory.join(&entry.name)),
                 EntryType::Symlink => self.wanted_link(directory, &entry.name),
@@ -298,7 +298,7 @@ impl Downloader {
         Ok((found, summary))
     }
 
-    /// Notes a line that makes no sense; a million of them are told as one.
+    /// Records an odd line; only the first [`MAX_ODD`] of them become events.
     fn odd(&self, directory: &RemoteDirectory, found: &mut DirectoryContents, fault: impl FnOnce() -> Fault) {
         found.odd += 1;
         if found.odd <= MAX_ODD {
@@ -306,13 +306,13 @@ impl Downloader {
         }
     }
 
-    /// True when a file of this name is meant.
+    /// True when a file of this name is selected.
     fn wanted(&self, directory: &RemoteDirectory, name: &[u8]) -> bool {
         let by_glob = directory.glob.as_ref().is_none_or(|step| step.glob.step(&step.walk, name).0);
         by_glob && self.settings.select.takes(&directory.join(name))
     }
 
-    /// True when a link of this name is meant, or may lead to a directory that is.
+    /// True when a link of this name is selected, or may lead to a selected directory.
     fn wanted_link(&self, directory: &RemoteDirectory, name: &[u8]) -> bool {
         let below = directory.join(name);
         match &directory.glob {
@@ -325,7 +325,7 @@ impl Downloader {
         }
     }
 
-    /// MLSD of many servers says that a link is one, but not where it leads: LIST does.
+    /// The targets of links by LIST: MLSD of many servers reports links without their targets.
     async fn learn_targets(
         &self,
         client: &mut FtpClient,
@@ -346,12 +346,12 @@ impl Downloader {
         };
         match client.list(&directory.path, ListMethod::List, false, &mut each).await {
             Err(fault) if fault.temporary() || !client.usable() => Err(fault),
-            // Those that are not told stay links that lead nobody knows where.
+            // The other links keep unknown targets.
             _ => Ok(targets),
         }
     }
 
-    /// Turns links into what they lead to. Those that stay links are returned.
+    /// Replaces links by their targets. Returns those that stay links.
     async fn follow(
         &self,
         client: &mut FtpClient,
@@ -379,7 +379,7 @@ impl Downloader {
                 events.push(MirrorEvent::Failed { target, fault });
                 continue;
             }
-            // A link that a glob names is asked for as what it leads to, if that is a file.
+            // A link that a glob matches is fetched as its target if that is a file.
             if size.is_some() && (follow || self.settings.links == Links::Skip) {
                 if self.wanted(directory, &entry.name) {
                     entry.entry_type = EntryType::File;
@@ -393,7 +393,7 @@ impl Downloader {
                 rest.push(entry);
                 continue;
             }
-            // It may lead round in a circle, or out.
+            // It may lead in a circle or out of the tree.
             let Some(real) = real.flatten() else {
                 events.push(MirrorEvent::Skipped { target, why: UNTOLD });
                 continue;
@@ -416,7 +416,7 @@ impl Downloader {
         Ok(rest)
     }
 
-    /// Compares files with what is here; what differs becomes a job.
+    /// Compares files with the local ones; each that differs becomes a job.
     async fn decide_files(
         &self,
         client: &mut FtpClient,
@@ -428,7 +428,7 @@ impl Downloader {
         let settings = &self.settings;
         let here = directory.place.find()?;
         let local = |name: &[u8]| here.as_ref().and_then(|dir| dir.plain_file(name));
-        // LIST tells times in a zone that it does not name: where they matter, MDTM knows better.
+        // LIST prints times in an unknown zone: MDTM is used where they matter.
         let mut candidates = Vec::with_capacity(files.len());
         for entry in files {
             let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
@@ -496,7 +496,7 @@ impl Downloader {
         self.arrived(file, dir, file.facts, verified);
     }
 
-    /// A directory becomes a job, if the rules and the glob lead into it.
+    /// Creates a job for a directory, if the rules and the glob lead into it.
     fn go_down(&self, directory: &RemoteDirectory, entry: &ListingEntry, jobs: &mut Vec<DownloadJob>) {
         let name = &entry.name;
         if !self.settings.select.enters(&directory.join(name)) {
@@ -526,7 +526,7 @@ impl Downloader {
         jobs.push(DownloadJob::Directory(RemoteDirectory { above, ..directory.enter(name, glob) }));
     }
 
-    /// A link that is not followed: made again here, or left out.
+    /// Recreates a link that is not followed, or leaves it out.
     fn keep_link(&self, directory: &RemoteDirectory, entry: &ListingEntry) -> MirrorEvent {
         let url = self.url(&directory.path.join(&entry.name), false);
         self.count(directory.root, 1);

@@ -1,4 +1,4 @@
-//! What a server's times mean that may not keep those that we set: found out once, with a file of ours.
+//! The meaning of the times of a server that may not keep the times set by a client: measured once, with a temporary file.
 
 use super::Uploader;
 use crate::fault::Fault;
@@ -11,32 +11,32 @@ use crate::ftp::path::RemotePath;
 use crate::ftp::transfer::temporary_path;
 use crate::net::clock::unix_seconds;
 
-/// A time that is so much later than the present shows that clocks or zones differ.
+/// A time that is more than this many seconds in the future shows that clocks or zones differ.
 const FUTURE: i64 = 300;
-/// A difference from which on it is a time zone, which may have another in another season.
+/// From this difference in seconds on, the cause is a time zone, whose offset may depend on the season.
 const ZONE: i64 = 1800;
 const SUMMER_TIME: i64 = 3600;
-/// For how long the season is taken for the same.
+/// The time in seconds for which the season counts as the same.
 const SEASON: i64 = 14 * 86_400;
 
-/// How a server's times are to be read.
+/// The meaning of a server's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServerClock {
-    /// It keeps the times that are set.
+    /// The server keeps the times that are set.
     Keeps,
-    /// It shows when a file was stored, by a clock that is so many seconds before ours (RFC 3659, section 2.3, wants UTC).
+    /// It shows the time of storing by a clock this many seconds ahead of the local one (RFC 3659, section 2.3, requires UTC).
     Ahead(i64),
-    /// That cannot be found out.
+    /// The meaning cannot be found out.
     Unknown,
 }
 
 impl ServerClock {
-    /// A time of the server's by our clock, never later than it may be. `None`: it says nothing.
+    /// Converts a server's time to the local clock; a doubtful time becomes the earliest possible one. `None`: it is no evidence.
     fn translate(self, theirs: i64, now: i64) -> Option<i64> {
         match self {
             ServerClock::Keeps => Some(theirs),
             ServerClock::Ahead(by) => {
-                // A file may change in the second in which it was stored, after that.
+                // A file may change after it was stored, in the same second.
                 let ours = theirs - by - 1;
                 let unsure = by.abs() >= ZONE && now - ours > SEASON;
                 Some(if unsure { ours - SUMMER_TIME } else { ours })
@@ -47,7 +47,7 @@ impl ServerClock {
 }
 
 impl Uploader {
-    /// What the server says of a file, as far as it is evidence. Measures only where its time decides.
+    /// The server's facts about a file, as far as they are evidence. Measures the clock only if the file's time decides.
     pub(super) async fn receiver(
         &self,
         client: &mut FtpClient,
@@ -72,9 +72,9 @@ impl Uploader {
     }
 }
 
-/// Stores nothing under a temporary name, tries to set its time, and sees which it has.
+/// Stores an empty file under a temporary name, tries to set its time, and reads its time back.
 async fn measure(client: &mut FtpClient, beside: &RemotePath) -> Result<ServerClock, Fault> {
-    /// A time that no clock shows.
+    /// A time that no present clock shows.
     const LONG_AGO: i64 = 1_000_000_000;
     let path = temporary_path(beside, &PartTag::of_run()?)?;
     let now = unix_seconds();

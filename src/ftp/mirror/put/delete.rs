@@ -1,4 +1,4 @@
-//! `--delete` at the server: what the local side does not have goes, when everything else is done.
+//! `--delete` on the server: after all transfers, it deletes remote entries that the local side does not have.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,25 +17,25 @@ use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::ReplyClass;
 
-/// Deletions in one packet.
+/// The number of deletions in one packet.
 const BATCH: usize = 50;
 
-/// A remote directory whose listing is complete, and that holds what the local one does not.
+/// A remote directory with a complete listing and with entries that the local one does not have.
 pub(super) struct ComparedDirectory {
     directory: Arc<LocalDirectory>,
     /// Names, and whether they are directories.
     extraneous: Vec<(Vec<u8>, bool)>,
 }
 
-/// What is there and not here.
+/// The remote entries that are not here.
 #[derive(Default)]
 pub(super) struct Extraneous {
     directories: Vec<ComparedDirectory>,
-    /// How much they hold.
+    /// The number of these entries.
     count: usize,
 }
 
-/// Something remote that is to go; what is in a directory comes before it.
+/// A remote entry to delete; the contents of a directory come before it.
 struct RemoteDeletion {
     root: usize,
     path: RemotePath,
@@ -43,7 +43,7 @@ struct RemoteDeletion {
 }
 
 impl Uploader {
-    /// Notes what is in a remote directory and not here, if its listing is whole; what is to be said of it.
+    /// Records the entries of a completely listed remote directory that are not here. Returns an event if they are not deleted.
     pub(super) fn note_extraneous(
         &self,
         directory: &Arc<LocalDirectory>,
@@ -62,14 +62,14 @@ impl Uploader {
         None
     }
 
-    /// True when the rules let a remote entry of this name go.
+    /// True when the rules allow deleting a remote entry of this name.
     pub(super) fn goes(&self, directory: &LocalDirectory, name: &[u8], is_directory: bool) -> bool {
         let below = join(&directory.below, meant(name, is_directory));
         let select = &self.settings.select;
         if is_directory { select.enters(&below) } else { select.takes(&below) }
     }
 
-    /// Deletes what is there and not here: all of it, or nothing if it is too much or a listing was not complete.
+    /// Deletes the remote entries that are not here: all of them, or none if there are too many or a listing was incomplete.
     pub(super) async fn delete_extraneous(&self) -> Result<(), Fault> {
         let Some(rule) = self.settings.delete else { return Ok(()) };
         let noted = std::mem::take(&mut *self.extraneous()).directories;
@@ -100,8 +100,8 @@ impl Uploader {
         Ok(())
     }
 
-    /// Adds an entry with all that is in it; what the rules leave out keeps the directories above it. True when all of it
-    /// goes.
+    /// Adds an entry with its contents. Entries that the rules leave out stay, and so do the directories above them. True when the
+    /// whole entry is to be deleted.
     async fn plan_deletion(
         &self,
         client: &mut FtpClient,
@@ -143,7 +143,7 @@ impl Uploader {
         let mut all = true;
         for found in inside.finish()?.read() {
             let found = found?;
-            // What is inside itself is a link that the server does not show as one.
+            // A directory inside itself is a link that the server does not show as a link.
             let inner = above.with(&found).filter(|_| found.is_dir());
             let (root, path, directory) = (entry.root, entry.path.join(&found.name), inner.is_some());
             let (child, below) = (RemoteDeletion { root, path, directory }, join(below, &found.name));
@@ -154,8 +154,8 @@ impl Uploader {
         Ok(all)
     }
 
-    /// Removes the links among the directories. Some servers list a link to a directory as a directory (pyftpdlib): DELE
-    /// removes the link and refuses the directory, so nothing is ever emptied through a link. What is left to be deleted.
+    /// Deletes the links among the directories. Some servers list a link to a directory as a directory (pyftpdlib): DELE deletes
+    /// a link and refuses a directory, so no directory is emptied through a link. Returns the remaining deletions.
     async fn delete_links(
         &self,
         client: &mut FtpClient,
@@ -168,7 +168,7 @@ impl Uploader {
         let inside = |path: &RemotePath, link: &RemotePath| {
             path.as_bytes().strip_prefix(link.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         };
-        // What is around comes before what is inside.
+        // Outer directories come before inner ones.
         for entry in deletions.iter().rev().filter(|entry| entry.directory) {
             if links.iter().any(|link| inside(&entry.path, link)) {
                 continue;
@@ -205,7 +205,7 @@ impl Uploader {
                 };
                 self.report(entry.root, event);
             }
-            // What was listed is not there: the listing lied, perhaps that of another directory.
+            // A listed entry does not exist: the listing was wrong, perhaps that of another directory.
             if let Some(entry) = doubtful
                 && client.stat(&entry.path).await?.is_none()
             {
@@ -218,7 +218,7 @@ impl Uploader {
     }
 }
 
-/// The name that a part of a file will have, as far as it is known.
+/// The final name of a part, as far as it is known.
 fn meant(name: &[u8], is_directory: bool) -> &[u8] {
     unfinished(name).filter(|_| !is_directory).map_or(name, |(whole, _)| whole)
 }

@@ -1,4 +1,4 @@
-//! Local files and trees to remote ones.
+//! Uploads of local files and trees.
 
 mod clock;
 mod delete;
@@ -29,58 +29,58 @@ use delete::Extraneous;
 use tree::LocalDirectory;
 use walk::{DirectoryUpload, UploadRest};
 
-/// What is to be stored, all of it at one server.
+/// A request to store files and trees on one server.
 #[derive(Debug)]
 pub struct PutRequest {
-    /// Files and directories. Their places here number the events.
+    /// Files and directories. Their indexes number the events.
     pub sources: Vec<PutSource>,
-    /// How an upload takes its place.
+    /// How an upload replaces an existing file.
     pub replace: ReplaceMode,
-    /// Permission bits to set.
+    /// The permission bits to set.
     pub mode: FileMode,
 }
 
-/// One thing to store.
+/// One item to store.
 #[derive(Debug)]
 pub enum PutSource {
     /// The contents of a directory.
     Tree {
         /// The directory.
         local: PathBuf,
-        /// The directory that they go into.
+        /// The remote directory for its contents.
         remote: RemotePath,
-        /// Text: lines are converted.
+        /// Text mode: line ends are converted.
         ascii: bool,
     },
     /// One file.
     File {
         /// The file.
         local: PathBuf,
-        /// Where it goes.
+        /// The remote path for it.
         remote: RemotePath,
-        /// Text: lines are converted.
+        /// Text mode: line ends are converted.
         ascii: bool,
-        /// When it is the same already.
+        /// The comparison that decides whether it is the same already.
         compare: Compare,
     },
 }
 
-/// Which permission bits a stored file gets (SITE CHMOD).
+/// The permission bits of a stored file (SITE CHMOD).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FileMode {
-    /// What the server gives it.
+    /// The server's default.
     #[default]
     Server,
-    /// Those of the local file.
+    /// The bits of the local file.
     Keep,
-    /// These.
+    /// These bits.
     Set(u32),
 }
 
-/// Stores.
+/// Stores files and trees.
 ///
 /// # Errors
-/// What ended the run; failures of single files are events.
+/// The fault that ended the run; failures of single files are events.
 pub async fn put(settings: &MirrorSettings, client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
     if settings.delete.is_none_or(|rule| !rule.first) {
         return store(settings, client, offered).await;
@@ -91,7 +91,7 @@ pub async fn put(settings: &MirrorSettings, client: FtpClient, offered: PutReque
     store(&settings, client, offered).await
 }
 
-/// Lists the trees there and deletes what is not here. False: a listing was not complete, and nothing was deleted.
+/// Lists the remote trees and deletes entries that are not here. False: a listing was incomplete, and nothing was deleted.
 async fn delete_first(settings: &MirrorSettings, client: FtpClient, offered: &PutRequest) -> Result<bool, Fault> {
     let work = Arc::new(Uploader::new(settings, offered, true)?);
     let mut jobs = Vec::new();
@@ -147,21 +147,21 @@ struct Uploader {
     settings: MirrorSettings,
     replace: ReplaceMode,
     mode: FileMode,
-    /// No other run has it.
+    /// A name that no other run has.
     run: Vec<u8>,
     clock: OnceCell<ServerClock>,
-    /// What is there and not here is found, and nothing else is done or told.
+    /// Only find remote entries that are not here; do and report nothing else.
     only_looks: AtomicBool,
-    /// A listing, here or there, was not complete.
+    /// A listing, local or remote, was incomplete.
     incomplete: AtomicBool,
-    /// How many files of each source are meant.
+    /// The number of selected files of each source.
     found: Vec<AtomicU64>,
     extraneous: Mutex<Extraneous>,
 }
 
 enum UploadJob {
     Directory(DirectoryUpload),
-    /// Names of a directory that was read.
+    /// The remaining names of a directory that was read.
     Rest(UploadRest),
     File(FileUpload),
 }
@@ -171,20 +171,20 @@ struct FileUpload {
     local: PathBuf,
     remote: RemotePath,
     ascii: bool,
-    /// When it is the same already; `None`: that is decided.
+    /// The comparison that is still to be made; `None`: it was made.
     compare: Option<Compare>,
-    /// What has its name at the server; unknown where nobody has asked.
+    /// The file of its name on the server: `Some(None)` if there is none, `None` if that was not checked.
     there: Option<Option<FileFacts>>,
-    /// The user named it: a symbolic link leads where it leads.
+    /// A symbolic link is followed, because the user named the file or asked for that.
     follow: bool,
-    /// How large it was when it was seen last.
+    /// Its size when it was last seen.
     size: u64,
-    /// What it was when it was opened last, and how often that had changed since the time before.
+    /// The tag of its state when it was last opened. `changes` counts how often that has changed.
     seen: Option<PartTag>,
     changes: u32,
-    /// The right to continue what an earlier run left.
+    /// The right to continue the part of an earlier run.
     claim: Option<SourceClaim>,
-    /// What the server has of it, until it is closed.
+    /// The upload whose last commands are outstanding.
     stored: Option<Box<PendingUpload>>,
 }
 
@@ -240,7 +240,7 @@ impl PoolWork for Arc<Uploader> {
 
     fn pipelined(&self, job: &UploadJob, _retries: u32) -> Option<Ahead> {
         let UploadJob::File(file) = job else { return None };
-        // What was tried before may be another file by now, under another temporary name.
+        // After an earlier attempt the file may have changed, and then has another temporary name.
         if self.settings.dry_run || file.compare.is_some() || file.seen.is_some() {
             return None;
         }
@@ -301,7 +301,7 @@ impl Uploader {
         self.only_looks.load(Ordering::Relaxed)
     }
 
-    /// What a job is called.
+    /// The root and the URL of a job.
     fn name_of(&self, job: &UploadJob) -> (usize, String) {
         match job {
             UploadJob::Directory(DirectoryUpload { directory, .. }) | UploadJob::Rest(UploadRest { directory, .. }) => {
@@ -329,7 +329,7 @@ impl Uploader {
         self.extraneous.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a source holds files that are meant.
+    /// Counts selected files of a source.
     fn count(&self, root: usize, files: u64) {
         if let Some(found) = self.found.get(root) {
             found.fetch_add(files, Ordering::Relaxed);
@@ -338,7 +338,7 @@ impl Uploader {
 
     async fn file(&self, client: &mut FtpClient, job: &mut FileUpload, retries: u32) -> Result<(), Fault> {
         let fault = |error: &std::io::Error| Fault::local(job.local.display(), error);
-        // What was a file during the walk may be a link or a FIFO by now.
+        // The entry was a file during the walk, but may be a link or a FIFO by now.
         let mut flags = rustix::fs::OFlags::NONBLOCK;
         flags.set(rustix::fs::OFlags::NOFOLLOW, !job.follow);
         let options = &mut File::options();
@@ -383,10 +383,10 @@ impl Uploader {
         let source_tag = transfer::source_tag(&meta, &url);
         let same = job.seen.replace(source_tag.clone()).map(|seen| seen == source_tag);
         if same == Some(false) {
-            // What an earlier attempt sent of another content is continued by nobody.
+            // A part with the old content is never continued.
             (job.changes, job.claim) = (job.changes + 1, None);
         }
-        // One that was small may have been sent ahead already, under this run's name.
+        // A file that was small before may have been sent ahead already, under this run's name.
         let claims = self.settings.resume && !job.ascii && transfer::is_worth_resuming(job.size.min(size));
         if claims && job.claim.is_none() {
             job.claim = SourceClaim::new(source_tag);
@@ -401,7 +401,7 @@ impl Uploader {
         Ok(())
     }
 
-    /// `again`: an earlier attempt of this run has sent the same file.
+    /// The request for an upload. `again`: an earlier attempt of this run has sent the same file.
     fn put<'a>(&self, job: &'a FileUpload, again: bool, mode: Option<u32>) -> Put<'a> {
         let own = || {
             let local = job.local.as_os_str().as_bytes();
@@ -420,7 +420,7 @@ impl Uploader {
         }
     }
 
-    /// Tells of a file that is stored and has its name: of nothing before that.
+    /// Reports a file that is stored under its final name, and not before.
     fn done(&self, job: &FileUpload, retries: u32) {
         let Some(stored) = &job.stored else { return };
         let (url, local) = (self.url(&job.remote, false), job.local.clone());

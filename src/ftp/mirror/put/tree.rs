@@ -1,4 +1,4 @@
-//! The local side of an upload: what is in a directory, and what of it is meant.
+//! The local side of an upload: the entries of a directory, and which of them are selected.
 
 use std::fs::{DirEntry, Metadata};
 use std::io;
@@ -18,51 +18,51 @@ use crate::ftp::path::RemotePath;
 #[derive(Debug)]
 pub(super) struct LocalDirectory {
     pub(super) root: usize,
-    /// Text: lines are converted.
+    /// Text mode: line ends are converted.
     pub(super) ascii: bool,
     pub(super) local: PathBuf,
     pub(super) remote: RemotePath,
     /// Its path below the root.
     pub(super) below: Vec<u8>,
     pub(super) parent: Option<Arc<LocalDirectory>>,
-    /// What the server said when it was to be made; with an `--include` only those that files go into are.
+    /// The result of creating the remote directory; with an `--include` only directories for selected files are created.
     pub(super) made: OnceLock<Made>,
-    /// The root without links in its path.
+    /// The path of the root with links resolved.
     real: Arc<Path>,
     depth: usize,
-    /// The directories that links led to on the way here.
+    /// Device and inode of the directories that links led to on the path to this one.
     followed: Vec<(u64, u64)>,
 }
 
-/// How making a remote directory went.
+/// The result of creating a remote directory.
 #[derive(Debug)]
 pub(super) enum Made {
     /// It is new, and so empty.
     Fresh,
-    /// It is there already, or something is in the way; what the server said, if it was asked.
+    /// It exists already, or cannot be created; the fault is the server's refusal, if it was asked.
     There(Option<Fault>),
 }
 
-/// One name in a local directory. They are sorted by names, those that are sent before others.
+/// One name in a local directory. The order is by name; for the same name, entries to send come before others.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LocalName {
     pub(super) name: Vec<u8>,
     pub(super) meant: LocalMeaning,
 }
 
-/// What is to be done about a name.
+/// The action for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LocalMeaning {
     /// A file that is to be stored.
     File {
         size: u64,
         modified: i64,
-        /// It is a symbolic link that is followed.
+        /// It is a symbolic link to follow.
         through_link: bool,
     },
-    /// A directory that is to be walked; what the link leads to, if it is a link that is followed.
+    /// A directory that is to be walked; device and inode of the target, if it is a symbolic link to follow.
     Directory(Option<(u64, u64)>),
-    /// Nothing: the rules leave it out, or it cannot be sent.
+    /// No action: the rules leave it out, or it cannot be sent.
     Nothing,
 }
 
@@ -92,10 +92,10 @@ impl Spooled for LocalName {
     }
 }
 
-/// What is in a local directory.
+/// The contents of a local directory.
 #[derive(Debug, Clone)]
 pub(super) struct LocalContents {
-    /// Every name in it, whatever the rules say.
+    /// Every name in it, even those that the rules leave out.
     pub(super) names: Spool<LocalName>,
     /// How many of them are files to be stored.
     pub(super) files: u64,
@@ -105,7 +105,7 @@ impl LocalDirectory {
     /// A directory that the user named.
     ///
     /// # Errors
-    /// What the system says where it cannot be read.
+    /// The system's error if it cannot be read.
     pub(super) fn top(root: usize, local: PathBuf, remote: RemotePath, ascii: bool) -> Result<LocalDirectory, Fault> {
         let fault = |error: io::Error| Fault::local(local.display(), &error);
         let real = local.canonicalize().map_err(fault)?.into();
@@ -131,15 +131,15 @@ impl LocalDirectory {
         }
     }
 
-    /// The path of what is called `name` in it.
+    /// The path of the entry `name` in it.
     pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
         self.local.join(std::ffi::OsStr::from_bytes(name))
     }
 
-    /// Reads it. What cannot be sent is told.
+    /// Reads the directory. Entries that cannot be sent are reported.
     ///
     /// # Errors
-    /// What the system says.
+    /// The I/O error of the system.
     pub(super) fn read(
         &self,
         settings: &MirrorSettings,
@@ -161,7 +161,7 @@ impl LocalDirectory {
                 }
             };
             files += u64::from(matches!(meant, LocalMeaning::File { .. }));
-            // What a part of its kind is of is known here as well.
+            // The final name of a part counts as present, too.
             if let Some((whole, _)) = unfinished(&name) {
                 names.add(LocalName { name: whole.to_vec(), meant: LocalMeaning::Nothing })?;
             }
@@ -170,7 +170,7 @@ impl LocalDirectory {
         Ok(LocalContents { names: names.finish()?, files })
     }
 
-    /// What is to be done about an entry; nothing, and what is to be told of that.
+    /// The action for an entry. The error means no action, with the event to report if there is one.
     fn meaning(
         &self,
         settings: &MirrorSettings,
@@ -196,7 +196,7 @@ impl LocalDirectory {
             true => return Err(skipped("a symbolic link")),
             false => match entry.metadata() {
                 Ok(meta) => meta,
-                // It went away between two system calls: then it is not there.
+                // It disappeared between two system calls.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(None),
                 Err(error) => return Err(failed(Fault::local("file", &error))),
             },
@@ -223,7 +223,7 @@ impl LocalDirectory {
         }
     }
 
-    /// What a link leads to, if that is inside the root.
+    /// The target of a link, if it is inside the root.
     fn followed(&self, path: &Path) -> Result<Metadata, Fault> {
         let fault = |error: io::Error| Fault::local("symbolic link", &error);
         let real = path.canonicalize().map_err(fault)?;
@@ -234,7 +234,7 @@ impl LocalDirectory {
     }
 }
 
-/// True when a link leads to a directory that it is in.
+/// True when a link leads to a directory above it.
 fn is_above(path: &Path, meta: &Metadata) -> bool {
     let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
     let same = |up: &Path| std::fs::metadata(up).is_ok_and(|up| (up.dev(), up.ino()) == (meta.dev(), meta.ino()));

@@ -1,4 +1,4 @@
-//! One directory on its way to the server: what is in it here, what is there, and what is to be done about each name.
+//! The upload of one directory: its local entries, the remote ones, and the action for each name.
 
 use std::io;
 use std::sync::Arc;
@@ -20,39 +20,39 @@ use crate::ftp::path::check_name;
 use crate::ftp::reply::ReplyClass;
 use crate::ftp::transfer::TransferStep;
 
-/// A directory that is to be read, made and compared.
+/// A directory that is to be read, created and compared.
 pub(super) struct DirectoryUpload {
     pub(super) directory: Arc<LocalDirectory>,
-    /// What is in it, once it was read: that is told once.
+    /// Its contents, after it was read: events of the reading are reported only once.
     contents: Option<LocalContents>,
 }
 
-/// Names of a directory that are still to be looked at.
+/// The names of a directory that are still to be processed.
 pub(super) struct UploadRest {
     pub(super) directory: Arc<LocalDirectory>,
     names: Spool<LocalName>,
-    /// What is in the remote one; nothing where that does not matter.
+    /// The names in the remote directory; empty if they do not matter.
     there: Spool<RemoteName>,
-    /// Proof that this is all.
+    /// The proof that the remote listing is complete.
     whole: Option<WholeListing>,
-    /// The local directory is empty: perhaps something is not mounted.
+    /// The local directory is empty: a file system may not be mounted.
     empty: bool,
-    /// Something of it is sent.
+    /// Some of its files are sent.
     sends: bool,
-    /// What was left there of files of these names.
+    /// Parts of files of these names on the server.
     left_over: Vec<Vec<u8>>,
 }
 
-/// One name in a remote directory. They are sorted by the file that is meant.
+/// One name in a remote directory. The order is by the name of the complete file.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RemoteName {
-    /// The name; of an unfinished file, as much as is known of the name that it will have.
+    /// The name; for an unfinished file, the known beginning of its final name.
     whole: Vec<u8>,
     /// The name of an unfinished file.
     part: Option<Vec<u8>>,
     directory: bool,
     size: Option<u64>,
-    /// As far as the server tells it in UTC.
+    /// The modification time, if the server reports it in UTC.
     modified: Option<i64>,
 }
 
@@ -95,11 +95,11 @@ impl Spooled for RemoteName {
     }
 }
 
-/// Sorted remote names, taken while they come before something.
+/// A reader of sorted remote names, which takes a name only under a condition.
 struct RemoteNames {
     reader: SpoolReader<RemoteName>,
     next: Option<RemoteName>,
-    /// From `next` on.
+    /// The names from `next` on.
     left: Spool<RemoteName>,
 }
 
@@ -120,14 +120,14 @@ impl RemoteNames {
     }
 }
 
-/// What some names of a directory come to.
+/// The results for some names of a directory.
 #[derive(Default)]
 struct NamesFound {
     files: Vec<(FileUpload, FileFacts, Option<FileFacts>)>,
     directories: Vec<Arc<LocalDirectory>>,
-    /// Names that are left, here and there.
+    /// The remaining names, local and remote.
     left: Option<(Spool<LocalName>, Spool<RemoteName>)>,
-    /// What only the server has: names, and whether they are directories.
+    /// The names that only the server has, and whether they are directories.
     extraneous: Vec<(Vec<u8>, bool)>,
     left_over: Vec<Vec<u8>>,
 }
@@ -139,8 +139,8 @@ impl DirectoryUpload {
 }
 
 impl UploadRest {
-    /// The next names beside what is there, and what is left of both. No more than `most` of what only the server has is
-    /// told, of that which `goes`.
+    /// Compares the next local names with the remote ones, and returns the results with the rest of both. Of the names that only the
+    /// server has, it returns at most `most` for which `goes` is true.
     fn names(&self, most: usize, goes: impl Fn(&RemoteName) -> bool) -> Result<NamesFound, Fault> {
         let (batch, left) = self.names.batch()?;
         let mut there = RemoteNames::of(&self.there)?;
@@ -153,7 +153,7 @@ impl UploadRest {
         };
         for LocalName { name, meant } in batch {
             while let Some(other) = there.take_if(|other| other.whole < name)? {
-                // The name of an unfinished file holds only the beginning of a long one.
+                // The name of an unfinished file holds only the beginning of a long name.
                 match other.part.is_some() && whole_of(&name) == other.whole {
                     true => found.left_over.push(other.into_name()),
                     false => only_there(&mut found, other),
@@ -189,7 +189,7 @@ impl UploadRest {
 }
 
 impl Uploader {
-    /// Reads a directory, makes the remote one, and lists that where it matters what is there.
+    /// Reads a directory, creates the remote one, and lists the remote one if its contents matter.
     pub(super) async fn directory(
         &self,
         client: &mut FtpClient,
@@ -230,12 +230,12 @@ impl Uploader {
         Ok(())
     }
 
-    /// True when it matters which files are at the server.
+    /// True when the files on the server matter.
     fn compares(&self) -> bool {
         self.settings.compare != Compare::Never || self.settings.no_clobber || self.settings.itemize
     }
 
-    /// What is in a remote directory; one that is not there is told as `planned`.
+    /// Lists a remote directory. With `planned`, a missing one is reported as a directory that would be created.
     async fn list(
         &self,
         client: &mut FtpClient,
@@ -266,7 +266,7 @@ impl Uploader {
         };
         let listed = match client.list(&directory.remote, self.settings.list_method, false, &mut each).await {
             Ok(listed) => listed,
-            // What is not made yet is empty.
+            // A directory that is not created yet is empty.
             Err(fault) if fault.kind == Kind::NoInput && client.usable() && made.is_none() => {
                 if planned {
                     let made = MirrorEvent::Made { target: target(), outcome: MirrorOutcome::Planned };
@@ -274,7 +274,7 @@ impl Uploader {
                 }
                 return Ok(Default::default());
             }
-            // It is not there because it could not be made: that is the reason.
+            // It does not exist because it could not be created: that refusal is the cause.
             Err(fault) => {
                 return Err(match made {
                     Some(Made::There(Some(refusal))) if fault.kind == Kind::NoInput => {
@@ -286,7 +286,7 @@ impl Uploader {
         };
         if let Some(fault) = listed.cut() {
             self.incomplete.store(true, Ordering::Relaxed);
-            // What was left out may be there, and newer.
+            // Omitted files may exist and be newer.
             if self.settings.no_clobber || self.settings.compare == Compare::Newer {
                 return Err(fault.context("nothing is stored here"));
             }
@@ -303,8 +303,8 @@ impl Uploader {
         Ok((there, listed.whole()))
     }
 
-    /// Makes directories, and those above them, as far as that was not tried yet. What is there already refuses, and that is
-    /// fine; what cannot be made shows when it is listed or a file is stored in it.
+    /// Creates directories and their parents, as far as that was not tried yet. Refusals are ignored: existing directories cause
+    /// them, and a real failure shows when the directory is listed or a file is stored in it.
     async fn make(&self, client: &mut FtpClient, directories: &[Arc<LocalDirectory>]) -> Result<(), Fault> {
         let mut wanted: Vec<&LocalDirectory> = Vec::new();
         for directory in directories {
@@ -316,7 +316,7 @@ impl Uploader {
         wanted.retain(|directory| {
             let login = directory.remote.name().is_none();
             if login {
-                // It is there.
+                // The login directory exists.
                 drop(directory.made.set(Made::There(None)));
             }
             !login
@@ -335,7 +335,7 @@ impl Uploader {
                 let (target, outcome) = (self.url(&directory.remote, true), MirrorOutcome::Done);
                 self.report(directory.root, MirrorEvent::Made { target, outcome });
             }
-            // Another connection may have been faster.
+            // Another connection may have set it already.
             drop(directory.made.set(match reply.ok() {
                 true => Made::Fresh,
                 false => Made::There(Some(reply.fault("MKD", Kind::Refused))),
@@ -344,7 +344,7 @@ impl Uploader {
         Ok(())
     }
 
-    /// Makes jobs of the next names of a directory, and one of the rest.
+    /// Creates jobs for the next names of a directory, and one job for the rest.
     pub(super) async fn rest(
         &self,
         client: &mut FtpClient,
@@ -361,7 +361,7 @@ impl Uploader {
         if !settings.dry_run && !self.only_looks() && !settings.select.selects() {
             self.make(client, &found.directories).await?;
         }
-        // From here on nothing asks the server any more.
+        // From here on no command is sent.
         let sends = rest.sends || !jobs.is_empty();
         let mut left_over = rest.left_over.clone();
         left_over.extend(found.left_over);
@@ -372,7 +372,7 @@ impl Uploader {
                 let rest = UploadRest { directory, names, there, whole, empty, sends, left_over };
                 more.push(UploadJob::Rest(rest));
             }
-            // Where files are sent now, they may be what is continued: the next run tells of the others.
+            // The files that are sent now may continue these parts: the next run reports the others.
             None if sends => {}
             None => events.extend(left_over.iter().map(|name| {
                 let target = self.url(&directory.remote.join(name), false);
@@ -388,13 +388,13 @@ impl Uploader {
         Ok(())
     }
 
-    /// A file that has to be stored, and what it replaces.
+    /// The job for a file that has to be stored; `there` is the file that it replaces.
     fn job(&self, file: FileUpload, there: Option<FileFacts>) -> UploadJob {
         self.tell(TransferStep::Found(Some(file.size)));
         UploadJob::File(FileUpload { there: self.compares().then_some(there), ..file })
     }
 
-    /// What of some files has to be stored.
+    /// Compares files with the remote ones, and creates jobs for those that have to be stored.
     async fn decide(
         &self,
         client: &mut FtpClient,

@@ -1,4 +1,4 @@
-//! The end of a transfer: an upload gets its name, and the log and the counters are told.
+//! The end of a transfer: names an upload, and updates the log and the counters.
 
 use tokio::task::block_in_place;
 
@@ -10,7 +10,7 @@ use crate::ftp::store::StoreUpload;
 use crate::net::counters::Counter;
 
 impl ControlDriver<'_> {
-    /// Commits an upload whose client saw to its end, and writes the log.
+    /// Commits an upload whose client stayed to its end, and writes the log.
     pub(super) fn conclude(
         &mut self,
         started: &Started,

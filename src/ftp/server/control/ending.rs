@@ -1,6 +1,6 @@
-//! Whether the end of an upload's data connection is the end of the file. In stream mode they look the same (RFC 959, section
-//! 3.4.1): a system that ends a process closes its connections one after the other, and a client that gives up ends TLS properly.
-//! What tells them apart is the control connection, which a client keeps that waits for its 226.
+//! Tells whether the end of an upload's data connection is the end of the file. In stream mode an abort looks the same (RFC
+//! 959, section 3.4.1): when a process dies, its system closes the connections one after the other, and a client that gives up
+//! ends TLS properly. The difference is the control connection: a client that waits for its 226 keeps it open.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use crate::ftp::reply::FtpReply;
 use crate::ftp::session::SessionAction;
 use crate::net::stream::Acknowledgement;
 
-/// The control connection of a killed client ends this much later than its data connection, at least. Measured for curl, lftp,
-/// wput and ftplib on an idle machine: 1 to 140 µs.
+/// The shortest wait for the control connection of a killed client to end after its data connection. Measured for curl,
+/// lftp, wput and ftplib on an idle machine: 1 to 140 µs.
 const MIN_GRACE: Duration = Duration::from_millis(1);
-/// Up to here an upload waits as long as it took, where a client cannot have written it in one go. On a machine with three times
-/// as many busy processes as processors 3 % of the ends were 1 to 13 ms apart.
+/// Up to this limit an upload that a client cannot have written at once waits for as long as it took. On a machine with
+/// three times as many busy processes as processors 3 % of the ends were 1 to 13 ms apart.
 const BUSY_GRACE: Duration = Duration::from_millis(20);
-/// What a client may write in one go, in bytes: nothing of it is seen where the client dies before.
+/// The most bytes that a client may write at once: none of them arrive if the client dies before the write.
 const ONE_WRITE_BYTES: u64 = 64 << 10;
-/// No upload waits longer.
+/// The longest wait of an upload.
 const MAX_GRACE: Duration = Duration::from_millis(250);
-/// Timers are this late on an idle machine.
+/// The lateness of timers on an idle machine.
 const TIMER_LATENESS: Duration = Duration::from_millis(1);
-/// How often the acknowledgement of the last reply is looked for.
+/// The interval between checks for the acknowledgement of the last reply.
 const PROBE_STEP: Duration = Duration::from_millis(1);
 
-/// Proof that the client was there when its upload ended: half an upload is not a file.
+/// Proof that the client was connected when its upload ended: an incomplete upload is not a file.
 #[derive(Debug)]
 pub(super) struct SeenToItsEnd(());
 
-/// How long an upload of so many bytes, which took so long, waits for the end of the control connection. Where the network or the
-/// machine is slow, both ends are further apart, too; whatever is uploaded quickly is not held up for long.
+/// The time for which an upload of this many bytes and this duration waits for the end of the control connection. On a
+/// slow network or machine both ends are further apart; quick uploads wait only briefly.
 fn grace(elapsed: Duration, bytes: u64, announced: Option<u64>) -> Duration {
     match announced {
         // All that ALLO said: nothing can be missing.
@@ -43,7 +43,7 @@ fn grace(elapsed: Duration, bytes: u64, announced: Option<u64>) -> Duration {
     (elapsed / 4).max(busy).clamp(MIN_GRACE, MAX_GRACE)
 }
 
-/// Sleeps this long: short times on a thread, since the runtime's timers count whole milliseconds and wake up to two of them later.
+/// Sleeps this long: short times on a thread, since the timers of the runtime count whole milliseconds and fire up to two of them late.
 async fn sleep_exactly(time: Duration) {
     if time > BUSY_GRACE / 4 || tokio::task::spawn_blocking(move || std::thread::sleep(time)).await.is_err() {
         tokio::time::sleep(time).await;
@@ -51,27 +51,27 @@ async fn sleep_exactly(time: Duration) {
 }
 
 impl ControlDriver<'_> {
-    /// Waits until it is known whether the client of the upload that has just ended is still there. `None`: it is not, or
-    /// stopped the transfer.
+    /// Waits until it is known whether the client of the upload that has just ended is still connected. `None` if it is
+    /// not, or if it stopped the transfer.
     pub(super) async fn seen_to_its_end(&mut self, bytes: u64) -> Option<SeenToItsEnd> {
         let (_, started) = self.running.as_ref()?;
         let (stop, grace) = (started.stop.clone(), grace(started.at.elapsed(), bytes, started.announced));
         if !self.ended && !stop.is_stopped() {
             self.listen_for(grace).await;
         }
-        // Said QUIT ahead and closed its side: only its system knows whether it still reads.
+        // The client sent QUIT ahead and closed its side: only its system knows whether it still reads.
         let there = !stop.is_stopped() && (!self.ended || self.reads_replies().await);
         there.then_some(SeenToItsEnd(()))
     }
 
-    /// Hears the client for this time; longer, if the machine is too busy to keep it.
+    /// Reads from the client for this time; longer if the machine is too busy to keep it.
     async fn listen_for(&mut self, grace: Duration) {
         let mut buffer = [0; 4096];
         let mut limit = Instant::now() + grace;
         let mut alarm = Box::pin(sleep_exactly(grace));
         let mut again = true;
         loop {
-            // Asked of the kernel, which knows before the runtime does.
+            // The kernel is asked, since it knows before the runtime does.
             let closed = self.stream.peer_has_closed();
             let heard = tokio::select! {
                 biased;
@@ -100,7 +100,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// The client has closed its side. A transfer may go on only if it said QUIT before: otherwise it broke down.
+    /// The client has closed its side. A transfer may continue only if the client sent QUIT before: otherwise the client was interrupted.
     pub(super) fn client_ended(&mut self) {
         self.ended = true;
         // Looks at what came before the end.
@@ -109,7 +109,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Looks at what is to be done at once while a transfer or an act on the tree runs; true if it is to stop.
+    /// Runs the actions that are urgent while a transfer or an operation on the tree runs; true if it is to stop.
     pub(super) fn hear(&mut self) -> bool {
         let mut stop = false;
         while let Some(action) = self.session.poll() {
@@ -123,8 +123,8 @@ impl ControlDriver<'_> {
         stop
     }
 
-    /// True if somebody is there to read: a reply is sent, and the client's system acknowledges it. Where the process is gone it
-    /// resets the connection instead (RFC 9293, section 3.6.1).
+    /// True if the client still reads: a reply is sent, and the client's system acknowledges it. If the process is
+    /// gone, its system resets the connection instead (RFC 9293, section 3.6.1).
     async fn reads_replies(&mut self) -> bool {
         let limit = Instant::now() + CLOSE_LIMIT;
         self.write(&FtpReply::new(150, "Everything came."));

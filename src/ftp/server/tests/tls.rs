@@ -1,4 +1,4 @@
-//! What TLS adds: nothing said before it counts, data connections prove whose they are.
+//! The effects of TLS: input from before the handshake does not count, and data connections prove that they belong to the client.
 
 use super::*;
 

@@ -3,7 +3,7 @@ use crate::net::privilege;
 use crate::net::sys::in_child;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-/// Numbers that no user of the system has.
+/// A numeric ID that no user of the system has.
 const SERVER: u32 = 54321;
 const BOB: u32 = 54331;
 const EVE: u32 = 54332;
@@ -100,7 +100,7 @@ impl Site {
         self.home.path().join(name)
     }
 
-    /// Everything outside the mailboxes of bob and eve, with owners and modes.
+    /// All files outside the mailboxes of bob and eve, with owners and modes.
     fn around(&self) -> Vec<String> {
         let (mut open, mut found) = (vec![self.home.path().to_owned()], Vec::new());
         while let Some(directory) = open.pop() {
@@ -131,8 +131,8 @@ impl Site {
     }
 }
 
-/// A server that was broken into sends what it likes: nothing but the mailboxes of the table is reached, each as its owner, and
-/// the helper goes on.
+/// A compromised server may send any request: it reaches only the mailboxes of the table, each as its owner, and the
+/// helper continues.
 #[test]
 fn a_hostile_server_gets_what_the_table_says_and_no_more() {
     if !privilege::is_root() {

@@ -1,4 +1,4 @@
-//! A queue in memory, for simulations: the same promises on a virtual clock, without a disk.
+//! A queue in memory, for simulations: the same guarantees on a virtual clock, without a disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::queue::store::{
 };
 use crate::smtp::envelope::Recipient;
 
-/// Tells the virtual time.
+/// The source of the virtual time.
 pub(super) type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 
 struct Stored {
@@ -39,7 +39,7 @@ struct Standing {
 #[derive(Default)]
 struct Tables {
     messages: BTreeMap<i64, Stored>,
-    /// What is queued, by domain and due time.
+    /// The queued recipients, by domain and due time.
     due: BTreeMap<String, BTreeSet<(Time, i64, u32)>>,
     last_id: i64,
 }
@@ -106,7 +106,7 @@ impl Tables {
         (standing.state == RecipientState::Active && standing.generation == lease.generation).then_some(standing)
     }
 
-    /// Senders in turn, of each the first due first.
+    /// Picks senders in turn, and for each sender the earliest due first.
     fn pick(&self, claim: &Claim) -> Vec<(Time, i64, u32)> {
         let mut senders: BTreeMap<&str, Vec<(Time, i64, u32)>> = BTreeMap::new();
         for key in self.due.get(&claim.domain).into_iter().flatten().take_while(|key| key.0 <= claim.due_until) {

@@ -1,4 +1,4 @@
-//! The runner on a virtual clock: a week of mail to servers that are slow, dead, away or full, checked as numbers.
+//! The runner on a virtual clock: a week of mail to slow, dead, absent or full servers, checked by numbers.
 
 mod memory;
 mod world;
@@ -20,41 +20,41 @@ use crate::smtp::envelope::{Envelope, Recipient};
 use memory::{Clock, MemoryStore};
 use world::{Mood, Server, World};
 
-/// When the simulated time begins.
+/// The start of the simulated time.
 const START: i64 = 1_764_000_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// The longest wait of the schedule: an hour and a quarter, and the attempt itself.
 const LONGEST: Duration = Duration::from_secs(76 * 60);
-/// The servers and senders of bounces and warnings.
+/// The domain that receives bounces and warnings.
 const HOME: &str = "home.test";
 
-/// Domains whose server is the same and hangs.
+/// The number of domains that share one hanging server.
 const HUNG: u32 = 30;
 
 fn good() -> Mood {
     Mood::Takes(Duration::from_millis(80))
 }
 
-/// A message to be queued at a time.
+/// A message that is queued at a given time.
 struct Mail {
     at: Duration,
     to: String,
 }
 
-/// `count` messages to `domain`, evenly from `from` to `until`.
+/// `count` messages to `domain`, spread evenly from `from` to `until`.
 fn mails(domain: &str, count: u32, from: Duration, until: Duration) -> Vec<Mail> {
     let gap = (until - from) / count;
     (0..count).map(|n| Mail { at: from + gap * n, to: format!("r{n}@{domain}") }).collect()
 }
 
-/// What became of one recipient.
+/// The history of one recipient.
 #[derive(Debug, Clone, Default)]
 struct Course {
     queued: Duration,
     attempts: u32,
-    /// When and how it ended.
+    /// The time and the result of its end.
     end: Option<(Duration, &'static str)>,
 }
 
@@ -95,7 +95,7 @@ impl Simulation {
         }
     }
 
-    /// Queues the messages when their time comes.
+    /// Queues each message at its time.
     async fn feed(&self, mut mails: Vec<Mail>) {
         mails.sort_by_key(|mail| mail.at);
         for mail in mails {
@@ -114,7 +114,7 @@ impl Simulation {
         let watcher = move |event: RunEvent<'_>| {
             let RunEvent::Attempt(tried) = event else { panic!("a store in memory does not fail: {event:?}") };
             let mut courses = courses.lock().unwrap();
-            // Reports have no course of their own.
+            // Reports have no history of their own.
             let Some(course) = courses.get_mut(tried.address.as_str()) else { return };
             assert!(course.end.is_none(), "{} goes on after its end", tried.address);
             course.attempts = tried.attempts;
@@ -125,7 +125,7 @@ impl Simulation {
         run(Arc::clone(&self.store) as _, self.options(watch), shutdown, Arc::new(watcher)).await.unwrap()
     }
 
-    /// A watching runner from now on for so long.
+    /// Runs a watching runner for the duration `lasts`.
     async fn watch(&self, mails: Vec<Mail>, lasts: Duration) -> RunSummary {
         let shutdown = Shutdown::manual();
         let ending = async {
@@ -135,7 +135,7 @@ impl Simulation {
         tokio::join!(self.run(true, &shutdown), self.feed(mails), ending).0
     }
 
-    /// The courses of a domain's recipients.
+    /// The histories of a domain's recipients.
     fn courses(&self, domain: &str) -> Vec<Course> {
         let courses = self.courses.lock().unwrap();
         courses
@@ -145,13 +145,13 @@ impl Simulation {
             .collect()
     }
 
-    /// Warnings and bounces that came home.
+    /// The number of warnings and bounces that arrived at [`HOME`].
     fn reports(&self) -> usize {
         self.world.of(HOME, |home| home.taken.len())
     }
 }
 
-/// The share of the values that is at most the result.
+/// The smallest value that is not below this share of the values.
 fn percentile(mut values: Vec<Duration>, share: f64) -> Duration {
     values.sort();
     values[((values.len() - 1) as f64 * share) as usize]
@@ -204,7 +204,7 @@ async fn a_week_with_every_kind_of_server() {
     let total = all.len();
     let summary = week.watch(all, 7 * DAY).await;
 
-    // Nobody is lost and nobody is served twice.
+    // No recipient is lost, and none is served twice.
     let courses = week.courses.lock().unwrap().clone();
     assert_eq!(courses.len(), total);
     let open: Vec<_> = courses.iter().filter(|(_, course)| course.end.is_none()).collect();
@@ -223,7 +223,7 @@ async fn a_week_with_every_kind_of_server() {
     }
     assert_eq!(ended("never.test", "failed"), 10);
 
-    // Who has a good server waits for nobody else's.
+    // Recipients with a good server do not wait for other servers.
     let quick: Vec<Duration> =
         (0..10).flat_map(|n| week.courses(&format!("good{n}.test"))).map(|it| it.took()).collect();
     let (half, most) = (percentile(quick.clone(), 0.5), percentile(quick, 1.0));
@@ -249,7 +249,7 @@ async fn a_week_with_every_kind_of_server() {
     assert!((least..=most).contains(&week.reports()), "{least} {} {most}", week.reports());
     assert_eq!(summary.failed, (given_up + 10) as u64);
 
-    // After an outage everything is there within the longest wait; before and after it at once.
+    // After an outage all is delivered within the longest wait; before and after it at once.
     for course in week.courses("away.test") {
         let limit = match outage.contains(&course.queued) {
             true => outage.end - course.queued + LONGEST,
@@ -265,13 +265,13 @@ async fn a_week_with_every_kind_of_server() {
     let attempts: u32 = week.courses("flaky.test").iter().map(|course| course.attempts).sum();
     assert!((240..400).contains(&attempts), "{attempts} for 200");
 
-    // A server's room is kept to, and used: a thousand in 80 ms each over three connections take at least 27 s.
+    // A server's limit is respected, and used: a thousand messages of 80 ms each over three connections take at least 27 s.
     let (most_open, last) = week.world.of("full.test", |it| (it.most_open, it.taken.last().unwrap().0));
     assert!(most_open <= 3 && last < HOUR + 2 * MINUTE, "{most_open} {last:?}");
-    // Slow is not dead: as much as twenty connections bear.
+    // Slow is not dead: the server gets as many messages as twenty connections can carry.
     let (most_open, last) = week.world.of("slow.test", |it| (it.most_open, it.taken.last().unwrap().0));
     assert!((1..=20).contains(&most_open) && last < 2 * HOUR + 2 * MINUTE, "{most_open} {last:?}");
-    // One connection a minute to whom nobody answers, two at a time at most.
+    // A silent server gets at most two connection attempts per minute, and at most two at a time.
     for domain in ["dead.test", "hung0.test"] {
         let (connects, waiting) = week.world.of(domain, |it| (it.connects.clone(), it.most_waiting));
         assert!(waiting <= 2 && connects.len() <= 2 * 7 * 24 * 60, "{domain}: {} {waiting}", connects.len());
@@ -322,10 +322,10 @@ async fn a_destination_gets_as_many_connections_as_it_bears() {
     all.extend(mails("falters.test", 50, 50 * Duration::from_secs(1), 70 * Duration::from_secs(1)));
     growth.watch(all, 10 * MINUTE).await;
     let (most, last) = growth.world.of("big.test", |it| (it.most_open, it.taken.last().unwrap().0));
-    // Twenty a second at best; growing from two takes about as long as twenty messages one behind the other.
+    // Twenty messages per second at best; growing from two takes about as long as twenty messages in sequence.
     assert_eq!(most, 20);
     assert!(last > Duration::from_secs(50) && last < Duration::from_secs(80), "{last:?}");
-    // Three messages in a row broken off, and the rest waits without being tried.
+    // After three consecutive broken messages the rest is deferred without being tried.
     let connects = growth.world.of("falters.test", |it| it.connects.iter().filter(|at| at.as_secs() > 60).count());
     assert!(connects <= 12, "{connects}");
 }

@@ -1,4 +1,4 @@
-//! Mail servers and a DNS that exist only in memory, on tokio's paused clock: dead, slow, away for a day, full, greylisting.
+//! Mail servers and a DNS that exist only in memory, on tokio's paused clock: dead, slow, absent for a day, full, greylisting.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,39 +18,39 @@ use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Accepted, Envelope, RecipientOutcome};
 
-/// How a server is at a time.
+/// The behaviour of a server at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
-    /// Takes each message after so long.
+    /// Accepts each message after this time.
     Takes(Duration),
     /// No server listens.
     Refuses,
     /// Packets vanish.
     Hangs,
-    /// Greets, and says nothing to MAIL.
+    /// Greets, and does not reply to MAIL.
     Stalls,
-    /// Says so to each recipient.
+    /// Gives this reply to each recipient.
     Says(u16, Enhanced),
     /// The domain's name servers fail.
     NoNames,
 }
 
-/// One server: what it is like, and what it saw.
+/// One server: its behaviour, and its record of clients.
 pub(super) struct Server {
     mood: Box<dyn Fn(Duration) -> Mood + Send + Sync>,
-    /// The connections that it bears; more are told to come later.
+    /// The most connections that it accepts; further clients are deferred.
     room: usize,
-    /// Who was not seen so long before is told to come again.
+    /// A recipient first seen less than this time ago is deferred.
     greylist: Option<Duration>,
     seen: HashMap<String, Duration>,
-    /// Connections that were tried, and are open.
+    /// Connection attempts, and open connections.
     pub(super) connects: Vec<Duration>,
     pub(super) waiting: usize,
     pub(super) open: usize,
-    /// The most there were at a time.
+    /// The maximum at any time.
     pub(super) most_waiting: usize,
     pub(super) most_open: usize,
-    /// Recipients and when they were taken.
+    /// Accepted recipients with their times.
     pub(super) taken: Vec<(Duration, String)>,
 }
 
@@ -78,7 +78,7 @@ impl Server {
         Server { greylist: Some(wait), ..self }
     }
 
-    /// What it says to a recipient at this time; `None`: taken.
+    /// The reply to a recipient at this time; `None` accepts it.
     fn says(&mut self, mood: Mood, address: &str, now: Duration) -> Option<(u16, Enhanced)> {
         if let Mood::Says(code, enhanced) = mood {
             return Some((code, enhanced));
@@ -89,7 +89,7 @@ impl Server {
     }
 }
 
-/// All servers by number, and which domain has which.
+/// All servers by number, and the server of each domain.
 pub(super) struct World {
     began: Instant,
     servers: Arc<Mutex<Vec<Server>>>,
@@ -116,7 +116,7 @@ impl World {
         self.domains.extend(domains.into_iter().map(|domain| (domain, number)));
     }
 
-    /// Virtual time since the beginning.
+    /// The virtual time since the start.
     pub(super) fn now(&self) -> Duration {
         self.began.elapsed()
     }
@@ -125,7 +125,7 @@ impl World {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the server of a domain saw.
+    /// Reads the record of a domain's server.
     pub(super) fn of<T>(&self, domain: &str, look: impl FnOnce(&Server) -> T) -> T {
         look(&self.servers()[self.domains[domain]])
     }

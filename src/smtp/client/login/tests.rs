@@ -1,4 +1,4 @@
-//! Logins at servers whose mechanisms do not all work, and whose replies are too many.
+//! Logins at servers with some broken mechanisms, and at servers with surplus replies.
 
 use tokio::task::JoinHandle;
 
@@ -7,7 +7,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::smtp::client::tests::{options, scripted};
 
-/// A server inside TLS that plays a script (see [`scripted`]), and who trusts it.
+/// A server inside TLS that plays a script (see [`scripted`]), and TLS settings that trust it.
 async fn scripted_in_tls(script: &str) -> (Stream, ClientTls, JoinHandle<()>) {
     use crate::net::tls::{ServerTls, ServerTlsOptions};
     let names = vec!["x".to_owned()];
