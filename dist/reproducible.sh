@@ -5,6 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 here=$(pwd)
+git rev-parse HEAD >/dev/null 2>&1 || { echo "reproducible: skipped: this is no git checkout"; exit 0; }
 tools='ftpget ftpput ftpls ftpdo ftpserve smtpsend smtpserve mailread mailq-run mailq-ls mailq-edit dnsq dnsserve'
 [ -z "$(git status --porcelain --untracked-files=no)" ] || { echo "reproducible: there are changes without a commit" >&2; exit 1; }
 binaries=$(cd "$1" && pwd)
