@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -258,7 +259,7 @@ impl Run {
             thread::spawn(move || drop(pipe.write_all(&bytes)));
         }
         let gate = if self.stalled { Gate::default() } else { Arc::new(OnceLock::from(())) };
-        let stderr = Captured::of(Held(gate.clone(), child.stderr.take().expect("stderr is piped")));
+        let stderr = Captured::held(child.stderr.take().expect("stderr is piped"), gate.clone());
         let lines = Captured::default();
         let (first_line, first) = mpsc::channel();
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -443,20 +444,63 @@ pub(crate) struct Captured(Arc<(Mutex<CapturedBytes>, Condvar)>);
 #[derive(Default)]
 struct CapturedBytes {
     bytes: Vec<u8>,
+    stream: Option<Box<dyn ReadableStream>>,
+    gate: Gate,
     ended: bool,
 }
 
+/// A pipe: can be read, and asked whether it holds something.
+trait ReadableStream: Read + AsFd + Send {}
+
+impl<T: Read + AsFd + Send> ReadableStream for T {}
+
+/// Waits until the stream can be read, at most for this time; `None` is without limit.
+fn readable(stream: &impl AsFd, limit: Option<&rustix::event::Timespec>) -> bool {
+    let mut watched = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::IN)];
+    matches!(rustix::event::poll(&mut watched, limit), Ok(1..))
+}
+
+impl CapturedBytes {
+    /// Takes all that the stream holds now, unless its readers are held back.
+    fn take(&mut self) {
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut buffer = [0; 4096];
+        while !self.ended && self.gate.get().is_some() {
+            let Some(stream) = self.stream.as_mut().filter(|stream| readable(stream, Some(&now))) else { return };
+            match stream.read(&mut buffer) {
+                Ok(count @ 1..) => self.bytes.extend_from_slice(&buffer[..count]),
+                _ => self.ended = true,
+            }
+        }
+    }
+}
+
 impl Captured {
-    pub(crate) fn of(mut stream: impl Read + Send + 'static) -> Captured {
+    pub(crate) fn of(stream: impl Read + AsFd + Send + 'static) -> Captured {
+        Captured::held(stream, Arc::new(OnceLock::from(())))
+    }
+
+    /// A stream that is not read before the gate is open.
+    fn held(stream: impl Read + AsFd + Send + 'static, gate: Gate) -> Captured {
         let captured = Captured::default();
+        let watched = stream.as_fd().try_clone_to_owned().expect("a descriptor");
+        {
+            let mut state = captured.0.0.lock().unwrap();
+            state.stream = Some(Box::new(stream));
+            state.gate = gate.clone();
+        }
         let kept = captured.clone();
         thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                kept.push(&buffer[..count]);
+            gate.wait();
+            loop {
+                readable(&watched, None);
+                let mut state = kept.0.0.lock().unwrap();
+                state.take();
+                kept.0.1.notify_all();
+                if state.ended {
+                    return;
+                }
             }
-            kept.0.0.lock().unwrap().ended = true;
-            kept.0.1.notify_all();
         });
         captured
     }
@@ -486,9 +530,11 @@ impl Captured {
         String::from_utf8_lossy(&state.bytes).into_owned()
     }
 
-    /// What has come so far.
+    /// All that the process has written so far, whether or not a thread has read it yet.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.0.lock().unwrap().bytes).into_owned()
+        let mut state = self.0.0.lock().unwrap();
+        state.take();
+        String::from_utf8_lossy(&state.bytes).into_owned()
     }
 }
 
@@ -498,18 +544,8 @@ impl fmt::Display for Captured {
     }
 }
 
-/// A stream that is not read before the gate is open.
-struct Held<R>(Gate, R);
-
 /// Holds readers back until it is set.
 type Gate = Arc<OnceLock<()>>;
-
-impl<R: Read> Read for Held<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.wait();
-        self.1.read(buffer)
-    }
-}
 
 /// A running server of ours; dropping it ends it by pid.
 pub(crate) struct Server {
