@@ -231,6 +231,11 @@ impl RouteOverride {
         RouteOverride { text: format!("account:{name}").into(), target: Arc::new(RouteTarget::Account(name.into())) }
     }
 
+    /// The route to the recipient's own mail exchangers.
+    pub fn own_mx() -> RouteOverride {
+        RouteOverride { text: "mx:".into(), target: Arc::new(RouteTarget::Mx(String::new())) }
+    }
+
     /// Its parsed target.
     pub fn target(&self) -> &RouteTarget {
         &self.target

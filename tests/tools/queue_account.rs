@@ -4,6 +4,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{Conn, Done, Peer, peer, refusing, temp_dir, tool};
@@ -150,4 +151,53 @@ fn the_queue_of_the_machine_takes_no_account_of_a_user() {
     let with = |extra: &str| run(dir.path(), "smtpsend", &[&account[..3], &[extra], &account[3..]].concat());
     with("--queue").exits(64).says("the machine's queue belongs to another user");
     with("--queue-on-failure").exits(0).says("uses its own relay");
+}
+
+#[test]
+fn what_a_named_server_does_not_take_now_goes_to_that_server_later() {
+    let dir = temp_dir();
+    let dead = refusing();
+    let (plain, user) = (format!("smtp://{}", dead.addr), format!("smtp://me:sesame@{}", dead.addr));
+    let (lmtp, host) = (format!("lmtp://{}", dead.addr), dead.addr.to_string());
+    let socket = format!("lmtp+unix:{}", dir.path().join("none").display());
+    let starttls = format!("submission://{host}");
+    let implicit = format!("smtps://{host}");
+    for (server, extra, kept) in [
+        (&plain, &[][..], Some(&plain)),
+        (&plain, &["--tls", "starttls"], Some(&starttls)),
+        (&plain, &["--tls", "implicit"], Some(&implicit)),
+        (&starttls, &[], Some(&starttls)),
+        (&implicit, &[], Some(&implicit)),
+        (&host, &[], Some(&plain)),
+        (&host, &["--protocol", "smtps"], Some(&implicit)),
+        (&lmtp, &[], Some(&lmtp)),
+        (&socket, &[], Some(&socket)),
+        // The queue keeps no login, and no scheme requires TLS of LMTP.
+        (&user, &["--tls", "none"], None),
+        (&plain, &["--user", "me", "--password-command", "echo sesame", "--tls", "none"], None),
+        (&lmtp, &["--tls", "starttls"], None),
+    ] {
+        let queue = temp_dir();
+        let command = |name: &str| tool(name).env("APPLAYER_QUEUE", queue.path().join("queue")).dir(dir.path());
+        let done = command("smtpsend")
+            .args(["--queue-on-failure", "--from", "me@work.test", "--to", "b@b.test", "--server", server])
+            .args(extra)
+            .stdin("Subject: x\n\nx\n")
+            .run();
+        done.exits(0);
+        assert_eq!(done.stderr.contains("mailq-run chooses the server"), kept.is_none(), "{done}");
+        let listed = command("mailq-ls").arg("--json").run();
+        let routes: Vec<_> = listed.exits(0).records_of("recipient").iter().map(|it| it["route"].clone()).collect();
+        assert_eq!(routes, [kept.map_or(serde_json::Value::Null, |kept| kept.as_str().into())], "{done}{listed}");
+    }
+    // A server that refuses now gets the message later, and the route for all others does not.
+    let first = AtomicBool::new(true);
+    let server = Sink::new(move |line| {
+        (line == "greeting" && first.swap(false, Ordering::Relaxed)).then(|| "421 4.3.2 later".to_owned())
+    });
+    let (url, other) = (format!("smtp://{}", server.peer.addr), Sink::taking_all());
+    let args = ["--from", "me@work.test", "--to", "later@b.test", "--queue-on-failure", "--server", &url];
+    run(dir.path(), "smtpsend", &args).exits(0).says("queued");
+    run(dir.path(), "mailq-run", &["--route", &other.route(), "--flush"]).exits(0);
+    assert_eq!((server.mails().len(), other.mails().len()), (1, 0));
 }

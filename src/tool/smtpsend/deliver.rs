@@ -17,6 +17,7 @@ use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::cli::progress::Measure;
 use crate::fault::{Fault, Kind};
+use crate::relay::route::RouteOverride;
 use crate::smtp::address::Address;
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::Content;
@@ -181,7 +182,7 @@ impl SendRun<'_> {
             ended.extend(done.iter().map(|settled| row_recipient(settled, settled.result.outcome.as_str())));
             ended.extend(queued.iter().map(|settled| row_recipient(settled, "queued")));
             if !queued.is_empty() {
-                self.fall_back(job, &queued).await?;
+                self.fall_back(job, &queued, path).await?;
             }
             let sent = !queued.is_empty() || done.iter().any(|it| it.result.outcome.is_delivered());
             if sent && !std::mem::replace(&mut kept, true) {
@@ -203,8 +204,15 @@ impl SendRun<'_> {
     }
 
     /// Queues the message for the recipients that did not get it now.
-    async fn fall_back(&self, job: &SendJob, queued: &[SettledRecipient]) -> Result<(), Fault> {
+    async fn fall_back(&self, job: &SendJob, queued: &[SettledRecipient], path: &MessagePath<'_>) -> Result<(), Fault> {
         let mut rest = job.clone();
+        if rest.route.is_none() {
+            rest.route = path.route();
+        }
+        if rest.route.is_none() {
+            self.out.warn(&format!("{}: the queue keeps no login; mailq-run chooses the server", path.name()));
+            self.out.hint("an account (--account) keeps the server and its login");
+        }
         rest.envelope.recipients.retain(|known| queued.iter().any(|it| it.result.address == known.address));
         let told = |it: &&SettledRecipient| it.result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled);
         let why = queued.iter().find(told).and_then(|it| it.result.fault.as_ref());
@@ -295,6 +303,14 @@ impl<'a> MessagePath<'a> {
         match self {
             MessagePath::Server(way) => way.name(),
             MessagePath::Mx(_) => String::new(),
+        }
+    }
+
+    /// The next hop for what is queued instead; `None` if the queue cannot keep it.
+    fn route(&self) -> Option<RouteOverride> {
+        match self {
+            MessagePath::Server(way) => way.route(),
+            MessagePath::Mx(_) => Some(RouteOverride::own_mx()),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::relay::deliver::{NextHopFacts, send_fitted};
+use crate::relay::route::RouteOverride;
 use crate::relay::server_url;
 use crate::secret::{Secret, without_password};
 use crate::smtp::auth::Mechanism;
@@ -387,6 +388,28 @@ impl<'a> ServerConnection<'a> {
     /// The name of the server in messages.
     pub(super) fn name(&self) -> String {
         self.server.shown()
+    }
+
+    /// The server as the next hop of a queued message. `None` with a login, which the queue does not keep.
+    pub(super) fn route(&self) -> Option<RouteOverride> {
+        if self.login.is_some() {
+            return None;
+        }
+        let text = match &self.server.socket {
+            Some(path) => format!("lmtp+unix:{}", path.display()),
+            None => {
+                let scheme = match self.tls {
+                    TlsMode::None | TlsMode::Try if self.server.lmtp => "lmtp",
+                    // No scheme requires TLS of an LMTP server.
+                    _ if self.server.lmtp => return None,
+                    TlsMode::None | TlsMode::Try => "smtp",
+                    TlsMode::Starttls => "submission",
+                    TlsMode::Implicit => "smtps",
+                };
+                format!("{scheme}://{}", self.server.shown())
+            }
+        };
+        text.parse().ok()
     }
 
     /// Sends QUIT and closes the connection.
