@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 use crate::cli::escape;
 use crate::cli::input;
@@ -62,18 +62,32 @@ pub fn from_terminal(prompt: &str) -> Result<Secret, Fault> {
     let ask = || {
         let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
         // Echo is off before the prompt is printed, so that an early answer is not shown.
-        let _silent = SilentTerminal::begin(terminal.try_clone()?)?;
+        let silent = SilentTerminal::begin(terminal.try_clone()?)?;
         terminal.write_all(escape::terminal(prompt).as_bytes())?;
-        let mut line = String::new();
-        match BufReader::new(terminal.take(MAX_SECRET)).read_line(&mut line)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned())),
+        let mut line = Vec::new();
+        for byte in BufReader::new(terminal.take(MAX_SECRET)).bytes() {
+            let byte = byte?;
+            if byte == silent.interrupt() {
+                drop(silent);
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT)?;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            line.push(byte);
+            if byte == b'\n' {
+                break;
+            }
+        }
+        let line = String::from_utf8(line).map_err(|_| io::ErrorKind::InvalidData)?;
+        match line.is_empty() {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned())),
         }
     };
     ask().map_err(|error: io::Error| Fault::local("terminal", &error))
 }
 
-/// A terminal that echoes only the end of the line, until this value is dropped.
+/// A terminal that echoes only the end of the line, until this value is dropped. The interrupt character ends the line instead of the
+/// process, which would leave the terminal silent.
 struct SilentTerminal {
     terminal: File,
     before: Termios,
@@ -83,10 +97,15 @@ impl SilentTerminal {
     fn begin(terminal: File) -> io::Result<SilentTerminal> {
         let before = tcgetattr(&terminal)?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         silent.local_modes.insert(LocalModes::ECHONL);
+        silent.special_codes[SpecialCodeIndex::VEOL] = before.special_codes[SpecialCodeIndex::VINTR];
         tcsetattr(&terminal, OptionalActions::Now, &silent)?;
         Ok(SilentTerminal { terminal, before })
+    }
+
+    fn interrupt(&self) -> u8 {
+        self.before.special_codes[SpecialCodeIndex::VINTR]
     }
 }
 

@@ -290,6 +290,14 @@ fn passwords_are_asked_for_in_words_and_not_shown() {
             assert_eq!(text.contains("$argon2"), status == 0, "{screen:?}");
         }
     }
+    // Ctrl-C ends the tool and gives the echo back.
+    let mut terminal = tool("ftpserve").arg("--hash-password").on_terminal(200);
+    terminal.shown.wait_for("password to hash: ");
+    assert!(!terminal.echoes());
+    terminal.press("s3\x03");
+    terminal.wait();
+    assert!(terminal.echoes());
+    assert_ne!(terminal.end().0, 0);
     let dir = temp_dir();
     let hash = tool("ftpserve").arg("--hash-password").stdin("s3cret\n").run();
     std::fs::write(dir.path().join("users"), format!("bob:{}\n", hash.text().trim())).unwrap();
