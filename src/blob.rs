@@ -1,5 +1,5 @@
 //! One blob: the bytes of a message or of an attached file, in memory or elsewhere, which can be read repeatedly from any
-//! position. [`Backing`] hides the source of the bytes outside memory, so code that names a blob does no I/O. [`file`] holds
+//! position. [`Backing`] hides the source of the bytes outside memory, so code that names a blob does no I/O. [`mod@file`] holds
 //! the files of this system and the writer.
 
 pub mod file;

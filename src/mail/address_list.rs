@@ -1,5 +1,5 @@
 //! Address fields of received mail (RFC 5322, sections 3.4 and 4.4): every readable address, and the text of the
-//! unreadable elements. The parser for user input is stricter ([`address::parse_list`]). Linear in the field.
+//! unreadable elements. The parser for user input is stricter ([`super::address::parse_list`]). Linear in the field.
 
 use super::address::{MAX_ADDRESSES, Mailbox};
 use super::encoded_word::{decode_words, unfold};

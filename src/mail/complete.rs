@@ -85,7 +85,7 @@ impl Complete {
     /// Reads a message. With `dot_ends`, a line with a lone dot ends it, as in sendmail without `-i`.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for a message that exceeds the limits or has a bare CR, [`Kind::Io`] if it cannot be read.
+    /// `Kind::BadData` for a message that exceeds the limits or has a bare CR, `Kind::Io` if it cannot be read.
     pub fn read(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
         Complete::scan(blob, Scan::new(dot_ends, false))
     }
@@ -94,7 +94,7 @@ impl Complete {
     /// Header lines beyond the limits become part of the body. The body stays unchanged until [`Complete::mend`].
     ///
     /// # Errors
-    /// [`Kind::Io`] if it cannot be read.
+    /// `Kind::Io` if it cannot be read.
     pub fn read_any(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
         Complete::scan(blob, Scan::new(dot_ends, true))
     }
@@ -128,7 +128,7 @@ impl Complete {
     /// section 3.6.6).
     ///
     /// # Errors
-    /// [`Kind::BadData`] or [`Kind::Usage`] from [`address::parse_list`], for a field that cannot be parsed.
+    /// `Kind::BadData` or `Kind::Usage` from [`address::parse_list`], for a field that cannot be parsed.
     pub fn recipients(&self) -> Result<Vec<Mailbox>, Fault> {
         let read =
             |field: &HeaderField| address::parse_list(&field.value()).map_err(|fault| fault.context(&field.name));

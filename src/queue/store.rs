@@ -29,7 +29,7 @@ pub trait QueueStore: Send + Sync {
     /// A writer for the body of a message of any size, stored so that [`QueueStore::enqueue`] need not copy it.
     ///
     /// # Errors
-    /// [`Kind::Unsupported`](crate::fault::Kind::Unsupported) if the engine has no files.
+    /// [`Kind::Unsupported`] if the engine has no files.
     fn new_body(&self) -> Result<BlobWriter, Fault>;
 
     /// Queues the messages, all or none: when this answers, they are on the disk. Concurrent calls share one sync.

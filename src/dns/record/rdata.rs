@@ -179,7 +179,7 @@ impl<'a> Ds<'a> {
 pub struct Nsec<'a> {
     /// The next name.
     pub next: NameRef<'a>,
-    /// A bit map: see [`super::special::types_contain`].
+    /// A bit map: see `special::types_contain`.
     pub types: &'a [u8],
 }
 
@@ -232,7 +232,7 @@ pub struct Nsec3<'a> {
     pub param: Nsec3Param<'a>,
     /// The next hash.
     pub next: &'a [u8],
-    /// A bit map: see [`super::special::types_contain`].
+    /// A bit map: see `special::types_contain`.
     pub types: &'a [u8],
 }
 

@@ -59,7 +59,7 @@ impl ReadableMaildir {
     }
 
     /// All messages in `new` and `cur`, ordered by the time in their names, then by name: a changed flag does not
-    /// change the order. Messages are regular files, and links to them that [`may_follow`] accepts; their names do not
+    /// change the order. Messages are regular files, and links to them that `may_follow` accepts; their names do not
     /// begin with a dot.
     ///
     /// # Errors
