@@ -17,6 +17,7 @@ use crate::fault::{Fault, Kind};
 
 pub mod owners;
 pub mod reader;
+mod shared_sync;
 
 /// The maximum length of the name of a mailbox directory (NAME_MAX of every usual file system).
 pub const MAX_NAME_BYTES: usize = 255;
@@ -218,7 +219,7 @@ fn fill(mut file: File, head: &[u8], content: &mut dyn Read) -> std::io::Result<
         file.write_all(&out)?;
         out.clear();
         if count == 0 {
-            return file.sync_all();
+            return file.sync_data();
         }
     }
 }
@@ -241,7 +242,7 @@ impl Staged {
         let name = format!("{},S={size_bytes}", self.temporary);
         rename_to_new(tmp, self.temporary.as_ref(), new, name.as_ref()).map_err(|error| writing(path, error.into()))?;
         self.committed = true;
-        rustix::fs::fsync(new).map_err(|error| writing(path, error.into()))?;
+        shared_sync::sync_directory(new).map_err(|error| writing(path, error.into()))?;
         Ok(Delivered { path: path.join("new").join(name), size_bytes })
     }
 }
