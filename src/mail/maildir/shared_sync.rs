@@ -102,7 +102,8 @@ mod tests {
                         match shared.wait(sync) {
                             Ok(()) => assert!(synced.load(Ordering::SeqCst) >= own),
                             Err(error) => {
-                                assert_eq!((error, failures.fetch_add(1, Ordering::SeqCst) < 4000), (Errno::IO, true))
+                                assert_eq!(error, Errno::IO);
+                                failures.fetch_add(1, Ordering::SeqCst);
                             }
                         }
                     }
@@ -110,7 +111,7 @@ mod tests {
             }
         });
         let (rounds, failures) = (rounds.load(Ordering::SeqCst), failures.load(Ordering::SeqCst));
-        assert!(rounds <= 4000 && failures >= rounds / 3, "{rounds} rounds, {failures} failures");
+        assert!(rounds <= 4000 && (rounds / 3..4000).contains(&failures), "{rounds} rounds, {failures} failures");
     }
 
     #[test]
