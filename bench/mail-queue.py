@@ -2,101 +2,21 @@
 """Called by mail-queue.sh: DISK COUNT PEER_ENV POSTFIX_ROOT NULLMAILER_ROOT. Measures wall time from the first byte sent to the last message
 taken, and the CPU time of every process of the system under test (not of source and sink)."""
 
-import atexit
 import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 
+import mail_peers
+from mail_peers import child, cpu, fdatasync_p50, free_port, source, start, wait_port
+
 disk, count, env, root, nullmailer_root = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(), sys.argv[4], sys.argv[5]
 rounds = int(os.environ.get("ROUNDS", "3"))
-tick = os.sysconf("SC_CLK_TCK")
-here = os.path.dirname(os.path.abspath(__file__))
-children = []
-
-
-def child(argv, **how):
-    """A process that does not outlive this one, however it ends."""
-    process = subprocess.Popen(argv, **how)
-    children.append(process)
-    return process
-
-
-def end_children():
-    for process in children:
-        if process.poll() is None:
-            process.terminate()
-    for process in children:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-atexit.register(end_children)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_port(port):
-    for _ in range(1000):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.01)
-    raise OSError(f"nothing on port {port}")
-
-
-def fdatasync_p50():
-    path = os.path.join(disk, "probe")
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    times = []
-    for _ in range(200):
-        os.write(fd, b"x" * 4096)
-        begun = time.perf_counter()
-        os.fdatasync(fd)
-        times.append(time.perf_counter() - begun)
-    os.close(fd)
-    os.unlink(path)
-    return statistics.median(times) * 1000
-
-
-def cpu(pids):
-    total = 0
-    for pid in pids:
-        try:
-            fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        total += sum(int(f) for f in fields[11:15])
-    return total / tick
-
-
-def tree(pid):
-    found, todo = [], [pid]
-    while todo:
-        pid = todo.pop()
-        found.append(pid)
-        try:
-            todo += [int(c) for c in open(f"/proc/{pid}/task/{pid}/children").read().split()]
-        except OSError:
-            pass
-    return found
-
-
 class Sink:
     def __init__(self):
         self.port = free_port()
@@ -123,19 +43,6 @@ class Sink:
         self.process.wait()
 
 
-def source(port, sessions, messages, *more):
-    return env + ["smtp-source", *more, "-s", str(sessions), "-l", "4096", "-m", str(messages), "-f", "a@a.test", "-t",
-                  "b@b.test", f"127.0.0.1:{port}"]
-
-
-def start(argv):
-    process = child(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    url = process.stdout.readline()
-    if not url:
-        sys.exit(process.stderr.read())
-    return process, int(re.search(r":(\d+)", url.split("//")[-1]).group(1))
-
-
 def ours(sink):
     queue = os.path.join(disk, "ours")
     serve, port = start(["smtpserve", "--listen", "127.0.0.1:0", "--relay-from", "127.0.0.0/8", "--queue-dir", queue])
@@ -151,16 +58,7 @@ def ours(sink):
 
 
 def postfix(sink):
-    base, port = os.path.join(disk, "postfix"), free_port()
-    shutil.rmtree(base, ignore_errors=True)
-    master = child(["sh", os.path.join(here, "../tests/interop/postfix.sh"), root, base, str(port),
-                    f"relayhost = [127.0.0.1]:{sink.port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_port(port)
-    def stop():
-        master.send_signal(signal.SIGTERM)
-        master.wait(20)
-        shutil.rmtree(base, ignore_errors=True)
-    return port, (lambda: tree(master.pid)), stop
+    return mail_peers.postfix(disk, root, f"relayhost = [127.0.0.1]:{sink.port}")
 
 
 def end_to_end(system):
@@ -168,7 +66,7 @@ def end_to_end(system):
     port, pids, stop = system(sink)
     try:
         before, begun = cpu(pids()), time.perf_counter()
-        subprocess.run(source(port, 10, count), check=True)
+        subprocess.run(source(env, port, 10, count), check=True)
         accepted = time.perf_counter() - begun
         if not sink.wait(count):
             return None
@@ -181,7 +79,7 @@ def end_to_end(system):
 
 def fill(queue, messages):
     serve, port = start(["smtpserve", "--listen", "127.0.0.1:0", "--relay-from", "127.0.0.0/8", "--queue-dir", queue])
-    subprocess.run(source(port, 10, messages), check=True)
+    subprocess.run(source(env, port, 10, messages), check=True)
     serve.send_signal(signal.SIGTERM)
     serve.wait(20)
 
@@ -203,7 +101,7 @@ def drain(connections):
 def direct(sessions):
     sink = Sink()
     begun = time.perf_counter()
-    subprocess.run(source(sink.port, sessions, count, "-d"), check=True)
+    subprocess.run(source(env, sink.port, sessions, count, "-d"), check=True)
     wall = time.perf_counter() - begun
     sink.end()
     return wall
@@ -214,7 +112,7 @@ def median(values):
 
 
 def main():
-    print(f"fdatasync after 4 KiB on this disk: p50 {fdatasync_p50():.2f} ms\n")
+    print(f"fdatasync after 4 KiB on this disk: p50 {fdatasync_p50(disk):.2f} ms\n")
     print(f"### {count} messages of 4 KiB, 10 sessions, accepted, queued and delivered\n")
     print("| what | median s | messages/s | CPU s/1000 | messages per CPU s | all accepted after s | x Postfix rate | x Postfix per CPU s |")
     print("|---|---|---|---|---|---|---|---|")
@@ -241,7 +139,7 @@ def main():
         mine, theirs = median([a for a, _ in pairs]), median([b for _, b in pairs])
         if mine:
             print(f"| {connections} | {mine:.3f} | {count / mine:,.0f} | {theirs:.3f} | {theirs / mine:.2f} |")
-    print(f"\n### One message queued by one process, in a shell loop of {EACH}; fdatasync now p50 {fdatasync_p50():.2f} ms\n")
+    print(f"\n### One message queued by one process, in a shell loop of {EACH}; fdatasync now p50 {fdatasync_p50(disk):.2f} ms\n")
     print("| what | median ms | x nullmailer-inject |")
     print("|---|---|---|")
     pairs = [(loop(), nullmailer()) for _ in range(rounds)]
