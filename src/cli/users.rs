@@ -204,6 +204,7 @@ pub enum HashKind {
     /// Argon2id: the best protection of a stolen file; passwords are checked by PLAIN and LOGIN.
     Argon2id,
     /// A verifier for SCRAM-SHA-256, which also works with PLAIN and LOGIN.
+    #[value(name = "scram-sha-256")]
     ScramSha256,
 }
 

@@ -114,7 +114,8 @@ impl Listeners {
     {
         let tcp = self.sockets.into_iter().map(|socket| TcpListener::from_std(socket).map(Acceptor::Tcp));
         let unix = self.unix.into_iter();
-        let unix = unix.map(|it| UnixListener::from_std(it.listener).map(|socket| Acceptor::Unix { socket, _file: it.file }));
+        let unix =
+            unix.map(|it| UnixListener::from_std(it.listener).map(|socket| Acceptor::Unix { socket, _file: it.file }));
         let wrong = |error| Fault::new(Kind::Config, format!("listening socket: {}", plain(&error)));
         let sockets: Vec<Acceptor> = tcp.chain(unix).collect::<Result<_, _>>().map_err(wrong)?;
         let (handler, refuse) = (Arc::new(handler), Arc::new(refuse));
