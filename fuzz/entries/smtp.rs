@@ -2,7 +2,9 @@
 
 use applayer::net::login::LoginVerdict;
 use applayer::smtp::address::Address;
-use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism, ServerLogin};
+use applayer::smtp::auth::scram::ScramVerifier;
+use applayer::smtp::auth::server::{AuthStep, LoginProof, OfferedLogins};
+use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism};
 use applayer::smtp::command::{CommandSyntax, SmtpCommand};
 use applayer::smtp::data::{BareLf, DotStuffer, DotUnstuffer, Piece};
 use applayer::smtp::extension::Capabilities;
@@ -43,10 +45,26 @@ fn auth(data: &[u8]) {
             let _ = (login.initial(), login.respond(data), login.respond(data), login.server_proved());
         }
     }
-    for name in ["PLAIN", "LOGIN"] {
-        if let Some(mut login) = ServerLogin::new(name) {
-            let _ = (login.start(Some(data)), login.response(data));
+    let offered = OfferedLogins { scram: true, binding: Some(b"binding".to_vec()) };
+    for name in offered.names() {
+        let mut login = offered.start(&name).expect("offered");
+        // The lines of an exchange; a proof that fits no verifier is never right.
+        let mut lines = data.split(|byte| *byte == b'\n');
+        let mut step = login.start(lines.next());
+        while let Some(line) = lines.next() {
+            step = match step {
+                AuthStep::Challenge(_) => login.response(line),
+                AuthStep::Verifier(_) => login.verifier(ScramVerifier::of("pencil", b"salt", 1), "n"),
+                AuthStep::Credentials { proof: LoginProof::Scram(proof), .. } => {
+                    assert!(!proof.fits(&ScramVerifier::of("another", b"salt", 1)));
+                    login.proved().expect("the proof of the server")
+                }
+                _ => break,
+            };
         }
+    }
+    if let Some(verifier) = str::from_utf8(data).ok().and_then(|text| ScramVerifier::parse(text).ok()) {
+        assert_eq!(ScramVerifier::parse(&verifier.to_string()), Ok(verifier));
     }
 }
 
@@ -161,6 +179,8 @@ fn session(data: &[u8]) {
         tls_required: false,
         auth: true,
         auth_in_clear: true,
+        scram: true,
+        auth_required: false,
         dsn: true,
         syntax: CommandSyntax::Liberal { origin: "mx.test".to_owned() },
         bare_lf: if data.len().is_multiple_of(2) { BareLf::Reject } else { BareLf::Normalize },
@@ -175,6 +195,10 @@ fn session(data: &[u8]) {
             SmtpEvent::Input | SmtpEvent::Close => break,
             SmtpEvent::Sender(question) => session.sender_verdict(question, &ok),
             SmtpEvent::Recipient(question) => session.recipient_verdict(question, &ok),
+            SmtpEvent::Verifier(question) => {
+                let verifier = ScramVerifier::of("pencil", b"salt", 1);
+                session.verifier_found(question, Some(verifier).filter(|_| rest.len() % 2 == 0), "nonce");
+            }
             SmtpEvent::Login(question) => session.login_verdict(
                 question,
                 match rest.len() % 3 {

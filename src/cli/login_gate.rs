@@ -11,7 +11,7 @@ use crate::cli::users::{MAX_CONCURRENT_CHECKS, User, Users};
 use crate::net::clock::unix_seconds;
 use crate::net::guess::Guesses;
 use crate::net::login::LoginVerdict;
-use crate::secret::Secret;
+use crate::smtp::auth::server::LoginProof;
 
 /// The least time until the answer to a failed login.
 pub const FAILURE_DELAY: Duration = Duration::from_secs(1);
@@ -36,17 +36,17 @@ impl Default for LoginGate {
 }
 
 impl LoginGate {
-    /// Checks a password. Any other verdict than success takes at least [`FAILURE_DELAY`], for known and unknown names alike.
+    /// Checks a password, or the proof of one. Any other verdict than success takes at least [`FAILURE_DELAY`], for known and unknown names alike.
     pub async fn check(
         &self,
         users: &Arc<Users>,
         client: Option<IpAddr>,
         name: &str,
-        password: &str,
+        proof: &LoginProof,
     ) -> LoginVerdict<User> {
         let begun = Instant::now();
         let client = client.unwrap_or(Ipv6Addr::LOCALHOST.into());
-        let verdict = self.verdict(users, client, name, password, begun + PATIENCE).await;
+        let verdict = self.verdict(users, client, name, proof, begun + PATIENCE).await;
         if !matches!(verdict, LoginVerdict::Right(_)) {
             // Every failed guess takes the same long time.
             tokio::time::sleep_until((begun + FAILURE_DELAY).into()).await;
@@ -59,7 +59,7 @@ impl LoginGate {
         users: &Arc<Users>,
         client: IpAddr,
         name: &str,
-        password: &str,
+        proof: &LoginProof,
         until: Instant,
     ) -> LoginVerdict<User> {
         let tried = loop {
@@ -76,8 +76,8 @@ impl LoginGate {
         };
         // The semaphore is never closed.
         let _turn = if tried.known { None } else { self.strangers.acquire().await.ok() };
-        let (users, name, password) = (users.clone(), name.to_owned(), Secret::new(password.to_owned()));
-        let check = tokio::task::spawn_blocking(move || users.verify(&name, password.expose()));
+        let (users, name, proof) = (users.clone(), name.to_owned(), proof.clone());
+        let check = tokio::task::spawn_blocking(move || users.check(&name, &proof));
         let Ok(Some(user)) = check.await else { return LoginVerdict::Wrong };
         self.guesses().right(tried, Instant::now());
         self.returned.notify_waiters();
@@ -95,12 +95,18 @@ impl LoginGate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::users::hash_password;
+    use crate::cli::users::{HashKind, hash_password};
+    use crate::secret::Secret;
+
+    fn proof(password: &str) -> LoginProof {
+        LoginProof::Password(Secret::new(password.to_owned()))
+    }
 
     /// Many connections of one client log in at the same time: only wrong passwords are limited and delayed.
     #[tokio::test]
     async fn right_passwords_wait_for_nobody() {
-        let users = Arc::new(Users::parse(&format!("joe:{}\n", hash_password("secret").unwrap())).unwrap());
+        let users =
+            Arc::new(Users::parse(&format!("joe:{}\n", hash_password("secret", HashKind::Argon2id).unwrap())).unwrap());
         let gate = Arc::new(LoginGate::default());
         let all = |password: &'static str, count| {
             let (gate, users) = (gate.clone(), users.clone());
@@ -109,8 +115,9 @@ mod tests {
                 for _ in 0..count {
                     let (gate, users) = (gate.clone(), users.clone());
                     let client = Some([192, 0, 2, 1].into());
-                    together
-                        .spawn(async move { gate.check(&users, client, "joe", password).await.map(|user| user.name) });
+                    together.spawn(async move {
+                        gate.check(&users, client, "joe", &proof(password)).await.map(|user| user.name)
+                    });
                 }
                 together.join_all().await
             }
@@ -134,7 +141,7 @@ mod tests {
         for _ in 0..20 {
             let _ = gate.guesses().admit([192, 0, 2, 250].into(), "eve", Instant::now());
         }
-        let verdict = gate.verdict(&users, [192, 0, 2, 250].into(), "eve", "x", Instant::now()).await;
+        let verdict = gate.verdict(&users, [192, 0, 2, 250].into(), "eve", &proof("x"), Instant::now()).await;
         assert_eq!(verdict, LoginVerdict::TooMany);
     }
 }

@@ -12,6 +12,7 @@ pub mod login_gate;
 pub mod netrc;
 pub mod options_file;
 pub mod output;
+pub mod own_addresses;
 mod password_hash;
 pub mod progress;
 pub mod reload;

@@ -8,6 +8,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sha_crypt::ShaCrypt;
 use yescrypt::Yescrypt;
 
+use crate::smtp::auth::scram::ScramVerifier;
+
 /// The most memory that a hash may cost (`m`), in KiB.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 /// The most passes over the memory that a hash may cost (`t`).
@@ -32,6 +34,8 @@ pub(crate) enum StoredHash {
     Bcrypt(String, u64),
     /// yescrypt (`$y$`) and its work.
     Yescrypt(String, u64),
+    /// The verifier of SCRAM-SHA-256 (RFC 5803).
+    Scram(ScramVerifier),
 }
 
 #[derive(Debug)]
@@ -42,8 +46,7 @@ pub(crate) struct StoredArgon2 {
 }
 
 /// The message about a text that is not a known hash.
-const NONE: &str =
-    "no hash of a password after the name ($argon2id$, $y$, $6$, $5$, $2b$, $2y$, $2a$); --hash-password makes one";
+const NONE: &str = "no hash of a password after the name ($argon2id$, SCRAM-SHA-256$, $y$, $6$, $5$, $2b$, $2y$, $2a$); --hash-password makes one";
 
 impl StoredHash {
     /// Parses a hash.
@@ -53,6 +56,7 @@ impl StoredHash {
     pub(crate) fn parse(text: &str) -> Result<StoredHash, String> {
         let fields: Vec<&str> = text.split('$').collect();
         let (hash, work) = match fields.as_slice() {
+            ["SCRAM-SHA-256", ..] => return ScramVerifier::parse(text).map(StoredHash::Scram),
             ["", "1" | "apr1", ..] => {
                 return Err("an MD5 hash is too weak; --hash-password makes a better one".to_owned());
             }
@@ -101,6 +105,7 @@ impl StoredHash {
         match self {
             StoredHash::Argon2(stored) => stored.work() / 2,
             StoredHash::Sha(_, work) | StoredHash::Bcrypt(_, work) | StoredHash::Yescrypt(_, work) => *work,
+            StoredHash::Scram(verifier) => u64::from(verifier.iterations()) / 4,
         }
     }
 
@@ -121,6 +126,7 @@ impl StoredHash {
             // bcrypt uses only the first 72 bytes, as in every implementation.
             StoredHash::Bcrypt(hash, _) => bcrypt::verify(bytes, hash).unwrap_or(false),
             StoredHash::Yescrypt(hash, _) => Yescrypt::default().verify_password(bytes, hash.as_str()).is_ok(),
+            StoredHash::Scram(verifier) => verifier.matches(password),
         }
     }
 }

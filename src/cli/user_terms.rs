@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
+use crate::cli::own_addresses::OwnAddress;
 use crate::cli::{clock, units};
 use crate::ftp::session::Rights;
 use crate::net::cidr::Network;
@@ -21,6 +22,8 @@ pub struct UserTerms {
     pub up: Option<NonZeroU64>,
     /// `down=RATE`: the limit of all downloads together, in bytes per second.
     pub down: Option<NonZeroU64>,
+    /// `address=ADDRESS`, repeatable: the sender addresses of the user's mail; empty for those that follow from the name.
+    pub addresses: Vec<OwnAddress>,
     /// `net=NETWORK`, repeatable: the networks of the client addresses that the user may log in from; empty for all.
     networks: Vec<Network>,
     /// `expires=TIME`, in seconds since 1970: from then on no login succeeds.
@@ -75,9 +78,10 @@ impl UserTerms {
                 "quota" => account.quota = Some(units::size(value)?),
                 "up" => account.up = Some(rate(value)?),
                 "down" => account.down = Some(rate(value)?),
+                "address" => account.addresses.push(value.parse()?),
                 "net" => account.networks.push(value.parse()?),
                 "expires" => account.expires = Some(clock::moment(value)?),
-                _ => return Err("not a term (root, quota, up, down, net, expires)".to_owned()),
+                _ => return Err("not a term (root, quota, up, down, address, net, expires)".to_owned()),
             }
             Ok(())
         };
@@ -136,6 +140,7 @@ mod tests {
             "net=10.0.0.0/33",
             "expires=never",
             "size=1",
+            "address=alice",
         ] {
             assert!(UserTerms::parse(bad).is_err(), "{bad}");
         }

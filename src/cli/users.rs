@@ -11,6 +11,8 @@ use crate::cli::input;
 use crate::cli::password_hash::StoredHash;
 use crate::cli::user_terms::UserTerms;
 use crate::fault::{Fault, Kind};
+use crate::smtp::auth::scram::{NEW_ITERATIONS, ScramVerifier};
+use crate::smtp::auth::server::LoginProof;
 
 /// The largest user file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -81,6 +83,9 @@ pub struct Users {
     by_name: HashMap<String, (StoredHash, User)>,
     /// The user with the most expensive hash, which is checked for unknown names.
     dearest: String,
+    /// The verifier of the first user, if every user has one: those of unknown names look like it. Lines that are added behind
+    /// it change none of them.
+    model: Option<ScramVerifier>,
     memory: HashMemory,
 }
 
@@ -103,6 +108,7 @@ impl Users {
     pub fn parse(text: &str) -> Result<Users, String> {
         let mut by_name = HashMap::new();
         let (mut blocks, mut dearest) = (0, (0, String::new()));
+        let mut model: Option<Option<ScramVerifier>> = None;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -110,18 +116,53 @@ impl Users {
             }
             let (hash, user) = parse_line(line).map_err(|why| format!("line {}: {why}", number + 1))?;
             blocks = blocks.max(hash.block_count());
+            model = match (&hash, model) {
+                (StoredHash::Scram(verifier), None) => Some(Some(verifier.clone())),
+                (StoredHash::Scram(_), known) => known,
+                _ => Some(None),
+            };
             let name = user.name.clone();
             dearest = dearest.max((hash.work(), name.clone()));
             if by_name.insert(name, (hash, user)).is_some() {
                 return Err(format!("line {}: duplicate user", number + 1));
             }
         }
-        Ok(Users { by_name, dearest: dearest.1, memory: HashMemory::new(blocks) })
+        Ok(Users { by_name, dearest: dearest.1, model: model.flatten(), memory: HashMemory::new(blocks) })
     }
 
     /// All users.
     pub fn all(&self) -> impl Iterator<Item = &User> {
         self.by_name.values().map(|(_, user)| user)
+    }
+
+    /// The user with this name.
+    pub fn get(&self, name: &str) -> Option<&User> {
+        self.by_name.get(name).map(|(_, user)| user)
+    }
+
+    /// True if SCRAM-SHA-256 works for every user. With other hashes in the file a client would choose it and fail.
+    pub fn has_scram(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The verifier of a user for SCRAM-SHA-256, or for an unknown name one that nothing fits. `None` unless [`Users::has_scram`].
+    pub fn verifier(&self, name: &str) -> Option<ScramVerifier> {
+        match (self.by_name.get(name), &self.model) {
+            (Some((StoredHash::Scram(verifier), _)), Some(_)) => Some(verifier.clone()),
+            (_, model) => model.as_ref().map(|model| model.decoy(name)),
+        }
+    }
+
+    /// The user with this name and password, or with this name and a verifier that fits the proof.
+    pub fn check(&self, name: &str, proof: &LoginProof) -> Option<User> {
+        let proof = match proof {
+            LoginProof::Password(password) => return self.verify(name, password.expose()),
+            LoginProof::Scram(proof) => proof,
+        };
+        match self.by_name.get(name)? {
+            (StoredHash::Scram(verifier), user) if proof.fits(verifier) => Some(user.clone()),
+            _ => None,
+        }
     }
 
     /// The user with this name and password. An unknown name costs as much time as the most expensive wrong password. A check takes
@@ -141,29 +182,46 @@ fn parse_line(line: &str) -> Result<(StoredHash, User), String> {
     if line.bytes().any(|byte| byte.is_ascii_control()) {
         return Err("a control character".to_owned());
     }
-    // FLAGS may contain colons, in addresses and paths.
-    let mut fields = line.splitn(4, ':');
-    let (name, hash) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+    let (name, rest) = line.split_once(':').unwrap_or((line, ""));
     if name.is_empty() {
         return Err("no user name".to_owned());
     }
+    // A SCRAM verifier has two colons of its own.
+    let colons = if rest.starts_with(ScramVerifier::PREFIX) { 2 } else { 0 };
+    let end = rest.match_indices(':').nth(colons).map_or(rest.len(), |(at, _)| at);
+    let (hash, rest) = rest.split_at(end);
+    // FLAGS may contain colons, in addresses and paths.
+    let mut fields = rest.splitn(3, ':').skip(1);
     let hash = StoredHash::parse(hash)?;
     let home = fields.next().filter(|home| !home.is_empty()).map(str::to_owned);
     let account = UserTerms::parse(fields.next().unwrap_or_default())?;
     Ok((hash, User { name: name.to_owned(), home, account }))
 }
 
-/// The hash of a password for the user file (Argon2id, PHC string).
+/// The kinds of hashes that can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum HashKind {
+    /// Argon2id: the best protection of a stolen file; passwords are checked by PLAIN and LOGIN.
+    Argon2id,
+    /// A verifier for SCRAM-SHA-256, which also works with PLAIN and LOGIN.
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
+}
+
+/// The hash of a password for the user file (a PHC string, or the form of RFC 5803).
 ///
 /// # Errors
 /// [`Kind::BadData`] for an empty or too long password, [`Kind::Internal`] if the system gives no random bytes.
-pub fn hash_password(password: &str) -> Result<String, Fault> {
+pub fn hash_password(password: &str, kind: HashKind) -> Result<String, Fault> {
     if password.is_empty() || password.len() > MAX_PASSWORD {
         return Err(Fault::new(Kind::BadData, format!("a password has 1 to {MAX_PASSWORD} bytes")));
     }
     let failed = |error: &dyn std::fmt::Display| Fault::new(Kind::Internal, format!("hashing: {error}"));
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|error| failed(&error))?;
+    if kind == HashKind::ScramSha256 {
+        return Ok(ScramVerifier::of(password, &salt, NEW_ITERATIONS).to_string());
+    }
     let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map_err(|error| failed(&error))?;
     Ok(hash.to_string())
 }
@@ -176,7 +234,7 @@ mod tests {
 
     #[test]
     fn hashes_verify() {
-        let hash = hash_password("s3cret").unwrap();
+        let hash = hash_password("s3cret", HashKind::Argon2id).unwrap();
         let users = Users::parse(&format!("# people\nalice:{hash}:home/alice:read, write\nbob:{hash}\n")).unwrap();
         let alice = users.verify("alice", "s3cret").unwrap();
         assert_eq!((alice.home.as_deref(), alice.account.rights), (Some("home/alice"), Some(Rights::ALL)));
@@ -185,7 +243,31 @@ mod tests {
         assert_eq!(users.verify("bob", "S3cret"), None);
         assert_eq!(users.verify("carol", "s3cret"), None);
         assert_eq!(users.verify("bob", &"x".repeat(2000)), None);
-        assert_eq!(hash_password("").unwrap_err().kind, Kind::BadData);
+        assert_eq!(hash_password("", HashKind::Argon2id).unwrap_err().kind, Kind::BadData);
+    }
+
+    #[test]
+    fn scram_is_for_files_with_nothing_else() {
+        let argon = hash_password("x", HashKind::Argon2id).unwrap();
+        let scram = ScramVerifier::of("s3cret", b"salt of alice", 4096).to_string();
+        let other = ScramVerifier::of("x", b"salt", 4096).to_string();
+        let users = Users::parse(&format!("alice:{scram}\nbob:{other}:home:read,root=/a:b\n")).unwrap();
+        assert!(users.has_scram() && users.verify("alice", "s3cret").is_some() && users.verify("alice", "x").is_none());
+        let bob = users.verify("bob", "x").unwrap();
+        assert_eq!((bob.home.as_deref(), bob.account.root), (Some("home"), Some("/a:b".into())));
+        assert_eq!(users.verifier("alice").unwrap().to_string(), scram);
+        assert!(users.verify("carol", "s3cret").is_none());
+        let carol = users.verifier("carol").unwrap();
+        let grown = Users::parse(&format!("alice:{scram}\nbob:{other}\ndave:{other}\n")).unwrap();
+        assert!(grown.verifier("carol") == Some(carol), "the salt of an unknown name does not change");
+        for mixed in [format!("a:{scram}\nb:{argon}"), format!("b:{argon}\na:{scram}"), String::new()] {
+            let users = Users::parse(&mixed).unwrap();
+            assert!(!users.has_scram() && users.verifier("a").is_none() && users.verifier("x").is_none());
+        }
+        let made = hash_password("x", HashKind::ScramSha256).unwrap();
+        assert!(Users::parse(&format!("a:{made}")).unwrap().verify("a", "x").is_some());
+        let error = Users::parse(&format!("a:{}", scram.replace("$4096", "$1"))).unwrap_err();
+        assert!(error.starts_with("line 1: 1 iterations"), "{error}");
     }
 
     #[test]
@@ -225,7 +307,7 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named() {
-        let hash = hash_password("x").unwrap();
+        let hash = hash_password("x", HashKind::Argon2id).unwrap();
         let with = |from: &str, to: &str| {
             assert!(hash.contains(from), "{hash}");
             format!("a:{}", hash.replace(from, to))

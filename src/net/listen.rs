@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -15,6 +16,7 @@ use crate::fault::{Fault, Kind, plain};
 use crate::net::admission::{Admission, AdmissionRefusal, ClientPlace};
 use crate::net::counters::Counter;
 use crate::net::stream::Stream;
+use crate::net::unix_socket::{SocketFile, UnixSocket};
 use crate::net::{activation, literal};
 use crate::scope::canonical;
 use crate::secret::without_password;
@@ -28,10 +30,14 @@ const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
 /// The time that a client has to say goodbye after it lost its place to another.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(250);
 
-/// One or more bound TCP listeners.
+/// The address of the clients of UNIX sockets, for the limits per address.
+const UNIX_CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 0);
+
+/// One or more bound listeners.
 #[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<std::net::TcpListener>,
+    unix: Vec<UnixSocket>,
 }
 
 impl Listeners {
@@ -48,7 +54,7 @@ impl Listeners {
         let parsed = wanted.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, Fault>>()?;
         let of_v4 = |port| parsed.iter().any(|other| other.is_ipv4() && other.port() == port);
         let one = |address: &SocketAddr| bind_tcp(*address, !address.ip().is_unspecified() || of_v4(address.port()));
-        Ok(Listeners { sockets: parsed.iter().map(one).collect::<Result<_, Fault>>()? })
+        Ok(Listeners { sockets: parsed.iter().map(one).collect::<Result<_, Fault>>()?, unix: Vec::new() })
     }
 
     /// Binds UDP sockets on the same addresses and ports, each for the same families.
@@ -70,7 +76,17 @@ impl Listeners {
 
     /// Wraps the listeners passed by the service manager.
     pub fn activated(sockets: Vec<std::net::TcpListener>) -> Listeners {
-        Listeners { sockets }
+        Listeners { sockets, unix: Vec::new() }
+    }
+
+    /// Wraps a UNIX socket. The handler's address of its clients is one of this host; the stream tells them apart.
+    pub fn unix(socket: UnixSocket) -> Listeners {
+        Listeners { sockets: Vec::new(), unix: vec![socket] }
+    }
+
+    /// The TCP listeners one by one, in their order.
+    pub fn one_by_one(self) -> impl Iterator<Item = Listeners> {
+        self.sockets.into_iter().map(|socket| Listeners::activated(vec![socket]))
     }
 
     /// The actual listening addresses (the system's choice replaces port 0).
@@ -96,7 +112,12 @@ impl Listeners {
         Fut: Future<Output = ()> + Send + 'static,
         R: Fn(SocketAddr, AdmissionRefusal) -> &'static str + Send + Sync + 'static,
     {
-        let sockets: Vec<TcpListener> = self.sockets.into_iter().map(watched).collect::<Result<_, Fault>>()?;
+        let tcp = self.sockets.into_iter().map(|socket| TcpListener::from_std(socket).map(Acceptor::Tcp));
+        let unix = self.unix.into_iter();
+        let unix =
+            unix.map(|it| UnixListener::from_std(it.listener).map(|socket| Acceptor::Unix { socket, _file: it.file }));
+        let wrong = |error| Fault::new(Kind::Config, format!("listening socket: {}", plain(&error)));
+        let sockets: Vec<Acceptor> = tcp.chain(unix).collect::<Result<_, _>>().map_err(wrong)?;
         let (handler, refuse) = (Arc::new(handler), Arc::new(refuse));
         let mut loops = JoinSet::new();
         for socket in sockets {
@@ -111,13 +132,26 @@ impl Listeners {
     }
 }
 
-fn watched(socket: std::net::TcpListener) -> Result<TcpListener, Fault> {
-    let wrong = |error| Fault::new(Kind::Config, format!("listening socket: {}", plain(&error)));
-    TcpListener::from_std(socket).map_err(wrong)
+/// A listening socket of the runtime. The file of a UNIX socket is removed with it.
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix { socket: UnixListener, _file: SocketFile },
+}
+
+impl Acceptor {
+    async fn accept(&self) -> std::io::Result<(Stream, SocketAddr)> {
+        match self {
+            Acceptor::Tcp(socket) => {
+                let (tcp, peer) = socket.accept().await?;
+                Ok((Stream::Plain(tcp), canonical(peer)))
+            }
+            Acceptor::Unix { socket, .. } => Ok((Stream::Unix(socket.accept().await?.0), UNIX_CLIENT)),
+        }
+    }
 }
 
 async fn accept_loop<F, Fut, R>(
-    socket: TcpListener,
+    socket: Acceptor,
     handler: &Arc<F>,
     refuse: &R,
     admission: &Arc<Admission>,
@@ -136,10 +170,10 @@ where
             accepted = async { admission.room().await; socket.accept().await } => accepted,
             () = shutdown.draining() => break,
         };
-        let (tcp, peer) = match accepted {
-            Ok((tcp, peer)) => {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => {
                 reserve.short_since = None;
-                (tcp, canonical(peer))
+                accepted
             }
             Err(error) => {
                 if !reserve.turn_away(&socket, &error, refuse).await {
@@ -150,7 +184,7 @@ where
         };
         match admission.admit(peer.ip(), std::time::Instant::now()) {
             // A socket that cannot be set up is already dead.
-            Ok(guard) if tcp.set_nodelay(true).is_ok() => {
+            Ok(guard) if stream.tcp().is_none_or(|tcp| tcp.set_nodelay(true).is_ok()) => {
                 let handler = handler.clone();
                 clients.spawn(async move {
                     let place = guard.place();
@@ -159,14 +193,14 @@ where
                         tokio::time::sleep(GOODBYE_LIMIT).await;
                     };
                     tokio::select! {
-                        () = handler(Stream::Plain(tcp), peer, guard.place()) => {}
+                        () = handler(stream, peer, guard.place()) => {}
                         () = lost => {}
                     }
                 });
             }
             Ok(_) => {}
             Err(refusal) => {
-                say_refused(&tcp, refuse(peer, refusal));
+                say_refused(&stream, refuse(peer, refusal));
             }
         }
         while clients.try_join_next().is_some() {}
@@ -180,11 +214,16 @@ where
 }
 
 /// Sends these words before the connection is closed.
-fn say_refused(tcp: &TcpStream, words: &str) {
+fn say_refused(stream: &Stream, words: &str) {
     Counter::RefusedPlaces.add(1);
+    let socket = match stream {
+        Stream::Plain(tcp) => tcp.as_fd(),
+        Stream::Unix(unix) => unix.as_fd(),
+        Stream::Tls(_) => return,
+    };
     // The text fits into the empty buffer of a new socket; a client that does not read it loses nothing.
     let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
-    let _ = rustix::net::send(tcp, words.as_bytes(), flags);
+    let _ = rustix::net::send(socket, words.as_bytes(), flags);
 }
 
 /// A spare descriptor, given up for a client when none is left: the client is told and closed. Otherwise it would wait in
@@ -206,7 +245,7 @@ impl Reserve {
     }
 
     /// True if a client was turned away after this error of accept(2).
-    async fn turn_away<R>(&mut self, socket: &TcpListener, error: &std::io::Error, refuse: &R) -> bool
+    async fn turn_away<R>(&mut self, socket: &Acceptor, error: &std::io::Error, refuse: &R) -> bool
     where
         R: Fn(SocketAddr, AdmissionRefusal) -> &'static str,
     {
@@ -219,7 +258,7 @@ impl Reserve {
         }
         // Another thread may have been faster, and the client may have left.
         match tokio::time::timeout(Duration::ZERO, socket.accept()).await {
-            Ok(Ok((tcp, peer))) => say_refused(&tcp, refuse(canonical(peer), AdmissionRefusal::Full)),
+            Ok(Ok((stream, peer))) => say_refused(&stream, refuse(peer, AdmissionRefusal::Full)),
             _ => return false,
         }
         true
@@ -388,6 +427,7 @@ mod tests {
     use super::*;
     use crate::net::admission::{AdmissionLimits, Standing};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     #[test]
     fn listen_addresses() {

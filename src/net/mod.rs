@@ -34,6 +34,7 @@ pub mod sys;
 pub mod tls;
 pub mod tls_fault;
 pub mod trace;
+pub mod unix_socket;
 
 mod sessions;
 mod untrusted;

@@ -122,6 +122,14 @@ impl UnixIdentity {
     pub fn own(&self, file: impl AsFd) -> io::Result<()> {
         std::os::unix::fs::fchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
     }
+
+    /// Changes the owner of a name, not of the target of a link: a socket has no descriptor that leads to its file.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn own_name(&self, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+    }
 }
 
 impl std::fmt::Display for UnixIdentity {

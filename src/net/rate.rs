@@ -24,8 +24,13 @@ impl<K: Eq + Hash + Clone> RateTable<K> {
 
     /// A table with at most `turns` turns in any minute: half of them at once.
     pub fn per_minute(turns: u32) -> RateTable<K> {
+        RateTable::per(turns, Duration::from_secs(60))
+    }
+
+    /// A table with at most `turns` turns in any such period: half of them at once.
+    pub fn per(turns: u32, period: Duration) -> RateTable<K> {
         let burst = (turns / 2).max(1);
-        RateTable::new(burst, Duration::from_secs(60) / turns.saturating_sub(burst).max(1))
+        RateTable::new(burst, period / turns.saturating_sub(burst).max(1))
     }
 
     /// The wait of this key for its next turn.

@@ -47,6 +47,7 @@ pub struct Sandbox {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
     add: Vec<PathBuf>,
+    remove: Vec<PathBuf>,
 }
 
 /// The result of closing a sandbox.
@@ -82,6 +83,11 @@ impl Sandbox {
         self.add.push(directory_of(file));
     }
 
+    /// Allows removing files from the directory of a file.
+    pub fn remove(&mut self, file: &Path) {
+        self.remove.push(directory_of(file));
+    }
+
     /// Allows the files that the system's resolver and the check of certificates read.
     pub fn use_network(&mut self) {
         self.read.extend(NETWORK_READ.iter().map(PathBuf::from));
@@ -107,6 +113,7 @@ impl Sandbox {
             .and_then(|rules| rules.add_rules(path_beneath_rules(self.read, reading)))
             .and_then(|rules| rules.add_rules(path_beneath_rules(self.write, writing())))
             .and_then(|rules| rules.add_rules(path_beneath_rules(self.add, AccessFs::WriteFile | AccessFs::MakeReg)))
+            .and_then(|rules| rules.add_rules(path_beneath_rules(self.remove, AccessFs::RemoveFile)))
             .and_then(|rules| rules.restrict_self());
         closed.map(|_| SandboxState::Closed).map_err(|error| {
             Fault::new(Kind::Config, format!("Landlock: {error}")).with_hint("--no-sandbox starts without it")

@@ -63,6 +63,11 @@ impl Stream {
         matches!(self, Stream::Tls(_))
     }
 
+    /// True for a UNIX socket: the client is on this host and has no address.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Stream::Unix(_))
+    }
+
     /// The negotiated parameters; `None` in clear text.
     pub fn tls_info(&self) -> Option<TlsInfo> {
         let Stream::Tls(tls) = self else { return None };
@@ -78,6 +83,24 @@ impl Stream {
             resumed: common.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             peer_chain: common.peer_certificates().map_or_else(Vec::new, ders),
         })
+    }
+
+    /// The data of the channel binding `tls-exporter` (RFC 9266), equal on both sides of one TLS connection. TLS 1.3 alone: in
+    /// earlier versions it needs an extension that rustls does not report.
+    pub fn channel_binding(&self) -> Option<Vec<u8>> {
+        let Stream::Tls(tls) = self else { return None };
+        let (label, context) = (b"EXPORTER-Channel-Binding", Some(&[][..]));
+        let is_current = |version| version == Some(rustls::ProtocolVersion::TLSv1_3);
+        let data = match &**tls {
+            TlsStream::Client(tls) if is_current(tls.get_ref().1.protocol_version()) => {
+                tls.get_ref().1.export_keying_material([0; 32], label, context)
+            }
+            TlsStream::Server(tls) if is_current(tls.get_ref().1.protocol_version()) => {
+                tls.get_ref().1.export_keying_material([0; 32], label, context)
+            }
+            _ => return None,
+        };
+        data.ok().map(|data| data.to_vec())
     }
 
     /// The socket of a stream in clear text, for zero-copy transfers; `None` inside TLS, which must encrypt the bytes.

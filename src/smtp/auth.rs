@@ -1,25 +1,18 @@
 //! SASL over SMTP (RFC 4954), client and server, without sockets or randomness. The client knows PLAIN (RFC 4616),
 //! LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, 7677), EXTERNAL (RFC 4422), OAUTHBEARER (RFC
-//! 7628) and XOAUTH2; the server knows PLAIN and LOGIN.
+//! 7628) and XOAUTH2; the server ([`server`]) knows PLAIN, LOGIN and SCRAM-SHA-256.
+
+pub mod scram;
+pub mod server;
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest as _, Md5};
-use ring::{digest, hmac, pbkdf2};
 
 use crate::fault::{Fault, Kind};
-use crate::secret::Secret;
-
-/// The highest iteration count that a SCRAM server may ask for: more would be an attack on the client's time.
-pub const MAX_ITERATIONS: u32 = 1_000_000;
-
-/// The lowest iteration count that protects a password (RFC 5802, section 5.1).
-pub const MIN_ITERATIONS: u32 = 4_096;
-
-/// The maximum length of a user name and of a password from a client.
-pub const MAX_CREDENTIAL: usize = 1_024;
+use scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramHash, prepare, xor};
 
 /// A SASL mechanism of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -302,18 +295,16 @@ impl<'a> ClientLogin<'a> {
         if !(MIN_ITERATIONS..=MAX_ITERATIONS).contains(&rounds) {
             return Err(protocol("iteration count out of bounds"));
         }
-        let rounds = std::num::NonZeroU32::new(rounds).unwrap_or(std::num::NonZeroU32::MIN);
-        let hash = ScramHash::of(self.mechanism);
-        let mut salted = vec![0; hash.digest.output_len()];
-        pbkdf2::derive(hash.pbkdf2, rounds, &salt, self.prepared.1.as_bytes(), &mut salted);
-        let client_key = hash.hmac(&salted, b"Client Key");
-        let stored_key = digest::digest(hash.digest, &client_key);
+        let hash = match self.mechanism {
+            Mechanism::ScramSha1 => ScramHash::sha1(),
+            _ => ScramHash::sha256(),
+        };
+        let (client_key, server_key) = hash.keys(&self.prepared.1, &salt, rounds);
         // `biws` is `n,,` in base64: no channel binding.
         let without_proof = format!("c=biws,r={nonce}");
         let message = format!("{},{text},{without_proof}", self.first_bare);
-        let signature = hash.hmac(stored_key.as_ref(), message.as_bytes());
-        let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(key, sign)| key ^ sign).collect();
-        self.server_signature = Some(hash.hmac(&hash.hmac(&salted, b"Server Key"), message.as_bytes()));
+        let proof = xor(&client_key, &hash.hmac(&hash.digest(&client_key), message.as_bytes()));
+        self.server_signature = Some(hash.hmac(&server_key, message.as_bytes()));
         Ok(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
     }
 
@@ -340,43 +331,8 @@ impl<'a> ClientLogin<'a> {
     }
 }
 
-/// SASLprep (RFC 4013): different encodings of the same letters become equal, soft hyphens disappear, every kind of
-/// space becomes a space. Text that it rejects stays unchanged, as in PostgreSQL: letters newer than Unicode 3.2 (which
-/// RFC 8265 allows), and passwords that were set without this check.
-fn prepare(text: &str) -> Cow<'_, str> {
-    match stringprep::saslprep(text) {
-        Ok(prepared) if !prepared.is_empty() => prepared,
-        _ => Cow::Borrowed(text),
-    }
-}
-
 fn protocol(what: &str) -> Fault {
     Fault::new(Kind::Protocol, what)
-}
-
-/// The hash functions of one SCRAM mechanism.
-struct ScramHash {
-    digest: &'static digest::Algorithm,
-    hmac: hmac::Algorithm,
-    pbkdf2: pbkdf2::Algorithm,
-}
-
-impl ScramHash {
-    fn of(mechanism: Mechanism) -> ScramHash {
-        if mechanism == Mechanism::ScramSha1 {
-            ScramHash {
-                digest: &digest::SHA1_FOR_LEGACY_USE_ONLY,
-                hmac: hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-                pbkdf2: pbkdf2::PBKDF2_HMAC_SHA1,
-            }
-        } else {
-            ScramHash { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA256 }
-        }
-    }
-
-    fn hmac(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
-        hmac::sign(&hmac::Key::new(self.hmac, key), message).as_ref().to_vec()
-    }
 }
 
 /// HMAC-MD5 of the challenge in hexadecimal (RFC 2195, section 2). ring deliberately has no MD5.
@@ -396,95 +352,6 @@ fn cram(challenge: &[u8], password: &[u8]) -> String {
     let inner = Md5::new().chain_update(key.map(|byte| byte ^ 0x36)).chain_update(challenge).finalize();
     let outer = Md5::new().chain_update(key.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize();
     crate::hex::lower(&outer)
-}
-
-/// The next step of a server in an AUTH exchange.
-#[derive(Debug, PartialEq, Eq)]
-pub enum AuthStep {
-    /// Send reply 334 with this text (already in base64).
-    Challenge(&'static str),
-    /// Check these credentials.
-    Credentials {
-        /// The user name.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// The client cancelled with `*`.
-    Cancelled,
-    /// The response is invalid: not base64, not UTF-8, or too long.
-    Malformed,
-}
-
-/// The server's side of one AUTH exchange.
-#[derive(Debug)]
-pub enum ServerLogin {
-    /// PLAIN
-    Plain,
-    /// LOGIN, with the user name once it is known.
-    Login(Option<String>),
-}
-
-/// `Username:` and `Password:` in base64.
-const ASK_USER: AuthStep = AuthStep::Challenge("VXNlcm5hbWU6");
-const ASK_PASSWORD: AuthStep = AuthStep::Challenge("UGFzc3dvcmQ6");
-
-impl ServerLogin {
-    /// Starts an exchange with the mechanism of this name (upper case); `None` for an unknown mechanism.
-    pub fn new(mechanism: &str) -> Option<ServerLogin> {
-        match mechanism {
-            "PLAIN" => Some(ServerLogin::Plain),
-            "LOGIN" => Some(ServerLogin::Login(None)),
-            _ => None,
-        }
-    }
-
-    /// The first step, with the initial response if the command had one.
-    pub fn start(&mut self, initial: Option<&[u8]>) -> AuthStep {
-        match (initial, &self) {
-            (Some(b"="), _) => self.decoded(Vec::new()),
-            (Some(initial), _) => self.response(initial),
-            (None, ServerLogin::Plain) => AuthStep::Challenge(""),
-            (None, ServerLogin::Login(_)) => ASK_USER,
-        }
-    }
-
-    /// Takes the client's next line, in base64.
-    pub fn response(&mut self, line: &[u8]) -> AuthStep {
-        if line == b"*" {
-            return AuthStep::Cancelled;
-        }
-        match BASE64.decode(line) {
-            Ok(bytes) => self.decoded(bytes),
-            Err(_) => AuthStep::Malformed,
-        }
-    }
-
-    fn decoded(&mut self, bytes: Vec<u8>) -> AuthStep {
-        let Some(text) = String::from_utf8(bytes).ok() else { return AuthStep::Malformed };
-        let fits = |part: &str| !part.is_empty() && part.len() <= MAX_CREDENTIAL && !part.contains('\0');
-        match self {
-            ServerLogin::Plain => {
-                let mut parts = text.splitn(3, '\0');
-                let (Some(acting), Some(user), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
-                    return AuthStep::Malformed;
-                };
-                // Authorization as another user is not offered.
-                if !fits(user) || !fits(password) || !(acting.is_empty() || acting == user) {
-                    return AuthStep::Malformed;
-                }
-                AuthStep::Credentials { user: user.to_owned(), password: Secret::new(password.to_owned()) }
-            }
-            ServerLogin::Login(_) if !fits(&text) => AuthStep::Malformed,
-            ServerLogin::Login(user) => match user.take() {
-                None => {
-                    *user = Some(text);
-                    ASK_PASSWORD
-                }
-                Some(user) => AuthStep::Credentials { user, password: Secret::new(text) },
-            },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -659,31 +526,5 @@ mod tests {
             let tried: Vec<&str> = tried.into_iter().map(Mechanism::as_str).collect();
             assert_eq!(tried.join(" "), expected, "{offered:?} {failures:?}");
         }
-    }
-
-    #[test]
-    fn server_side_plain_and_login() {
-        let encode = |text: &str| BASE64.encode(text).into_bytes();
-        let tim = |password: &str| AuthStep::Credentials { user: "tim".into(), password: Secret::new(password.into()) };
-        let plain = |response: &[u8]| ServerLogin::new("PLAIN").unwrap().start(Some(response));
-        assert_eq!(ServerLogin::Plain.start(None), AuthStep::Challenge(""));
-        assert_eq!(plain(&encode("\0tim\0x y")), tim("x y"));
-        assert_eq!(plain(&encode("tim\0tim\0x")), tim("x"));
-        assert_eq!(plain(b"*"), AuthStep::Cancelled);
-        let long = format!("\0tim\0{}", "x".repeat(MAX_CREDENTIAL + 1));
-        for bad in ["", "tim", "\0tim", "\0tim\0", "\0\0x", "bob\0tim\0x", "\0tim\0x\0y", &long] {
-            assert_eq!(plain(&encode(bad)), AuthStep::Malformed, "{bad:?}");
-        }
-        assert_eq!(plain(b"="), AuthStep::Malformed);
-        assert_eq!(plain(b"!!"), AuthStep::Malformed);
-        assert_eq!(plain(&BASE64.encode(b"\0\xff\0x").into_bytes()), AuthStep::Malformed);
-        let mut login = ServerLogin::new("LOGIN").unwrap();
-        assert_eq!(login.start(None), ASK_USER);
-        assert_eq!(login.response(&encode("tim")), ASK_PASSWORD);
-        assert_eq!(login.response(&encode("secret")), tim("secret"));
-        let mut login = ServerLogin::new("LOGIN").unwrap();
-        assert_eq!(login.start(Some(&encode("tim"))), ASK_PASSWORD);
-        assert_eq!(login.response(&encode("")), AuthStep::Malformed);
-        assert!(ServerLogin::new("CRAM-MD5").is_none());
     }
 }

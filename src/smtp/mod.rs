@@ -13,6 +13,7 @@ pub mod data;
 pub mod envelope;
 pub mod extension;
 pub mod reply;
+pub mod role;
 pub mod server;
 pub mod session;
 pub mod transaction;

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::blob::file::BlobWriter;
@@ -20,7 +22,10 @@ use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
 use crate::smtp::address::ReversePath;
+use crate::smtp::auth::scram::ScramVerifier;
+use crate::smtp::auth::server::LoginProof;
 use crate::smtp::reply::SmtpReply;
+use crate::smtp::role::ServerRole;
 use crate::smtp::session::{Config, SmtpEvent, SmtpSession};
 use crate::smtp::transaction::{Envelope, Recipient};
 
@@ -55,8 +60,8 @@ pub struct SmtpPeer {
     pub tls: Option<String>,
     /// The user name of the login.
     pub user: Option<String>,
-    /// True if this is LMTP.
-    pub lmtp: bool,
+    /// The role of the listener.
+    pub role: ServerRole,
     /// The server's identifier for the session.
     pub session: Option<SessionId>,
 }
@@ -104,8 +109,19 @@ pub trait SmtpService: Send + Sync {
         transaction: &'a mut Self::Transaction,
     ) -> BoxFuture<'a, SmtpReply>;
 
-    /// Checks a password. A wrong one is answered slowly, to slow down guessing.
-    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>>;
+    /// Checks a password, or the proof that the client knows it. A wrong one is answered slowly, to slow down guessing.
+    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, proof: &'a LoginProof)
+    -> BoxFuture<'a, LoginVerdict<()>>;
+
+    /// True if SCRAM-SHA-256 is offered.
+    fn has_scram(&self) -> bool {
+        false
+    }
+
+    /// The verifier of a user for SCRAM-SHA-256, or a decoy for an unknown one; `None` if the mechanism is not offered.
+    fn verifier(&self, _user: &str) -> Option<ScramVerifier> {
+        None
+    }
 
     /// Opens the writer for the arriving message; it already contains what the service prepends. Called when the data
     /// begins. If the message breaks off, dropping the writer discards it.
@@ -143,8 +159,10 @@ pub enum SmtpServerTls {
 /// Options for serving connections.
 #[derive(Clone)]
 pub struct SmtpServerOptions {
-    /// Name and limits of the protocol; `starttls` follows from `tls`.
+    /// Name and limits of the protocol; `starttls` follows from `tls`, and `scram` from the service.
     pub config: Config,
+    /// The role of the listener.
+    pub role: ServerRole,
     /// The TLS mode.
     pub tls: SmtpServerTls,
     /// Time limits for the client (RFC 5321, section 4.5.3.2.7: five minutes). A command must be complete within the
@@ -169,14 +187,17 @@ pub async fn serve<S: SmtpService>(
 ) -> Result<(), Fault> {
     let mut config = options.config.clone();
     config.starttls = matches!(options.tls, SmtpServerTls::Starttls(_));
+    config.scram = service.has_scram();
     let stream = match &options.tls {
         SmtpServerTls::Implicit(tls) => tls.accept(stream).await?,
         _ => stream,
     };
     let id = totals.peer.session;
     let trace = address.map_or(options.trace.clone(), |address| options.trace.of(address));
-    totals.peer = SmtpPeer { address, lmtp: config.lmtp, tls: tls_words(&stream), session: id, ..SmtpPeer::default() };
-    let session = SmtpSession::new(config, totals.peer.tls.is_some());
+    let tls = tls_words(&stream);
+    totals.peer = SmtpPeer { address, role: options.role, tls, session: id, ..SmtpPeer::default() };
+    let mut session = SmtpSession::new(config, totals.peer.tls.is_some());
+    session.bind_to(stream.channel_binding());
     let input = Vec::with_capacity(READ_SIZE);
     let (transaction, deadline) = (S::Transaction::default(), RateDeadline::new(options.limits));
     let (message, progress) = (None, (0, Instant::now()));
@@ -260,9 +281,14 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                     let reply = self.service.recipient(&self.totals.peer, sender, candidate, transaction).await;
                     self.session.recipient_verdict(question, &reply);
                 }
+                SmtpEvent::Verifier(question) => {
+                    let verifier = self.service.verifier(question.user());
+                    let nonce = fresh_nonce()?;
+                    self.session.verifier_found(question, verifier, &nonce);
+                }
                 SmtpEvent::Login(question) => {
                     self.refresh_peer();
-                    let verdict = self.service.login(&self.totals.peer, question.user(), question.password()).await;
+                    let verdict = self.service.login(&self.totals.peer, question.user(), question.proof()).await;
                     let accepted = matches!(verdict, LoginVerdict::Right(()));
                     if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
                     self.session.login_verdict(question, verdict);
@@ -330,12 +356,13 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         self.stream = tls.accept(self.stream).await?;
         self.totals.peer = SmtpPeer {
             address: self.totals.peer.address,
-            lmtp: self.totals.peer.lmtp,
+            role: self.totals.peer.role,
             tls: tls_words(&self.stream),
             session: self.totals.peer.session,
             ..SmtpPeer::default()
         };
         self.session.tls_started();
+        self.session.bind_to(self.stream.channel_binding());
         Ok(self)
     }
 
@@ -465,6 +492,13 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         let _ = tokio::time::timeout(LINGER, drain).await;
         Ok(())
     }
+}
+
+/// Random text of printable ASCII without commas.
+fn fresh_nonce() -> Result<String, Fault> {
+    let mut nonce = [0; 18];
+    getrandom::fill(&mut nonce).map_err(|error| Fault::new(Kind::Io, format!("no randomness: {error}")))?;
+    Ok(BASE64.encode(nonce))
 }
 
 async fn sleep_until(time: Option<Instant>) {

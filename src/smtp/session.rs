@@ -5,17 +5,17 @@
 //! holds the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
 
 mod budget;
+mod login;
+mod question;
 mod receive;
 
 use std::ops::Range;
 
 pub use budget::{MAX_ERRORS, MAX_FAILED_LOGINS, MAX_IDLE_COMMANDS, MAX_OVERSHOOT, MIN_CHUNK};
+pub use question::{LoginQuestion, MessageQuestion, RecipientQuestion, SenderQuestion, VerifierQuestion};
 
 use crate::foreign::{self, SpokenProtocol};
-use crate::net::login::LoginVerdict;
-use crate::secret::Secret;
-use crate::smtp::address::ReversePath;
-use crate::smtp::auth::{AuthStep, ServerLogin};
+use crate::smtp::auth::server::{OfferedLogins, ServerLogin};
 use crate::smtp::command::{CommandSyntax, MAX_COMMAND_LINE, MailFrom, SmtpCommand, SmtpCommandError};
 use crate::smtp::data::{BareLf, DotUnstuffer, NewlineCheck};
 use crate::smtp::extension::Capabilities;
@@ -47,6 +47,10 @@ pub struct Config {
     pub auth: bool,
     /// Accept passwords in clear text.
     pub auth_in_clear: bool,
+    /// SCRAM-SHA-256 is offered: every user has a verifier.
+    pub scram: bool,
+    /// Without a login, only the commands that lead to it are accepted (RFC 6409, section 4.3).
+    pub auth_required: bool,
     /// Offer delivery status notifications (RFC 3461); another component must send them.
     pub dsn: bool,
     /// The strictness of the command grammar.
@@ -64,7 +68,9 @@ pub enum SmtpEvent {
     Sender(SenderQuestion),
     /// Decide on this recipient. Answer by [`SmtpSession::recipient_verdict`].
     Recipient(RecipientQuestion),
-    /// Check this password. Answer by [`SmtpSession::login_verdict`].
+    /// Find the verifier of this user. Answer by [`SmtpSession::verifier_found`].
+    Verifier(VerifierQuestion),
+    /// Check this password or proof. Answer by [`SmtpSession::login_verdict`].
     Login(LoginQuestion),
     /// The message begins: discard the data of any earlier one.
     Begin,
@@ -78,58 +84,6 @@ pub enum SmtpEvent {
     StartTls,
     /// Send the output, then close.
     Close,
-}
-
-/// An envelope that has only a sender yet, with the declared size.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SenderQuestion(Envelope, u64);
-
-impl SenderQuestion {
-    /// The reverse-path in question.
-    pub fn sender(&self) -> &ReversePath {
-        &self.0.sender
-    }
-
-    /// The message length that the client declared (RFC 1870); 0 if it declared none.
-    pub fn declared_bytes(&self) -> u64 {
-        self.1
-    }
-}
-
-/// A recipient that may be added to the envelope.
-#[derive(Debug, PartialEq, Eq)]
-pub struct RecipientQuestion(Recipient);
-
-impl RecipientQuestion {
-    /// The recipient in question.
-    pub fn recipient(&self) -> &Recipient {
-        &self.0
-    }
-}
-
-/// A user name and a password to be checked.
-#[derive(Debug, PartialEq, Eq)]
-pub struct LoginQuestion {
-    user: String,
-    password: Secret,
-}
-
-impl LoginQuestion {
-    /// The user name.
-    pub fn user(&self) -> &str {
-        &self.user
-    }
-
-    /// The password.
-    pub fn password(&self) -> &str {
-        self.password.expose()
-    }
-}
-
-/// A message whose verdict is due, with its number of recipients.
-#[derive(Debug, PartialEq, Eq)]
-pub struct MessageQuestion {
-    recipients: usize,
 }
 
 #[derive(Debug)]
@@ -181,6 +135,7 @@ pub struct SmtpSession {
     discarding: bool,
     greeted: Greeted,
     tls: bool,
+    logins: OfferedLogins,
     user: Option<String>,
     envelope: Option<Envelope>,
     received: u64,
@@ -196,6 +151,7 @@ impl SmtpSession {
         let protocol = if config.lmtp { "LMTP" } else { "ESMTP" };
         let greeting = SmtpReply::new(220, None, format!("{} {protocol} ready", config.name));
         let newlines = NewlineCheck::new(config.bare_lf);
+        let logins = OfferedLogins { scram: config.scram, binding: None };
         let mut session = SmtpSession {
             config,
             mode: SessionMode::Command,
@@ -203,6 +159,7 @@ impl SmtpSession {
             discarding: false,
             greeted: Greeted::No,
             tls,
+            logins,
             user: None,
             envelope: None,
             received: 0,
@@ -315,26 +272,6 @@ impl SmtpSession {
         self.say(reply);
     }
 
-    /// The answer to [`SmtpEvent::Login`].
-    pub fn login_verdict(&mut self, question: LoginQuestion, verdict: LoginVerdict<()>) {
-        self.mode = SessionMode::Command;
-        match verdict {
-            LoginVerdict::Right(()) => {
-                self.user = Some(question.user);
-                self.budget.logged_in();
-                return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
-            }
-            LoginVerdict::Wrong | LoginVerdict::Barred(_) => {}
-            LoginVerdict::TooMany => {
-                return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins; try again later"));
-            }
-        }
-        if !self.budget.failed_login() {
-            return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins"));
-        }
-        self.say(&SmtpReply::status(535, 7, 8, "user name or password is wrong"));
-    }
-
     /// The answer to [`SmtpEvent::Message`]: one reply, or with LMTP one per recipient.
     pub fn message_verdict(&mut self, question: MessageQuestion, replies: &[SmtpReply]) {
         self.mode = SessionMode::Command;
@@ -361,6 +298,7 @@ impl SmtpSession {
     /// The TLS handshake is complete: all earlier state is discarded (RFC 3207, section 4.2).
     pub fn tls_started(&mut self) {
         self.tls = true;
+        self.logins.binding = None;
         self.greeted = Greeted::No;
         self.user = None;
         self.envelope = None;
@@ -427,6 +365,9 @@ impl SmtpSession {
             Ok(command) if !self.may_do(&command) => {
                 self.say(&SmtpReply::status(530, 7, 0, "must issue a STARTTLS command first"));
             }
+            Ok(command) if self.needs_login(&command) => {
+                self.say(&SmtpReply::status(530, 7, 0, "authentication required"));
+            }
             Ok(SmtpCommand::StartTls) => {
                 if self.start_tls() {
                     return (rest.len(), Some(SmtpEvent::StartTls));
@@ -462,6 +403,13 @@ impl SmtpSession {
         self.tls || !self.config.tls_required || leads_there
     }
 
+    /// True if this command requires a login first. A BDAT chunk is refused for lack of an envelope.
+    fn needs_login(&self, command: &SmtpCommand) -> bool {
+        use SmtpCommand as C;
+        let for_users = matches!(command, C::Mail(_) | C::Rcpt(_) | C::Data | C::Vrfy(_) | C::Expn(_));
+        self.config.auth_required && self.user.is_none() && for_users
+    }
+
     fn command(&mut self, command: SmtpCommand) {
         match command {
             SmtpCommand::Ehlo(name) if !self.config.lmtp => self.hello(name, true),
@@ -494,9 +442,6 @@ impl SmtpSession {
         self.envelope = None;
         self.forget_message();
         let reply = if extended {
-            let in_clear = self.config.auth_in_clear && !self.config.tls_required;
-            let offer_auth = self.config.auth && self.user.is_none() && (self.tls || in_clear);
-            let mechanisms = if offer_auth { vec!["PLAIN".to_owned(), "LOGIN".to_owned()] } else { Vec::new() };
             Capabilities {
                 name: self.config.name.clone(),
                 pipelining: true,
@@ -508,7 +453,7 @@ impl SmtpSession {
                 starttls: self.config.starttls && !self.tls,
                 vrfy: false,
                 size: Some(self.config.max_size),
-                auth: mechanisms,
+                auth: self.mechanisms(),
                 other: Vec::new(),
             }
             .reply()
@@ -596,44 +541,6 @@ impl SmtpSession {
             return true;
         }
         false
-    }
-
-    fn auth(&mut self, mechanism: &str, initial: Option<&str>) {
-        let refusal = if !self.config.auth {
-            Some(SmtpReply::status(502, 5, 1, "no logins here"))
-        } else if matches!(self.greeted, Greeted::No) || self.user.is_some() || self.envelope.is_some() {
-            Some(SmtpReply::status(503, 5, 1, "not now"))
-        } else if !self.tls && !self.config.auth_in_clear {
-            Some(SmtpReply::status(538, 7, 11, "start TLS first"))
-        } else {
-            None
-        };
-        match (refusal, ServerLogin::new(mechanism)) {
-            (Some(refusal), _) => self.say(&refusal),
-            (None, None) => self.say(&SmtpReply::status(504, 5, 4, "mechanism not offered")),
-            (None, Some(mut login)) => {
-                let step = login.start(initial.map(str::as_bytes));
-                self.mode = SessionMode::Auth(login);
-                self.auth_step(step);
-            }
-        }
-    }
-
-    fn auth_step(&mut self, step: AuthStep) {
-        match step {
-            AuthStep::Challenge(text) => SmtpReply::new(334, None, text).wire(&mut self.output),
-            AuthStep::Credentials { user, password } => {
-                self.mode = SessionMode::Ask(SmtpEvent::Login(LoginQuestion { user, password }));
-            }
-            AuthStep::Cancelled => {
-                self.mode = SessionMode::Command;
-                self.say(&SmtpReply::status(501, 7, 0, "login cancelled"));
-            }
-            AuthStep::Malformed => {
-                self.mode = SessionMode::Command;
-                self.say(&SmtpReply::status(501, 5, 2, "malformed login"));
-            }
-        }
     }
 }
 

@@ -158,8 +158,8 @@ enum TlsStart {
 crate::cli::tool!("ftpserve", Args, guide crate::tool::guides::FTPSERVE, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
-    if args.serve.hash_password {
-        return cli::args::print_password_hash(out);
+    if let Some(kind) = args.serve.hash_password {
+        return cli::args::print_password_hash(kind, out);
     }
     let operate = args.operate.clone();
     operate.verdict(out, serve(args, out, activated))

@@ -6,9 +6,12 @@ mod names;
 mod notice;
 mod owners;
 mod record;
+mod roles;
 mod room;
 mod service;
+mod submission;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,17 +42,28 @@ use crate::queue::store::QueueStore;
 use crate::smtp::address;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
+use crate::smtp::role::ServerRole;
 use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls};
 use crate::smtp::session::Config;
 use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
 use record::EndingMailSession;
+use roles::{RoleArgs, RoleListeners, RoleNeeds};
 use room::DiskRoom;
 use service::{MailReceiver, ReceivePolicy};
 
 /// The most descriptors of one client: the connection, the message, and the mailbox to which it is written.
 const MAX_CLIENT_DESCRIPTORS: u64 = 3;
+
+const LISTEN_HELP: &str = "Listen on ADDRESS:PORT (port 0: any free one), on PORT of 127.0.0.1, or on a UNIX socket, /PATH; may be \
+    repeated";
+
+const LISTEN_LONG_HELP: &str = "Listen on ADDRESS:PORT (port 0: any free one), on PORT of 127.0.0.1, or on a UNIX socket, /PATH; may be \
+    repeated\n\n[::]:PORT is every interface. [::] accepts IPv4 too, unless an IPv4 address with the same port is also named.\n\nROLE \
+    is smtp (mail for --domain from everyone, relays for --relay-from and users), mx (mail for --domain from everyone, no logins, no \
+    relaying), submission (users only, STARTTLS), submissions (users only, TLS from the first byte) or lmtp. An address without \
+    ROLE has that of --submission or --lmtp, else smtp; a UNIX socket is for LMTP.";
 
 /// Receive mail by SMTP or LMTP
 ///
@@ -57,6 +71,7 @@ const MAX_CLIENT_DESCRIPTORS: u64 = 3;
 /// only from clients in --relay-from networks and from users who logged in (--user-file).
 #[derive(Debug, Parser)]
 #[command(name = "smtpserve", version)]
+#[command(mut_arg("listen", |arg| arg.value_name("ADDR[=ROLE]").help(LISTEN_HELP).long_help(LISTEN_LONG_HELP)))]
 pub struct Args {
     /// Accept mail for this domain; may be repeated
     #[arg(long, value_name = "DOMAIN", requires = "mailboxes")]
@@ -73,9 +88,8 @@ pub struct Args {
     /// Host name in the greeting (default: the first domain, else the name of this host)
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// Speak LMTP (RFC 2033): one reply per recipient
-    #[arg(long)]
-    lmtp: bool,
+    #[command(flatten)]
+    roles: RoleArgs,
     /// When TLS starts: by STARTTLS on the client's request, by STARTTLS before any other command, or before the first byte
     #[arg(long, value_name = "MODE", default_value = "starttls")]
     tls: SmtpTlsStart,
@@ -151,8 +165,8 @@ impl From<LoneLf> for BareLf {
 crate::cli::tool!("smtpserve", Args, guide crate::tool::guides::SMTPSERVE, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
-    if args.serve.hash_password {
-        return cli::args::print_password_hash(out);
+    if let Some(kind) = args.serve.hash_password {
+        return cli::args::print_password_hash(kind, out);
     }
     let operate = args.operate.clone();
     operate.verdict(out, prepare(args, out, activated))
@@ -175,6 +189,14 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     let owners = table.map(|table| owners::start(table, &args.confine, out)).transpose()?;
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "esmtp", "lmtp"])?;
+    let plan = args.roles.plan(&args.listen, args.tls)?;
+    plan.check(&RoleNeeds {
+        users: users.is_some(),
+        tls: tls.is_some(),
+        client_ca: args.serve.client_ca.is_some(),
+        relay_from: !args.relay_from.is_empty(),
+        domains: !domains.is_empty(),
+    })?;
     if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
         return Err(Fault::new(Kind::Usage, "--tls required and implicit need --cert or --self-signed").into());
     }
@@ -199,17 +221,12 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         if let Some(directory) = &queue_dir {
             queue_open::open_existing(directory, Process::OneShot, out)?;
         }
-        return args.operate.healthy(out, &args.listen, tls.as_ref());
+        return args.operate.healthy(out, &plan.tcp_only(&args.listen), tls.as_ref());
     }
-    let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
+    let listeners = plan.bind(&args.roles, &args.listen, activated)?;
     let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
-    let scheme = match (args.lmtp, args.tls) {
-        (true, _) => "lmtp",
-        (false, SmtpTlsStart::Implicit) => "smtps",
-        (false, SmtpTlsStart::Starttls | SmtpTlsStart::Required) => "smtp",
-    };
-    let urls = args.listen.write_addresses(scheme, listeners.addresses())?;
+    let urls = args.listen.write_urls(listeners.iter().flat_map(|one| one.urls(&plan)).collect())?;
     let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
     args.confine.give_up_root(out, (&appended, &reloader), place)?;
     // From here on the process runs as the server's user, who becomes the owner of new files.
@@ -228,22 +245,25 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         queue_dir::make(directory)?;
         sandbox.write(directory);
     }
+    listeners.iter().for_each(|one| one.name_file(&mut sandbox));
     args.confine.enclose(out, (&appended, &reloader), sandbox)?;
     let queue: Option<Arc<dyn QueueStore>> = match &queue_dir {
         Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
         None => None,
     };
     let (shown, waiting) = (tls.clone(), queue.clone());
-    let options = SmtpServerOptions {
+    let common = SmtpServerOptions {
         config: Config {
             name: hostname.clone(),
             max_size: args.max_size,
             max_recipients: usize::try_from(args.max_recipients).unwrap_or(usize::MAX),
-            lmtp: args.lmtp,
+            lmtp: false,
             starttls: false,
-            tls_required: args.tls == SmtpTlsStart::Required || args.serve.client_ca.is_some(),
+            tls_required: args.serve.client_ca.is_some(),
             auth: users.is_some(),
             auth_in_clear: args.auth_in_clear,
+            scram: false,
+            auth_required: false,
             dsn: queue.is_some(),
             syntax: match args.strict_syntax {
                 true => CommandSyntax::Strict,
@@ -251,16 +271,19 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             },
             bare_lf: args.newlines.into(),
         },
-        tls: match tls {
-            None => SmtpServerTls::Off,
-            Some(tls) if args.tls == SmtpTlsStart::Implicit => SmtpServerTls::Implicit(tls),
-            Some(tls) => SmtpServerTls::Starttls(tls),
-        },
+        role: ServerRole::default(),
+        tls: SmtpServerTls::Off,
         limits: args.serve.limits(args.timeout),
         trace: out.trace(),
     };
     let service = Arc::new(MailReceiver {
-        policy: ReceivePolicy { hostname, domains, relay_from: args.relay_from.clone(), max_hops: args.max_hops },
+        policy: ReceivePolicy {
+            hostname,
+            domains,
+            relay_from: args.relay_from.clone(),
+            max_hops: args.max_hops,
+            users: args.roles.policy(),
+        },
         mailboxes: mailboxes.map(Arc::new),
         queue,
         users,
@@ -268,6 +291,11 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         room: DiskRoom::new(args.min_free, args.mailboxes.iter().chain(&queue_dir).cloned().collect()),
         out: out.clone(),
     });
+    let with_options = |one: RoleListeners| {
+        let implicit = one.is_implicit(&plan);
+        (Arc::new(one.options(&plan, &common, tls.as_ref())), one.listeners, implicit)
+    };
+    let served: Vec<_> = listeners.into_iter().map(with_options).collect();
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
@@ -279,8 +307,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         if let Some(owners) = owners.clone() {
             owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
         }
-        let implicit = args.tls == SmtpTlsStart::Implicit;
-        let end = serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await?;
+        let end = serve(&args.listen, out, served, service, shutdown).await?;
         owners::verdict(owners.as_ref())?;
         Ok(end)
     })
@@ -289,27 +316,36 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
 async fn serve(
     args: &ListenArgs,
     out: &Output,
-    (listeners, implicit): (Listeners, bool),
-    options: Arc<SmtpServerOptions>,
+    served: Vec<(Arc<SmtpServerOptions>, Listeners, bool)>,
     service: Arc<MailReceiver>,
     shutdown: Shutdown,
 ) -> anyhow::Result<Exit> {
     let admission = args.admission(out, MAX_CLIENT_DESCRIPTORS, false);
-    let (out, during) = (out.clone(), shutdown.clone());
-    let handler = move |stream: Stream, address: std::net::SocketAddr, place: ClientPlace| {
-        let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
-        async move {
-            let mut ending = EndingMailSession::begin(out.clone(), address);
-            out.note(&format!("{address}: connected, session {}", ending.session));
-            let totals = &mut ending.totals;
-            let result = server::serve(stream, Some(address), &options, &*service, &place, &shutdown, totals).await;
-            if let Err(fault) = result {
-                ending.totals.why = fault.kind.as_str();
-                out.of_client(Some(ending.session), &address.to_string(), &fault);
+    let mut loops = tokio::task::JoinSet::new();
+    for (options, listeners, implicit) in served {
+        let (out, service, during) = (out.clone(), service.clone(), shutdown.clone());
+        let handler = move |stream: Stream, address: SocketAddr, place: ClientPlace| {
+            let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
+            async move {
+                let address = (!stream.is_unix()).then_some(address);
+                let shown = address.map_or_else(|| "UNIX socket".to_owned(), |address| address.to_string());
+                let mut ending = EndingMailSession::begin(out.clone(), address);
+                out.note(&format!("{shown}: connected, session {}", ending.session));
+                let totals = &mut ending.totals;
+                let result = server::serve(stream, address, &options, &*service, &place, &shutdown, totals).await;
+                if let Err(fault) = result {
+                    ending.totals.why = fault.kind.as_str();
+                    out.of_client(Some(ending.session), &shown, &fault);
+                }
             }
-        }
-    };
-    listeners.serve(&admission, &shutdown, move |_, refusal| refuse(refusal, implicit), handler).await?;
+        };
+        let (admission, shutdown) = (admission.clone(), shutdown.clone());
+        let refuse = move |_, refusal| refuse(refusal, implicit);
+        loops.spawn(async move { listeners.serve(&admission, &shutdown, refuse, handler).await });
+    }
+    while let Some(ended) = loops.join_next().await {
+        ended??;
+    }
     Ok(Exit::OK)
 }
 

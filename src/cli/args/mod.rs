@@ -8,7 +8,7 @@ mod serve;
 pub use confine::{ConfineArgs, appended_files};
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs, proxy};
 pub use operate::{Gauges, LogArgs, MetricsArgs, OperateArgs, gauge};
-pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash, tell_ready};
+pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, ServedUrl, print_password_hash, tell_ready};
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

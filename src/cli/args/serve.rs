@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::secret;
 use crate::cli::units;
-use crate::cli::users::{self, Users};
+use crate::cli::users::{self, HashKind, Users};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::{self, ActivatedSockets};
 use crate::net::admission::{Admission, AdmissionLimits};
@@ -79,8 +79,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub user_file: Option<PathBuf>,
     /// Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit
-    #[arg(long)]
-    pub hash_password: bool,
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "argon2id")]
+    pub hash_password: Option<HashKind>,
 }
 
 impl ListenArgs {
@@ -121,8 +121,16 @@ impl ListenArgs {
     ///
     /// `CannotCreate` if it cannot be written.
     pub fn write_addresses(&self, scheme: &str, addresses: Vec<SocketAddr>) -> Result<ServedUrls, Fault> {
-        let urls =
-            ServedUrls(addresses.into_iter().map(|address| (format!("{scheme}://{address}"), address)).collect());
+        self.write_urls(addresses.into_iter().map(|address| ServedUrl::Tcp(scheme.to_owned(), address)).collect())
+    }
+
+    /// As [`ListenArgs::write_addresses`], each with a scheme of its own.
+    ///
+    /// # Errors
+    ///
+    /// `CannotCreate` if it cannot be written.
+    pub fn write_urls(&self, urls: Vec<ServedUrl>) -> Result<ServedUrls, Fault> {
+        let urls = ServedUrls(urls.into_iter().map(|served| (served.url(), served)).collect());
         if let Some(path) = &self.address_file {
             let text: String = urls.0.iter().map(|(url, _)| format!("{url}\n")).collect();
             write_whole(path, text.as_bytes())?;
@@ -131,9 +139,27 @@ impl ListenArgs {
     }
 }
 
+/// One place where a server listens.
+#[derive(Debug)]
+pub enum ServedUrl {
+    /// A scheme and an address.
+    Tcp(String, SocketAddr),
+    /// A scheme and the path of a UNIX socket.
+    Unix(String, PathBuf),
+}
+
+impl ServedUrl {
+    fn url(&self) -> String {
+        match self {
+            ServedUrl::Tcp(scheme, address) => format!("{scheme}://{address}"),
+            ServedUrl::Unix(scheme, path) => format!("{scheme}:{}", path.display()),
+        }
+    }
+}
+
 /// Where a server listens, as the address file says it.
 #[derive(Debug)]
-pub struct ServedUrls(Vec<(String, SocketAddr)>);
+pub struct ServedUrls(Vec<(String, ServedUrl)>);
 
 impl ServedUrls {
     /// Says where the server listens: the first line on stdout (or a `listening` record), and the service manager
@@ -144,8 +170,11 @@ impl ServedUrls {
     /// `Io` as [`Output::queue_all`].
     pub fn announce(&self, out: &Output) -> Result<(), Fault> {
         out.queue_all()?;
-        for (url, address) in &self.0 {
-            out.emit(&Listening::of(url, *address))?;
+        for (url, served) in &self.0 {
+            out.emit(&match served {
+                ServedUrl::Tcp(_, address) => Listening::of(url, *address),
+                ServedUrl::Unix(_, path) => Listening::at(url, path),
+            })?;
         }
         tell_ready(out);
         Ok(())
@@ -211,18 +240,18 @@ pub fn tell_ready(out: &Output) {
 /// # Errors
 ///
 /// The fault of stdin, or of the hashing.
-pub fn print_password_hash(out: &Output) -> anyhow::Result<Exit> {
+pub fn print_password_hash(kind: HashKind, out: &Output) -> anyhow::Result<Exit> {
     let stdin = input::stdin()?;
     let hash = if stdin.is_terminal() {
         let password = secret::from_terminal("password to hash: ")?;
         if password != secret::from_terminal("the same again: ")? {
             return Err(Fault::new(Kind::BadData, "the two passwords differ").into());
         }
-        users::hash_password(password.expose())?
+        users::hash_password(password.expose(), kind)?
     } else {
         let mut line = String::new();
         BufReader::new(stdin).read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
-        users::hash_password(line.trim_end_matches(['\r', '\n']))?
+        users::hash_password(line.trim_end_matches(['\r', '\n']), kind)?
     };
     out.emit(&PasswordHash { hash })?;
     Ok(Exit::OK)
@@ -247,13 +276,22 @@ impl OutputRecord for PasswordHash {
 #[derive(Debug, Serialize)]
 pub(super) struct Listening<'a> {
     url: &'a str,
-    address: String,
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    /// The UNIX socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 impl<'a> Listening<'a> {
     pub(super) fn of(url: &'a str, address: SocketAddr) -> Listening<'a> {
-        Listening { url, address: address.ip().to_string(), port: address.port() }
+        Listening { url, address: Some(address.ip().to_string()), port: Some(address.port()), path: None }
+    }
+
+    fn at(url: &'a str, path: &Path) -> Listening<'a> {
+        Listening { url, address: None, port: None, path: Some(path.to_string_lossy().into_owned()) }
     }
 }
 
@@ -267,10 +305,10 @@ impl OutputRecord for Listening<'_> {
 }
 
 /// Writes a small file so that a reader sees all of it or nothing.
-fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
+fn write_whole(path: &Path, content: &[u8]) -> Result<(), Fault> {
     let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(std::path::Path::new("."))).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(failed)?;
     file.write_all(content).map_err(failed)?;
     // Others are to read it: it holds an address or a certificate, no secret.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);

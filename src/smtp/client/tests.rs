@@ -13,9 +13,12 @@ use crate::net::admission::ClientPlace;
 use crate::net::listen::Shutdown;
 use crate::net::login::LoginVerdict;
 use crate::net::tls::ClientTlsOptions;
+use crate::secret::Secret;
 use crate::smtp::address::ReversePath;
+use crate::smtp::auth::server::LoginProof;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::{BareLf, MessageBlob};
+use crate::smtp::role::ServerRole;
 use crate::smtp::server::{self, MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::session::Config;
 use crate::smtp::transaction::{LAST_CHUNK, Recipient};
@@ -63,8 +66,8 @@ impl SmtpService for Sink {
         let code = if recipient.address.as_str().starts_with("refused@") { 550 } else { 250 };
         Box::pin(async move { SmtpReply::status(code, 1, 1, "verdict") })
     }
-    fn login<'a>(&'a self, _: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>> {
-        let right = (user, password) == ("tim", "s3cret");
+    fn login<'a>(&'a self, _: &'a SmtpPeer, user: &'a str, proof: &'a LoginProof) -> BoxFuture<'a, LoginVerdict<()>> {
+        let right = (user, proof) == ("tim", &LoginProof::Password(Secret::new("s3cret".to_owned())));
         Box::pin(async move { if right { LoginVerdict::Right(()) } else { LoginVerdict::Wrong } })
     }
     fn begin(&self, _: &SmtpPeer, _: &Envelope, _: &mut ()) -> std::io::Result<BlobWriter> {
@@ -100,12 +103,15 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             tls_required: false,
             auth: true,
             auth_in_clear: true,
+            scram: false,
+            auth_required: false,
             dsn: true,
             syntax: CommandSyntax::Strict,
             bare_lf: BareLf::Reject,
         };
         let options = server::SmtpServerOptions {
             config,
+            role: ServerRole::default(),
             tls: server::SmtpServerTls::Off,
             limits: Limits::default(),
             trace: ProtocolTrace::default(),

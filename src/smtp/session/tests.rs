@@ -1,7 +1,10 @@
 //! Plays the transcripts of `tests/data/smtp` against the server's state machine, whole and in every split.
 
 use super::*;
+use crate::net::login::LoginVerdict;
+use crate::secret::Secret;
 use crate::smtp::address::Address;
+use crate::smtp::auth::server::LoginProof;
 use crate::smtp::envelope::Envid;
 use crate::smtp::reply::SmtpReplyReader;
 
@@ -89,6 +92,8 @@ impl Player {
             tls_required: false,
             auth: policy.user.is_some(),
             auth_in_clear: true,
+            scram: false,
+            auth_required: false,
             dsn: !policy.no_dsn,
             syntax: policy.syntax.clone(),
             bare_lf: policy.bare_lf,
@@ -118,9 +123,11 @@ impl Player {
                         .map_or(250, |(_, code)| *code);
                     self.session.recipient_verdict(question, &SmtpReply::status(code, 1, 1, "verdict"));
                 }
+                SmtpEvent::Verifier(question) => self.session.verifier_found(question, None, ""),
                 SmtpEvent::Login(question) => {
                     let right = self.policy.user.as_ref().is_some_and(|(user, password)| {
-                        (question.user(), question.password()) == (user.as_str(), password.as_str())
+                        let password = LoginProof::Password(Secret::new(password.clone()));
+                        (question.user(), question.proof()) == (user.as_str(), &password)
                     });
                     let verdict = if right { LoginVerdict::Right(()) } else { LoginVerdict::Wrong };
                     self.session.login_verdict(question, verdict);
@@ -282,6 +289,8 @@ fn starttls_forgets_everything_and_drops_what_came_before() {
         tls_required: false,
         auth: true,
         auth_in_clear: false,
+        scram: false,
+        auth_required: false,
         dsn: true,
         syntax: CommandSyntax::Strict,
         bare_lf: BareLf::Reject,

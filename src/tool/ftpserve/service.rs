@@ -24,6 +24,8 @@ use crate::millis::millis;
 use crate::net::BoxFuture;
 use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
+use crate::secret::Secret;
+use crate::smtp::auth::server::LoginProof;
 
 /// The source of logins: the user file, anonymous, or both.
 pub(super) struct Logins {
@@ -79,6 +81,7 @@ impl Logins {
 
 impl FtpService for Logins {
     fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+        let proof = LoginProof::Password(Secret::new(password.to_owned()));
         Box::pin(async move {
             let (user, rights) = match &self.users {
                 // Beside named users, anonymous never writes.
@@ -86,7 +89,7 @@ impl FtpService for Logins {
                     (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights() })
                 }
                 None => return LoginVerdict::Wrong,
-                Some(users) => match self.gate.check(&users.now(), Some(peer), name, password).await {
+                Some(users) => match self.gate.check(&users.now(), Some(peer), name, &proof).await {
                     LoginVerdict::Right(user) => {
                         let rights = user.account.rights.unwrap_or(self.store.rights());
                         (Some(user), rights)

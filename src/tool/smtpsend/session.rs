@@ -19,10 +19,12 @@ use crate::net::listen::Shutdown;
 use crate::net::login::LoginVerdict;
 use crate::net::stream::Stream;
 use crate::smtp::address::ReversePath;
+use crate::smtp::auth::server::LoginProof;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
 use crate::smtp::envelope::{Envelope, Recipient};
 use crate::smtp::reply::SmtpReply;
+use crate::smtp::role::ServerRole;
 use crate::smtp::server::{self, MessageVerdict, SmtpPeer, SmtpServerOptions, SmtpServerTls, SmtpService};
 use crate::smtp::session::Config;
 use crate::tool::smtp_account::Accounts;
@@ -55,10 +57,13 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             tls_required: false,
             auth: false,
             auth_in_clear: false,
+            scram: false,
+            auth_required: false,
             dsn: false,
             syntax: CommandSyntax::Liberal { origin: local_domain },
             bare_lf: BareLf::Normalize,
         },
+        role: ServerRole::default(),
         tls: SmtpServerTls::Off,
         limits: args.net.limits().with_idle(IDLE),
         trace: out.trace(),
@@ -138,7 +143,7 @@ impl SmtpService for SubmissionService<'_> {
         Box::pin(async { SmtpReply::status(250, 1, 5, "recipient ok") })
     }
 
-    fn login<'a>(&'a self, _: &'a SmtpPeer, _: &'a str, _: &'a str) -> BoxFuture<'a, LoginVerdict<()>> {
+    fn login<'a>(&'a self, _: &'a SmtpPeer, _: &'a str, _: &'a LoginProof) -> BoxFuture<'a, LoginVerdict<()>> {
         Box::pin(async { LoginVerdict::Wrong })
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Refused<'a> {
 pub(super) struct ClientRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ip: Option<String>,
+    /// The role of the listener.
+    pub(super) role: &'static str,
     pub(super) helo: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<&'a str>,
@@ -64,6 +66,7 @@ impl<'a> From<&'a SmtpPeer> for ClientRecord<'a> {
     fn from(peer: &'a SmtpPeer) -> ClientRecord<'a> {
         ClientRecord {
             ip: peer.address.map(|address| address.ip().to_canonical().to_string()),
+            role: peer.role.as_str(),
             helo: &peer.helo,
             tls: peer.tls.as_deref(),
             user: peer.user.as_deref(),
@@ -102,9 +105,9 @@ pub(super) struct EndingMailSession {
 }
 
 impl EndingMailSession {
-    pub(super) fn begin(out: Output, address: SocketAddr) -> EndingMailSession {
+    pub(super) fn begin(out: Output, address: Option<SocketAddr>) -> EndingMailSession {
         let (session, started) = (SessionId::next(), Instant::now());
-        let peer = SmtpPeer { address: Some(address), session: Some(session), ..SmtpPeer::default() };
+        let peer = SmtpPeer { address, session: Some(session), ..SmtpPeer::default() };
         let totals = SmtpTotals { peer, ..SmtpTotals::default() };
         EndingMailSession { out, session, totals, started, _counted: CountedConnection::begin() }
     }

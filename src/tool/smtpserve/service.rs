@@ -9,6 +9,7 @@ use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
+use crate::cli::own_addresses::OwnAddress;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
 use crate::mail::trace::count_received;
@@ -20,8 +21,11 @@ use crate::net::reload::Reloaded;
 use crate::queue::store::{MAX_INLINE, QueueStore};
 use crate::queue::submit;
 use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::auth::scram::ScramVerifier;
+use crate::smtp::auth::server::LoginProof;
 use crate::smtp::data::MessageBlob;
 use crate::smtp::reply::SmtpReply;
+use crate::smtp::role::ServerRole;
 use crate::smtp::server::{MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::transaction::{Envelope, Recipient};
 
@@ -30,6 +34,7 @@ use super::mailbox::Mailboxes;
 use super::notice;
 use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
 use super::room::DiskRoom;
+use super::submission::{self, SubmissionRefusal, SubmittedMail, UserPolicy};
 
 /// The most bytes of a message for mailboxes that are kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
@@ -44,6 +49,7 @@ pub(super) struct ReceivePolicy {
     pub(super) domains: Vec<String>,
     pub(super) relay_from: Vec<Network>,
     pub(super) max_hops: usize,
+    pub(super) users: UserPolicy,
 }
 
 /// The server's mailboxes, queue and users.
@@ -93,10 +99,16 @@ impl SmtpService for MailReceiver {
 
     fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
-            if self.room.is_left(bytes).await {
-                return SmtpReply::status(250, 1, 0, "sender ok");
+            if !self.room.is_left(bytes).await {
+                return self.no_room("sender", peer, sender);
             }
-            self.no_room("sender", peer, sender)
+            match self.may_send(peer, sender) {
+                Ok(()) => SmtpReply::status(250, 1, 0, "sender ok"),
+                Err(reply) => {
+                    self.refused("sender", peer, Some(sender), None, &reply);
+                    reply
+                }
+            }
         })
     }
 
@@ -108,7 +120,9 @@ impl SmtpService for MailReceiver {
         transaction: &'a mut MailTransaction,
     ) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
-            match self.decide(peer, &recipient.address).await {
+            let counted = |_: &DeliverTo| peer.user.as_deref().map_or(Ok(()), |user| self.policy.users.recipient(user));
+            let decided = self.decide(peer, &recipient.address).await;
+            match decided.and_then(|destination| counted(&destination).map(|()| destination)) {
                 Ok(destination) => {
                     let relayed = matches!(destination, DeliverTo::Queue);
                     transaction.destinations.push(destination);
@@ -123,11 +137,24 @@ impl SmtpService for MailReceiver {
         })
     }
 
-    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<()>> {
+    fn has_scram(&self) -> bool {
+        self.users.as_ref().is_some_and(|users| users.now().has_scram())
+    }
+
+    fn verifier(&self, user: &str) -> Option<ScramVerifier> {
+        self.users.as_ref()?.now().verifier(user)
+    }
+
+    fn login<'a>(
+        &'a self,
+        peer: &'a SmtpPeer,
+        user: &'a str,
+        proof: &'a LoginProof,
+    ) -> BoxFuture<'a, LoginVerdict<()>> {
         Box::pin(async move {
             let Some(users) = &self.users else { return LoginVerdict::Wrong };
             let ip = peer.address.map(|address| address.ip());
-            let verdict = self.gate.check(&users.now(), ip, user, password).await.map(drop);
+            let verdict = self.gate.check(&users.now(), ip, user, proof).await.map(drop);
             let client = ClientRecord { user: Some(user), ..peer.into() };
             let reason = verdict.reason();
             let _ = self.out.emit(&LoginTried { client, accepted: verdict == LoginVerdict::Right(()), reason });
@@ -146,18 +173,11 @@ impl SmtpService for MailReceiver {
         envelope: &Envelope,
         transaction: &mut MailTransaction,
     ) -> std::io::Result<BlobWriter> {
-        let first = transaction.destinations.iter().find_map(|destination| match destination {
-            DeliverTo::Mailbox(local) => Some(local.mailbox.path.as_path()),
-            DeliverTo::Queue => None,
-        });
-        let relayed = transaction.destinations.iter().any(|destination| matches!(destination, DeliverTo::Queue));
-        let mut writer = match (&self.queue, &self.mailboxes) {
-            (Some(queue), _) if relayed => queue.new_body().map_err(|fault| std::io::Error::other(fault.detail))?,
-            (_, Some(mailboxes)) => mailboxes.room_for(first, MAX_MEMORY),
-            _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
-        };
-        writer = writer.leaving_free(self.room.min_free);
-        if !peer.lmtp || envelope.recipients.len() == 1 {
+        let mut writer = self.writer(&transaction.destinations)?;
+        if peer.role.is_submission() {
+            // The completed message gets its trace field.
+            transaction.traced = Some((new_id(), 0));
+        } else if peer.role != ServerRole::Lmtp || envelope.recipients.len() == 1 {
             let id = new_id();
             writer.write_all(self.received(peer, envelope, &id).as_bytes())?;
             transaction.traced = Some((id, writer.size_bytes()));
@@ -178,8 +198,21 @@ impl SmtpService for MailReceiver {
                 Err(fault) => return MessageVerdict::All(self.not_taken(peer, &envelope.sender, fault.into())),
             };
             let MailTransaction { destinations, traced } = transaction;
-            if let Some((id, trace_bytes)) = traced {
-                let trace = String::new();
+            if let Some((id, mut trace_bytes)) = traced {
+                let (mut blob, trace) = (blob, String::new());
+                if peer.role.is_submission() {
+                    let completed = self.completed(peer, &envelope, &destinations, blob, &id).await;
+                    (blob, trace_bytes) = match completed {
+                        Ok(completed) => completed,
+                        Err(SubmissionRefusal::Fault(fault)) => {
+                            return MessageVerdict::All(self.not_taken(peer, &envelope.sender, fault.into()));
+                        }
+                        Err(SubmissionRefusal::Reply(reply)) => {
+                            self.refused("message", peer, Some(&envelope.sender), None, &reply);
+                            return MessageVerdict::All(reply);
+                        }
+                    };
+                }
                 let arrived = Arrived { id, envelope, destinations, blob, trace_bytes, trace };
                 return MessageVerdict::All(self.store(peer, arrived).await);
             }
@@ -226,6 +259,71 @@ impl From<Fault> for MessageRefusal {
 }
 
 impl MailReceiver {
+    /// The writer for a message to these destinations: in the queue's directory if it is relayed to anyone.
+    fn writer(&self, destinations: &[DeliverTo]) -> std::io::Result<BlobWriter> {
+        let first = destinations.iter().find_map(|destination| match destination {
+            DeliverTo::Mailbox(local) => Some(local.mailbox.path.as_path()),
+            DeliverTo::Queue => None,
+        });
+        let relayed = destinations.iter().any(|destination| matches!(destination, DeliverTo::Queue));
+        let writer = match (&self.queue, &self.mailboxes) {
+            (Some(queue), _) if relayed => queue.new_body().map_err(|fault| std::io::Error::other(fault.detail))?,
+            (_, Some(mailboxes)) => mailboxes.room_for(first, MAX_MEMORY),
+            _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
+        };
+        Ok(writer.leaving_free(self.room.min_free))
+    }
+
+    /// The sender addresses of the client's user: none for a user who is gone. `None` if they do not matter: on submission all
+    /// users have them, elsewhere those with `address=` in the user file.
+    fn own_addresses(&self, peer: &SmtpPeer) -> Option<Vec<OwnAddress>> {
+        let name = peer.user.as_deref().filter(|_| !self.policy.users.any_sender)?;
+        let users = self.users.as_ref()?.now();
+        let own = |user| submission::own_addresses(user, &self.policy.domains);
+        match users.get(name) {
+            Some(user) if !peer.role.is_submission() && user.account.addresses.is_empty() => None,
+            user => Some(user.map_or_else(Vec::new, own)),
+        }
+    }
+
+    /// Decides whether the client may send from this address now. Reports without a sender (RFC 5321, section 4.5.5) belong to
+    /// nobody.
+    fn may_send(&self, peer: &SmtpPeer, sender: &ReversePath) -> Result<(), SmtpReply> {
+        let own = self.own_addresses(peer);
+        if let Some((own, address)) = own.zip(sender.address())
+            && !own.iter().any(|own| own.covers(address))
+        {
+            return Err(submission::not_own(address.as_str()));
+        }
+        peer.user.as_deref().map_or(Ok(()), |user| self.policy.users.message(user))
+    }
+
+    /// The message of a user, completed and with its trace field, whose length comes with it.
+    async fn completed(
+        &self,
+        peer: &SmtpPeer,
+        envelope: &Envelope,
+        destinations: &[DeliverTo],
+        blob: Blob,
+        id: &str,
+    ) -> Result<(Blob, u64), SubmissionRefusal> {
+        let failed = |error: std::io::Error| Fault::local("message", &error);
+        let (trace, writer) = (self.received(peer, envelope, id), self.writer(destinations).map_err(failed)?);
+        let policy = &self.policy;
+        let mail = SubmittedMail {
+            at_once: blob.in_memory().is_some(),
+            blob,
+            sender: envelope.sender.clone(),
+            own: self.own_addresses(peer),
+            domain: policy.domains.first().unwrap_or(&policy.hostname).clone(),
+            message_id: format!("<{id}@{}>", policy.hostname),
+        };
+        if mail.at_once {
+            return mail.complete(&trace, writer);
+        }
+        tokio::task::spawn_blocking(move || mail.complete(&trace, writer)).await.map_err(internal)?
+    }
+
     /// Stores a message and returns the reply, which is the same for all of its recipients.
     async fn store(&self, peer: &SmtpPeer, arrived: Arrived) -> SmtpReply {
         let sender = arrived.envelope.sender.clone();
@@ -306,8 +404,9 @@ impl MailReceiver {
         }
     }
 
+    /// True if this client may send mail to other domains.
     fn may_relay(&self, peer: &SmtpPeer) -> bool {
-        let from = peer.address.map(|address| address.ip());
+        let from = peer.address.map(|address| address.ip()).filter(|_| peer.role.trusts_networks());
         let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
         self.queue.is_some() && (peer.user.is_some() || trusted)
     }
@@ -401,7 +500,7 @@ impl MailReceiver {
 
     /// The trace field (RFC 5321, section 4.4; protocol names: RFC 3848 and RFC 6531).
     fn received(&self, peer: &SmtpPeer, envelope: &Envelope, id: &str) -> String {
-        let base = match (peer.lmtp, envelope.smtputf8, peer.extended) {
+        let base = match (peer.role == ServerRole::Lmtp, envelope.smtputf8, peer.extended) {
             (true, true, _) => "UTF8LMTP",
             (true, false, _) => "LMTP",
             (false, true, _) => "UTF8SMTP",
