@@ -89,6 +89,8 @@ mod queue_dsn;
 mod queue_way;
 mod quiet;
 mod random;
+mod recipients;
+mod recipients_crash;
 mod schema;
 mod schema_parts;
 mod scripted;

@@ -142,7 +142,7 @@ impl AliasTable {
     /// The aliases for an address, the most specific first.
     fn candidates(&self, spot: &Spot) -> Vec<usize> {
         let (local, domain) = spot.key();
-        let plain = local.split('+').next().filter(|plain| !plain.is_empty()).unwrap_or(&local);
+        let plain = without_detail(&local);
         let keys = [format!("{local}@{domain}"), format!("{plain}@{domain}"), local.clone(), plain.to_owned()];
         // A quoted name with an @ in it is no address of another domain.
         let keys = keys.iter().take(if local.contains('@') { 2 } else { 4 });
@@ -152,6 +152,15 @@ impl AliasTable {
     }
 }
 
+fn without_detail(local: &str) -> &str {
+    local.split('+').next().filter(|plain| !plain.is_empty()).unwrap_or(local)
+}
+
+/// True for the same name and domain, whatever the detail.
+fn is_same((local, domain): &(String, String), other: &(String, String)) -> bool {
+    without_detail(local) == without_detail(&other.0) && *domain == other.1
+}
+
 impl<F: MailboxFinder> Walk<'_, F> {
     fn address(&mut self, spot: Spot) -> Result<(), Fault> {
         let key = spot.key();
@@ -159,7 +168,7 @@ impl<F: MailboxFinder> Walk<'_, F> {
             match self.open.iter().position(|(open, _)| *open == at) {
                 None => return self.entry(at, &spot),
                 // The alias, or a more general one for the same address, names that address again.
-                Some(first) if self.open.iter().skip(first).all(|(_, open)| *open == key) => {}
+                Some(first) if self.open.iter().skip(first).all(|(_, open)| is_same(open, &key)) => {}
                 Some(_) => return Err(self.looping(at)),
             }
         }

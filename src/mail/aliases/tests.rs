@@ -81,7 +81,7 @@ sales: \sales, \eve
 me@[IPv6:::1]: bob@[IPv6:0:0:0:0:0:0:0:1]
 me@[ipv6:0::2]: bob
 "#;
-    assert_eq!(table(text).map(|table| table.len()), Ok(13));
+    assert_eq!(table(text).map(|table| table.len()), Ok(15));
     let table = table(text).unwrap();
     for (address, expected) in [
         ("nobody2@z.test", "no nobody2@z.test"),
