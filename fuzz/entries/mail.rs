@@ -3,10 +3,13 @@
 use std::io::Read;
 
 use applayer::blob::Blob;
+use applayer::fault::Fault;
+use applayer::mail::aliases::{AliasEnd, AliasTable, MailboxFinder};
 use applayer::mail::complete::Complete;
 use applayer::mail::compose::Draft;
 use applayer::mail::maildir::is_safe_name;
 use applayer::mail::maildir::owners::MailboxRequest;
+use applayer::mail::maildir::quota::MaildirSize;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
 use applayer::mail::{
@@ -34,6 +37,8 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_template", template),
     ("mail_accounts", accounts),
     ("mail_owner_request", owner_request),
+    ("mail_aliases", aliases),
+    ("mail_maildirsize", maildirsize),
 ];
 
 /// A complete message: what is sent has its announced size, CRLF line ends only, and no Bcc.
@@ -64,6 +69,60 @@ fn owner_request(bytes: &[u8]) {
     if let Some(request) = MailboxRequest::parse(bytes) {
         assert_eq!(request.compose(), bytes);
         assert!(is_safe_name(&request.name));
+    }
+}
+
+/// The file of a quota: a sum is never below zero.
+fn maildirsize(bytes: &[u8]) {
+    let parsed = std::str::from_utf8(bytes).ok().and_then(MaildirSize::parse);
+    assert!(parsed.is_none_or(|size| size.used.bytes >= 0 && size.used.messages >= 0 && size.lines > 0));
+}
+
+/// Mailboxes of short names in one domain.
+struct ShortNames;
+
+impl MailboxFinder for ShortNames {
+    type Found = ();
+
+    fn is_ours(&self, domain: &str) -> bool {
+        domain == "x.test"
+    }
+
+    fn find(&mut self, local: &str, _: &str) -> Result<Option<()>, Fault> {
+        assert!(!local.is_empty());
+        Ok((local.len() < 5).then_some(()))
+    }
+}
+
+/// An alias file: what passes the check expands without a loop, each destination once, and permits its own commands alone.
+fn aliases(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut table = AliasTable::default();
+    let commands = text.contains("commands");
+    if table.add("F", text, commands, &mut |_| Ok("bob\n".to_owned())).is_err() {
+        return;
+    }
+    let checked = table.check(&["x.test".to_owned()], &mut ShortNames).is_ok();
+    for line in text.lines().take(20) {
+        let local = line.split([':', '@', ' ']).next().unwrap_or_default();
+        if local.is_empty() {
+            continue;
+        }
+        let Ok(found) = table.expand(local, "x.test", &mut ShortNames) else {
+            assert!(!checked, "{local}: a loop after the check");
+            continue;
+        };
+        let ends: Vec<_> = found.ends.iter().filter(|end| !matches!(end, AliasEnd::Mailbox(..))).collect();
+        let remote = |end: &&&AliasEnd<()>| matches!(end, AliasEnd::Remote(_));
+        let keys: Vec<_> = ends.iter().filter(remote).map(|end| format!("{end:?}").to_lowercase()).collect();
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
+        for end in ends {
+            match end {
+                AliasEnd::Command(words) => assert!(commands && table.has_command(words) && words[0].starts_with('/')),
+                AliasEnd::File(path) => assert!(commands && table.has_file(path) && path.is_absolute()),
+                AliasEnd::Remote(_) | AliasEnd::Mailbox(..) => {}
+            }
+        }
     }
 }
 

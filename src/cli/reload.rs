@@ -1,4 +1,4 @@
-//! Files that a server reads again while it runs: all of them on HUP, certificates also when they change. The new contents
+//! Files that a server reads again while it runs: all of them on HUP, certificates and tables also when they change. The new contents
 //! replace the old ones only if all of them are valid.
 
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub struct Reloader {
     parts: Vec<(&'static str, Prepare)>,
     /// The files that are read again.
     files: Vec<PathBuf>,
-    /// The files of certificates and keys, with their stamps when they were read.
+    /// The files of certificates, keys and tables, with their stamps when they were read.
     watched: Mutex<Vec<(PathBuf, Option<FileStamp>)>>,
 }
 
@@ -66,6 +66,13 @@ impl Reloader {
         self.files.extend(files.into_iter().map(Into::into));
     }
 
+    /// Adds the names of files that are read again when they change, too.
+    pub fn watch(&mut self, files: &[PathBuf]) {
+        self.name(files);
+        let stamped = files.iter().map(|file| (file.clone(), FileStamp::of(file)));
+        self.watched.get_mut().unwrap_or_else(PoisonError::into_inner).extend(stamped);
+    }
+
     /// Adds a part, with its name in records and the function that reads it.
     pub fn add(&mut self, name: &'static str, prepare: impl Fn() -> Result<Prepared, Fault> + Send + Sync + 'static) {
         self.parts.push((name, Box::new(prepare)));
@@ -75,9 +82,7 @@ impl Reloader {
     fn add_tls(&mut self, tls: Option<&ServerTls>, args: &ServeArgs) {
         let mut files = args.cert.iter().chain(&args.key).chain(&args.client_ca).peekable();
         if let Some(tls) = tls.filter(|_| files.peek().is_some()).cloned() {
-            let watched: Vec<_> = files.map(|file| (file.clone(), FileStamp::of(file))).collect();
-            self.name(watched.iter().map(|(file, _)| file));
-            self.watched.get_mut().unwrap_or_else(PoisonError::into_inner).extend(watched);
+            self.watch(&files.cloned().collect::<Vec<_>>());
             self.add("certificate", move || Ok(Prepared::whole(tls.renewed()?)));
         }
     }
@@ -99,7 +104,7 @@ impl Reloader {
         self.run("signal");
     }
 
-    /// Reads all parts again if a file of the certificate has changed. A file that is missing, or not accessible to the server's
+    /// Reads all parts again if a watched file has changed. A file that is missing, or not accessible to the server's
     /// user, counts as unchanged.
     pub fn reload_if_changed(&self) {
         let changed =

@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use crate::fault::{Fault, Kind};
 
 pub mod owners;
+pub mod quota;
 pub mod reader;
 mod shared_sync;
 
@@ -202,6 +203,15 @@ impl Maildir {
 
 /// Writes a message with LF instead of CRLF, and returns when it is on disk.
 fn fill(mut file: File, head: &[u8], content: &mut dyn Read) -> std::io::Result<()> {
+    write_with_lf(&mut file, head, content)?;
+    file.sync_data()
+}
+
+/// Writes a message with LF instead of CRLF.
+///
+/// # Errors
+/// Errors from reading and writing.
+pub fn write_with_lf(file: &mut File, head: &[u8], content: &mut dyn Read) -> std::io::Result<()> {
     let mut lines = UnixLines::default();
     let mut out = Vec::with_capacity(COPY_BYTES + 1);
     lines.convert(head, &mut out);
@@ -219,7 +229,7 @@ fn fill(mut file: File, head: &[u8], content: &mut dyn Read) -> std::io::Result<
         file.write_all(&out)?;
         out.clear();
         if count == 0 {
-            return file.sync_data();
+            return Ok(());
         }
     }
 }
@@ -243,6 +253,8 @@ impl Staged {
         rename_to_new(tmp, self.temporary.as_ref(), new, name.as_ref()).map_err(|error| writing(path, error.into()))?;
         self.committed = true;
         shared_sync::sync_directory(new).map_err(|error| writing(path, error.into()))?;
+        // A wrong sum of the quota is corrected from the messages; it is no reason to refuse one that is there.
+        let _ = quota::add(path, size_bytes);
         Ok(Delivered { path: path.join("new").join(name), size_bytes })
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod address_list;
+pub mod aliases;
 pub mod bodies;
 mod boundary;
 pub mod charset;

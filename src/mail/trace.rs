@@ -10,20 +10,44 @@ use super::scan::MAX_HEADER_BYTES;
 /// # Errors
 /// Errors from reading.
 pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
+    let mut count = 0;
+    each_field(message, |name, _| count += usize::from(name.eq_ignore_ascii_case(b"received")))?;
+    Ok(count)
+}
+
+/// True if a Delivered-To field (RFC 9228) in the header, within the first [`MAX_HEADER_BYTES`], names one of these addresses,
+/// which are in lower case: the message was there before.
+///
+/// # Errors
+/// Errors from reading.
+pub fn was_delivered_to(message: impl BufRead, addresses: &[String]) -> std::io::Result<bool> {
+    let mut found = false;
+    each_field(message, |name, value| {
+        if name.eq_ignore_ascii_case(b"delivered-to") {
+            let value = String::from_utf8_lossy(value).trim().to_lowercase();
+            found |= addresses.contains(&value);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Calls `act` with the name of each field and with the first line of its value.
+fn each_field(message: impl BufRead, mut act: impl FnMut(&[u8], &[u8])) -> std::io::Result<()> {
     let mut header = message.take(MAX_HEADER_BYTES as u64);
-    let (mut count, mut line) = (0, Vec::new());
-    let mut lines = HeaderLines::default();
+    let (mut line, mut lines) = (Vec::new(), HeaderLines::default());
     loop {
         line.clear();
         if header.read_until(b'\n', &mut line)? == 0 {
-            return Ok(count);
+            return Ok(());
         }
         match lines.line(&line) {
             HeaderLine::Field(length) => {
-                count += usize::from(line.get(..length).is_some_and(|name| name.eq_ignore_ascii_case(b"received")));
+                let (name, rest) = line.split_at_checked(length).unwrap_or_default();
+                let colon = rest.iter().position(|byte| *byte == b':').map_or(rest.len(), |at| at + 1);
+                act(name, rest.get(colon..).unwrap_or_default());
             }
             HeaderLine::Continuation | HeaderLine::MboxFrom => {}
-            HeaderLine::Separator | HeaderLine::Body => return Ok(count),
+            HeaderLine::Separator | HeaderLine::Body => return Ok(()),
         }
     }
 }
@@ -64,6 +88,17 @@ pub fn without_return_path(message: impl BufRead) -> std::io::Result<(Vec<u8>, u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_knows_where_it_was() {
+        let was = |text: &str| was_delivered_to(text.as_bytes(), &["a@b.test".to_owned()]).unwrap();
+        for text in ["Delivered-To: a@b.test\r\n\r\n", "X: y\ndelivered-to :A@B.test \n", "Delivered-To:a@b.test"] {
+            assert!(was(text), "{text:?}");
+        }
+        for text in ["X-Delivered-To: a@b.test\n\n", "\nDelivered-To: a@b.test\n", "Delivered-To: aa@b.test\n\n", ""] {
+            assert!(!was(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn claimed_return_paths_go() {

@@ -4,9 +4,10 @@
 //! The helper itself does not parse requests, so that a compromised server cannot attack it by their content. A request is
 //! one message on a socket, together with the socket for its answer.
 
+use std::ffi::CStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
@@ -27,7 +28,9 @@ use super::sys;
 use crate::fault::{Fault, Kind};
 
 /// The longest request or answer.
-pub const MAX_MESSAGE_BYTES: usize = 8 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// The most descriptors of one message: the socket for the answer, and a file.
+const MAX_FILES: usize = 2;
 /// The most concurrent requests; others wait.
 const MAX_WORKERS: usize = 64;
 /// The time after which a file system counts as hung.
@@ -36,6 +39,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The capabilities of the helper: to become an owner, and to give him the directory made for him.
 pub const HELPER_CAPABILITIES: CapabilitySet =
     CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::CHOWN);
+
+/// The rights of a helper, and its name in the list of processes.
+#[derive(Debug, Clone, Copy)]
+pub struct HelperRights<'a> {
+    /// The name.
+    pub name: &'static CStr,
+    /// The user that it becomes; `None` keeps that of the server.
+    pub user: Option<&'a UnixIdentity>,
+    /// The capabilities that it keeps.
+    pub kept: CapabilitySet,
+}
 
 /// The server's end of the helper. Dropping it ends the helper.
 #[derive(Debug)]
@@ -63,12 +77,25 @@ impl Helper {
         sandbox: Option<Sandbox>,
         act: impl Fn(&[u8]) -> Result<HelperAnswer, Fault>,
     ) -> Result<Helper, Fault> {
+        let rights = HelperRights { name: c"owners", user: Some(user), kept: HELPER_CAPABILITIES };
+        Helper::start_with(rights, sandbox, |request, _| act(request))
+    }
+
+    /// [`Helper::start`] with these rights. `act` gets the file that came with the request, too.
+    ///
+    /// # Errors
+    /// Those of [`Helper::start`].
+    pub fn start_with(
+        rights: HelperRights<'_>,
+        sandbox: Option<Sandbox>,
+        act: impl Fn(&[u8], Option<OwnedFd>) -> Result<HelperAnswer, Fault>,
+    ) -> Result<Helper, Fault> {
         let system = |errno: Errno| Fault::local("helper process", &errno.into());
         let (control, theirs) = pair().map_err(system)?;
         let server = getpid();
         sys::fork(move || {
             let begun = sys::close_all_but(&theirs).map_err(|error| Fault::local("helper process", &error));
-            let begun = begun.and_then(|()| confine(user, sandbox, server));
+            let begun = begun.and_then(|()| confine(&rights, sandbox, server));
             let serves = begun.is_ok();
             if answer(&theirs, begun.map(|()| HelperAnswer::default())) && serves {
                 serve(&theirs, &act);
@@ -83,12 +110,26 @@ impl Helper {
     /// # Errors
     /// The worker's fault; [`Kind::Io`] if the helper has ended, [`Kind::TimedOut`] if no answer comes.
     pub fn ask(&self, request: &[u8]) -> Result<HelperAnswer, Fault> {
+        self.ask_with(request, None, PATIENCE)
+    }
+
+    /// [`Helper::ask`] with a file, and with another limit for the time of the worker.
+    ///
+    /// # Errors
+    /// Those of [`Helper::ask`].
+    pub fn ask_with(
+        &self,
+        request: &[u8],
+        file: Option<BorrowedFd<'_>>,
+        patience: Duration,
+    ) -> Result<HelperAnswer, Fault> {
         let system = |errno: Errno| Fault::local("helper process", &errno.into());
         let (ours, theirs) = pair().map_err(system)?;
         for (socket, which) in [(&self.control, Timeout::Send), (&ours, Timeout::Recv)] {
-            set_socket_timeout(socket, which, Some(PATIENCE)).map_err(system)?;
+            set_socket_timeout(socket, which, Some(patience)).map_err(system)?;
         }
-        match send(&self.control, request, Some(&theirs), SendFlags::NOSIGNAL) {
+        let files: Vec<BorrowedFd<'_>> = std::iter::once(theirs.as_fd()).chain(file).collect();
+        match send(&self.control, request, &files, SendFlags::NOSIGNAL) {
             Ok(()) => {}
             Err(Errno::PIPE | Errno::CONNRESET) => return Err(gone()),
             Err(errno) => return Err(system(errno)),
@@ -137,12 +178,12 @@ fn gone() -> Fault {
     Fault::new(Kind::Io, "the helper process that acts for owners has ended")
 }
 
-fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {
+fn confine(rights: &HelperRights<'_>, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {
     let system = |errno: std::io::Error| Fault::local("helper process", &errno);
     // Signals that a terminal or a service manager sends to all processes are handled by the server alone.
     SigSet::all().thread_block().map_err(|errno| system(errno.into()))?;
-    rustix::thread::set_name(c"owners").map_err(|errno| system(errno.into()))?;
-    become_keeping(user, HELPER_CAPABILITIES)?;
+    rustix::thread::set_name(rights.name).map_err(|errno| system(errno.into()))?;
+    rights.user.map_or(Ok(()), |user| become_keeping(user, rights.kept))?;
     end_with(Some(server))?;
     gain_nothing()?;
     match sandbox.map(Sandbox::close).transpose()? {
@@ -151,7 +192,7 @@ fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result
 }
 
 /// Serves requests until the server has ended.
-fn serve(control: &OwnedFd, act: &impl Fn(&[u8]) -> Result<HelperAnswer, Fault>) {
+fn serve(control: &OwnedFd, act: &impl Fn(&[u8], Option<OwnedFd>) -> Result<HelperAnswer, Fault>) {
     let mut workers: Vec<OwnedFd> = Vec::new();
     loop {
         let wanted = if workers.len() < MAX_WORKERS { PollFlags::IN } else { PollFlags::empty() };
@@ -169,10 +210,12 @@ fn serve(control: &OwnedFd, act: &impl Fn(&[u8]) -> Result<HelperAnswer, Fault>)
             false => true,
         });
         if asked.contains(PollFlags::IN) {
-            let Ok(Some((request, reply))) = receive(control) else { return };
-            let Some(reply) = reply else { continue };
+            let Ok(Some((request, files))) = receive(control) else { return };
+            let mut files = files.into_iter();
+            let Some(reply) = files.next() else { continue };
+            let file = files.next();
             let worker = sys::fork(|| {
-                answer(&reply, request.and_then(|request| act(&request)));
+                answer(&reply, request.and_then(|request| act(&request, file)));
             });
             // Without a worker the socket for the answer closes, which is an answer as well.
             workers.extend(worker.ok().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()));
@@ -186,35 +229,36 @@ fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
-fn send(socket: &OwnedFd, bytes: &[u8], file: Option<&OwnedFd>, flags: SendFlags) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn send(socket: &OwnedFd, bytes: &[u8], files: &[BorrowedFd<'_>], flags: SendFlags) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = file.map(|file| [file.as_fd()]);
-    if let Some(files) = &files {
+    if !files.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(files));
     }
     rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)).map(drop)
 }
 
-/// Receives one message and its descriptor; a too long message is a fault. `None` at the end.
+/// Receives one message and its descriptors; a too long message is a fault. `None` at the end.
 #[allow(clippy::type_complexity, reason = "used twice, below each other")]
-fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<(Result<Vec<u8>, Fault>, Option<OwnedFd>)>> {
+fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<(Result<Vec<u8>, Fault>, Vec<OwnedFd>)>> {
     let mut bytes = vec![0; MAX_MESSAGE_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = rustix::io::retry_on_intr(|| {
         recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
     })?;
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        _ => None,
-    });
+    let mut files = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            files.extend(more);
+        }
+    }
     if got.bytes == 0 {
         return Ok(None);
     }
     bytes.truncate(got.bytes);
     let whole = !got.flags.contains(ReturnFlags::TRUNC);
-    Ok(Some((whole.then_some(bytes).ok_or_else(|| Fault::new(Kind::Protocol, "too long a message")), file)))
+    Ok(Some((whole.then_some(bytes).ok_or_else(|| Fault::new(Kind::Protocol, "too long a message")), files)))
 }
 
 /// Sends the result: the bytes of success, or kind and text of a fault. True if it was sent.
@@ -225,12 +269,13 @@ fn answer(socket: &OwnedFd, result: Result<HelperAnswer, Fault>) -> bool {
     };
     bytes.truncate(MAX_MESSAGE_BYTES);
     // A fresh socket has room for one message; one without room would block the worker.
-    send(socket, &bytes, file.as_ref(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
+    let files: Vec<BorrowedFd<'_>> = file.iter().map(AsFd::as_fd).collect();
+    send(socket, &bytes, &files, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
 }
 
 fn receive_answer(socket: &OwnedFd) -> Result<HelperAnswer, Fault> {
     let (bytes, file) = match receive(socket) {
-        Ok(Some((bytes, file))) => (bytes?, file),
+        Ok(Some((bytes, files))) => (bytes?, files.into_iter().next()),
         Ok(None) | Err(Errno::CONNRESET) => {
             return Err(Fault::new(Kind::Io, "a worker of the helper process ended without an answer"));
         }
@@ -291,7 +336,7 @@ mod tests {
             assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES + 1]).unwrap_err().kind, Kind::Protocol);
             assert_eq!(helper.ask(&[b'x'; MAX_MESSAGE_BYTES - 1]).unwrap().bytes.len(), MAX_MESSAGE_BYTES - 1);
             // A request without a socket for the answer, and one with several.
-            send(&helper.control, b"who", None, SendFlags::NOSIGNAL).unwrap();
+            send(&helper.control, b"who", &[], SendFlags::NOSIGNAL).unwrap();
             let (ours, theirs) = pair().unwrap();
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
             let mut control = SendAncillaryBuffer::new(&mut space);

@@ -27,12 +27,16 @@ pub enum ReportAction {
     Relayed,
     /// Delivered into a mailbox.
     Delivered,
+    /// Passed on to the members of an alias.
+    Expanded,
 }
 
 impl ReportAction {
-    const fn as_str(self) -> &'static str {
+    /// The action's name in the report.
+    pub const fn as_str(self) -> &'static str {
         match self {
             ReportAction::Failed => "failed",
+            ReportAction::Expanded => "expanded",
             ReportAction::Delayed => "delayed",
             ReportAction::Relayed => "relayed",
             ReportAction::Delivered => "delivered",
@@ -43,7 +47,9 @@ impl ReportAction {
         match self {
             ReportAction::Failed => "Undelivered mail returned to sender",
             ReportAction::Delayed => "Delayed mail (still being retried)",
-            ReportAction::Relayed | ReportAction::Delivered => "Successful mail delivery report",
+            ReportAction::Relayed | ReportAction::Delivered | ReportAction::Expanded => {
+                "Successful mail delivery report"
+            }
         }
     }
 
@@ -57,6 +63,9 @@ impl ReportAction {
                 "Your message was passed on to these recipients' server, which sends no further report."
             }
             ReportAction::Delivered => "Your message was delivered to these recipients.",
+            ReportAction::Expanded => {
+                "Your message was passed on to the members of these addresses; no further report comes from them."
+            }
         }
     }
 
@@ -65,7 +74,7 @@ impl ReportAction {
         match self {
             ReportAction::Failed => Enhanced::new(5, 0, 0),
             ReportAction::Delayed => Enhanced::new(4, 0, 0),
-            ReportAction::Relayed | ReportAction::Delivered => Enhanced::new(2, 0, 0),
+            ReportAction::Relayed | ReportAction::Delivered | ReportAction::Expanded => Enhanced::new(2, 0, 0),
         }
     }
 }

@@ -272,7 +272,8 @@ impl RouteRule {
         Ok(RouteRule { pattern: canonical_domain(pattern), target: RouteTarget::parse(target)? })
     }
 
-    fn matches(&self, domain: &str) -> bool {
+    /// True if the rule is for this domain (lower case).
+    pub fn matches(&self, domain: &str) -> bool {
         match self.pattern.strip_prefix('.') {
             Some(parent) => domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')),
             None => self.pattern == "*" || self.pattern == domain,

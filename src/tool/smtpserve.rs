@@ -1,10 +1,14 @@
 //! `smtpserve`: receives mail into Maildirs, and relays mail from authorized clients through the durable queue.
 
+mod agent;
 mod copies;
+mod delivery;
 mod mailbox;
 mod names;
 mod notice;
 mod owners;
+mod plan;
+mod recipients;
 mod record;
 mod roles;
 mod room;
@@ -32,6 +36,7 @@ use crate::net::activation::ActivatedSockets;
 use crate::net::admission::{AdmissionRefusal, ClientPlace};
 use crate::net::cidr::Network;
 use crate::net::counters::CountedConnection;
+use crate::net::helper::Helper;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
@@ -48,6 +53,7 @@ use crate::smtp::session::Config;
 use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
+use recipients::RecipientArgs;
 use record::EndingMailSession;
 use roles::{RoleArgs, RoleListeners, RoleNeeds};
 use room::DiskRoom;
@@ -74,7 +80,7 @@ const LISTEN_LONG_HELP: &str = "Listen on ADDRESS:PORT (port 0: any free one), o
 #[command(mut_arg("listen", |arg| arg.value_name("ADDR[=ROLE]").help(LISTEN_HELP).long_help(LISTEN_LONG_HELP)))]
 pub struct Args {
     /// Accept mail for this domain; may be repeated
-    #[arg(long, value_name = "DOMAIN", requires = "mailboxes")]
+    #[arg(long, value_name = "DOMAIN")]
     domain: Vec<String>,
     /// Directory of the mailboxes: DIR/USER or DIR/DOMAIN/USER, each a Maildir; only existing ones get mail
     #[arg(long, value_name = "DIR")]
@@ -117,6 +123,8 @@ pub struct Args {
     /// Time to wait for a silent client
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     timeout: Duration,
+    #[command(flatten)]
+    recipients: RecipientArgs,
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
@@ -174,16 +182,22 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
 
 fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     signals::hold_habits()?;
-    let mut domains = Vec::new();
-    for domain in &args.domain {
-        domains.push(local_domain(domain)?);
-    }
-    let hostname = match args.hostname.clone().or_else(|| args.domain.first().cloned()) {
+    let tables = args.recipients.load(&args.domain)?;
+    let domains = tables.domains.clone();
+    let hostname = match args.hostname.clone().or_else(|| domains.first().cloned()) {
         Some(name) => local_domain(&name)?,
         None => host_name(),
     };
-    let place = args.mailboxes.as_deref();
-    let table = place.and_then(|directory| owners::table(&args.confine, directory, &domains, args.create));
+    let relays = args.serve.user_file.is_some() || !args.relay_from.is_empty();
+    let queues = relays || args.recipients.needs_queue();
+    let queue_dir = queues.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
+    let place = args.mailboxes.as_ref().or(queue_dir.as_ref()).map_or(&[][..], std::slice::from_ref);
+    let agent = match args.operate.check_config {
+        true => None,
+        false => args.recipients.agent(&args.confine, place, &args.domain, out)?.map(Arc::new),
+    };
+    let mailbox_place = args.mailboxes.as_deref();
+    let table = mailbox_place.and_then(|directory| owners::table(&args.confine, directory, &domains, args.create));
     table.as_ref().map(MailboxTable::check).transpose()?;
     let table = table.filter(|_| !args.operate.check_config);
     let owners = table.map(|table| owners::start(table, &args.confine, out)).transpose()?;
@@ -205,18 +219,21 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             .with_hint("--auth-in-clear accepts them unencrypted")
             .into());
     }
-    let relays = users.is_some() || !args.relay_from.is_empty();
-    if domains.is_empty() && !relays {
+    if !domains.is_empty() && args.mailboxes.is_none() && !args.recipients.is_destination() && !tables.has_routes() {
+        let why = "mail for --domain has no destination: no --mailboxes, no --aliases, no --exec, no --route";
+        return Err(Fault::new(Kind::Usage, why).into());
+    }
+    if domains.is_empty() && !relays && !tables.has_routes() {
         let fault = Fault::new(Kind::Usage, "no mail would be accepted: no --domain, no --relay-from, no --user-file");
         return Err(fault.into());
     }
-    let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
-    let place = args.mailboxes.as_ref().or(queue_dir.as_ref()).map_or(&[][..], std::slice::from_ref);
     if args.operate.check_config {
         args.confine.successor(place)?;
         // A directory that a start would create may be missing.
-        if let Some(directory) = args.mailboxes.as_ref().filter(|directory| !args.create || directory.exists()) {
-            Mailboxes::open(directory, &domains)?;
+        let directory = args.mailboxes.as_ref().filter(|directory| !args.create || directory.exists());
+        let mailboxes = directory.map(|directory| Mailboxes::open(directory, &domains)).transpose()?;
+        if mailboxes.is_some() || args.mailboxes.is_none() {
+            RecipientArgs::check(&tables, mailboxes.map(|mailboxes| mailboxes.creating(args.create)).as_ref())?;
         }
         if let Some(directory) = &queue_dir {
             queue_open::open_existing(directory, Process::OneShot, out)?;
@@ -227,7 +244,8 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
     let urls = args.listen.write_urls(listeners.iter().flat_map(|one| one.urls(&plan)).collect())?;
-    let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
+    let mut reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
+    reloader.watch(tables.files());
     args.confine.give_up_root(out, (&appended, &reloader), place)?;
     // From here on the process runs as the server's user, who becomes the owner of new files.
     let mut sandbox = Sandbox::default();
@@ -236,7 +254,8 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(directory) => Some(Mailboxes::open(directory, &domains)?),
         None => None,
     };
-    let mailboxes = mailboxes.map(|mailboxes| mailboxes.opened_by(owners.clone()));
+    let quotas = args.recipients.quotas();
+    let mailboxes = mailboxes.map(|mailboxes| Arc::new(mailboxes.opened_by(owners.clone()).limited_by(quotas)));
     if let Some(mailboxes) = &mailboxes {
         mailboxes.name_files(&mut sandbox);
     }
@@ -247,6 +266,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     }
     listeners.iter().for_each(|one| one.name_file(&mut sandbox));
     args.confine.enclose(out, (&appended, &reloader), sandbox)?;
+    RecipientArgs::check(&tables, mailboxes.as_deref())?;
+    let tables = Reloaded::new(tables);
+    args.recipients.reload(&mut reloader, &args.domain, &tables, mailboxes.clone());
     let queue: Option<Arc<dyn QueueStore>> = match &queue_dir {
         Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
         None => None,
@@ -279,12 +301,13 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     let service = Arc::new(MailReceiver {
         policy: ReceivePolicy {
             hostname,
-            domains,
             relay_from: args.relay_from.clone(),
             max_hops: args.max_hops,
             users: args.roles.policy(),
         },
-        mailboxes: mailboxes.map(Arc::new),
+        recipients: tables,
+        mailboxes,
+        agent: agent.clone(),
         queue,
         users,
         gate: LoginGate::default(),
@@ -304,11 +327,13 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         });
         urls.announce(out)?;
         MetricsArgs::serve(out, metrics, shown, queue_open::gauges(waiting))?;
-        if let Some(owners) = owners.clone() {
-            owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
+        let helpers: Vec<Arc<Helper>> =
+            owners.iter().map(|owners| owners.helper()).chain(agent.iter().map(|agent| agent.helper())).collect();
+        for helper in &helpers {
+            owners::end_with_helper(helper.clone(), out, shutdown.clone(), args.listen.drain);
         }
         let end = serve(&args.listen, out, served, service, shutdown).await?;
-        owners::verdict(owners.as_ref())?;
+        owners::verdict(&helpers)?;
         Ok(end)
     })
 }

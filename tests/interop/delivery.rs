@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{LIMIT, finish, temp_dir, tool};
+use crate::harness::{LIMIT, finish, server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers::{self, Served};
 
@@ -15,7 +15,9 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("opensmtpd", "delivers what smtpsend meant, byte for byte", opensmtpd),
     trial("exim4", "delivers what smtpsend meant, byte for byte", exim),
     trial("dovecot", "LMTP delivers what smtpsend meant, byte for byte", dovecot),
+    trial("dovecot", "LMTP delivers what smtpserve --route passes on, byte for byte", dovecot_by_route),
     trial("aiosmtpd", "delivers what smtpsend meant, byte for byte", aiosmtpd),
+    trial("postfix", "postalias finds in an alias file what smtpserve finds", postalias),
     trial("postfix", "smtp-sink fails at every command in every way", sink_fails_everywhere),
     trial("postfix", "smtp-sink is slow", sink_is_slow),
     trial("postfix", "smtp-sink hides what it can", sink_hides),
@@ -60,6 +62,62 @@ fn dovecot(peer: &Peer) -> Verdict {
     }
     let (server, mail) = servers::dovecot(peer);
     everything_arrives(&format!("lmtp://{}", server.addr()), &mail);
+    Verdict::Ok
+}
+
+fn dovecot_by_route(peer: &Peer) -> Verdict {
+    if !is_root() {
+        return Verdict::NotApplicable(ROOT_ONLY);
+    }
+    let (dovecot, mail) = servers::dovecot(peer);
+    let dir = temp_dir();
+    let queue = dir.path().join("queue");
+    let route = format!("b.test=lmtp://{}", dovecot.addr());
+    let ours = server("smtpserve").args(["--route", &route, "--queue-dir"]).arg(&queue).start();
+    let mut runner = tool("mailq-run").args(["--watch", "--queue-dir"]).arg(&queue).command(dir.path());
+    let mut runner = runner.spawn().expect("mailq-run starts");
+    let arrived = std::panic::catch_unwind(|| everything_arrives(&ours.url, &mail));
+    runner.kill().and_then(|()| runner.wait()).expect("mailq-run ends");
+    arrived.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    Verdict::Ok
+}
+
+/// Each alias leads to the addresses that Postfix finds for it.
+fn postalias(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let file = dir.path().join("aliases");
+    let text = "# comment: x\n\
+                first: a@c.test, b@c.test\n\
+                Second:\ta@c.test ,\n  # between\n\tb+x@c.test,\n\n  c@c.test\n\
+                third : \"with space\"@c.test\n\
+                \"fourth\": d@c.test\n\
+                fifth+detail: e@c.test\n\
+                post-master.x_y: f@c.test,g@c.test\n";
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(dir.path().join("main.cf"), "compatibility_level = 3.6\n").unwrap();
+    let config = dir.path().to_string_lossy().into_owned();
+    let map = format!("hash:{}", file.display());
+    peer.run("postalias", ["-c", &config, &map]).exits(0);
+    let start = server("smtpserve").args(["--domain", "b.test", "--json", "--aliases"]).arg(&file).arg("--queue-dir");
+    let ours = start.arg(dir.path().join("queue")).start();
+    let keys = ["first", "second", "third", "fourth", "fifth+detail", "post-master.x_y"];
+    for key in keys {
+        let found = peer.run("postalias", ["-c", &config, "-q", key, &map]);
+        let theirs: Vec<&str> = found.text().trim().split(',').map(str::trim).collect();
+        let args = ["--server", &ours.url, "--from", "x@a.test", "--to", &format!("{key}@b.test"), "-s", key];
+        tool("smtpsend").args(args).stdin("x\n").run().exits(0);
+        ours.stdout.wait_for(&format!("\"recipients\":[\"{key}@b.test\"]"));
+        let printed = ours.stdout.text();
+        let record = printed.lines().rfind(|line| line.contains("\"deliveries\"")).expect("a record with deliveries");
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        let deliveries = record["deliveries"].as_array().unwrap().iter();
+        let ours: Vec<&str> = deliveries.map(|delivery| delivery["to"].as_str().unwrap()).collect();
+        assert_eq!(ours, theirs, "{key}");
+    }
+    let unknown =
+        tool("smtpsend").args(["--server", &ours.url, "--from", "x@a.test", "--to", "fifth@b.test", "-s", "x"]);
+    unknown.stdin("x\n").run().exits(67);
+    peer.run("postalias", ["-c", &config, "-q", "fifth", &map]).exits(1);
     Verdict::Ok
 }
 

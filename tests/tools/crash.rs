@@ -42,6 +42,17 @@ pub(crate) fn body(subject: &str, size: usize) -> String {
 
 /// Sends messages over one connection until it breaks; each subject goes to `promised` as soon as its 250 was read.
 pub(crate) fn submit(address: SocketAddr, client: usize, size: usize, promised: &mpsc::Sender<String>) -> Option<()> {
+    submit_to(address, ["b@b.test", "bob@bob.test"], client, size, promised)
+}
+
+/// As [`submit`], to these recipients.
+pub(crate) fn submit_to(
+    address: SocketAddr,
+    [first, second]: [&str; 2],
+    client: usize,
+    size: usize,
+    promised: &mpsc::Sender<String>,
+) -> Option<()> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
@@ -62,8 +73,8 @@ pub(crate) fn submit(address: SocketAddr, client: usize, size: usize, promised: 
     expect("250")?;
     for number in 0.. {
         let subject = format!("{client}-{number}");
-        let group = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<bob@bob.test>\r\nDATA\r\n";
-        stream.write_all(group).ok()?;
+        let group = format!("MAIL FROM:<a@a.test>\r\nRCPT TO:<{first}>\r\nRCPT TO:<{second}>\r\nDATA\r\n");
+        stream.write_all(group.as_bytes()).ok()?;
         (expect("250"), expect("250"), expect("250"), expect("354")).3?;
         stream.write_all(format!("{}.\r\n", body(&subject, size)).as_bytes()).ok()?;
         expect("250")?;

@@ -91,6 +91,8 @@ mod queue_dsn;
 mod queue_way;
 mod quiet;
 mod random;
+mod recipients;
+mod recipients_crash;
 mod relay_closed;
 mod schema;
 mod schema_parts;

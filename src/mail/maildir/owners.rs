@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::CapabilitySet;
 
+use super::quota::{self, MailboxLimit};
 use super::{DIRECTORY, Delivered, FileIdentity, Maildir, Staged, fill, is_safe_name, rename_to_new, unique_name};
 use crate::fault::{Fault, Kind};
 use crate::net::helper::{Helper, HelperAnswer, become_owner};
@@ -44,6 +45,8 @@ pub enum MailboxAct {
     Commit(TemporaryFile),
     /// Remove that file.
     Discard(TemporaryFile),
+    /// Check whether a message of this size is within the limit ([`quota::has_room`]).
+    HasRoom(MailboxLimit, u64),
 }
 
 /// A file below `tmp`.
@@ -54,21 +57,25 @@ pub struct TemporaryFile {
 }
 
 impl MailboxRequest {
-    /// Encodes the request: the number of the action, the index of the directory, the length of the name, the name, the temporary file.
+    /// Encodes the request: the number of the action, the index of the directory, the length of the name, the name, then the
+    /// temporary file, or the limit and the size.
     pub fn compose(&self) -> Vec<u8> {
-        let (number, file) = match &self.act {
-            MailboxAct::Find => (1, None),
-            MailboxAct::Make => (2, None),
-            MailboxAct::Room => (3, None),
-            MailboxAct::Create => (4, None),
-            MailboxAct::Commit(file) => (5, Some(file)),
-            MailboxAct::Discard(file) => (6, Some(file)),
+        let (number, more) = match &self.act {
+            MailboxAct::Find => (1, Vec::new()),
+            MailboxAct::Make => (2, Vec::new()),
+            MailboxAct::Room => (3, Vec::new()),
+            MailboxAct::Create => (4, Vec::new()),
+            MailboxAct::Commit(file) => (5, file.compose()),
+            MailboxAct::Discard(file) => (6, file.compose()),
+            MailboxAct::HasRoom(limit, bytes) => {
+                (7, [limit.bytes, limit.messages, *bytes].map(u64::to_be_bytes).concat())
+            }
         };
         let mut bytes = vec![number];
         bytes.extend(self.place.to_be_bytes());
         bytes.extend(u8::try_from(self.name.len()));
         bytes.extend(self.name.as_bytes());
-        bytes.extend(file.map(TemporaryFile::compose).unwrap_or_default());
+        bytes.extend(more);
         bytes
     }
 
@@ -85,6 +92,11 @@ impl MailboxRequest {
             (4, true) => MailboxAct::Create,
             (5, false) => MailboxAct::Commit(TemporaryFile::parse(file)?),
             (6, false) => MailboxAct::Discard(TemporaryFile::parse(file)?),
+            (7, false) => {
+                let (words, []) = file.as_chunks::<8>() else { return None };
+                let [bytes, messages, size] = <[[u8; 8]; 3]>::try_from(words).ok()?.map(u64::from_be_bytes);
+                MailboxAct::HasRoom(MailboxLimit { bytes, messages }, size)
+            }
             _ => return None,
         };
         Some(MailboxRequest { place: u16::from_be_bytes(*place), name: safe_name(name)?, act })
@@ -179,6 +191,7 @@ impl MailboxTable {
                 drop(file.staged(path));
                 bytes(Vec::new())
             }
+            MailboxAct::HasRoom(limit, size) => bytes(vec![quota::has_room(&path, limit, size)?.into()]),
         }
     }
 
@@ -257,7 +270,7 @@ fn config(path: &Path, why: &str) -> Fault {
 /// The server's side of the mailboxes that the helper opens.
 #[derive(Debug)]
 pub struct OwnersMailboxes {
-    helper: Helper,
+    helper: Arc<Helper>,
 }
 
 impl OwnersMailboxes {
@@ -267,12 +280,13 @@ impl OwnersMailboxes {
     /// Those of [`Helper::start`].
     pub fn start(table: MailboxTable, sandbox: Option<Sandbox>) -> Result<OwnersMailboxes, Fault> {
         let server = table.server.clone();
-        Ok(OwnersMailboxes { helper: Helper::start(&server, sandbox, move |request| table.act(request))? })
+        let helper = Helper::start(&server, sandbox, move |request| table.act(request))?;
+        Ok(OwnersMailboxes { helper: Arc::new(helper) })
     }
 
     /// The helper.
-    pub fn helper(&self) -> &Helper {
-        &self.helper
+    pub fn helper(&self) -> Arc<Helper> {
+        self.helper.clone()
     }
 
     fn ask(&self, place: u16, name: &str, act: MailboxAct) -> Result<HelperAnswer, Fault> {
@@ -291,6 +305,14 @@ impl OwnersMailboxes {
     /// Those of [`MailboxTable::act`] and [`Helper::ask`]; the same applies to the following methods.
     pub fn find(&self, place: u16, name: &str) -> Result<bool, Fault> {
         Ok(self.ask(place, name, MailboxAct::Find)?.bytes == [1])
+    }
+
+    /// True if a message of this size is within the limit of a mailbox.
+    ///
+    /// # Errors
+    /// As above, and those of [`quota::has_room`].
+    pub fn has_room(&self, place: u16, name: &str, limit: MailboxLimit, bytes: u64) -> Result<bool, Fault> {
+        Ok(self.ask(place, name, MailboxAct::HasRoom(limit, bytes))?.bytes == [1])
     }
 
     /// Creates a mailbox unless it exists.

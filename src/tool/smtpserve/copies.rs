@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::blob::Blob;
 use crate::fault::Fault;
 use crate::mail::maildir::FileIdentity;
+use crate::mail::maildir::quota::MailboxLimit;
 use crate::mail::trace::without_return_path;
 use crate::smtp::address::Address;
 
@@ -23,14 +24,38 @@ pub(super) struct LocalRecipient {
     /// Its domain, in the form for comparisons.
     pub(super) domain: String,
     pub(super) mailbox: FoundMailbox,
+    /// The limit of the mailbox.
+    pub(super) limit: Option<MailboxLimit>,
 }
 
 impl LocalRecipient {
     /// The address to which mail for this mailbox is delivered, in one spelling.
-    fn delivered_to(&self) -> String {
+    pub(super) fn delivered_to(&self) -> String {
         Address::of(&self.mailbox.local, &self.domain)
             .map_or_else(|_| self.address.clone(), |address| address.to_string())
     }
+
+    /// The same for reports; `original` is the address that the client named.
+    pub(super) fn final_address(&self, original: &Address) -> Address {
+        Address::of(&self.mailbox.local, &self.domain).unwrap_or_else(|_| original.clone())
+    }
+}
+
+/// The fields of final delivery (RFC 5321, section 4.4; Delivered-To: RFC 9228), the newest first. `originals` are the recipients as
+/// the client named them.
+pub(super) fn head<'a>(sender: &str, originals: impl Iterator<Item = &'a str>, delivered_to: Option<&str>) -> String {
+    let mut head = format!("Return-Path: <{sender}>\r\n");
+    let mut named: Vec<&str> = Vec::new();
+    for original in originals {
+        if !named.contains(&original) && named.len() < MAX_COPIES {
+            named.push(original);
+            head.push_str(&format!("X-Original-To: {original}\r\n"));
+        }
+    }
+    if let Some(address) = delivered_to {
+        head.push_str(&format!("Delivered-To: {address}\r\n"));
+    }
+    head
 }
 
 /// One file: a mailbox, and the recipients of this copy.
@@ -61,21 +86,19 @@ fn copies<'a>(mailboxes: &Mailboxes, locals: &'a [LocalRecipient]) -> Result<Vec
 }
 
 impl MailboxCopy<'_> {
-    /// The fields of final delivery (RFC 5321, section 4.4; Delivered-To: RFC 9228), the newest first.
     fn head(&self, sender: &str) -> String {
-        let mut head = format!("Return-Path: <{sender}>\r\n");
-        let mut named: Vec<&str> = Vec::new();
-        for recipient in &self.recipients {
-            if !named.contains(&recipient.address.as_str()) && named.len() < MAX_COPIES {
-                named.push(&recipient.address);
-                head.push_str(&format!("X-Original-To: {}\r\n", recipient.address));
-            }
-        }
-        if let Some(first) = self.recipients.first() {
-            head.push_str(&format!("Delivered-To: {}\r\n", first.delivered_to()));
-        }
-        head
+        let delivered_to = self.recipients.first().map(|recipient| recipient.delivered_to());
+        head(sender, self.recipients.iter().map(|recipient| &*recipient.address), delivered_to.as_deref())
     }
+}
+
+/// A message in all of its mailboxes, not yet visible.
+#[derive(Default)]
+pub(super) struct StagedCopies {
+    /// The copies, each with its recipients.
+    pub(super) staged: Vec<(StagedMail, Vec<LocalRecipient>)>,
+    /// The recipients whose mailboxes have no room for it.
+    pub(super) full: Vec<LocalRecipient>,
 }
 
 /// Stages the message in every mailbox, after the fields of the copy and `trace`, and without its own Return-Path fields.
@@ -88,18 +111,27 @@ pub(super) fn stage(
     sender: &str,
     trace: &str,
     message: &Blob,
-) -> Result<Vec<StagedMail>, Fault> {
+) -> Result<StagedCopies, Fault> {
+    let mut copied = StagedCopies::default();
     if locals.is_empty() {
-        return Ok(Vec::new());
+        return Ok(copied);
     }
     let header = without_return_path(BufReader::new(message.open_at(0)));
     let (header, length) = header.map_err(|error| Fault::local("message", &error))?;
-    let stage = |copy: MailboxCopy<'_>| {
+    for copy in copies(mailboxes, locals)? {
+        let recipients = copy.recipients.iter().map(|recipient| (*recipient).clone()).collect();
+        let limit = copy.recipients.iter().find_map(|recipient| recipient.limit);
+        if let Some(limit) = limit
+            && !mailboxes.has_room(copy.path, limit, message.size_bytes())?
+        {
+            copied.full.extend::<Vec<LocalRecipient>>(recipients);
+            continue;
+        }
         let head = format!("{}{trace}", copy.head(sender));
         let mut content = header.as_slice().chain(message.open_at(length));
-        mailboxes.stage(copy.path, head.as_bytes(), &mut content)
-    };
-    copies(mailboxes, locals)?.into_iter().map(stage).collect()
+        copied.staged.push((mailboxes.stage(copy.path, head.as_bytes(), &mut content)?, recipients));
+    }
+    Ok(copied)
 }
 
 #[cfg(test)]
@@ -117,6 +149,7 @@ mod tests {
             address: format!("{address}@X.test"),
             domain: "x.test".to_owned(),
             mailbox: mailboxes.find(address, "x.test").unwrap().unwrap(),
+            limit: None,
         };
         let heads = |names: &[&str]| -> Vec<String> {
             let locals: Vec<LocalRecipient> = names.iter().map(|name| local(name)).collect();

@@ -11,10 +11,13 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::mail::maildir::owners::{OwnersMailboxes, StagedByOwner};
+use crate::mail::maildir::quota::{self, MailboxLimit};
 use crate::mail::maildir::{Delivered, FileIdentity, INNER, Maildir, Staged, is_safe_name};
+use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 
 use super::names::is_plain_name;
+use super::recipients::QuotaTable;
 
 /// The directory with the mailboxes.
 #[derive(Debug)]
@@ -22,7 +25,10 @@ pub(super) struct Mailboxes {
     base: PathBuf,
     create: bool,
     /// The local domains, as A-labels in lower case. A directory with such a name is not a user's mailbox.
-    domains: Vec<String>,
+    domains: Reloaded<Vec<String>>,
+    /// The directories that the helper knows, which was started with them.
+    table: Vec<PathBuf>,
+    quotas: QuotaTable,
     /// The mailbox directories as last seen. One that has since disappeared or become empty is not mounted.
     seen: Mutex<HashMap<PathBuf, SeenPlace>>,
     /// The helper that opens mailboxes as their owners, if these are not the server's user.
@@ -86,8 +92,9 @@ impl Mailboxes {
                 seen.insert(place, found);
             }
         }
-        let (base, domains) = (base.to_owned(), domains.to_vec());
-        Ok(Mailboxes { base, create: false, domains, seen: Mutex::new(seen), owners: None })
+        let (table, domains) = (Mailboxes::table(base, domains), Reloaded::new(domains.to_vec()));
+        let (base, quotas) = (base.to_owned(), QuotaTable::default());
+        Ok(Mailboxes { base, create: false, domains, table, quotas, seen: Mutex::new(seen), owners: None })
     }
 
     /// Opens a directory in which mailboxes are created when mail arrives for them.
@@ -96,12 +103,65 @@ impl Mailboxes {
     /// The kinds of [`Fault::local`] if the directory does not exist and cannot be created.
     pub(super) fn create(base: &Path, domains: &[String]) -> Result<Mailboxes, Fault> {
         std::fs::create_dir_all(base).map_err(|error| Fault::local(base.display(), &error))?;
-        Ok(Mailboxes { create: true, ..Mailboxes::open(base, domains)? })
+        Ok(Mailboxes::open(base, domains)?.creating(true))
+    }
+
+    /// Sets whether missing mailboxes are created.
+    pub(super) fn creating(self, create: bool) -> Mailboxes {
+        Mailboxes { create, ..self }
     }
 
     /// Sets the helper that opens the mailboxes as their owners.
     pub(super) fn opened_by(self, owners: Option<Arc<OwnersMailboxes>>) -> Mailboxes {
         Mailboxes { owners, ..self }
+    }
+
+    /// Sets the limits of the mailboxes.
+    pub(super) fn limited_by(self, quotas: QuotaTable) -> Mailboxes {
+        Mailboxes { quotas, ..self }
+    }
+
+    /// The limit of a mailbox.
+    pub(super) fn limit(&self, mailbox: &FoundMailbox, domain: &str) -> Option<MailboxLimit> {
+        self.quotas.of(mailbox, domain)
+    }
+
+    /// True if a message of this size is within the limit of the mailbox, or the mailbox does not exist yet.
+    ///
+    /// # Errors
+    /// Those of [`quota::has_room`] and [`OwnersMailboxes::has_room`].
+    pub(super) fn has_room(&self, path: &Path, limit: MailboxLimit, bytes: u64) -> Result<bool, Fault> {
+        if path.symlink_metadata().is_err() {
+            return Ok(limit.bytes == 0 || bytes <= limit.bytes);
+        }
+        match &self.owners {
+            None => quota::has_room(path, limit, bytes),
+            Some(owners) => {
+                let (place, name) = self.entry(path)?;
+                owners.has_room(place, name, limit, bytes)
+            }
+        }
+    }
+
+    /// Checks that these domains can be served from now on.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a domain whose directory the helper does not know.
+    pub(super) fn may_serve(&self, domains: &[String]) -> Result<(), Fault> {
+        let unknown = |place: &PathBuf| self.owners.is_some() && place.is_dir() && !self.table.contains(place);
+        match Mailboxes::table(&self.base, domains).into_iter().find(unknown) {
+            Some(place) => {
+                let why =
+                    format!("{}: the directory of a new domain, with mailboxes of several owners", place.display());
+                Err(Fault::new(Kind::Config, why).with_hint("a restart serves it"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces the domains.
+    pub(super) fn serve(&self, domains: &[String]) {
+        self.domains.replace(domains.to_vec());
     }
 
     /// The directories that contain mailboxes: `DIR`, then those of the domains.
@@ -116,7 +176,7 @@ impl Mailboxes {
             return sandbox.read(&self.base);
         }
         let listed = |directory: PathBuf| std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let entries = Mailboxes::table(&self.base, &self.domains).into_iter().flat_map(listed);
+        let entries = self.table.iter().cloned().flat_map(listed);
         let links = entries.map(|entry| entry.path()).filter(|path| path.is_symlink());
         std::iter::once(self.base.clone()).chain(links).for_each(|place| sandbox.write(place));
     }
@@ -171,11 +231,7 @@ impl Mailboxes {
 
     /// The index in [`Mailboxes::table`] of the directory with this mailbox, and the mailbox's name in it.
     fn entry<'a>(&self, path: &'a Path) -> Result<(u16, &'a str), Fault> {
-        let place = path.parent().filter(|place| *place != self.base).and_then(Path::file_name).and_then(OsStr::to_str);
-        let number = match place {
-            None => Some(0),
-            Some(domain) => self.domains.iter().position(|own| own == domain).map(|at| at + 1),
-        };
+        let number = self.table.iter().position(|place| path.parent() == Some(place));
         let name = path.file_name().and_then(OsStr::to_str);
         let entry = number.and_then(|number| u16::try_from(number).ok()).zip(name);
         entry.ok_or_else(|| Fault::new(Kind::Internal, format!("{}: not in the table of owners", path.display())))
@@ -303,7 +359,7 @@ impl Mailboxes {
     /// True for entries that are not mailboxes: the directory of a local domain, and, if the directory of the mailboxes is
     /// itself a Maildir, the subdirectories of that.
     fn is_reserved(&self, place: &Path, name: &str) -> bool {
-        let is_domain = || idna::domain_to_ascii(name).is_ok_and(|name| self.domains.contains(&name));
+        let is_domain = || idna::domain_to_ascii(name).is_ok_and(|name| self.domains.now().contains(&name));
         let is_inner =
             || INNER.contains(&name) && Maildir::is_complete(place) && !Maildir::is_complete(&place.join(name));
         (place == self.base && is_domain()) || is_inner()

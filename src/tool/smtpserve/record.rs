@@ -11,6 +11,8 @@ use crate::net::counters::CountedConnection;
 use crate::net::session_id::SessionId;
 use crate::smtp::server::{SmtpPeer, SmtpTotals};
 
+use super::delivery::DeliveryRecord;
+
 /// An accepted message.
 #[derive(Debug, Serialize)]
 pub(super) struct MessageTaken<'a> {
@@ -24,6 +26,9 @@ pub(super) struct MessageTaken<'a> {
     pub(super) client: ClientRecord<'a>,
     pub(super) sender: &'a str,
     pub(super) recipients: Vec<&'a str>,
+    /// The destinations that the recipients alone do not tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) deliveries: Vec<DeliveryRecord>,
     /// The Maildir files written.
     pub(super) files: Vec<String>,
     pub(super) size_bytes: u64,

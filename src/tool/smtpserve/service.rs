@@ -1,8 +1,7 @@
-//! The rules for senders and recipients, and the delivery of accepted mail.
+//! The rules for senders and recipients, and the answers to clients.
 
-use std::io::{BufReader, Write as _};
+use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::blob::Blob;
@@ -12,41 +11,36 @@ use crate::cli::output::Output;
 use crate::cli::own_addresses::OwnAddress;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
-use crate::mail::trace::count_received;
 use crate::net::BoxFuture;
 use crate::net::cidr::Network;
 use crate::net::counters::Counter;
 use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
-use crate::queue::store::{MAX_INLINE, QueueStore};
-use crate::queue::submit;
+use crate::queue::store::QueueStore;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::auth::scram::ScramVerifier;
 use crate::smtp::auth::server::LoginProof;
-use crate::smtp::data::MessageBlob;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::role::ServerRole;
 use crate::smtp::server::{MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::transaction::{Envelope, Recipient};
 
-use super::copies::{self, LocalRecipient};
+use super::agent::DeliveryAgent;
+use super::delivery::{Arrived, MessageRefusal};
 use super::mailbox::Mailboxes;
-use super::notice;
-use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
+use super::plan::{MAX_PROGRAM_RECIPIENTS, PlannedEnd, RecipientPlan};
+use super::recipients::RecipientTables;
+use super::record::{ClientRecord, LoginTried, Refused};
 use super::room::DiskRoom;
 use super::submission::{self, SubmissionRefusal, SubmittedMail, UserPolicy};
 
 /// The most bytes of a message for mailboxes that are kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
 
-/// The largest message that is queued without a thread that may wait for the disk, in bytes.
-const MAX_AT_ONCE: u64 = MAX_INLINE as u64 / 2;
-
 /// The rules of the command line.
 #[derive(Debug)]
 pub(super) struct ReceivePolicy {
     pub(super) hostname: String,
-    pub(super) domains: Vec<String>,
     pub(super) relay_from: Vec<Network>,
     pub(super) max_hops: usize,
     pub(super) users: UserPolicy,
@@ -55,7 +49,9 @@ pub(super) struct ReceivePolicy {
 /// The server's mailboxes, queue and users.
 pub(super) struct MailReceiver {
     pub(super) policy: ReceivePolicy,
+    pub(super) recipients: Reloaded<RecipientTables>,
     pub(super) mailboxes: Option<Arc<Mailboxes>>,
+    pub(super) agent: Option<Arc<DeliveryAgent>>,
     pub(super) queue: Option<Arc<dyn QueueStore>>,
     pub(super) users: Option<Reloaded<Users>>,
     pub(super) gate: LoginGate,
@@ -63,35 +59,13 @@ pub(super) struct MailReceiver {
     pub(super) out: Output,
 }
 
-/// The destination of the mail for one recipient.
-#[derive(Debug, Clone)]
-enum DeliverTo {
-    /// A mailbox on this server.
-    Mailbox(LocalRecipient),
-    /// Another server, through the queue.
-    Queue,
-}
-
 /// The decisions about one message while it arrives.
 #[derive(Debug, Default)]
 pub(super) struct MailTransaction {
-    /// The destinations: one per recipient of the envelope, in its order.
-    destinations: Vec<DeliverTo>,
+    /// The destinations of each recipient of the envelope, in its order.
+    plans: Vec<RecipientPlan>,
     /// The message's id, and the length of the trace field before the message. `None` if each recipient has its own trace field.
     traced: Option<(String, u64)>,
-}
-
-/// A complete message, for all or one of its recipients.
-struct Arrived {
-    id: String,
-    envelope: Envelope,
-    destinations: Vec<DeliverTo>,
-    /// The message, which may have the trace field before it.
-    blob: Blob,
-    /// The length of the trace field at the start of the blob.
-    trace_bytes: u64,
-    /// The trace field, if it is not in the blob; else empty.
-    trace: String,
 }
 
 impl SmtpService for MailReceiver {
@@ -120,12 +94,15 @@ impl SmtpService for MailReceiver {
         transaction: &'a mut MailTransaction,
     ) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
-            let counted = |_: &DeliverTo| peer.user.as_deref().map_or(Ok(()), |user| self.policy.users.recipient(user));
-            let decided = self.decide(peer, &recipient.address).await;
-            match decided.and_then(|destination| counted(&destination).map(|()| destination)) {
-                Ok(destination) => {
-                    let relayed = matches!(destination, DeliverTo::Queue);
-                    transaction.destinations.push(destination);
+            let planned = match programs(&transaction.plans) < MAX_PROGRAM_RECIPIENTS {
+                true => self.decide(peer, &recipient.address).await,
+                false => Err(SmtpReply::status(452, 5, 3, "too many recipients for one program")),
+            };
+            let counted = || peer.user.as_deref().map_or(Ok(()), |user| self.policy.users.recipient(user));
+            match planned.and_then(|plan| counted().map(|()| plan)) {
+                Ok(plan) => {
+                    let relayed = plan.is_queued();
+                    transaction.plans.push(plan);
                     let words = if relayed { "recipient ok, will be relayed" } else { "recipient ok" };
                     SmtpReply::status(250, 1, 5, words)
                 }
@@ -163,7 +140,7 @@ impl SmtpService for MailReceiver {
     }
 
     /// An arriving message is written once. If any recipient is relayed, it is written to the queue's own directory (up to
-    /// [`MAX_INLINE`] in memory), where it becomes the queue's file; the trace field comes first. Mailboxes get copies of it, with
+    /// [`MAX_INLINE`](crate::queue::store::MAX_INLINE) in memory), where it becomes the queue's file; the trace field comes first. Mailboxes get copies of it, with
     /// other line ends. A message for mailboxes alone that outgrows memory is in a nameless file of the first mailbox until each
     /// mailbox has its copy. Only LMTP with several recipients makes another copy for the queue, because each recipient has a
     /// trace field and a reply of its own.
@@ -173,7 +150,7 @@ impl SmtpService for MailReceiver {
         envelope: &Envelope,
         transaction: &mut MailTransaction,
     ) -> std::io::Result<BlobWriter> {
-        let mut writer = self.writer(&transaction.destinations)?;
+        let mut writer = self.writer(&transaction.plans)?;
         if peer.role.is_submission() {
             // The completed message gets its trace field.
             transaction.traced = Some((new_id(), 0));
@@ -197,11 +174,11 @@ impl SmtpService for MailReceiver {
                 Ok(blob) => blob,
                 Err(fault) => return MessageVerdict::All(self.not_taken(peer, &envelope.sender, fault.into())),
             };
-            let MailTransaction { destinations, traced } = transaction;
+            let MailTransaction { plans, traced } = transaction;
             if let Some((id, mut trace_bytes)) = traced {
                 let (mut blob, trace) = (blob, String::new());
                 if peer.role.is_submission() {
-                    let completed = self.completed(peer, &envelope, &destinations, blob, &id).await;
+                    let completed = self.completed(peer, &envelope, &plans, blob, &id).await;
                     (blob, trace_bytes) = match completed {
                         Ok(completed) => completed,
                         Err(SubmissionRefusal::Fault(fault)) => {
@@ -213,17 +190,17 @@ impl SmtpService for MailReceiver {
                         }
                     };
                 }
-                let arrived = Arrived { id, envelope, destinations, blob, trace_bytes, trace };
+                let arrived = Arrived { id, envelope, plans, blob, trace_bytes, trace };
                 return MessageVerdict::All(self.store(peer, arrived).await);
             }
             // Each recipient's mailbox has a reply of its own (RFC 2033, section 4.2).
             let mut replies = Vec::with_capacity(envelope.recipients.len());
-            for (recipient, destination) in envelope.recipients.iter().zip(destinations) {
+            for (recipient, plan) in envelope.recipients.iter().zip(plans) {
                 let alone = Envelope { recipients: vec![recipient.clone()], ..envelope.clone() };
                 let id = new_id();
                 let trace = self.received(peer, &alone, &id);
-                let (destinations, blob) = (vec![destination], blob.clone());
-                let arrived = Arrived { id, envelope: alone, destinations, blob, trace_bytes: 0, trace };
+                let (plans, blob) = (vec![plan], blob.clone());
+                let arrived = Arrived { id, envelope: alone, plans, blob, trace_bytes: 0, trace };
                 replies.push(self.store(peer, arrived).await);
             }
             MessageVerdict::Each(replies)
@@ -240,36 +217,29 @@ async fn finish(message: BlobWriter) -> Result<Blob, Fault> {
     finished.map_err(|error| Fault::local("message", &error))
 }
 
-fn internal(_: tokio::task::JoinError) -> Fault {
+/// The number of recipients for whom a program or file gets the message.
+fn programs(plans: &[RecipientPlan]) -> usize {
+    let ends = plans.iter().flat_map(|plan| &plan.ends);
+    ends.filter(|end| matches!(end, PlannedEnd::Agent(..))).count()
+}
+
+pub(super) fn internal(_: tokio::task::JoinError) -> Fault {
     Fault::new(Kind::Internal, "storing a message failed")
 }
 
-/// The reason why a complete message is not accepted.
-enum MessageRefusal {
-    /// A mail loop, with the number of Received fields.
-    Loop(usize),
-    /// The fault that kept it from being stored.
-    Fault(Fault),
-}
-
-impl From<Fault> for MessageRefusal {
-    fn from(fault: Fault) -> MessageRefusal {
-        MessageRefusal::Fault(fault)
-    }
-}
-
 impl MailReceiver {
-    /// The writer for a message to these destinations: in the queue's directory if it is relayed to anyone.
-    fn writer(&self, destinations: &[DeliverTo]) -> std::io::Result<BlobWriter> {
-        let first = destinations.iter().find_map(|destination| match destination {
-            DeliverTo::Mailbox(local) => Some(local.mailbox.path.as_path()),
-            DeliverTo::Queue => None,
-        });
-        let relayed = destinations.iter().any(|destination| matches!(destination, DeliverTo::Queue));
+    /// The writer for a message to these recipients: in the queue's directory if it is relayed to anyone.
+    fn writer(&self, plans: &[RecipientPlan]) -> std::io::Result<BlobWriter> {
+        let first = plans.iter().flat_map(RecipientPlan::mailboxes).next();
+        let first = first.map(|local| local.mailbox.path.as_path());
+        let queued = plans.iter().any(RecipientPlan::is_queued);
+        let failed = |fault: Fault| std::io::Error::other(fault.detail);
         let writer = match (&self.queue, &self.mailboxes) {
-            (Some(queue), _) if relayed => queue.new_body().map_err(|fault| std::io::Error::other(fault.detail))?,
-            (_, Some(mailboxes)) => mailboxes.room_for(first, MAX_MEMORY),
-            _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
+            (Some(queue), _) if queued => queue.new_body().map_err(failed)?,
+            (_, Some(mailboxes)) if first.is_some() => mailboxes.room_for(first, MAX_MEMORY),
+            (Some(queue), _) => queue.new_body().map_err(failed)?,
+            (None, Some(mailboxes)) => mailboxes.room_for(None, MAX_MEMORY),
+            (None, None) => return Err(std::io::Error::other("neither a queue nor mailboxes")),
         };
         Ok(writer.leaving_free(self.room.min_free))
     }
@@ -279,7 +249,7 @@ impl MailReceiver {
     fn own_addresses(&self, peer: &SmtpPeer) -> Option<Vec<OwnAddress>> {
         let name = peer.user.as_deref().filter(|_| !self.policy.users.any_sender)?;
         let users = self.users.as_ref()?.now();
-        let own = |user| submission::own_addresses(user, &self.policy.domains);
+        let own = |user| submission::own_addresses(user, &self.recipients.now().domains);
         match users.get(name) {
             Some(user) if !peer.role.is_submission() && user.account.addresses.is_empty() => None,
             user => Some(user.map_or_else(Vec::new, own)),
@@ -303,19 +273,19 @@ impl MailReceiver {
         &self,
         peer: &SmtpPeer,
         envelope: &Envelope,
-        destinations: &[DeliverTo],
+        plans: &[RecipientPlan],
         blob: Blob,
         id: &str,
     ) -> Result<(Blob, u64), SubmissionRefusal> {
         let failed = |error: std::io::Error| Fault::local("message", &error);
-        let (trace, writer) = (self.received(peer, envelope, id), self.writer(destinations).map_err(failed)?);
+        let (trace, writer) = (self.received(peer, envelope, id), self.writer(plans).map_err(failed)?);
         let policy = &self.policy;
         let mail = SubmittedMail {
             at_once: blob.in_memory().is_some(),
             blob,
             sender: envelope.sender.clone(),
             own: self.own_addresses(peer),
-            domain: policy.domains.first().unwrap_or(&policy.hostname).clone(),
+            domain: self.recipients.now().domains.first().unwrap_or(&policy.hostname).clone(),
             message_id: format!("<{id}@{}>", policy.hostname),
         };
         if mail.at_once {
@@ -328,8 +298,7 @@ impl MailReceiver {
     async fn store(&self, peer: &SmtpPeer, arrived: Arrived) -> SmtpReply {
         let sender = arrived.envelope.sender.clone();
         // Each mailbox gets a copy in addition to the arrived message.
-        let local = |to: &&DeliverTo| matches!(to, DeliverTo::Mailbox(_));
-        let copies = arrived.destinations.iter().filter(local).count() as u64;
+        let copies = arrived.plans.iter().flat_map(RecipientPlan::mailboxes).count() as u64;
         if copies > 0 && !self.room.is_left(arrived.blob.size_bytes().saturating_mul(copies)).await {
             return self.no_room("message", peer, &sender);
         }
@@ -347,9 +316,8 @@ impl MailReceiver {
 
     fn not_taken(&self, peer: &SmtpPeer, sender: &ReversePath, refusal: MessageRefusal) -> SmtpReply {
         let reply = match refusal {
-            MessageRefusal::Loop(hops) => {
-                SmtpReply::status(554, 4, 6, format!("mail loop: {hops} servers handled this message"))
-            }
+            MessageRefusal::Loop(why) => SmtpReply::status(554, 4, 6, format!("mail loop: {why}")),
+            MessageRefusal::Reply(reply) => reply,
             MessageRefusal::Fault(fault) => {
                 self.out.session_error(peer.session, "message", &fault);
                 SmtpReply::status(451, 3, 0, "cannot be stored now")
@@ -359,49 +327,37 @@ impl MailReceiver {
         reply
     }
 
-    /// The destination of mail for this address, or the reply that refuses it. Creates no mailbox.
-    async fn decide(&self, peer: &SmtpPeer, address: &Address) -> Result<DeliverTo, SmtpReply> {
+    /// The destinations of mail for this address, or the reply that refuses it. Creates no mailbox.
+    async fn decide(&self, peer: &SmtpPeer, address: &Address) -> Result<RecipientPlan, SmtpReply> {
+        let tables = self.recipients.now();
         let domain = match address.domain() {
             // Only `postmaster` comes without a domain.
-            None => self.policy.domains.first().cloned().unwrap_or_default(),
+            None => tables.domains.first().cloned().unwrap_or_default(),
             Some(_) => {
                 let domain = address.destination();
-                let domain = idna::domain_to_ascii(&domain).unwrap_or(domain);
-                if !self.policy.domains.contains(&domain) {
-                    return match self.may_relay(peer) {
-                        true => Ok(DeliverTo::Queue),
-                        false => {
-                            let why = "relaying denied: not a domain of ours, and you are not logged in";
-                            Err(SmtpReply::status(550, 7, 1, why))
-                        }
-                    };
-                }
-                domain
+                idna::domain_to_ascii(&domain).unwrap_or(domain)
             }
         };
-        let Some(mailboxes) = self.mailboxes.clone() else {
-            return Err(SmtpReply::status(550, 1, 1, "no such mailbox"));
-        };
-        let (local, asked) = (address.local().into_owned(), domain.clone());
-        // A file system that hangs must not hold up other clients.
-        let find = tokio::task::spawn_blocking(move || mailboxes.find(&local, &asked));
-        match find.await.unwrap_or_else(|error| Err(internal(error))) {
-            Ok(Some(mailbox)) => {
-                let address = match address.domain() {
-                    Some(_) => address.to_string(),
-                    None => format!("{address}@{domain}"),
-                };
-                Ok(DeliverTo::Mailbox(LocalRecipient { address, domain, mailbox }))
-            }
-            Ok(None) => Err(SmtpReply::status(550, 1, 1, "no such mailbox")),
-            Err(fault) => {
-                self.out.session_error(peer.session, address.as_str(), &fault);
-                Err(match fault.kind {
-                    Kind::Config => SmtpReply::status(451, 3, 0, "mailbox cannot be opened as it is"),
-                    _ => SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now"),
-                })
-            }
+        if address.domain().is_some() && !tables.is_ours(&domain) {
+            let why = "relaying denied: not a domain of ours, and you are not logged in";
+            return match self.may_relay(peer) {
+                true => Ok(RecipientPlan::relayed()),
+                false => Err(SmtpReply::status(550, 7, 1, why)),
+            };
         }
+        let (mailboxes, asked) = (self.mailboxes.clone(), address.clone());
+        // A file system that hangs must not hold up other clients.
+        let plan = move || RecipientPlan::of(&tables, mailboxes.as_deref(), &asked, &domain);
+        let found = tokio::task::spawn_blocking(plan).await;
+        let found = found.unwrap_or_else(|error| {
+            Err((SmtpReply::status(451, 3, 0, "recipient cannot be looked up now"), Some(internal(error))))
+        });
+        found.map_err(|(reply, fault)| {
+            if let Some(fault) = fault {
+                self.out.session_error(peer.session, address.as_str(), &fault);
+            }
+            reply
+        })
     }
 
     /// True if this client may send mail to other domains.
@@ -409,93 +365,6 @@ impl MailReceiver {
         let from = peer.address.map(|address| address.ip()).filter(|_| peer.role.trusts_networks());
         let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
         self.queue.is_some() && (peer.user.is_some() || trusted)
-    }
-
-    /// Delivers the message to its destinations. When it returns `Ok`, the message is on disk everywhere. The mailboxes are staged
-    /// before the queue commits and renamed after it, so that a full disk leaves no part of the message anywhere.
-    async fn take(&self, peer: &SmtpPeer, arrived: Arrived) -> Result<String, MessageRefusal> {
-        let Arrived { id, envelope, destinations, blob, trace_bytes, trace } = arrived;
-        let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
-        let (mut locals, mut local_recipients, mut remote) = (Vec::new(), Vec::new(), Vec::new());
-        for (recipient, destination) in envelope.recipients.iter().zip(destinations) {
-            match destination {
-                DeliverTo::Mailbox(local) => {
-                    locals.push(local);
-                    local_recipients.push(recipient.clone());
-                }
-                DeliverTo::Queue => remote.push(recipient.clone()),
-            }
-        }
-        let notice = notice::delivered(&envelope, &local_recipients, &id, &self.policy.hostname, &blob);
-        let notice = notice.zip(self.queue.clone());
-        let queue = self.queue.clone().filter(|_| !remote.is_empty());
-        let outgoing = Envelope { recipients: remote, ..envelope.clone() };
-        let content = MessageBlob { blob, has_8bit: envelope.eight_bit };
-        let max_hops = self.policy.max_hops;
-        let check_hops = move |blob: &Blob| {
-            let hops = count_received(BufReader::new(blob.open_at(trace_bytes)));
-            match hops.map_err(|error| Fault::local("message", &error))? {
-                hops if hops >= max_hops => Err(MessageRefusal::Loop(hops)),
-                _ => Ok(()),
-            }
-        };
-        let for_queue = move |queue: &dyn QueueStore, content: MessageBlob, trace: &str| match trace.is_empty() {
-            true => Ok(submit::with_body(&outgoing, content.blob, content.has_8bit)),
-            false => submit::message(queue, &outgoing, trace.as_bytes(), &content),
-        };
-        let (files, queue_id) = match queue {
-            // All of it is in memory, and the queue has a thread of its own for its disk.
-            Some(queue) if locals.is_empty() && content.blob.in_memory().is_some() && size_bytes <= MAX_AT_ONCE => {
-                check_hops(&content.blob)?;
-                let ids = queue.enqueue(vec![for_queue(&*queue, content, &trace)?]).await?;
-                (Vec::new(), ids.first().map(ToString::to_string))
-            }
-            queue => {
-                let (mailboxes, handle) = (self.mailboxes.clone(), tokio::runtime::Handle::current());
-                let sender = envelope.sender.clone();
-                let work = move || -> Result<(Vec<PathBuf>, Option<String>), MessageRefusal> {
-                    check_hops(&content.blob)?;
-                    let staged = match &mailboxes {
-                        Some(mailboxes) => copies::stage(mailboxes, &locals, sender.as_str(), &trace, &content.blob)?,
-                        None => Vec::new(),
-                    };
-                    let mut queue_id = None;
-                    if let Some(queue) = queue {
-                        let message = for_queue(&*queue, content, &trace)?;
-                        let ids = handle.block_on(queue.enqueue(vec![message]))?;
-                        queue_id = ids.first().map(ToString::to_string);
-                    }
-                    let mut files = Vec::new();
-                    for message in staged {
-                        files.push(message.commit()?.into_path());
-                    }
-                    Ok((files, queue_id))
-                };
-                tokio::task::spawn_blocking(work).await.map_err(internal)??
-            }
-        };
-        let mut notice_id = None;
-        if let Some((notice, queue)) = notice {
-            match queue.enqueue(vec![notice]).await {
-                Ok(ids) => notice_id = ids.first().map(ToString::to_string),
-                // The message is delivered, even if its notice is not.
-                Err(fault) => self.out.error("delivery notice", &fault),
-            }
-        }
-        let shown = queue_id.clone().unwrap_or_else(|| id.clone());
-        let record = MessageTaken {
-            id: &id,
-            queue_id,
-            notice_id,
-            client: peer.into(),
-            sender: envelope.sender.as_str(),
-            recipients: envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),
-            files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
-            size_bytes,
-        };
-        // A server whose reader went away keeps serving.
-        let _ = self.out.emit(&record);
-        Ok(shown)
     }
 
     /// The trace field (RFC 5321, section 4.4; protocol names: RFC 3848 and RFC 6531).
@@ -527,7 +396,7 @@ impl MailReceiver {
         )
     }
 
-    fn refused(
+    pub(super) fn refused(
         &self,
         what: &'static str,
         peer: &SmtpPeer,

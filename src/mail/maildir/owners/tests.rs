@@ -20,6 +20,7 @@ fn requests() -> Vec<MailboxRequest> {
         MailboxAct::Create,
         MailboxAct::Commit(temporary()),
         MailboxAct::Discard(temporary()),
+        MailboxAct::HasRoom(MailboxLimit { bytes: 1, messages: 2 }, u64::MAX),
     ];
     let request =
         |act: &MailboxAct, place, name: &str| MailboxRequest { place, name: name.to_owned(), act: act.clone() };
@@ -42,7 +43,7 @@ fn requests_are_read_as_they_were_written_and_no_others() {
             assert!(shorter.is_none() || cut > name + 16, "{request:?} cut at {cut}");
         }
         assert!(MailboxRequest::parse(&[&bytes[..], b"/"].concat()).is_none());
-        for number in (0..=u8::MAX).filter(|number| !(1..=6).contains(number)) {
+        for number in (0..=u8::MAX).filter(|number| !(1..=7).contains(number)) {
             assert!(MailboxRequest::parse(&[&[number], &bytes[1..]].concat()).is_none());
         }
     }
