@@ -1,6 +1,8 @@
 //! `smtpserve`: receives mail into Maildirs, and relays mail from authorized clients through the durable queue.
 
+mod capture;
 mod copies;
+pub mod fail;
 mod mailbox;
 mod names;
 mod notice;
@@ -33,13 +35,14 @@ use crate::net::listen::{Listeners, Shutdown};
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
+use crate::net::tls::ServerTls;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
 use crate::queue::store::QueueStore;
 use crate::smtp::address;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
-use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls};
+use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls, SmtpService};
 use crate::smtp::session::Config;
 use crate::tool::queue_open;
 
@@ -116,6 +119,8 @@ pub struct Args {
     #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
+    capture: capture::CaptureArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -155,7 +160,13 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         return cli::args::print_password_hash(out);
     }
     let operate = args.operate.clone();
-    operate.verdict(out, prepare(args, out, activated))
+    operate.verdict(
+        out,
+        match args.capture.target() {
+            Some(target) => capture::run(args, target, out, activated),
+            None => prepare(args, out, activated),
+        },
+    )
 }
 
 fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
@@ -175,9 +186,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     let owners = table.map(|table| owners::start(table, &args.confine, out)).transpose()?;
     let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "esmtp", "lmtp"])?;
-    if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
-        return Err(Fault::new(Kind::Usage, "--tls required and implicit need --cert or --self-signed").into());
-    }
+    check_tls(args.tls, tls.as_ref())?;
     if users.is_some() && tls.is_none() && !args.auth_in_clear {
         return Err(Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
             .with_hint("--auth-in-clear accepts them unencrypted")
@@ -204,12 +213,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
     let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
-    let scheme = match (args.lmtp, args.tls) {
-        (true, _) => "lmtp",
-        (false, SmtpTlsStart::Implicit) => "smtps",
-        (false, SmtpTlsStart::Starttls | SmtpTlsStart::Required) => "smtp",
-    };
-    let urls = args.listen.write_addresses(scheme, listeners.addresses())?;
+    let urls = args.listen.write_addresses(scheme(args.lmtp, args.tls), listeners.addresses())?;
     let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
     args.confine.give_up_root(out, (&appended, &reloader), place)?;
     // From here on the process runs as the server's user, who becomes the owner of new files.
@@ -280,24 +284,25 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
         }
         let implicit = args.tls == SmtpTlsStart::Implicit;
-        let end = serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await?;
+        let end = serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, (shutdown.clone(), shutdown)).await?;
         owners::verdict(owners.as_ref())?;
         Ok(end)
     })
 }
 
-async fn serve(
+/// Serves until the door closes and the clients inside have gone.
+async fn serve<S: SmtpService + 'static>(
     args: &ListenArgs,
     out: &Output,
     (listeners, implicit): (Listeners, bool),
     options: Arc<SmtpServerOptions>,
-    service: Arc<MailReceiver>,
-    shutdown: Shutdown,
+    service: Arc<S>,
+    (door, shutdown): (Shutdown, Shutdown),
 ) -> anyhow::Result<Exit> {
     let admission = args.admission(out, MAX_CLIENT_DESCRIPTORS, false);
-    let (out, during) = (out.clone(), shutdown.clone());
+    let out = out.clone();
     let handler = move |stream: Stream, address: std::net::SocketAddr, place: ClientPlace| {
-        let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
+        let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), shutdown.clone());
         async move {
             let mut ending = EndingMailSession::begin(out.clone(), address);
             out.note(&format!("{address}: connected, session {}", ending.session));
@@ -309,8 +314,23 @@ async fn serve(
             }
         }
     };
-    listeners.serve(&admission, &shutdown, move |_, refusal| refuse(refusal, implicit), handler).await?;
+    listeners.serve(&admission, &door, move |_, refusal| refuse(refusal, implicit), handler).await?;
     Ok(Exit::OK)
+}
+
+fn scheme(lmtp: bool, tls: SmtpTlsStart) -> &'static str {
+    match (lmtp, tls) {
+        (true, _) => "lmtp",
+        (false, SmtpTlsStart::Implicit) => "smtps",
+        (false, SmtpTlsStart::Starttls | SmtpTlsStart::Required) => "smtp",
+    }
+}
+
+fn check_tls(start: SmtpTlsStart, tls: Option<&ServerTls>) -> Result<(), Fault> {
+    match tls.is_none() && start != SmtpTlsStart::Starttls {
+        true => Err(Fault::new(Kind::Usage, "--tls required and implicit need --cert or --self-signed")),
+        false => Ok(()),
+    }
 }
 
 /// The reply to a client that is not admitted. With implicit TLS it is empty, because the client could not read it yet.

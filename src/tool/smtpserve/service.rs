@@ -207,7 +207,7 @@ async fn finish(message: BlobWriter) -> Result<Blob, Fault> {
     finished.map_err(|error| Fault::local("message", &error))
 }
 
-fn internal(_: tokio::task::JoinError) -> Fault {
+pub(super) fn internal(_: tokio::task::JoinError) -> Fault {
     Fault::new(Kind::Internal, "storing a message failed")
 }
 
@@ -458,7 +458,7 @@ impl MailReceiver {
 }
 
 /// A new id of the message, for the Received field and the reply.
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     let mut random = [0; 4];
     // Without randomness the time alone has to do: the id is for people and logs.
     let _ = getrandom::fill(&mut random);
