@@ -11,9 +11,10 @@ const SCHEMES: [&str; 4] = ["https://", "http://", "ftp://", "mailto:"];
 /// The links of a message, each once, in the order of text and HTML.
 pub fn of(reading: &Reading) -> Vec<String> {
     // Text that was made from HTML is wrapped, also within its links.
-    let plain = reading.parts.iter().any(|part| {
-        part.content_type.starts_with("text/") && part.content_type != "text/html" && !part.is_listed
-    });
+    let plain = reading
+        .parts
+        .iter()
+        .any(|part| part.content_type.starts_with("text/") && part.content_type != "text/html" && !part.is_listed);
     let mut links = if plain { in_text(&reading.text) } else { Vec::new() };
     links.extend(reading.html.as_deref().map(html::links).unwrap_or_default());
     let mut seen = HashSet::new();
@@ -49,7 +50,8 @@ pub fn in_text(text: &str) -> Vec<String> {
 fn trimmed(mut link: &str) -> &str {
     let count = |link: &str, bracket| link.bytes().filter(|byte| *byte == bracket).count();
     // Each kind of bracket is counted once, so the time is linear.
-    let mut open = [(b'(', b')'), (b'[', b']'), (b'{', b'}')].map(|(left, right)| (right, count(link, left), count(link, right)));
+    let mut open =
+        [(b'(', b')'), (b'[', b']'), (b'{', b'}')].map(|(left, right)| (right, count(link, left), count(link, right)));
     while let Some(last) = link.bytes().last() {
         let bracket = open.iter_mut().find(|(right, ..)| *right == last);
         match (last, bracket) {
@@ -70,7 +72,10 @@ mod tests {
     fn links_of_text_end_where_people_end_them() {
         for (text, links) in [
             ("see https://a.test/x?y=1&z=2#f.", &["https://a.test/x?y=1&z=2#f"][..]),
-            ("(https://a.test/x_(y)), <http://b.test>; HTTPS://C.test!", &["https://a.test/x_(y)", "http://b.test", "HTTPS://C.test"]),
+            (
+                "(https://a.test/x_(y)), <http://b.test>; HTTPS://C.test!",
+                &["https://a.test/x_(y)", "http://b.test", "HTTPS://C.test"],
+            ),
             ("[https://a.test/[1]] 'mailto:a@b.test'", &["https://a.test/[1]", "mailto:a@b.test"]),
             ("https:// http: xhttp://no.test mailto:", &[]),
             ("https://\u{e4}.test/\u{fc}\u{a0}x ftp://f.test/a:b", &["https://\u{e4}.test/\u{fc}", "ftp://f.test/a:b"]),

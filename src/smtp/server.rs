@@ -22,8 +22,8 @@ use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
 use crate::smtp::address::ReversePath;
-use crate::smtp::reply::SmtpReply;
 use crate::smtp::command::MailFrom;
+use crate::smtp::reply::SmtpReply;
 use crate::smtp::session::{Config, DialoguePhase, SmtpEvent, SmtpSession};
 use crate::smtp::transaction::{Envelope, Recipient};
 

@@ -284,7 +284,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
         }
         let implicit = args.tls == SmtpTlsStart::Implicit;
-        let end = serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, (shutdown.clone(), shutdown)).await?;
+        let end =
+            serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, (shutdown.clone(), shutdown))
+                .await?;
         owners::verdict(owners.as_ref())?;
         Ok(end)
     })

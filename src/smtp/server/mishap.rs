@@ -32,11 +32,7 @@ pub enum MishapEnd {
 }
 
 /// The mishap of a new connection, before TLS and the greeting.
-pub(super) async fn at_connect<S: SmtpService>(
-    service: &S,
-    peer: &SmtpPeer,
-    shutdown: &Shutdown,
-) -> Result<(), Fault> {
+pub(super) async fn at_connect<S: SmtpService>(service: &S, peer: &SmtpPeer, shutdown: &Shutdown) -> Result<(), Fault> {
     if !service.has_mishaps() {
         return Ok(());
     }

@@ -105,7 +105,8 @@ pub(super) fn run(
     args.confine.give_up_root(out, (&appended, &reloader), &places)?;
     let raw = target == CaptureTarget::Stdout && !out.json();
     if raw && args.output.report.is_none() {
-        let nowhere = File::options().write(true).open("/dev/null").map_err(|error| Fault::local("/dev/null", &error))?;
+        let nowhere =
+            File::options().write(true).open("/dev/null").map_err(|error| Fault::local("/dev/null", &error))?;
         out.records_to(nowhere)?;
     }
     let warning = match (&target, raw) {
