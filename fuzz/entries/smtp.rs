@@ -186,6 +186,10 @@ fn session(data: &[u8]) {
         bare_lf: if data.len().is_multiple_of(2) { BareLf::Reject } else { BareLf::Normalize },
     };
     let mut session = SmtpSession::new(config, false);
+    if data.len().is_multiple_of(3) {
+        session.announce_steps();
+    }
+    let refusal = |left: usize| left.is_multiple_of(5).then(|| SmtpReply::status(451, 0, 0, "no"));
     let ok = SmtpReply::status(250, 0, 0, "ok");
     let mut rest = data;
     loop {
@@ -193,6 +197,7 @@ fn session(data: &[u8]) {
         rest = &rest[used..];
         match event {
             SmtpEvent::Input | SmtpEvent::Close => break,
+            SmtpEvent::Step(..) => session.step_verdict(refusal(rest.len())),
             SmtpEvent::Sender(question) => session.sender_verdict(question, &ok),
             SmtpEvent::Recipient(question) => session.recipient_verdict(question, &ok),
             SmtpEvent::Verifier(question) => {

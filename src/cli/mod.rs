@@ -178,6 +178,9 @@ fn parse<A: Tool>(arguments: &[std::ffi::OsString]) -> Result<A, clap::Error> {
 /// The most threads for blocking work. Each transfer of ftpserve has one, created on demand; --max-clients limits their number.
 const MAX_BLOCKING_THREADS: usize = 16_384;
 
+/// The longest wait at the end of a server for a thread that is held up.
+const MAX_LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Raises the soft limit of descriptors, the resource that tools need most, to the hard limit, up to [`MAX_DESCRIPTORS`]. The
 /// soft limit is meant for programs that use select(2).
 fn raise_descriptor_limit() {
@@ -215,7 +218,11 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
 pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.max_blocking_threads(MAX_BLOCKING_THREADS);
-    runtime(builder)?.block_on(future)
+    let runtime = runtime(builder)?;
+    let result = runtime.block_on(future);
+    // A thread that a reader or a file system holds up must not hold up the end.
+    runtime.shutdown_timeout(MAX_LAST_WAIT);
+    result
 }
 
 fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {

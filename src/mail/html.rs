@@ -47,6 +47,38 @@ pub fn to_text(html: &str) -> String {
     page.finish()
 }
 
+/// The targets of the links in HTML, in their order: `href` of `a` and `area`.
+pub fn links(html: &str) -> Vec<String> {
+    let mut links = Vec::new();
+    let mut rest = html;
+    // As in `to_text`: a tag that never ends must not be looked at again and again.
+    let mut tags_from = html.len();
+    while let Some(at) = rest.find('<') {
+        rest = rest.get(at..).unwrap_or_default();
+        if let Some(tail) = rest.strip_prefix("<!--") {
+            rest = tail.split_once("-->").map_or("", |(_, after)| after);
+            continue;
+        }
+        let found = if rest.len() <= tags_from && looks_like_tag(rest) { tag(rest) } else { None };
+        if let Some((tag, after)) = found {
+            let name = tag.name();
+            rest = match name.as_str() {
+                "script" | "style" if !tag.closing() => skip_element(after, &name),
+                _ => after,
+            };
+            if matches!(name.as_str(), "a" | "area") && !tag.closing() {
+                links.extend(tag.attribute("href"));
+            }
+        } else {
+            if rest.len() <= tags_from && looks_like_tag(rest) {
+                tags_from = rest.len().saturating_sub(MAX_TAG_BYTES);
+            }
+            rest = rest.get(1..).unwrap_or_default();
+        }
+    }
+    links
+}
+
 /// The text inside `<…>`.
 struct Tag<'a>(&'a str);
 

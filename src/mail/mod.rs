@@ -17,6 +17,7 @@ pub mod gzip;
 pub mod header;
 pub mod header_line;
 pub mod html;
+pub mod links;
 pub mod maildir;
 pub mod mbox;
 pub mod message;

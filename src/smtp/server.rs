@@ -1,6 +1,8 @@
 //! Drives [`session`](crate::smtp::session) over a connection: reads, writes, TLS, deadlines. An [`SmtpService`]
 //! decides which messages are accepted and where they are stored.
 
+mod mishap;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,10 +26,13 @@ use crate::net::trace::ProtocolTrace;
 use crate::smtp::address::ReversePath;
 use crate::smtp::auth::scram::ScramVerifier;
 use crate::smtp::auth::server::LoginProof;
+use crate::smtp::command::MailFrom;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::role::ServerRole;
-use crate::smtp::session::{Config, SmtpEvent, SmtpSession};
+use crate::smtp::session::{Config, DialoguePhase, SmtpEvent, SmtpSession};
 use crate::smtp::transaction::{Envelope, Recipient};
+
+pub use mishap::{Mishap, MishapEnd};
 
 /// The size of one read, in bytes.
 const READ_SIZE: usize = 64 * 1024;
@@ -99,6 +104,20 @@ pub trait SmtpService: Send + Sync {
 
     /// Decides whether this peer may send from this address; `bytes` is the declared size (0: not declared). Called at MAIL.
     fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply>;
+
+    /// Receives the parameters of an accepted MAIL.
+    fn mail_begins(&self, _mail: &MailFrom, _transaction: &mut Self::Transaction) {}
+
+    /// True for a service that fails on purpose: then [`SmtpService::mishap`] is asked.
+    fn has_mishaps(&self) -> bool {
+        false
+    }
+
+    /// The failure on purpose at this point of the dialogue. `subject` is the client's address at
+    /// [`DialoguePhase::Connect`], its name, the user, the sender or the recipient at their phases, and else empty.
+    fn mishap(&self, _: &SmtpPeer, _: Option<&Envelope>, _: DialoguePhase, _subject: &str) -> Option<Mishap> {
+        None
+    }
 
     /// Decides on a recipient. Called at RCPT. A recipient is in the envelope if and only if the reply is positive.
     fn recipient<'a>(
@@ -185,6 +204,7 @@ pub async fn serve<S: SmtpService>(
     shutdown: &Shutdown,
     totals: &mut SmtpTotals,
 ) -> Result<(), Fault> {
+    mishap::at_connect(service, &totals.peer, shutdown).await?;
     let mut config = options.config.clone();
     config.starttls = matches!(options.tls, SmtpServerTls::Starttls(_));
     config.scram = service.has_scram();
@@ -218,6 +238,7 @@ pub async fn serve<S: SmtpService>(
         lost: false,
         progress,
         mail_since: None,
+        body_began: false,
     }
     .run()
     .await
@@ -247,10 +268,13 @@ struct SmtpConnection<'a, S: SmtpService> {
     progress: (u64, Instant),
     /// The time when the current message got its first recipient, and the number of bytes received by then.
     mail_since: Option<(Instant, u64)>,
+    /// The first bytes of the message have arrived.
+    body_began: bool,
 }
 
 impl<S: SmtpService> SmtpConnection<'_, S> {
     async fn run(mut self) -> Result<(), Fault> {
+        self.greet().await?;
         loop {
             let rest = self.input.get(self.used..).unwrap_or_default();
             let (step, event) = self.session.next(rest);
@@ -268,14 +292,29 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                         return Ok(());
                     }
                 }
+                SmtpEvent::Step(phase, name) => {
+                    let refusal = self.stumble(phase, None, &name).await?;
+                    self.session.step_verdict(refusal);
+                }
                 SmtpEvent::Sender(question) => {
                     self.refresh_peer();
                     self.transaction = S::Transaction::default();
                     let (sender, bytes) = (question.sender(), question.declared_bytes());
-                    let reply = self.service.sender(&self.totals.peer, sender, bytes).await;
+                    let reply = match self.stumble(DialoguePhase::Mail, None, sender.as_str()).await? {
+                        Some(refusal) => refusal,
+                        None => self.service.sender(&self.totals.peer, sender, bytes).await,
+                    };
+                    if reply.accepts() {
+                        self.service.mail_begins(question.mail(), &mut self.transaction);
+                    }
                     self.session.sender_verdict(question, &reply);
                 }
                 SmtpEvent::Recipient(question) => {
+                    let address = question.recipient().address.as_str();
+                    if let Some(refusal) = self.stumble(DialoguePhase::Rcpt, None, address).await? {
+                        self.session.recipient_verdict(question, &refusal);
+                        continue;
+                    }
                     let sender = self.session.envelope().map_or(&ReversePath::Null, |envelope| &envelope.sender);
                     let (candidate, transaction) = (question.recipient(), &mut self.transaction);
                     let reply = self.service.recipient(&self.totals.peer, sender, candidate, transaction).await;
@@ -287,6 +326,10 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                     self.session.verifier_found(question, verifier, &nonce);
                 }
                 SmtpEvent::Login(question) => {
+                    if let Some(refusal) = self.stumble(DialoguePhase::Auth, None, question.user()).await? {
+                        self.session.login_refused(question, &refusal);
+                        continue;
+                    }
                     self.refresh_peer();
                     let verdict = self.service.login(&self.totals.peer, question.user(), question.proof()).await;
                     let accepted = matches!(verdict, LoginVerdict::Right(()));
@@ -295,6 +338,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                     self.refresh_peer();
                 }
                 SmtpEvent::Begin => {
+                    self.body_began = false;
                     let envelope = self.session.envelope().cloned().unwrap_or_default();
                     match self.service.begin(&self.totals.peer, &envelope, &mut self.transaction) {
                         Ok(writer) => self.message = Some(writer),
@@ -302,18 +346,24 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                     }
                 }
                 SmtpEvent::Content(range) => {
+                    self.begin_body(None).await?;
                     let data = self.input.get(from + range.start..from + range.end).unwrap_or_default();
                     if let Err(error) = store(&mut self.message, data) {
                         return self.give_up(&error).await;
                     }
                 }
                 SmtpEvent::LineEnd => {
+                    self.begin_body(None).await?;
                     if let Err(error) = store(&mut self.message, b"\r\n") {
                         return self.give_up(&error).await;
                     }
                 }
                 SmtpEvent::Message(envelope, question) => {
-                    let replies = self.deliver(envelope).await;
+                    self.begin_body(Some(&envelope)).await?;
+                    let replies = match self.stumble(DialoguePhase::Dot, Some(&envelope), "").await? {
+                        Some(refusal) => vec![refusal],
+                        None => self.deliver(envelope).await,
+                    };
                     let taken = replies.iter().any(SmtpReply::accepts);
                     self.totals.messages += u64::from(taken);
                     if taken { Counter::Messages } else { Counter::MessagesFailed }.add(1);

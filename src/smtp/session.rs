@@ -8,11 +8,13 @@ mod budget;
 mod login;
 mod question;
 mod receive;
+mod step;
 
 use std::ops::Range;
 
 pub use budget::{MAX_ERRORS, MAX_FAILED_LOGINS, MAX_IDLE_COMMANDS, MAX_OVERSHOOT, MIN_CHUNK};
 pub use question::{LoginQuestion, MessageQuestion, RecipientQuestion, SenderQuestion, VerifierQuestion};
+pub use step::DialoguePhase;
 
 use crate::foreign::{self, SpokenProtocol};
 use crate::smtp::auth::server::{OfferedLogins, ServerLogin};
@@ -64,6 +66,9 @@ pub struct Config {
 pub enum SmtpEvent {
     /// Send the output, read more.
     Input,
+    /// This step is about to be taken; EHLO has the client's name. Answer by [`SmtpSession::step_verdict`]. Only after
+    /// [`SmtpSession::announce_steps`].
+    Step(DialoguePhase, String),
     /// Decide on this sender. Answer by [`SmtpSession::sender_verdict`].
     Sender(SenderQuestion),
     /// Decide on this recipient. Answer by [`SmtpSession::recipient_verdict`].
@@ -143,6 +148,13 @@ pub struct SmtpSession {
     newlines: NewlineCheck,
     spoiled: Option<Spoiled>,
     budget: budget::CommandBudget,
+    /// The driver is asked before each step.
+    announces: bool,
+    step: step::StepVerdict,
+    /// The reply to the chunk being read, if the driver has refused it.
+    chunk_refusal: Option<SmtpReply>,
+    /// The next reply ends the session.
+    last_reply: bool,
 }
 
 impl SmtpSession {
@@ -167,6 +179,10 @@ impl SmtpSession {
             newlines,
             spoiled: None,
             budget: budget::CommandBudget::default(),
+            announces: false,
+            step: step::StepVerdict::Open,
+            chunk_refusal: None,
+            last_reply: false,
         };
         greeting.wire(&mut session.output);
         session
@@ -256,7 +272,9 @@ impl SmtpSession {
     /// The answer to [`SmtpEvent::Sender`]: a positive reply accepts.
     pub fn sender_verdict(&mut self, question: SenderQuestion, reply: &SmtpReply) {
         self.mode = SessionMode::Command;
-        self.envelope = reply.accepts().then_some(question.0);
+        let SenderQuestion(MailFrom { sender, smtputf8, ret, envid, .. }) = question;
+        let envelope = Envelope { sender, recipients: Vec::new(), smtputf8, eight_bit: false, ret, envid };
+        self.envelope = reply.accepts().then_some(envelope);
         self.say(reply);
     }
 
@@ -312,7 +330,7 @@ impl SmtpSession {
 
     fn say(&mut self, reply: &SmtpReply) {
         reply.wire(&mut self.output);
-        if reply.code == 421 {
+        if reply.code == 421 || self.last_reply {
             self.mode = SessionMode::Closed;
         } else if reply.permanent() && !self.budget.error() {
             self.close(&SmtpReply::status(421, 7, 0, "too many errors"));
@@ -356,11 +374,16 @@ impl SmtpSession {
             return (rest.len(), Some(SmtpEvent::Close));
         }
         let command = SmtpCommand::parse_as(line, &self.config.syntax);
+        if let Some(event) = command.as_ref().ok().and_then(|command| self.announced(command)) {
+            return (0, Some(event));
+        }
+        let refusal = self.step.take_refusal();
         if !self.budget.command(&command, self.envelope.as_ref(), self.config.max_recipients) {
             self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
             return (step, None);
         }
         match command {
+            Ok(command) if refusal.is_some() => self.refuse_step(&command, refusal),
             Err(error) => self.refuse(&error),
             Ok(command) if !self.may_do(&command) => {
                 self.say(&SmtpReply::status(530, 7, 0, "must issue a STARTTLS command first"));
@@ -369,7 +392,7 @@ impl SmtpSession {
                 self.say(&SmtpReply::status(530, 7, 0, "authentication required"));
             }
             Ok(SmtpCommand::StartTls) => {
-                if self.start_tls() {
+                if self.start_tls() && !self.last_reply {
                     return (rest.len(), Some(SmtpEvent::StartTls));
                 }
             }
@@ -377,6 +400,10 @@ impl SmtpSession {
                 if self.may_receive(false) {
                     self.mode = SessionMode::Data(DotUnstuffer::new(self.config.bare_lf));
                     SmtpReply::new(354, None, "end with a dot on a line of its own").wire(&mut self.output);
+                    if self.last_reply {
+                        self.end();
+                        return (step, None);
+                    }
                     return (step, Some(SmtpEvent::Begin));
                 }
             }
@@ -477,15 +504,7 @@ impl SmtpSession {
         if too_big {
             return self.say(&SmtpReply::status(552, 3, 4, format!("at most {} bytes", self.config.max_size)));
         }
-        let envelope = Envelope {
-            sender: mail.sender,
-            recipients: Vec::new(),
-            smtputf8: mail.smtputf8,
-            eight_bit: false,
-            ret: mail.ret,
-            envid: mail.envid,
-        };
-        self.mode = SessionMode::Ask(SmtpEvent::Sender(SenderQuestion(envelope, mail.size.unwrap_or(0))));
+        self.mode = SessionMode::Ask(SmtpEvent::Sender(SenderQuestion(mail)));
     }
 
     fn rcpt(&mut self, recipient: Recipient) {

@@ -12,9 +12,9 @@ use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::words;
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
-use crate::mail::address::Mailbox;
 use crate::mail::address_list::AddressList;
 use crate::mail::scan;
+use crate::tool::message_content::{Person, people, unparsed};
 
 mod boxes;
 mod delivered;
@@ -243,20 +243,6 @@ struct MessageLine {
     shown_from: String,
 }
 
-/// A name and an address.
-#[derive(Debug, Serialize)]
-struct Person {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    address: String,
-}
-
-impl From<Mailbox> for Person {
-    fn from(mailbox: Mailbox) -> Person {
-        Person { name: mailbox.name, address: mailbox.address.to_string() }
-    }
-}
-
 impl MessageLine {
     fn new(folder: &OpenMailbox, number: usize, header: &[u8], zone: &jiff::tz::TimeZone, full: bool) -> MessageLine {
         let [from, subject, id, answers] = scan::pick(header, ["from", "subject", "message-id", "in-reply-to"]);
@@ -299,12 +285,4 @@ impl OutputRecord for MessageLine {
         line.field(self.number.to_string()).field_in(colour, marks).field(&self.shown_date).field(&self.shown_from);
         line.field(&self.subject);
     }
-}
-
-fn people(list: AddressList) -> Vec<Person> {
-    list.mailboxes.into_iter().map(Person::from).collect()
-}
-
-fn unparsed<const N: usize>(lists: [&AddressList; N]) -> Vec<String> {
-    lists.into_iter().flat_map(|list| list.unparsed.iter().cloned()).collect()
 }

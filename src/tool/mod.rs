@@ -22,6 +22,7 @@ pub mod mailq_edit;
 pub mod mailq_ls;
 pub mod mailq_run;
 pub mod mailread;
+mod message_content;
 mod queue_open;
 mod smtp_account;
 pub mod smtpsend;

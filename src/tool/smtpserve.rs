@@ -1,8 +1,10 @@
 //! `smtpserve`: receives mail into Maildirs, and relays mail from authorized clients through the durable queue.
 
 mod agent;
+mod capture;
 mod copies;
 mod delivery;
+pub mod fail;
 mod mailbox;
 mod names;
 mod notice;
@@ -41,6 +43,7 @@ use crate::net::listen::{Listeners, Shutdown};
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
+use crate::net::tls::ServerTls;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
 use crate::queue::store::QueueStore;
@@ -48,14 +51,14 @@ use crate::smtp::address;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
 use crate::smtp::role::ServerRole;
-use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls};
+use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls, SmtpService};
 use crate::smtp::session::Config;
 use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
 use recipients::RecipientArgs;
 use record::EndingMailSession;
-use roles::{RoleArgs, RoleListeners, RoleNeeds};
+use roles::{RoleArgs, RoleNeeds};
 use room::DiskRoom;
 use service::{MailReceiver, ReceivePolicy};
 
@@ -138,6 +141,8 @@ pub struct Args {
     #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
+    capture: capture::CaptureArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -177,7 +182,13 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         return cli::args::print_password_hash(kind, out);
     }
     let operate = args.operate.clone();
-    operate.verdict(out, prepare(args, out, activated))
+    operate.verdict(
+        out,
+        match args.capture.target() {
+            Some(target) => capture::run(args, target, out, activated),
+            None => prepare(args, out, activated),
+        },
+    )
 }
 
 fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
@@ -211,9 +222,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         relay_from: !args.relay_from.is_empty(),
         domains: !domains.is_empty(),
     })?;
-    if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
-        return Err(Fault::new(Kind::Usage, "--tls required and implicit need --cert or --self-signed").into());
-    }
+    check_tls(args.tls, tls.as_ref())?;
     if users.is_some() && tls.is_none() && !args.auth_in_clear {
         return Err(Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
             .with_hint("--auth-in-clear accepts them unencrypted")
@@ -274,30 +283,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         None => None,
     };
     let (shown, waiting) = (tls.clone(), queue.clone());
-    let common = SmtpServerOptions {
-        config: Config {
-            name: hostname.clone(),
-            max_size: args.max_size,
-            max_recipients: usize::try_from(args.max_recipients).unwrap_or(usize::MAX),
-            lmtp: false,
-            starttls: false,
-            tls_required: args.serve.client_ca.is_some(),
-            auth: users.is_some(),
-            auth_in_clear: args.auth_in_clear,
-            scram: false,
-            auth_required: false,
-            dsn: queue.is_some(),
-            syntax: match args.strict_syntax {
-                true => CommandSyntax::Strict,
-                false => CommandSyntax::Liberal { origin: domains.first().unwrap_or(&hostname).clone() },
-            },
-            bare_lf: args.newlines.into(),
-        },
-        role: ServerRole::default(),
-        tls: SmtpServerTls::Off,
-        limits: args.serve.limits(args.timeout),
-        trace: out.trace(),
-    };
+    let mut common = args.server_options(&hostname, domains.first().unwrap_or(&hostname), out);
+    let config = &mut common.config;
+    (config.auth, config.auth_in_clear, config.dsn) = (users.is_some(), args.auth_in_clear, queue.is_some());
     let service = Arc::new(MailReceiver {
         policy: ReceivePolicy {
             hostname,
@@ -314,11 +302,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         room: DiskRoom::new(args.min_free, args.mailboxes.iter().chain(&queue_dir).cloned().collect()),
         out: out.clone(),
     });
-    let with_options = |one: RoleListeners| {
-        let implicit = one.is_implicit(&plan);
-        (Arc::new(one.options(&plan, &common, tls.as_ref())), one.listeners, implicit)
-    };
-    let served: Vec<_> = listeners.into_iter().map(with_options).collect();
+    let served = plan.served(listeners, &common, tls.as_ref());
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
@@ -332,18 +316,52 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         for helper in &helpers {
             owners::end_with_helper(helper.clone(), out, shutdown.clone(), args.listen.drain);
         }
-        let end = serve(&args.listen, out, served, service, shutdown).await?;
+        let end = serve(&args.listen, out, served, service, (shutdown.clone(), shutdown)).await?;
         owners::verdict(&helpers)?;
         Ok(end)
     })
 }
 
-async fn serve(
+impl Args {
+    /// The options that all roles share: nobody logs in, nothing is relayed. Addresses without a domain have that of `origin`.
+    fn server_options(&self, hostname: &str, origin: &str, out: &Output) -> SmtpServerOptions {
+        SmtpServerOptions {
+            config: Config {
+                name: hostname.to_owned(),
+                max_size: self.max_size,
+                max_recipients: usize::try_from(self.max_recipients).unwrap_or(usize::MAX),
+                lmtp: false,
+                starttls: false,
+                tls_required: self.serve.client_ca.is_some(),
+                auth: false,
+                auth_in_clear: false,
+                scram: false,
+                auth_required: false,
+                dsn: false,
+                syntax: match self.strict_syntax {
+                    true => CommandSyntax::Strict,
+                    false => CommandSyntax::Liberal { origin: origin.to_owned() },
+                },
+                bare_lf: self.newlines.into(),
+            },
+            role: ServerRole::default(),
+            tls: SmtpServerTls::Off,
+            limits: self.serve.limits(self.timeout),
+            trace: out.trace(),
+        }
+    }
+}
+
+/// What one listener serves: its options, its sockets, and whether TLS begins before the first byte.
+type ServedRole = (Arc<SmtpServerOptions>, Listeners, bool);
+
+/// Serves until the door closes and the clients inside have gone.
+async fn serve<S: SmtpService + 'static>(
     args: &ListenArgs,
     out: &Output,
-    served: Vec<(Arc<SmtpServerOptions>, Listeners, bool)>,
-    service: Arc<MailReceiver>,
-    shutdown: Shutdown,
+    served: Vec<ServedRole>,
+    service: Arc<S>,
+    (door, shutdown): (Shutdown, Shutdown),
 ) -> anyhow::Result<Exit> {
     let admission = args.admission(out, MAX_CLIENT_DESCRIPTORS, false);
     let mut loops = tokio::task::JoinSet::new();
@@ -364,14 +382,21 @@ async fn serve(
                 }
             }
         };
-        let (admission, shutdown) = (admission.clone(), shutdown.clone());
+        let (admission, door) = (admission.clone(), door.clone());
         let refuse = move |_, refusal| refuse(refusal, implicit);
-        loops.spawn(async move { listeners.serve(&admission, &shutdown, refuse, handler).await });
+        loops.spawn(async move { listeners.serve(&admission, &door, refuse, handler).await });
     }
     while let Some(ended) = loops.join_next().await {
         ended??;
     }
     Ok(Exit::OK)
+}
+
+fn check_tls(start: SmtpTlsStart, tls: Option<&ServerTls>) -> Result<(), Fault> {
+    match tls.is_none() && start != SmtpTlsStart::Starttls {
+        true => Err(Fault::new(Kind::Usage, "--tls required and implicit need --cert or --self-signed")),
+        false => Ok(()),
+    }
 }
 
 /// The reply to a client that is not admitted. With implicit TLS it is empty, because the client could not read it yet.

@@ -272,6 +272,7 @@ impl Run {
                 line.clear();
                 held.wait();
             }
+            kept.end();
         });
         let first = match first.recv_timeout(LIMIT) {
             Ok(first) => first,
@@ -503,6 +504,12 @@ impl Captured {
             }
         });
         captured
+    }
+
+    /// Nothing more comes.
+    fn end(&self) {
+        self.0.0.lock().unwrap().ended = true;
+        self.0.1.notify_all();
     }
 
     fn push(&self, bytes: &[u8]) {

@@ -15,6 +15,7 @@ mod activation;
 mod addresses;
 mod ailing;
 mod bytes;
+mod capture;
 mod certificates;
 mod client_ca;
 mod colours;

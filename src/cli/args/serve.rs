@@ -162,6 +162,11 @@ impl ServedUrl {
 pub struct ServedUrls(Vec<(String, ServedUrl)>);
 
 impl ServedUrls {
+    /// The URLs, with blanks between them.
+    pub fn text(&self) -> String {
+        self.0.iter().map(|(url, _)| url.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Says where the server listens: the first line on stdout (or a `listening` record), and the service manager
     /// (`NOTIFY_SOCKET`, sd_notify(3)). From here on the server waits for no reader of its output.
     ///

@@ -143,7 +143,7 @@ impl LogSink {
             }
         }
         if let Some(queue) = self.queued.get() {
-            queue.push(line);
+            queue.push(line, false);
         }
     }
 

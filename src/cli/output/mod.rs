@@ -99,6 +99,20 @@ impl Output {
     ///
     /// `Io` if the reader has gone, which ends a one-off tool. A server gets no such error.
     pub fn emit<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
+        self.emit_with(record, false)
+    }
+
+    /// As [`Output::emit`], but a server waits for its reader instead of dropping the record: for what the run is about.
+    /// Blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::emit`].
+    pub fn emit_patiently<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
+        self.emit_with(record, true)
+    }
+
+    fn emit_with<R: OutputRecord>(&self, record: &R, patient: bool) -> Result<(), Fault> {
         let state = &*self.0;
         let at = state.stamped.then(clock::stamp);
         if let Some(at) = at.as_ref().filter(|_| !state.log.is_off()) {
@@ -115,7 +129,7 @@ impl Output {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.0.records.write(&bytes).map_err(|broken| broken.fault)
+        self.0.records.write(&bytes, patient).map_err(|broken| broken.fault)
     }
 
     /// Prints whole records that were rendered elsewhere, in the form of [`Output::json`]. A one-off tool has written them on return.

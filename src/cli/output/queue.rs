@@ -66,14 +66,15 @@ impl WriteQueue {
         Ok(WriteQueue(queued))
     }
 
-    /// Takes a whole record, or counts it as dropped. Never waits for the reader.
-    pub(super) fn push(&self, record: &[u8]) {
-        let mut backlog = self.0.backlog();
+    /// Takes a whole record, or counts it as dropped. Waits for the reader only if `patient`.
+    pub(super) fn push(&self, record: &[u8], patient: bool) {
+        let full = |backlog: &mut Backlog| patient && !backlog.failed && backlog.is_full(record.len());
+        let waited = self.0.changed.wait_while(self.0.backlog(), full);
+        let mut backlog = waited.unwrap_or_else(PoisonError::into_inner);
         if record.is_empty() || backlog.failed {
             return;
         }
-        let full = !backlog.bytes.is_empty() && backlog.bytes.len() + record.len() > MAX_QUEUED;
-        if full || backlog.dropped > 0 {
+        if backlog.is_full(record.len()) {
             backlog.dropped += 1;
             Counter::RecordsDropped.add(1);
             return;
@@ -97,6 +98,10 @@ impl WriteQueue {
 }
 
 impl Backlog {
+    fn is_full(&self, bytes: usize) -> bool {
+        self.dropped > 0 || !self.bytes.is_empty() && self.bytes.len() + bytes > MAX_QUEUED
+    }
+
     fn left(&self) -> u64 {
         self.records + self.dropped + self.writing
     }

@@ -103,14 +103,14 @@ impl RecordSink {
         batch.report = Some(file.into());
     }
 
-    /// Takes a record.
+    /// Takes a record; a queue that is full drops it unless the caller is `patient`.
     ///
     /// # Errors
     ///
     /// `Io` if records can no longer be written; never when queued.
-    pub(super) fn write(&self, record: &[u8]) -> Result<(), BrokenOutput> {
+    pub(super) fn write(&self, record: &[u8], patient: bool) -> Result<(), BrokenOutput> {
         match self.queued.get() {
-            Some(queue) => queue.push(record),
+            Some(queue) => queue.push(record, patient),
             None => return self.direct.write(record),
         }
         Ok(())
@@ -123,7 +123,7 @@ impl RecordSink {
     /// As [`RecordSink::write`].
     pub(super) fn write_through(&self, records: &[u8]) -> Result<(), BrokenOutput> {
         match self.queued.get() {
-            Some(queue) => queue.push(records),
+            Some(queue) => queue.push(records, false),
             None => {
                 let mut batch = self.direct.batch();
                 batch.flush();

@@ -24,7 +24,7 @@ pub(super) fn print(line: &str) {
     let mut whole = line.as_bytes().to_vec();
     whole.push(b'\n');
     match SERVING.get() {
-        Some(serving) => serving.queue.push(&whole),
+        Some(serving) => serving.queue.push(&whole, false),
         None => drop(progress::above(|| io::stderr().lock().write_all(&whole))),
     }
 }

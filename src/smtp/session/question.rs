@@ -2,11 +2,12 @@
 
 use crate::smtp::address::ReversePath;
 use crate::smtp::auth::server::{LoginProof, ServerLogin};
-use crate::smtp::envelope::{Envelope, Recipient};
+use crate::smtp::command::MailFrom;
+use crate::smtp::envelope::Recipient;
 
-/// An envelope that has only a sender yet, with the declared size.
+/// A sender that may begin an envelope, with the parameters of MAIL.
 #[derive(Debug, PartialEq, Eq)]
-pub struct SenderQuestion(pub(super) Envelope, pub(super) u64);
+pub struct SenderQuestion(pub(super) MailFrom);
 
 impl SenderQuestion {
     /// The reverse-path in question.
@@ -16,7 +17,12 @@ impl SenderQuestion {
 
     /// The message length that the client declared (RFC 1870); 0 if it declared none.
     pub fn declared_bytes(&self) -> u64 {
-        self.1
+        self.0.size.unwrap_or(0)
+    }
+
+    /// The whole command.
+    pub fn mail(&self) -> &MailFrom {
+        &self.0
     }
 }
 

@@ -40,7 +40,8 @@ impl SmtpSession {
         match self.spoiled {
             Some(Spoiled::OutOfOrder) => {
                 self.spoiled = None;
-                self.say(&SmtpReply::status(503, 5, 1, "BDAT out of order"));
+                let reply = self.chunk_reply();
+                self.say(&reply);
             }
             // The refusal is sent with each chunk: a client may stop early.
             Some(Spoiled::TooBig) => self.say(&self.too_big()),
@@ -97,7 +98,7 @@ impl SmtpSession {
                 let question = MessageQuestion { recipients: envelope.recipients.len() };
                 return Some(SmtpEvent::Message(envelope, question));
             }
-            Some(Spoiled::OutOfOrder) => SmtpReply::status(503, 5, 1, "BDAT out of order"),
+            Some(Spoiled::OutOfOrder) => self.chunk_reply(),
             Some(Spoiled::TooBig) => self.too_big(),
             Some(Spoiled::BareNewline) => {
                 SmtpReply::new(554, Some(Enhanced::new(5, 6, 0)), format!("bare CR or LF in the message{CURE}"))

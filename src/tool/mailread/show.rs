@@ -5,13 +5,14 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::boxes::OpenMailbox;
-use super::{Args, Person, delivered, extract, people, select, unparsed};
+use super::{Args, delivered, extract, select};
 use crate::cli::colour;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
 use crate::mail::read::{Reading, printable};
 use crate::mail::{mbox, scan};
+use crate::tool::message_content::MessageContent;
 
 pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
     // The form of the output depends on the selection, not on the current number of matches, so that scripts always get the same form.
@@ -56,14 +57,12 @@ fn show(
 ) -> Result<(), Fault> {
     let size_bytes = raw.len() as u64;
     let reading = Reading::parse_with(raw, !args.no_reflow)?;
-    let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
-    for part in parts.iter().filter(|part| part.damaged) {
-        extract::warn_of_damage(number, &part.part, out);
-    }
-    let header = |name: &str| reading.header(name).map(str::to_owned);
     let head = scan::header_of(reading.raw())?;
     let (date, date_source) = delivered::date_of(folder, number, head);
-    let [from, to, cc] = ["from", "to", "cc"].map(|name| scan::addresses(head, name));
+    let content = MessageContent::of(reading)?;
+    for part in content.parts.iter().filter(|part| part.damaged) {
+        extract::warn_of_damage(number, &part.part, out);
+    }
     out.emit(&MessageRecord {
         number,
         id: folder.id(number),
@@ -72,22 +71,8 @@ fn show(
         unread: folder.is_unread(number),
         date: date.map(|date| date.timestamp().to_string()),
         date_source,
-        unparsed: unparsed([&from, &to, &cc]),
-        from: people(from),
-        to: people(to),
-        cc: people(cc),
-        subject: header("subject").unwrap_or_default(),
-        message_id: header("message-id"),
-        in_reply_to: header("in-reply-to"),
         size_bytes,
-        headers: reading
-            .headers
-            .iter()
-            .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
-            .collect(),
-        parts,
-        text: reading.text,
-        html: reading.html,
+        content,
         all_headers: args.headers,
         title,
     })
@@ -108,77 +93,14 @@ struct MessageRecord {
     /// The source of the date, if it is not the Date field.
     #[serde(skip_serializing_if = "Option::is_none")]
     date_source: Option<&'static str>,
-    from: Vec<Person>,
-    to: Vec<Person>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cc: Vec<Person>,
-    /// The text in From, To and Cc that is not an address.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unparsed: Vec<String>,
-    subject: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_reply_to: Option<String>,
     size_bytes: u64,
-    headers: Vec<Header>,
-    parts: Vec<PartRecord>,
-    text: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    html: Option<String>,
+    #[serde(flatten)]
+    content: MessageContent,
     #[serde(skip)]
     all_headers: bool,
     /// The heading of the message if there are several, for text.
     #[serde(skip)]
     title: Option<String>,
-}
-
-/// One header field.
-#[derive(Debug, Serialize)]
-struct Header {
-    name: String,
-    value: String,
-}
-
-/// One part that is not a multipart.
-#[derive(Debug, Serialize)]
-struct PartRecord {
-    part: String,
-    content_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    charset: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    disposition: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_id: Option<String>,
-    attachment: bool,
-    size_bytes: u64,
-    /// True if its encoding is malformed or cut off.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    damaged: bool,
-    /// True if it has a line below the text.
-    #[serde(skip)]
-    listed: bool,
-}
-
-impl PartRecord {
-    fn new(reading: &Reading, part: &crate::mail::read::ReadPart) -> PartRecord {
-        let content = reading.content(part);
-        PartRecord {
-            part: part.path.clone(),
-            content_type: part.content_type.clone(),
-            charset: part.charset.clone(),
-            disposition: part.disposition.clone(),
-            name: part.name.clone(),
-            content_id: part.content_id.clone(),
-            attachment: part.is_attachment,
-            size_bytes: content.bytes.len() as u64,
-            damaged: content.damaged,
-            listed: part.is_listed,
-        }
-    }
 }
 
 impl OutputRecord for MessageRecord {
@@ -187,20 +109,20 @@ impl OutputRecord for MessageRecord {
     fn text(&self, line: &mut TextLine) {
         line.text_in(colour::HEADING, self.title.as_deref().unwrap_or_default());
         const USUAL: &[&str] = &["date", "from", "reply-to", "to", "cc", "subject"];
-        for header in &self.headers {
+        for header in &self.content.headers {
             if self.all_headers || USUAL.contains(&header.name.to_ascii_lowercase().as_str()) {
                 let value = printable(&header.value).replace('\n', " ");
                 line.text_in(colour::FIELD, &format!("{}:", printable(&header.name))).text(&format!(" {value}\n"));
             }
         }
         line.text("\n");
-        let text = printable(&self.text);
+        let text = printable(&self.content.text);
         for (number, shown) in text.trim_end_matches('\n').split('\n').enumerate() {
             line.text(if number > 0 { "\n" } else { "" });
             // Quoted text (RFC 3676, section 4.5).
             line.text_in(if shown.starts_with('>') { colour::CAUTION } else { "" }, shown);
         }
-        let mut listed = self.parts.iter().filter(|part| part.listed).peekable();
+        let mut listed = self.content.parts.iter().filter(|part| part.listed).peekable();
         if listed.peek().is_some() {
             line.text("\n");
         }

@@ -82,7 +82,7 @@ impl<'a> From<&'a SmtpPeer> for ClientRecord<'a> {
 
 impl ClientRecord<'_> {
     /// Appends the user or a dash, and the address.
-    fn text(&self, line: &mut TextLine) {
+    pub(super) fn text(&self, line: &mut TextLine) {
         line.field(self.user.unwrap_or("-")).field(self.ip.as_deref().unwrap_or("-"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::args::{ListenArgs, ServedUrl};
 use crate::fault::{Fault, Kind};
@@ -14,8 +15,8 @@ use crate::net::unix_socket::UnixSocket;
 use crate::smtp::role::ServerRole;
 use crate::smtp::server::{SmtpServerOptions, SmtpServerTls};
 
-use super::SmtpTlsStart;
 use super::submission::UserPolicy;
+use super::{ServedRole, SmtpTlsStart};
 
 /// The address without `--listen`.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:2525";
@@ -211,6 +212,18 @@ impl RolePlan {
             }
         }
         Ok(bound)
+    }
+
+    /// The listeners with the options of their roles.
+    pub(super) fn served(
+        &self,
+        listeners: Vec<RoleListeners>,
+        common: &SmtpServerOptions,
+        tls: Option<&ServerTls>,
+    ) -> Vec<ServedRole> {
+        let served =
+            |one: RoleListeners| (Arc::new(one.options(self, common, tls)), one.is_implicit(self), one.listeners);
+        listeners.into_iter().map(served).map(|(options, implicit, listeners)| (options, listeners, implicit)).collect()
     }
 }
 

@@ -426,7 +426,7 @@ impl MailReceiver {
 }
 
 /// A new id of the message, for the Received field and the reply.
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     let mut random = [0; 4];
     // Without randomness the time alone has to do: the id is for people and logs.
     let _ = getrandom::fill(&mut random);
