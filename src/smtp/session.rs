@@ -541,7 +541,8 @@ impl SmtpSession {
                 vrfy: false,
                 size: Some(self.config.max_size),
                 auth: mechanisms,
-                other: Vec::new(),
+                // RFC 9422: more recipients get 452.
+                other: vec![format!("LIMITS RCPTMAX={}", self.config.max_recipients)],
             }
             .reply()
         } else {

@@ -82,7 +82,7 @@ pub(super) const SMTPSEND: HelpGuide = guide(
 );
 
 pub(super) const SMTPSERVE: HelpGuide = guide(
-    "listen domain mailboxes create relay_from user_file hash_password cert tls queue_dir capture expect fail",
+    "listen domain mailboxes create relay_from user_file hash_password cert tls queue_dir capture",
     &[
         ("Receive mail of a domain into Maildirs", "smtpserve --listen :25 --domain bob.test --mailboxes mail"),
         ("Print the first message that a program under test sends", "smtpserve --capture - --expect 1"),

@@ -10,6 +10,7 @@ mod owners;
 mod record;
 mod room;
 mod service;
+mod strangers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::net::admission::{AdmissionRefusal, ClientPlace};
 use crate::net::cidr::Network;
 use crate::net::counters::CountedConnection;
 use crate::net::listen::{Listeners, Shutdown};
+use crate::net::proxied;
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
@@ -118,6 +120,8 @@ pub struct Args {
     confine: ConfineArgs,
     #[command(flatten)]
     queue: QueueArgs,
+    #[command(flatten)]
+    strangers: strangers::StrangerArgs,
     #[command(flatten)]
     capture: capture::CaptureArgs,
     #[command(flatten)]
@@ -237,7 +241,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
         None => None,
     };
-    let (shown, waiting) = (tls.clone(), queue.clone());
+    let (shown, waiting, proxies) = (tls.clone(), queue.clone(), args.strangers.proxy_from.clone());
     let options = SmtpServerOptions {
         config: Config {
             name: hostname.clone(),
@@ -264,7 +268,13 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         trace: out.trace(),
     };
     let service = Arc::new(MailReceiver {
-        policy: ReceivePolicy { hostname, domains, relay_from: args.relay_from.clone(), max_hops: args.max_hops },
+        policy: ReceivePolicy {
+            hostname,
+            domains,
+            relay_from: args.relay_from.clone(),
+            max_hops: args.max_hops,
+            strangers: args.strangers,
+        },
         mailboxes: mailboxes.map(Arc::new),
         queue,
         users,
@@ -284,9 +294,8 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
         }
         let implicit = args.tls == SmtpTlsStart::Implicit;
-        let end =
-            serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, (shutdown.clone(), shutdown))
-                .await?;
+        let listeners = (listeners, implicit, proxies);
+        let end = serve(&args.listen, out, listeners, Arc::new(options), service, (shutdown.clone(), shutdown)).await?;
         owners::verdict(owners.as_ref())?;
         Ok(end)
     })
@@ -296,7 +305,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
 async fn serve<S: SmtpService + 'static>(
     args: &ListenArgs,
     out: &Output,
-    (listeners, implicit): (Listeners, bool),
+    (listeners, implicit, proxies): (Listeners, bool, Vec<Network>),
     options: Arc<SmtpServerOptions>,
     service: Arc<S>,
     (door, shutdown): (Shutdown, Shutdown),
@@ -305,7 +314,15 @@ async fn serve<S: SmtpService + 'static>(
     let out = out.clone();
     let handler = move |stream: Stream, address: std::net::SocketAddr, place: ClientPlace| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), shutdown.clone());
+        let proxied = proxies.iter().any(|network| network.contains(address.ip()));
         async move {
+            let (mut stream, mut address) = (stream, address);
+            if proxied {
+                match proxied::read(&mut stream).await {
+                    Ok(client) => address = client.unwrap_or(address),
+                    Err(fault) => return out.of_client(None, &address.to_string(), &fault),
+                }
+            }
             let mut ending = EndingMailSession::begin(out.clone(), address);
             out.note(&format!("{address}: connected, session {}", ending.session));
             let totals = &mut ending.totals;

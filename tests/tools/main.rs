@@ -103,6 +103,7 @@ mod smtp;
 mod smtp_receive;
 mod stalled;
 mod statuses;
+mod strangers;
 mod streams;
 mod submit;
 mod terminal;

@@ -4,6 +4,7 @@ use std::io::{BufReader, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
@@ -30,6 +31,7 @@ use super::mailbox::Mailboxes;
 use super::notice;
 use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
 use super::room::DiskRoom;
+use super::strangers::StrangerArgs;
 
 /// The most bytes of a message for mailboxes that are kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
@@ -44,6 +46,7 @@ pub(super) struct ReceivePolicy {
     pub(super) domains: Vec<String>,
     pub(super) relay_from: Vec<Network>,
     pub(super) max_hops: usize,
+    pub(super) strangers: StrangerArgs,
 }
 
 /// The server's mailboxes, queue and users.
@@ -91,8 +94,19 @@ struct Arrived {
 impl SmtpService for MailReceiver {
     type Transaction = MailTransaction;
 
+    fn greet_pause(&self) -> Duration {
+        self.policy.strangers.greet_pause
+    }
+
     fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
+            if let Some(why) =
+                self.policy.strangers.objection(&peer.helo, &self.policy).filter(|_| !self.is_known(peer))
+            {
+                let reply = SmtpReply::status(550, 7, 1, why);
+                self.refused("sender", peer, Some(sender), None, &reply);
+                return reply;
+            }
             if self.room.is_left(bytes).await {
                 return SmtpReply::status(250, 1, 0, "sender ok");
             }
@@ -306,10 +320,15 @@ impl MailReceiver {
         }
     }
 
-    fn may_relay(&self, peer: &SmtpPeer) -> bool {
+    /// True for a client that logged in or comes from a network for which mail is relayed.
+    fn is_known(&self, peer: &SmtpPeer) -> bool {
         let from = peer.address.map(|address| address.ip());
         let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
-        self.queue.is_some() && (peer.user.is_some() || trusted)
+        peer.user.is_some() || trusted
+    }
+
+    fn may_relay(&self, peer: &SmtpPeer) -> bool {
+        self.queue.is_some() && self.is_known(peer)
     }
 
     /// Delivers the message to its destinations. When it returns `Ok`, the message is on disk everywhere. The mailboxes are staged
