@@ -7,6 +7,7 @@ machine
 need postfix smtp-sink postfix || exit 1
 postfix=$(peer_env postfix)
 port=$(free_port)
+port_of_sink=$port
 user=
 [ "$(id -u)" != 0 ] || user="-u nobody"
 # shellcheck disable=SC2086
@@ -70,3 +71,28 @@ sessions() { # sessions N: one table for N connections
 }
 sessions 1
 sessions 10
+
+# ---- servers that keep the mail of tests: the same client to each; none of them syncs
+chmod 711 .
+mkdir -m 777 sunk
+dumped=$(free_port)
+# shellcheck disable=SC2086
+background dump "$dumped" $postfix smtp-sink $user -d "$PWD/sunk/m." 127.0.0.1:"$dumped" 1000
+capture() { # capture NAME OPTION...: one of ours; its port is $port
+    name=$1
+    shift
+    serve "$name" smtpserve -q --listen 127.0.0.1:0 "$@"
+}
+capture files --capture kept
+files=$port
+capture records --capture recorded --report records.jsonl
+records=$port
+source_to() { # source_to TITLE PORT
+    printf '%s\t%s smtp-source -d -s 10 -l 4096 -m %s -f a@a.test -t b@b.test 127.0.0.1:%s\n' "$1" "$postfix" "$count" "$2"
+}
+{
+    source_to 'ours --capture DIR' "$files"
+    source_to 'ours, with decoded records' "$records"
+    source_to 'smtp-sink -d, a file each' "$dumped"
+    source_to 'smtp-sink, nothing kept' "$port_of_sink"
+} | measure "$count messages of 4 KiB kept, over 10 connections from smtp-source" --unit messages --count "$count"

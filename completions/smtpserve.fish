@@ -49,6 +49,11 @@ complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text for
 complete -c smtpserve -l reload-every -d 'Check for changed certificate files at this interval; 0: read them again only on HUP' -r
 complete -c smtpserve -l run-as -d 'When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)' -r
 complete -c smtpserve -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c smtpserve -l capture -d 'Take all mail from anyone for everyone and deliver none: keep it in DIR, in an mbox, or print it on stdout (-)' -r
+complete -c smtpserve -l expect -d 'End after N messages; with status 75 if fewer came' -r
+complete -c smtpserve -l max-time -d 'End after this time, whatever came' -r
+complete -c smtpserve -l fail -d 'Fail on purpose: PHASE[=PATTERN],KEY[=VALUE],... (rcpt=bob@*,code=451,percent=30); may be repeated' -r
+complete -c smtpserve -l seed -d 'Number that decides which matches fail by percent' -r
 complete -c smtpserve -l report -d 'Append records as JSON Lines to FILE (created with mode 0600, not through a link) or to an open descriptor, fd:N' -r
 complete -c smtpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
@@ -62,6 +67,7 @@ complete -c smtpserve -l hash-password -d 'Ask for a password (without a termina
 complete -c smtpserve -l check-config -d 'Check the options and files without starting, and exit: 0 if they are valid, else 78'
 complete -c smtpserve -l i-know -d 'Allow --run-as to name root'
 complete -c smtpserve -l no-sandbox -d 'Do not restrict the server to the named files and directories'
+complete -c smtpserve -l capture-sync -d 'Sync each message to disk before its reply 250'
 complete -c smtpserve -l json -d 'Print JSON Lines: one object per record'
 complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints, and no words for the answer "no"; -qq: nor for temporary failures (75)'
 complete -c smtpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

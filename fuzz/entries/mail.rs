@@ -13,7 +13,7 @@ use applayer::mail::maildir::quota::MaildirSize;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
 use applayer::mail::{
-    address, address_list, charset, date, flowed, gzip, header, html, mbox, parameter, scan, transfer, uuencode,
+    address, address_list, charset, date, flowed, gzip, header, html, links, mbox, parameter, scan, transfer, uuencode,
 };
 use applayer::smtp::address::Address;
 
@@ -21,6 +21,7 @@ use applayer::smtp::address::Address;
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_complete", complete),
     ("mail_read", read),
+    ("mail_links", found_links),
     ("mail_charset", charset),
     ("mail_transfer", transfer_encodings),
     ("mail_scan", scan),
@@ -276,6 +277,18 @@ fn html(bytes: &[u8]) {
     if let Ok(page) = std::str::from_utf8(bytes) {
         let _ = html::to_text(page);
     }
+}
+
+/// Links of a text are parts of it, in order; those of HTML are found in bounded time.
+fn found_links(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut rest = text;
+    for link in links::in_text(text) {
+        let (_, after) = rest.split_once(&link).expect("a part of the text");
+        rest = after;
+        assert!(link.contains(':') && !link.contains(char::is_whitespace));
+    }
+    let _ = html::links(text);
 }
 
 /// A subject and a text of any bytes: what is written is ASCII, in lines that fit, and reads back.

@@ -7,9 +7,19 @@ use applayer::net::certificate::{CertificateFacts, rfc3339};
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("certificate", certificate),
     ("line_split", line_split),
+    ("proxied_client", proxied_client),
     ("proxy_answer", proxy_answer),
     ("terminal_escape", terminal_escape),
 ];
+
+/// A PROXY header is whole or refused, and what follows it does not matter.
+fn proxied_client(data: &[u8]) {
+    if let Ok((client, length)) = applayer::net::proxied::parse(data) {
+        assert!(length >= 16 && length <= data.len());
+        assert_eq!(applayer::net::proxied::parse(&data[..length]), Ok((client, length)));
+        assert!(applayer::net::proxied::parse(&data[..length - 1]).is_err());
+    }
+}
 
 const LIMIT: usize = 32;
 

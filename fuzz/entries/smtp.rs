@@ -1,7 +1,9 @@
 //! Entry points of `smtp` that read a stranger's bytes: one line each, `(name, function)`.
 
+use std::time::Duration;
+
 use applayer::net::login::LoginVerdict;
-use applayer::smtp::address::Address;
+use applayer::smtp::address::{Address, ReversePath};
 use applayer::smtp::auth::scram::ScramVerifier;
 use applayer::smtp::auth::server::{AuthStep, LoginProof, OfferedLogins};
 use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism};
@@ -9,8 +11,10 @@ use applayer::smtp::command::{CommandSyntax, SmtpCommand};
 use applayer::smtp::data::{BareLf, DotStuffer, DotUnstuffer, Piece};
 use applayer::smtp::extension::Capabilities;
 use applayer::smtp::reply::{SmtpReply, SmtpReplyReader};
+use applayer::smtp::server::{MishapEnd, SmtpPeer};
 use applayer::smtp::session::{Config, SmtpEvent, SmtpSession};
 use applayer::smtp::transaction::{Envelope, Recipient, Transaction, TransactionOptions, TransactionStep};
+use applayer::tool::smtpserve::fail::{FailRule, FailRules};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -19,6 +23,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("smtp_command", command),
     ("smtp_data", data),
     ("smtp_ehlo", ehlo),
+    ("smtp_fail_rule", fail_rule),
     ("smtp_reply", reply),
     ("smtp_session", session),
     ("smtp_transaction", transaction),
@@ -221,6 +226,21 @@ fn session(data: &[u8]) {
     reader.push(session.output());
     while reader.next_reply().expect("our own replies").is_some() {}
     assert!(!reader.has_pending());
+}
+
+/// A rule of `smtpserve --fail` that parses has an effect, and its reply is one line.
+fn fail_rule(data: &[u8]) {
+    let Ok(rule) = String::from_utf8_lossy(data).parse::<FailRule>() else { return };
+    let phase = rule.phase();
+    let rules = FailRules::new(vec![rule], 1);
+    let envelope = Envelope::new(ReversePath::Null, vec![Recipient::new(Address::parse_lenient("a@x").unwrap())]);
+    for _ in 0..3 {
+        let Some((_, mishap)) = rules.mishap(&SmtpPeer::default(), Some(&envelope), phase, "a@x") else { continue };
+        assert!(mishap.reply.is_some() || mishap.delay > Duration::ZERO || mishap.end != MishapEnd::GoesOn);
+        let mut wire = Vec::new();
+        mishap.reply.iter().for_each(|reply| reply.wire(&mut wire));
+        assert!(wire.len() <= 512 && wire.iter().filter(|byte| **byte == b'\n').count() <= 1);
+    }
 }
 
 /// Whatever a server answers, every recipient gets exactly one outcome.

@@ -22,6 +22,7 @@ pub mod pace;
 pub mod pin;
 pub mod preference;
 pub mod privilege;
+pub mod proxied;
 pub mod proxy;
 pub mod quic;
 pub mod random;

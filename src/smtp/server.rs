@@ -108,6 +108,11 @@ pub trait SmtpService: Send + Sync {
     /// Receives the parameters of an accepted MAIL.
     fn mail_begins(&self, _mail: &MailFrom, _transaction: &mut Self::Transaction) {}
 
+    /// The time that a client must wait silently for the greeting; one that speaks earlier is refused.
+    fn greet_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// True for a service that fails on purpose: then [`SmtpService::mishap`] is asked.
     fn has_mishaps(&self) -> bool {
         false
@@ -275,6 +280,10 @@ struct SmtpConnection<'a, S: SmtpService> {
 impl<S: SmtpService> SmtpConnection<'_, S> {
     async fn run(mut self) -> Result<(), Fault> {
         self.greet().await?;
+        if !self.pause_before_greeting().await? {
+            self.totals.why = "left";
+            return Ok(());
+        }
         loop {
             let rest = self.input.get(self.used..).unwrap_or_default();
             let (step, event) = self.session.next(rest);
@@ -422,6 +431,28 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         }
         self.totals.peer.extended = self.session.extended();
         self.totals.peer.user = self.session.user().map(str::to_owned);
+    }
+
+    /// Waits before the greeting. A client that speaks meanwhile does not wait for replies either, as programs that send spam; it
+    /// gets 554 instead (RFC 5321, section 3.1). False if it left.
+    async fn pause_before_greeting(&mut self) -> Result<bool, Fault> {
+        let pause = self.service.greet_pause();
+        if pause.is_zero() {
+            return Ok(true);
+        }
+        let (stream, input) = (&mut self.stream, &mut self.input);
+        tokio::select! {
+            read = stream.read_buf(input) => match read {
+                Ok(1..) => {
+                    self.session.output().clear();
+                    self.session.close(&SmtpReply::status(554, 5, 1, "you spoke before the greeting"));
+                    Ok(true)
+                }
+                _ => Ok(false),
+            },
+            () = tokio::time::sleep(pause) => Ok(true),
+            () = self.shutdown.draining() => Ok(true),
+        }
     }
 
     /// Sends the pending replies, in one write.

@@ -481,7 +481,8 @@ impl SmtpSession {
                 vrfy: false,
                 size: Some(self.config.max_size),
                 auth: self.mechanisms(),
-                other: Vec::new(),
+                // RFC 9422: more recipients get 452.
+                other: vec![format!("LIMITS RCPTMAX={}", self.config.max_recipients)],
             }
             .reply()
         } else {

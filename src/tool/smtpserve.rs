@@ -15,6 +15,7 @@ mod record;
 mod roles;
 mod room;
 mod service;
+mod strangers;
 mod submission;
 
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ use crate::net::cidr::Network;
 use crate::net::counters::CountedConnection;
 use crate::net::helper::Helper;
 use crate::net::listen::{Listeners, Shutdown};
+use crate::net::proxied;
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
@@ -140,6 +142,8 @@ pub struct Args {
     confine: ConfineArgs,
     #[command(flatten)]
     queue: QueueArgs,
+    #[command(flatten)]
+    strangers: strangers::StrangerArgs,
     #[command(flatten)]
     capture: capture::CaptureArgs,
     #[command(flatten)]
@@ -282,7 +286,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
         None => None,
     };
-    let (shown, waiting) = (tls.clone(), queue.clone());
+    let (shown, waiting, proxies) = (tls.clone(), queue.clone(), args.strangers.proxy_from.clone());
     let mut common = args.server_options(&hostname, domains.first().unwrap_or(&hostname), out);
     let config = &mut common.config;
     (config.auth, config.auth_in_clear, config.dsn) = (users.is_some(), args.auth_in_clear, queue.is_some());
@@ -292,6 +296,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             relay_from: args.relay_from.clone(),
             max_hops: args.max_hops,
             users: args.roles.policy(),
+            strangers: args.strangers.clone(),
         },
         recipients: tables,
         mailboxes,
@@ -316,7 +321,7 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         for helper in &helpers {
             owners::end_with_helper(helper.clone(), out, shutdown.clone(), args.listen.drain);
         }
-        let end = serve(&args.listen, out, served, service, (shutdown.clone(), shutdown)).await?;
+        let end = serve(&args.listen, out, (served, proxies), service, (shutdown.clone(), shutdown)).await?;
         owners::verdict(&helpers)?;
         Ok(end)
     })
@@ -359,17 +364,25 @@ type ServedRole = (Arc<SmtpServerOptions>, Listeners, bool);
 async fn serve<S: SmtpService + 'static>(
     args: &ListenArgs,
     out: &Output,
-    served: Vec<ServedRole>,
+    (served, proxies): (Vec<ServedRole>, Vec<Network>),
     service: Arc<S>,
     (door, shutdown): (Shutdown, Shutdown),
 ) -> anyhow::Result<Exit> {
     let admission = args.admission(out, MAX_CLIENT_DESCRIPTORS, false);
     let mut loops = tokio::task::JoinSet::new();
     for (options, listeners, implicit) in served {
-        let (out, service, during) = (out.clone(), service.clone(), shutdown.clone());
+        let (out, service, during, proxies) = (out.clone(), service.clone(), shutdown.clone(), proxies.clone());
         let handler = move |stream: Stream, address: SocketAddr, place: ClientPlace| {
             let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
+            let proxied = !stream.is_unix() && proxies.iter().any(|network| network.contains(address.ip()));
             async move {
+                let (mut stream, mut address) = (stream, address);
+                if proxied {
+                    match proxied::read(&mut stream).await {
+                        Ok(client) => address = client.unwrap_or(address),
+                        Err(fault) => return out.of_client(None, &address.to_string(), &fault),
+                    }
+                }
                 let address = (!stream.is_unix()).then_some(address);
                 let shown = address.map_or_else(|| "UNIX socket".to_owned(), |address| address.to_string());
                 let mut ending = EndingMailSession::begin(out.clone(), address);

@@ -3,11 +3,12 @@
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Done, LIMIT, Server, address_in, server, temp_dir, tool};
+use crate::harness::{Done, LIMIT, Server, address_in, binary, finish, server, temp_dir, tool};
 use crate::smtp::Talk;
 
 fn lab(args: &[&str]) -> Server {
@@ -195,12 +196,11 @@ fn large_messages_and_mailboxes_keep_every_byte() {
 fn records_wait_for_their_reader() {
     let server = server("smtpserve").args(["--json", "--capture", "-", "--expect", "40"]).stalled_readers().start();
     let text = format!("Subject: x\r\n\r\n{}", format!("{}\r\n", "x".repeat(70)).repeat(1500));
+    let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
-        let sent = AtomicUsize::new(0);
-        let (sent, text) = (&sent, &text);
         let sender = scope.spawn(|| {
             (0..40).for_each(|_| {
-                deliver(server.addr, text);
+                deliver(server.addr, &text);
                 sent.fetch_add(1, Ordering::SeqCst);
             });
         });
@@ -245,6 +245,30 @@ fn root_prints_as_nobody() {
     assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
     deliver(server.addr, "Subject: x\r\n\r\nx\r\n");
     assert_eq!(server.ends(), 0);
+}
+
+/// The examples for people who test with pytest, the shell or in a workflow.
+#[test]
+fn the_examples_pass() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let path = format!("{}:{}", binary("smtpserve").parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let python = Command::new("python3").arg("--version").output().is_ok_and(|done| done.status.success());
+    for (program, script) in [("sh", "mail-test.sh"), ("python3", "test_mail.py")] {
+        if program == "python3" && !python {
+            eprintln!("not run without python3: {script}");
+            continue;
+        }
+        let home = temp_dir();
+        let mut command = Command::new(program);
+        command.arg(examples.join(script)).env("PATH", &path).env("HOME", home.path()).current_dir(home.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let done = finish(command, format!("{program} {script}"), None, LIMIT);
+        assert!(done.silent_success().text().ends_with(": passed\n"), "{done}");
+    }
+    let workflow = std::fs::read_to_string(examples.join("ci-workflow.yml")).unwrap();
+    for script in ["mail-test.sh", "test_mail.py"] {
+        assert!(workflow.contains(&format!("examples/{script}\n")), "{script}");
+    }
 }
 
 /// One dialogue to its end, as the codes of its replies; `-` is the end of the connection. After a refusal comes QUIT.

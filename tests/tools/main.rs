@@ -108,6 +108,7 @@ mod smtp;
 mod smtp_receive;
 mod stalled;
 mod statuses;
+mod strangers;
 mod streams;
 mod submission;
 mod submit;

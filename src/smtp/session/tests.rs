@@ -148,6 +148,7 @@ impl Player {
                     self.session.message_verdict(question, &replies);
                     self.messages.push((envelope, std::mem::take(&mut self.message)));
                 }
+                SmtpEvent::Step(..) => self.session.step_verdict(None),
                 SmtpEvent::StartTls => panic!("no TLS in transcripts"),
                 SmtpEvent::Close => {
                     self.closed = true;
@@ -197,20 +198,39 @@ fn every_transcript_turn_by_turn_and_in_every_split() {
         assert!(lockstep.closed, "{name}: the last reply closes");
         let whole: Vec<u8> = turns.iter().flat_map(|(sent, _)| sent.clone()).collect();
         let codes: Vec<u16> = turns.iter().flat_map(|(_, codes)| codes.clone()).collect();
-        let play = |pieces: &[&[u8]]| {
+        let play = |pieces: &[&[u8]], announces: bool| {
             let mut player = Player::new(transcript(&text).0);
+            if announces {
+                player.session.announce_steps();
+            }
             pieces.iter().for_each(|piece| player.feed(piece));
             (player.codes(), player.messages)
         };
         for cut in 0..=whole.len() {
-            let (found, messages) = play(&[&whole[..cut], &whole[cut..]]);
+            let (found, messages) = play(&[&whole[..cut], &whole[cut..]], cut % 2 == 1);
             assert_eq!(found, codes, "{name} cut at {cut}");
             assert_eq!(messages, lockstep.messages, "{name} cut at {cut}");
         }
         let bytes: Vec<&[u8]> = whole.chunks(1).collect();
-        assert_eq!(play(&bytes), (codes, lockstep.messages), "{name} byte by byte");
+        assert_eq!(play(&bytes, true), (codes, lockstep.messages), "{name} byte by byte");
     }
     assert!(count >= 16, "{count} transcripts");
+}
+
+#[test]
+fn a_driver_refuses_steps() {
+    let mut player = session(|_| {});
+    player.session.announce_steps();
+    let refusal = SmtpReply::status(451, 0, 0, "no");
+    let (used, event) = player.session.next(b"EHLO a\r\nQUIT\r\n");
+    assert_eq!((used, event), (0, SmtpEvent::Step(DialoguePhase::Helo, "a".into())));
+    player.session.step_verdict(Some(refusal));
+    let (used, event) = player.session.next(b"EHLO a\r\nQUIT\r\n");
+    assert_eq!((used, event), (8, SmtpEvent::Step(DialoguePhase::Quit, String::new())));
+    assert_eq!((player.codes(), player.session.helo()), (vec![451], ""));
+    // Without a verdict nothing is obeyed.
+    assert_eq!(player.session.next(b"QUIT\r\n").1, SmtpEvent::Close);
+    assert_eq!(player.codes(), [421]);
 }
 
 fn session(changes: impl FnOnce(&mut Policy)) -> Player {

@@ -41,9 +41,10 @@ const NOBODY: &str = "65534:65534";
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Capture for tests")]
 pub(super) struct CaptureArgs {
-    /// Take all mail from anyone for everyone and deliver none: keep it in DIR, in an mbox, or print it on stdout (-)
+    /// For tests: take all mail and deliver none; keep it in DIR or an mbox, or print it (-)
     #[arg(long, value_name = "DIR|mbox:FILE|-", conflicts_with_all =
-        ["domain", "mailboxes", "create", "relay_from", "user_file", "queue_dir", "max_hops", "auth_in_clear"])]
+        ["domain", "mailboxes", "create", "relay_from", "user_file", "queue_dir", "max_hops", "auth_in_clear",
+         "greet_pause", "reject_helo"])]
     capture: Option<CaptureTarget>,
     /// End after N messages; with status 75 if fewer came
     #[arg(long, value_name = "N", requires = "capture", value_parser = clap::value_parser!(u64).range(1..))]
@@ -144,7 +145,8 @@ pub(super) fn run(
             args.capture.max_time,
             args.listen.drain,
         ));
-        super::serve(&args.listen, out, served, service.clone(), (door, shutdown)).await?;
+        let (served, doors) = ((served, args.strangers.proxy_from), (door, shutdown));
+        super::serve(&args.listen, out, served, service.clone(), doors).await?;
         end.abort();
         let why = end.await.ok().unwrap_or("ended");
         let (messages, expected) = (service.messages(), args.capture.expect);

@@ -68,6 +68,11 @@ struct RuleParts {
 }
 
 impl FailRule {
+    /// The phase at which this rule fails.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
     /// The name of the phase at which this rule fails.
     pub(super) fn phase_name(&self) -> &'static str {
         name_of(self.phase)

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
@@ -32,6 +33,7 @@ use super::plan::{MAX_PROGRAM_RECIPIENTS, PlannedEnd, RecipientPlan};
 use super::recipients::RecipientTables;
 use super::record::{ClientRecord, LoginTried, Refused};
 use super::room::DiskRoom;
+use super::strangers::StrangerArgs;
 use super::submission::{self, SubmissionRefusal, SubmittedMail, UserPolicy};
 
 /// The most bytes of a message for mailboxes that are kept in memory while it arrives.
@@ -44,6 +46,7 @@ pub(super) struct ReceivePolicy {
     pub(super) relay_from: Vec<Network>,
     pub(super) max_hops: usize,
     pub(super) users: UserPolicy,
+    pub(super) strangers: StrangerArgs,
 }
 
 /// The server's mailboxes, queue and users.
@@ -71,8 +74,22 @@ pub(super) struct MailTransaction {
 impl SmtpService for MailReceiver {
     type Transaction = MailTransaction;
 
+    fn greet_pause(&self) -> Duration {
+        self.policy.strangers.greet_pause
+    }
+
     fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
+            if let Some(why) = self
+                .policy
+                .strangers
+                .objection(&peer.helo, &self.policy.hostname, &self.recipients.now().domains)
+                .filter(|_| !self.is_known(peer))
+            {
+                let reply = SmtpReply::status(550, 7, 1, why);
+                self.refused("sender", peer, Some(sender), None, &reply);
+                return reply;
+            }
             if !self.room.is_left(bytes).await {
                 return self.no_room("sender", peer, sender);
             }
@@ -360,11 +377,16 @@ impl MailReceiver {
         })
     }
 
-    /// True if this client may send mail to other domains.
-    fn may_relay(&self, peer: &SmtpPeer) -> bool {
+    /// True for a client that logged in, or comes from a network for which its role relays mail.
+    fn is_known(&self, peer: &SmtpPeer) -> bool {
         let from = peer.address.map(|address| address.ip()).filter(|_| peer.role.trusts_networks());
         let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
-        self.queue.is_some() && (peer.user.is_some() || trusted)
+        peer.user.is_some() || trusted
+    }
+
+    /// True if this client may send mail to other domains.
+    fn may_relay(&self, peer: &SmtpPeer) -> bool {
+        self.queue.is_some() && self.is_known(peer)
     }
 
     /// The trace field (RFC 5321, section 4.4; protocol names: RFC 3848 and RFC 6531).

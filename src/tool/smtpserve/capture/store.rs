@@ -118,13 +118,23 @@ impl CaptureStore {
             CaptureTarget::Directory(path) => CaptureStore::Directory { path, sync },
             CaptureTarget::Mbox(path) => CaptureStore::Mbox { path, turn: Mutex::default() },
             CaptureTarget::Stdout => {
-                let room = TempDir::new().map_err(|error| Fault::creating("temporary directory", &error))?;
+                let room = TempDir::new()
+                    .or_else(|_| TempDir::new_in("/var/tmp"))
+                    .map_err(|error| Fault::creating("temporary directory", &error))?;
                 CaptureStore::Stdout { raw: raw.map(|(writer, single)| RawOutput { writer, single }.into()), room }
             }
         };
         // Whether it can be written shows now, not at the first message.
         let directory = store.directory();
-        tempfile::tempfile_in(directory).map_err(|error| Fault::creating(directory.display(), &error))?;
+        tempfile::tempfile_in(directory).map_err(|error| {
+            let fault = Fault::creating(directory.display(), &error);
+            match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    fault.with_hint("root captures as nobody, unless --run-as USER names somebody (root: --i-know)")
+                }
+                _ => fault,
+            }
+        })?;
         Ok(store)
     }
 
