@@ -99,8 +99,7 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         let login = crate::net::login::Login::new("bob", "s3cret");
-        let step =
-            crate::smtp::auth::AuthStep::Credentials { user: "bob".into(), password: Secret::new("s3cret".into()) };
+        let step = crate::smtp::auth::server::LoginProof::Password(Secret::new("s3cret".into()));
         for shown in [format!("{login:?}"), format!("{step:?}"), format!("{:?}", Secret::new(b"s3cret"))] {
             assert!(shown.contains("***") && !shown.contains("s3cret") && !shown.contains("115, 51"), "{shown}");
         }

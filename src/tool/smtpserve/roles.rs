@@ -186,10 +186,19 @@ impl RolePlan {
         listen: &ListenArgs,
         activated: ActivatedSockets,
     ) -> Result<Vec<RoleListeners>, Fault> {
-        let passed = activated.tcp_only()?;
+        let passed = activated.tcp_named()?;
         let of_tcp = |role, listeners| RoleListeners { role, listeners, socket: None };
         if !passed.is_empty() {
-            return Ok(vec![of_tcp(self.role, Listeners::activated(passed))]);
+            let one = |(name, socket): (String, _)| {
+                let role = ServerRole::from_name(&name).unwrap_or(self.role);
+                let fits = role == self.role || (role.is_submission() && self.role.is_submission());
+                let wrong = || format!("LISTEN_FDS: a socket of the role {name}, and the role here is {}", self.role.as_str());
+                match fits {
+                    true => Ok(of_tcp(role, Listeners::activated(vec![socket]))),
+                    false => Err(Fault::new(Kind::Config, wrong())),
+                }
+            };
+            return passed.into_iter().map(one).collect();
         }
         let tcp = self.tcp_only(listen).listen;
         let roles = self.places.iter().filter(|(place, _)| matches!(place, ListenPlace::Tcp(_))).map(|(_, role)| *role);
