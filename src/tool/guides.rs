@@ -82,9 +82,9 @@ pub(super) const SMTPSEND: HelpGuide = guide(
 );
 
 pub(super) const SMTPSERVE: HelpGuide = guide(
-    "listen domain mailboxes create relay_from user_file hash_password cert tls queue_dir",
+    "listen domain mailboxes create relay_from submission user_file hash_password cert queue_dir",
     &[
-        ("Receive mail of a domain into Maildirs", "smtpserve --listen :25 --domain bob.test --mailboxes mail"),
+        ("Receive mail of a domain into Maildirs", "smtpserve --listen [::]:25 --domain bob.test --mailboxes mail"),
         ("Take mail of any recipient in a test", "smtpserve --create --domain bob.test --mailboxes mail"),
         ("Count the refusals", "smtpserve --json --domain bob.test --mailboxes mail | grep -c refused"),
     ],

@@ -15,11 +15,11 @@
 mod addresses;
 mod certificates;
 mod delivery;
-mod dns;
-mod dns_bulk;
 #[path = "../tools/dialogue.rs"]
 #[allow(dead_code, reason = "the other tests use it")]
 mod dialogue;
+mod dns;
+mod dns_bulk;
 #[allow(unused_imports, reason = "its own tests are not compiled here")]
 #[path = "../tools/dns_cut.rs"]
 mod dns_cut;

@@ -52,7 +52,8 @@ fn msmtp(peer: &Peer) -> Verdict {
     ] {
         let (port, starttls) = (format!("--port={port}"), format!("--tls-starttls={starttls}"));
         let auth = format!("--auth={auth}");
-        let args = ["--file=/dev/null", "--host=localhost", &port, "--tls=on", &starttls, &trust, &auth, "--user=alice"];
+        let args =
+            ["--file=/dev/null", "--host=localhost", &port, "--tls=on", &starttls, &trust, &auth, "--user=alice"];
         let rest = ["--passwordeval=echo secret", "--from=alice@alice.test", to];
         peer.feed("msmtp", args.into_iter().chain(rest), Some(b"From: alice@alice.test\n\ntext\n")).exits(0);
     }
@@ -72,7 +73,8 @@ fn gsasl(peer: &Peer) -> Verdict {
     ] {
         let cert = dir.path().join("cert.pem").display().to_string();
         let args = ["--smtp", "--connect", "localhost", &port, "--starttls", "--x509-ca-file", &cert];
-        let login = ["--mechanism", mechanism, "--authentication-id", "alice", "--password", password, "--no-client-first"];
+        let login =
+            ["--mechanism", mechanism, "--authentication-id", "alice", "--password", password, "--no-client-first"];
         let done = peer.feed("gsasl", args.into_iter().chain(login), Some(b""));
         assert_eq!(done.text().contains("\n235 ") || done.stderr.contains("\n235 "), right, "{mechanism}\n{done}");
     }
