@@ -44,7 +44,7 @@ fn address(data: &[u8]) {
 
 /// Challenges of a server, responses of a client: nothing panics.
 fn auth(data: &[u8]) {
-    let credentials = Credentials { user: "u", password: "p", host: "h", port: 25, nonce: "n" };
+    let credentials = Credentials { user: "u", password: "p", host: "h", port: 25, nonce: "n", binding: b"b" };
     for mechanism in Mechanism::ALL {
         if let Ok(mut login) = ClientLogin::new(mechanism, credentials) {
             let _ = (login.initial(), login.respond(data), login.respond(data), login.server_proved());

@@ -7,8 +7,17 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 /// The mechanisms of SMTP AUTH, by their names in options.
-pub const MECHANISMS: [&str; 8] =
-    ["scram-sha-256", "scram-sha-1", "plain", "login", "cram-md5", "external", "oauthbearer", "xoauth2"];
+pub const MECHANISMS: [&str; 9] = [
+    "scram-sha-256-plus",
+    "scram-sha-256",
+    "scram-sha-1",
+    "plain",
+    "login",
+    "cram-md5",
+    "external",
+    "oauthbearer",
+    "xoauth2",
+];
 
 /// The end of a message about an unknown word: a question with the nearest word of the list, or nothing.
 pub fn meant(given: &str, words: impl IntoIterator<Item = &'static str>) -> String {

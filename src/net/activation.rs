@@ -22,6 +22,8 @@ static IS_READY: AtomicBool = AtomicBool::new(false);
 #[derive(Debug, Default)]
 pub struct ActivatedSockets {
     tcp: Vec<TcpListener>,
+    /// The names of the TCP sockets (`FileDescriptorName=`); empty for one without.
+    tcp_names: Vec<String>,
     udp: Vec<(i32, UdpSocket)>,
 }
 
@@ -35,11 +37,17 @@ impl ActivatedSockets {
     pub fn take() -> Result<ActivatedSockets, Fault> {
         let wrong = |why: String| Fault::new(Kind::Config, format!("LISTEN_FDS: {why}"));
         let mut sockets = ActivatedSockets::default();
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
         for Inherited { number, fd } in sys::inherited().map_err(wrong)? {
+            let name = names.next().unwrap_or_default().to_owned();
             let wrong = |why: String| wrong(format!("descriptor {number}: {why}"));
             let fd = fd.ok_or_else(|| wrong("not open, or opened by this process".to_owned()))?;
             match classify(&fd).map_err(|why| wrong(why.to_owned()))? {
-                SocketType::STREAM => sockets.tcp.push(fd.into()),
+                SocketType::STREAM => {
+                    sockets.tcp.push(fd.into());
+                    sockets.tcp_names.push(name);
+                }
                 _ => sockets.udp.push((number, fd.into())),
             }
         }
@@ -58,6 +66,15 @@ impl ActivatedSockets {
                 Err(Fault::new(Kind::Config, why))
             }
         }
+    }
+
+    /// As [`ActivatedSockets::tcp_only`], each with its name.
+    ///
+    /// # Errors
+    /// Those of [`ActivatedSockets::tcp_only`].
+    pub fn tcp_named(mut self) -> Result<Vec<(String, TcpListener)>, Fault> {
+        let names = std::mem::take(&mut self.tcp_names);
+        Ok(names.into_iter().zip(self.tcp_only()?).collect())
     }
 
     /// The TCP and the UDP sockets.

@@ -1,6 +1,6 @@
 //! SASL over SMTP (RFC 4954), client and server, without sockets or randomness. The client knows PLAIN (RFC 4616),
-//! LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, 7677), EXTERNAL (RFC 4422), OAUTHBEARER (RFC
-//! 7628) and XOAUTH2; the server ([`server`]) knows PLAIN, LOGIN and SCRAM-SHA-256.
+//! LOGIN, CRAM-MD5 (RFC 2195), SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, 7677), the latter also with channel binding (RFC
+//! 9266), EXTERNAL (RFC 4422), OAUTHBEARER (RFC 7628) and XOAUTH2; the server ([`server`]) knows PLAIN, LOGIN and SCRAM-SHA-256.
 
 pub mod scram;
 pub mod server;
@@ -12,11 +12,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest as _, Md5};
 
 use crate::fault::{Fault, Kind};
-use scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramHash, prepare, xor};
+use scram::{BINDING_TYPE, MAX_ITERATIONS, MIN_ITERATIONS, ScramHash, prepare, xor};
 
 /// A SASL mechanism of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mechanism {
+    /// SCRAM-SHA-256-PLUS: bound to the TLS connection, so that nobody can pass the proof on.
+    ScramSha256Plus,
     /// SCRAM-SHA-256
     ScramSha256,
     /// SCRAM-SHA-1
@@ -37,7 +39,8 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// Every mechanism.
-    pub const ALL: [Mechanism; 8] = [
+    pub const ALL: [Mechanism; 9] = [
+        Mechanism::ScramSha256Plus,
         Mechanism::ScramSha256,
         Mechanism::ScramSha1,
         Mechanism::Plain,
@@ -49,12 +52,19 @@ impl Mechanism {
     ];
 
     /// The mechanisms for a password, best first. CRAM-MD5 is no reason to avoid PLAIN inside TLS.
-    const BY_PASSWORD: [Mechanism; 5] =
-        [Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+    const BY_PASSWORD: [Mechanism; 6] = [
+        Mechanism::ScramSha256Plus,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha1,
+        Mechanism::Plain,
+        Mechanism::Login,
+        Mechanism::CramMd5,
+    ];
 
     /// Its registered name.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Mechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::ScramSha1 => "SCRAM-SHA-1",
             Mechanism::Plain => "PLAIN",
@@ -78,6 +88,11 @@ impl Mechanism {
     pub fn parse(name: &str) -> Result<Mechanism, String> {
         let names = || Mechanism::ALL.map(|it| it.as_str().to_lowercase()).join(", ");
         Mechanism::from_name(name).ok_or_else(names)
+    }
+
+    /// True if the mechanism is SCRAM.
+    const fn is_scram(self) -> bool {
+        matches!(self, Mechanism::ScramSha256Plus | Mechanism::ScramSha256 | Mechanism::ScramSha1)
     }
 
     /// True if the mechanism sends the password itself over the wire.
@@ -180,6 +195,8 @@ pub struct Credentials<'a> {
     pub port: u16,
     /// Fresh random text of printable ASCII without commas, for SCRAM.
     pub nonce: &'a str,
+    /// The data of the channel binding `tls-exporter`, for SCRAM-SHA-256-PLUS.
+    pub binding: &'a [u8],
 }
 
 /// The client's side of one AUTH exchange. All data here is before base64.
@@ -207,7 +224,7 @@ impl<'a> ClientLogin<'a> {
             return Err(Fault::new(Kind::BadData, "control character in user name or password"));
         }
         let prepared = match mechanism {
-            Mechanism::ScramSha1 | Mechanism::ScramSha256 => (prepare(credentials.user), prepare(credentials.password)),
+            scram if scram.is_scram() => (prepare(credentials.user), prepare(credentials.password)),
             _ => Default::default(),
         };
         let first_bare = String::new();
@@ -224,7 +241,7 @@ impl<'a> ClientLogin<'a> {
 
     /// The initial response, if the mechanism begins with the client.
     pub fn initial(&mut self) -> Option<Vec<u8>> {
-        let Credentials { user, password, host, port, nonce } = self.credentials;
+        let Credentials { user, password, host, port, nonce, .. } = self.credentials;
         let text = match self.mechanism {
             Mechanism::Login | Mechanism::CramMd5 => return None,
             Mechanism::Plain => format!("\0{user}\0{password}"),
@@ -234,10 +251,10 @@ impl<'a> ClientLogin<'a> {
                 let user = user.replace('=', "=3D").replace(',', "=2C");
                 format!("n,a={user},\u{1}host={host}\u{1}port={port}\u{1}auth=Bearer {password}\u{1}\u{1}")
             }
-            Mechanism::ScramSha1 | Mechanism::ScramSha256 => {
+            Mechanism::ScramSha1 | Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
                 let user = &self.prepared.0;
                 self.first_bare = format!("n={},r={nonce}", user.replace('=', "=3D").replace(',', "=2C"));
-                format!("n,,{}", self.first_bare)
+                format!("{}{}", self.scram_header(), self.first_bare)
             }
         };
         Some(text.into_bytes())
@@ -260,23 +277,28 @@ impl<'a> ClientLogin<'a> {
             // The error document; the answer is empty and the refusal follows (RFC 7628, section 3.2.3).
             (Mechanism::OauthBearer, 1) => Ok(b"\x01".to_vec()),
             (Mechanism::Xoauth2, 1) => Ok(Vec::new()),
-            (Mechanism::ScramSha1 | Mechanism::ScramSha256, 1) => self.scram_final(challenge),
-            (Mechanism::ScramSha1 | Mechanism::ScramSha256, 2) => self.scram_verify(challenge),
+            (scram, 1) if scram.is_scram() => self.scram_final(challenge),
+            (scram, 2) if scram.is_scram() => self.scram_verify(challenge),
             _ => Err(protocol("unexpected challenge")),
         }
     }
 
     /// Must be called after a reply 235. False if the server has not proved that it knows the password, but the mechanism requires it.
     pub fn server_proved(&self) -> bool {
-        match self.mechanism {
-            Mechanism::ScramSha1 | Mechanism::ScramSha256 => self.turn == 2,
-            _ => true,
-        }
+        !self.mechanism.is_scram() || self.turn == 2
     }
 
     /// True if the server failed to prove that it knows the password: it must not receive the password by another mechanism.
     pub fn is_impostor(&self) -> bool {
         self.impostor
+    }
+
+    /// The GS2 header (RFC 5801, section 4).
+    fn scram_header(&self) -> String {
+        match self.mechanism {
+            Mechanism::ScramSha256Plus => format!("p={BINDING_TYPE},,"),
+            _ => "n,,".to_owned(),
+        }
     }
 
     fn scram_final(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -300,8 +322,12 @@ impl<'a> ClientLogin<'a> {
             _ => ScramHash::sha256(),
         };
         let (client_key, server_key) = hash.keys(&self.prepared.1, &salt, rounds);
-        // `biws` is `n,,` in base64: no channel binding.
-        let without_proof = format!("c=biws,r={nonce}");
+        let binding = match self.mechanism {
+            Mechanism::ScramSha256Plus => self.credentials.binding,
+            _ => &[],
+        };
+        let binding = BASE64.encode([self.scram_header().as_bytes(), binding].concat());
+        let without_proof = format!("c={binding},r={nonce}");
         let message = format!("{},{text},{without_proof}", self.first_bare);
         let proof = xor(&client_key, &hash.hmac(&hash.digest(&client_key), message.as_bytes()));
         self.server_signature = Some(hash.hmac(&server_key, message.as_bytes()));
@@ -359,7 +385,7 @@ mod tests {
     use super::*;
 
     fn credentials<'a>(user: &'a str, password: &'a str, nonce: &'a str) -> Credentials<'a> {
-        Credentials { user, password, host: "server.example.com", port: 587, nonce }
+        Credentials { user, password, host: "server.example.com", port: 587, nonce, binding: b"" }
     }
 
     fn text(bytes: Vec<u8>) -> String {

@@ -82,9 +82,9 @@ pub(super) const SMTPSEND: HelpGuide = guide(
 );
 
 pub(super) const SMTPSERVE: HelpGuide = guide(
-    "listen domain mailboxes create aliases route exec relay_from user_file hash_password cert tls queue_dir capture",
+    "listen domain mailboxes aliases route relay_from submission user_file hash_password cert queue_dir capture",
     &[
-        ("Receive mail of a domain into Maildirs", "smtpserve --listen :25 --domain bob.test --mailboxes mail"),
+        ("Receive mail of a domain into Maildirs", "smtpserve --listen [::]:25 --domain bob.test --mailboxes mail"),
         ("Print the first message that a program under test sends", "smtpserve --capture - --expect 1"),
         ("Count the refusals", "smtpserve --json --domain bob.test --mailboxes mail | grep -c refused"),
     ],

@@ -15,6 +15,9 @@
 mod addresses;
 mod certificates;
 mod delivery;
+#[path = "../tools/dialogue.rs"]
+#[allow(dead_code, reason = "the other tests use it")]
+mod dialogue;
 mod dns;
 mod dns_bulk;
 #[allow(unused_imports, reason = "its own tests are not compiled here")]
@@ -64,6 +67,7 @@ mod scripted;
 mod servers;
 #[path = "../tools/signer.rs"]
 mod signer;
+mod submission;
 
 fn main() -> std::process::ExitCode {
     let mut trials = [
@@ -75,6 +79,7 @@ fn main() -> std::process::ExitCode {
         ftp_server::TRIALS,
         ftp_cut::TRIALS,
         mail::TRIALS,
+        submission::TRIALS,
         delivery::TRIALS,
         queue::TRIALS,
         package::TRIALS,

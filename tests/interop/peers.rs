@@ -45,6 +45,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ),
     ("postfix", "smtp-sink", &["postfix"]),
     ("msmtp", "msmtp", &["msmtp"]),
+    ("gsasl", "gsasl", &["gsasl"]),
     ("opensmtpd", "smtpd", &["opensmtpd"]),
     ("exim4", "exim4", &["exim4-daemon-light", "exim4-base"]),
     ("dovecot", "dovecot", &["dovecot-core", "dovecot-lmtpd"]),

@@ -177,6 +177,11 @@ pub(crate) fn sunk(sink: &Served) -> Vec<String> {
 
 /// Postfix delivering everything for b.test into one Maildir, which is returned too.
 pub(crate) fn postfix(peer: &Peer) -> (Served, PathBuf) {
+    postfix_with(peer, &[])
+}
+
+/// As [`postfix`], with more settings.
+pub(crate) fn postfix_with(peer: &Peer, settings: &[&str]) -> (Served, PathBuf) {
     let (dir, addr) = (temp_dir(), free_address());
     open_to_all(dir.path());
     let (base, mail) = (dir.path().join("postfix"), dir.path().join("mail"));
@@ -187,7 +192,7 @@ pub(crate) fn postfix(peer: &Peer) -> (Served, PathBuf) {
     command.arg(script).arg(peer.root()).arg(&base).arg(addr.port().to_string());
     command.arg(format!("virtual_mailbox_base={}", mail.display()));
     command.args(["virtual_mailbox_domains=b.test", "virtual_mailbox_maps=static:box/", "virtual_minimum_uid=1"]);
-    command.args(["virtual_uid_maps=static:65534", "virtual_gid_maps=static:65534"]);
+    command.args(["virtual_uid_maps=static:65534", "virtual_gid_maps=static:65534"]).args(settings);
     (Served { daemon: peer.start(command, addr), dir }, mail.join("box"))
 }
 

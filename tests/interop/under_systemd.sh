@@ -23,10 +23,10 @@ chmod 644 /var/lib/ftpserve/hello
 printf 'domain a.test\nmailboxes /var/lib/applayer/mail\ncreate\n' > /etc/applayer/smtpserve.conf
 echo secret > /root/password
 chmod 600 /root/password
-echo "joe:$(smtpserve --hash-password < /root/password)" > /etc/applayer/mail-users
+echo "joe:$(smtpserve --hash-password=scram-sha-256 < /root/password)::address=me@a.test" > /etc/applayer/mail-users
 chown applayer /etc/applayer/mail-users
 chmod 600 /etc/applayer/mail-users
-printf 'hostname mail.a.test\nuser-file /etc/applayer/mail-users\nself-signed mail.a.test\n' \
+printf 'submission\nhostname mail.a.test\nuser-file /etc/applayer/mail-users\nself-signed mail.a.test\n' \
     > /etc/applayer/smtpserve-submission.conf
 zone() { printf '@ 60 SOA ns hostmaster %s 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.%s\n' "$1" "$1" > /etc/applayer/zone; }
 zone 1
@@ -34,13 +34,15 @@ chmod 644 /etc/applayer/zone
 echo 'zone a.test=/etc/applayer/zone' > /etc/applayer/dnsserve.conf
 
 # Sockets alone: the first client starts the service.
-systemctl enable --quiet --now ftpserve.socket smtpserve.socket smtpserve-submission.socket dnsserve.socket
+systemctl enable --quiet --now ftpserve.socket smtpserve.socket smtpserve-submission.socket smtpserve-submissions.socket \
+    dnsserve.socket
 for service in ftpserve smtpserve smtpserve-submission dnsserve; do is "$(shows ActiveState $service)" inactive; done
 is "$(ftpget -o - ftp://127.0.0.1/hello)" "hello from the service"
 is "$(ftpget -o - 'ftp://[::1]/hello')" "hello from the service"
 printf 'Subject: third\n\nhello\n' | smtpsend --server smtp://127.0.0.1 --from me@c.test --to bob@a.test --body -
 printf 'Subject: fourth\n\nhello\n' | smtpsend --server submission://127.0.0.1 --insecure --user joe --password-file /root/password \
     --from me@a.test --to you@b.test --body -
+smtpsend --probe --server submissions://127.0.0.1 --insecure --user joe --password-file /root/password > /dev/null
 is "$(dnsq --short @127.0.0.1 ns.a.test A)" 192.0.2.1
 is "$(dnsq --short --tcp @127.0.0.1 ns.a.test A)" 192.0.2.1
 for service in ftpserve smtpserve smtpserve-submission dnsserve mailq-run; do

@@ -87,6 +87,7 @@ fn what_is_installed_is_all_there_and_all_goes() {
         "usr/local/share/doc/applayer/fail2ban/smtpserve.conf",
         "usr/local/share/doc/applayer/logrotate/applayer",
         "usr/local/lib/systemd/system/dnsserve.socket",
+        "usr/local/lib/systemd/system/smtpserve-submissions.socket",
         "usr/local/lib/sysusers.d/applayer.conf",
         "etc/applayer/smtpserve-submission.conf",
         "usr/local/sbin/sendmail",

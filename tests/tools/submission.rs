@@ -64,7 +64,7 @@ fn queued(dir: &Path) -> Vec<String> {
         }
     }
     let show = |id: &String| {
-        let shown = tool("mailq-edit").args(["show", "--body", id, "--queue-dir"]).arg(dir.join("queue")).run();
+        let shown = tool("mailq-edit").args(["show", "--message", id, "--queue-dir"]).arg(dir.join("queue")).run();
         shown.exits(0).text().replace("\r\n", "\n")
     };
     ids.iter().map(show).collect()

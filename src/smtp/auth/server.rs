@@ -256,14 +256,22 @@ mod tests {
     #[test]
     fn server_side_scram_against_our_client() {
         use crate::smtp::auth::{ClientLogin, Credentials, Mechanism};
-        let offered = OfferedLogins { scram: true, binding: None };
+        let bound = OfferedLogins { scram: true, binding: Some(b"of this connection".to_vec()) };
+        let unbound = OfferedLogins { scram: true, binding: None };
         let verifier = ScramVerifier::of("s\u{fc}cret", b"salt", 4096);
         let mut table = vec![("s\u{fc}cret", verifier.clone(), true), ("su\u{308}cret", verifier.clone(), true)];
         table.extend([("secret", verifier.clone(), false), ("s\u{fc}cret", verifier.decoy("tim"), false)]);
-        for (password, stored, right) in table {
-            let credentials = Credentials { user: "t,i=m", password, host: "h.test", port: 587, nonce: "abc" };
-            let mut client = ClientLogin::new(Mechanism::ScramSha256, credentials).unwrap();
-            let mut server = offered.start("SCRAM-SHA-256").unwrap();
+        let ways = [
+            (Mechanism::ScramSha256, &unbound),
+            (Mechanism::ScramSha256, &bound),
+            (Mechanism::ScramSha256Plus, &bound),
+        ];
+        let table = ways.iter().flat_map(|way| table.iter().map(move |row| (way, row.clone())));
+        for ((mechanism, offered), (password, stored, right)) in table {
+            let binding = b"of this connection";
+            let credentials = Credentials { user: "t,i=m", password, host: "h.test", port: 587, nonce: "abc", binding };
+            let mut client = ClientLogin::new(*mechanism, credentials).unwrap();
+            let mut server = offered.start(mechanism.as_str()).unwrap();
             assert_eq!(server.start(None), AuthStep::Challenge("".into()));
             let first = BASE64.encode(client.initial().unwrap());
             assert_eq!(server.response(first.as_bytes()), AuthStep::Verifier("t,i=m".to_owned()));
@@ -280,6 +288,20 @@ mod tests {
             }
             assert_eq!(server.response(b""), AuthStep::Malformed, "nothing follows");
         }
+    }
+
+    #[test]
+    fn a_proof_for_another_connection_is_worth_nothing() {
+        use crate::smtp::auth::{ClientLogin, Credentials, Mechanism};
+        let offered = OfferedLogins { scram: true, binding: Some(b"ours".to_vec()) };
+        let credentials =
+            Credentials { user: "tim", password: "x", host: "h.test", port: 587, nonce: "abc", binding: b"theirs" };
+        let mut client = ClientLogin::new(Mechanism::ScramSha256Plus, credentials).unwrap();
+        let mut server = offered.start("SCRAM-SHA-256-PLUS").unwrap();
+        server.start(Some(BASE64.encode(client.initial().unwrap()).as_bytes()));
+        let AuthStep::Challenge(text) = server.verifier(ScramVerifier::of("x", b"s", 4096), "n") else { panic!() };
+        let answer = client.respond(&BASE64.decode(&*text).unwrap()).unwrap();
+        assert_eq!(server.response(BASE64.encode(answer).as_bytes()), AuthStep::Malformed);
     }
 
     #[test]

@@ -37,7 +37,11 @@ impl SmtpClient {
     /// The fault of the last attempt; its detail names all attempts.
     pub(super) async fn login(&mut self, login: &Login, options: &SmtpClientOptions) -> Result<(), Fault> {
         let (tls, clear) = (self.stream.is_tls(), options.tls == TlsMode::None);
-        let usable = Mechanism::choose(&self.offer.auth, options.mechanism, tls, clear).map_err(|fault| {
+        let mut offered = self.offer.auth.clone();
+        if self.stream.channel_binding().is_none() {
+            offered.retain(|name| name != Mechanism::ScramSha256Plus.as_str());
+        }
+        let usable = Mechanism::choose(&offered, options.mechanism, tls, clear).map_err(|fault| {
             let hint = "--tls none allows the password in clear text";
             if tls || clear { fault } else { fault.with_hint(hint) }
         })?;
@@ -68,12 +72,14 @@ impl SmtpClient {
         getrandom::fill(&mut nonce)
             .map_err(|error| FailedExchange::ends(Fault::new(Kind::Io, format!("no randomness: {error}"))))?;
         let nonce = BASE64.encode(nonce);
+        let binding = self.stream.channel_binding().unwrap_or_default();
         let credentials = Credentials {
             user: &login.user,
             password: login.password.expose(),
             host: &self.host.clone(),
             port: self.stream.peer_addr().map_or(0, |address| address.port()),
             nonce: &nonce,
+            binding: &binding,
         };
         let mut exchange = ClientLogin::new(mechanism, credentials).map_err(FailedExchange::ends)?;
         let encode = |bytes: Vec<u8>| if bytes.is_empty() { "=".to_owned() } else { BASE64.encode(bytes) };

@@ -67,6 +67,9 @@ pub(super) struct RolePlan {
     role: ServerRole,
     /// When TLS starts in roles that leave it open.
     tls: SmtpTlsStart,
+    /// The owner and mode of UNIX sockets.
+    owner: Option<UnixIdentity>,
+    mode: u32,
 }
 
 /// A bound listener with its role.
@@ -123,8 +126,10 @@ impl RoleArgs {
             (_, true, _) => ServerRole::Submission,
             _ => ServerRole::Smtp,
         };
+        let owner = self.socket_owner.as_deref().map(UnixIdentity::parse).transpose();
+        let owner = owner.map_err(|fault| fault.context("--socket-owner"))?;
         let places: Vec<_> = listen.listen.iter().map(|text| parse_place(text, role)).collect::<Result<_, Fault>>()?;
-        Ok(RolePlan { places, role, tls })
+        Ok(RolePlan { places, role, tls, owner, mode: self.socket_mode })
     }
 }
 
@@ -181,16 +186,21 @@ impl RolePlan {
     ///
     /// # Errors
     /// Those of [`ListenArgs::bind`] and [`UnixSocket::bind`].
-    pub(super) fn bind(
-        &self,
-        args: &RoleArgs,
-        listen: &ListenArgs,
-        activated: ActivatedSockets,
-    ) -> Result<Vec<RoleListeners>, Fault> {
-        let passed = activated.tcp_only()?;
+    pub(super) fn bind(&self, listen: &ListenArgs, activated: ActivatedSockets) -> Result<Vec<RoleListeners>, Fault> {
+        let passed = activated.tcp_named()?;
         let of_tcp = |role, listeners| RoleListeners { role, listeners, socket: None };
         if !passed.is_empty() {
-            return Ok(vec![of_tcp(self.role, Listeners::activated(passed))]);
+            let one = |(name, socket): (String, _)| {
+                let role = ServerRole::from_name(&name).unwrap_or(self.role);
+                let fits = role == self.role || (role.is_submission() && self.role.is_submission());
+                let wrong =
+                    || format!("LISTEN_FDS: a socket of the role {name}, and the role here is {}", self.role.as_str());
+                match fits {
+                    true => Ok(of_tcp(role, Listeners::activated(vec![socket]))),
+                    false => Err(Fault::new(Kind::Config, wrong())),
+                }
+            };
+            return passed.into_iter().map(one).collect();
         }
         let tcp = self.tcp_only(listen).listen;
         let roles = self.places.iter().filter(|(place, _)| matches!(place, ListenPlace::Tcp(_))).map(|(_, role)| *role);
@@ -202,11 +212,9 @@ impl RolePlan {
                 .map(|(role, one)| of_tcp(role, one))
                 .collect(),
         };
-        let owner = args.socket_owner.as_deref().map(UnixIdentity::parse).transpose();
-        let owner = owner.map_err(|fault| fault.context("--socket-owner"))?;
         for (place, role) in &self.places {
             if let ListenPlace::Unix(path) = place {
-                let socket = UnixSocket::bind(path, args.socket_mode, owner.as_ref())?;
+                let socket = UnixSocket::bind(path, self.mode, self.owner.as_ref())?;
                 let (socket, listeners) = (Some(path.clone()), Listeners::unix(socket));
                 bound.push(RoleListeners { role: *role, listeners, socket });
             }
