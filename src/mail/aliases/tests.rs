@@ -110,7 +110,7 @@ me@[ipv6:0::2]: bob
             "bob@x.test <archive@other.test> eve@x.test joe@x.test |/usr/bin/log_-t_a b |/bin/true \
              /var/mail/root box <alice@Example.ORG>",
         ),
-        ("sales@x.test", "eve@x.test no sales@x.test (F: line 17)"),
+        ("sales@x.test", "eve@x.test no sales@x.test (F: line 15)"),
         // The alias of a whole domain: after mailboxes and aliases.
         ("unknown@y.test", "eve@y.test <\"a b\"@z.test>"),
         ("unknown@x.test", "eve@y.test <\"a b\"@z.test>"),
