@@ -197,6 +197,7 @@ fn loops_and_unknown_names_are_told_with_their_line() {
         "@x.test: @y.test",
         "@x.test: @elsewhere.test",
         "all: a, b\na: bob, b\nb: bob",
+        "bob: bob, joe\nbob@y.test: eve, bob@x.test",
     ] {
         let table = table(text).unwrap();
         let domains = ["x.test".to_owned(), "y.test".to_owned()];
