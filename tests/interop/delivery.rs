@@ -18,6 +18,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("dovecot", "LMTP delivers what smtpserve --route passes on, byte for byte", dovecot_by_route),
     trial("aiosmtpd", "delivers what smtpsend meant, byte for byte", aiosmtpd),
     trial("postfix", "postalias finds in an alias file what smtpserve finds", postalias),
+    trial("strace", "a list, a copy elsewhere and a program are on the disk before 250", synced_before_250),
     trial("postfix", "smtp-sink fails at every command in every way", sink_fails_everywhere),
     trial("postfix", "smtp-sink is slow", sink_is_slow),
     trial("postfix", "smtp-sink hides what it can", sink_hides),
@@ -79,6 +80,52 @@ fn dovecot_by_route(peer: &Peer) -> Verdict {
     let arrived = std::panic::catch_unwind(|| everything_arrives(&ours.url, &mail));
     runner.kill().and_then(|()| runner.wait()).expect("mailq-run ends");
     arrived.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    Verdict::Ok
+}
+
+/// What a power cut after the reply leaves: each member's file is synced before it gets its name, the directory after that, the queue
+/// by its log, a program has ended, and the reply comes last. At no earlier point is a half-written message visible.
+fn synced_before_250(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let at = |name: &str| dir.path().join(name);
+    for mailbox in ["bob", "eve", "joe"] {
+        std::fs::create_dir_all(at("mail").join(mailbox)).unwrap();
+    }
+    std::fs::write(at("aliases"), "list: bob, eve, joe, away@c.test, |/bin/true\n").unwrap();
+    let mut command = peer.command("strace", dir.path());
+    command.args(["-f", "-y", "-s", "40", "-e", "trace=fsync,fdatasync,renameat2,sendto,execve", "-o"]).arg(at("log"));
+    let smtpserve = tool("smtpserve").args(["--domain", "b.test", "--alias-commands", "--aliases"]).arg(at("aliases"));
+    let smtpserve = smtpserve.arg("--mailboxes").arg(at("mail")).arg("--queue-dir").arg(at("queue"));
+    let addr = crate::peers::free_address();
+    let smtpserve = smtpserve.args(["--listen", &addr.to_string()]).command(dir.path());
+    command.arg(smtpserve.get_program()).args(smtpserve.get_args());
+    crate::harness::stay_root(&mut command);
+    let daemon = peer.start(command, addr);
+    let args = ["--server", &format!("smtp://{addr}"), "--from", "x@a.test", "--to", "list@b.test", "-s", "x"];
+    tool("smtpsend").args(args).stdin("x\n").run().exits(0);
+    drop(daemon);
+    let log = std::fs::read_to_string(at("log")).unwrap();
+    let before: Vec<&str> = log.lines().take_while(|line| !line.contains("\"250 2.0.0 taken as")).collect();
+    assert!(before.len() < log.lines().count(), "no reply in {log}");
+    let find = |part: &str, from: usize| {
+        let found = before.iter().skip(from).position(|line| line.contains(part));
+        found.map(|at| at + from).unwrap_or_else(|| panic!("no {part} behind line {from} of\n{log}"))
+    };
+    for mailbox in ["bob", "eve", "joe"] {
+        let file = find(&format!("/mail/{mailbox}/tmp/"), 0);
+        assert!(before[file].contains(" fsync("), "{}", before[file]);
+        let moved = find(&format!("/mail/{mailbox}/new>, \""), file + 1);
+        assert!(before[moved].contains("renameat2("), "{}", before[moved]);
+        find(&format!("/mail/{mailbox}/new>"), moved + 1);
+    }
+    let program = find("execve(\"/bin/true\"", 0);
+    let process = before[program].split_whitespace().next().unwrap();
+    find(&format!("{process} +++ exited with 0"), program);
+    // The program comes after every step that may fail for lack of space, and before all that cannot be taken back.
+    assert!(before.iter().take(program).filter(|line| line.contains("/tmp/") && line.contains(" fsync(")).count() >= 3);
+    let queued = find("/queue/queue.db-wal>", program);
+    let first = before.iter().position(|line| line.contains("renameat2(") && line.contains("/new>")).unwrap();
+    assert!(program < queued && queued < first, "{program} {queued} {first}");
     Verdict::Ok
 }
 

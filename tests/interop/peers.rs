@@ -73,6 +73,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("debootstrap", "debootstrap", &["debootstrap", "wget"]),
     ("systemd", "systemd-nspawn", &["systemd-container"]),
     ("unshare", "unshare", &["util-linux"]),
+    ("strace", "strace", &["strace"]),
     ("faketime", "faketime", &["faketime", "libfaketime"]),
     ("setpriv", "setpriv", &["util-linux"]),
 ];

@@ -50,6 +50,7 @@ pages! {
     from_mailers "docs/from-mailers.md"
     logs "docs/logs.md"
     mailbox "docs/mailbox.md"
+    small_domain "docs/small-domain.md"
     mirror "docs/mirror.md"
 }
 

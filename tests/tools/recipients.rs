@@ -240,18 +240,23 @@ fn with_exec(directory: &Path, command: &str, more: &[&str]) -> Server {
 fn a_program_gets_the_message_and_its_envelope() {
     let directory = temp_dir();
     let out = directory.path().join("out");
-    let text = format!("(env | sort; cat; echo \"$# $1\") > {}", out.display());
+    let text = format!("(env; cat; echo \"$# $1\") > {}", out.display());
     let command = format!("{} 'one word' \"two\"", script(directory.path(), "take", &text));
     let server = with_exec(directory.path(), &command, &[]);
     let mut talk = greeted(&server);
     taken(&mut talk, &["Any+Tag@bob.test", "other@bob.test"], "Return-Path: <x@y>\r\nSubject: x\r\n\r\n..dot\r\n");
     let found = std::fs::read_to_string(&out).unwrap();
     for part in [
-        "CLIENT_ADDRESS=127.0.0.1\nCLIENT_HELO=alice.test\nDOMAIN=bob.test\nEXTENSION=Tag\nLOCAL=Any\nMESSAGE_ID=",
-        "\nPATH=/usr/local/sbin:",
-        "\nRECIPIENT=Any+Tag@bob.test\n",
-        "Any+Tag@bob.test\nother@bob.test\n",
-        "\nSENDER=alice@alice.test\n",
+        "CLIENT_ADDRESS=127.0.0.1\n",
+        "CLIENT_HELO=alice.test\n",
+        "DOMAIN=bob.test\n",
+        "EXTENSION=Tag\n",
+        "LOCAL=Any\n",
+        "MESSAGE_ID=",
+        "PATH=/usr/local/sbin:",
+        "RECIPIENT=Any+Tag@bob.test\n",
+        "RECIPIENTS=Any+Tag@bob.test\nother@bob.test\n",
+        "SENDER=alice@alice.test\n",
         "Return-Path: <alice@alice.test>\nX-Original-To: Any+Tag@bob.test\nX-Original-To: other@bob.test\nReceived: from",
         "\nSubject: x\n\n.dot\n2 one word\n",
     ] {
@@ -524,4 +529,33 @@ fn aliases_work_for_several_owners() {
     taken(&mut talk, &["run@a.test"], BODY);
     assert!(out.exists());
     assert_eq!(serving.stop(), 0);
+}
+
+/// A sender who cannot be told of a failure hears of it at once, even if others get a second copy.
+#[test]
+fn what_nobody_is_told_is_refused() {
+    let directory = mailboxes(&["bob"]);
+    let yes = script(directory.path(), "yes", "cat > /dev/null");
+    let later = script(directory.path(), "later", "exit 75");
+    let no = script(directory.path(), "no", "exit 67");
+    let aliases = format!("both: bob, |{yes}, |{later}\nsome: bob, |{yes}, |{no}\nfull: bob, |{yes}\n");
+    let server = with_aliases(directory.path(), &aliases, &["--alias-commands", "--quota", "bob@bob.test=2K"]);
+    let mut talk = greeted(&server);
+    let large = "0123456789abcde\r\n".repeat(200);
+    for (mail, to, body, expected) in [
+        ("<a@a.test>", "<both@bob.test>", BODY, "250"),
+        ("<>", "<both@bob.test>", BODY, "451 4.3.0"),
+        ("<a@a.test>", "<both@bob.test> NOTIFY=NEVER", BODY, "451 4.3.0"),
+        ("<>", "<some@bob.test>", BODY, "250"),
+        ("<a@a.test>", "<full@bob.test>", &large, "250"),
+        ("<>", "<full@bob.test>", &large, "452 4.2.2"),
+    ] {
+        talk.says(&format!("MAIL FROM:{mail}"), "250");
+        talk.says(&format!("RCPT TO:{to}"), "250");
+        talk.says("DATA", "354");
+        talk.send(body);
+        talk.says(".", expected);
+    }
+    assert_eq!(texts(directory.path(), "bob").len(), 2);
+    assert_eq!(queued(&directory.path().join("queue")).len(), 2, "the reports to those who can be told");
 }

@@ -126,8 +126,13 @@ impl AliasTable {
                 if number >= needed && unknown.is_none() {
                     break;
                 }
+                let spot = Spot { local: local.to_owned(), domain: domain.to_owned() };
+                // There another alias precedes it.
+                if !local.is_empty() && self.candidates(&spot).first() != Some(&at) {
+                    continue;
+                }
                 let mut walk = self.walk(finder);
-                walk.entry(at, &Spot { local: local.to_owned(), domain: domain.to_owned() })?;
+                walk.entry(at, &spot)?;
                 let missing = walk.found.unknown.into_iter().find(|(_, address)| !address.starts_with('@'));
                 unknown = unknown.zip(missing).map(|(first, missing)| first.or(Some(missing)));
             }

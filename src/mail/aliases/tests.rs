@@ -110,7 +110,7 @@ me@[ipv6:0::2]: bob
             "bob@x.test <archive@other.test> eve@x.test joe@x.test |/usr/bin/log_-t_a b |/bin/true \
              /var/mail/root box <alice@Example.ORG>",
         ),
-        ("sales@x.test", "eve@x.test no sales@x.test (F: line 17)"),
+        ("sales@x.test", "eve@x.test no sales@x.test (F: line 15)"),
         // The alias of a whole domain: after mailboxes and aliases.
         ("unknown@y.test", "eve@y.test <\"a b\"@z.test>"),
         ("unknown@x.test", "eve@y.test <\"a b\"@z.test>"),
@@ -197,6 +197,7 @@ fn loops_and_unknown_names_are_told_with_their_line() {
         "@x.test: @y.test",
         "@x.test: @elsewhere.test",
         "all: a, b\na: bob, b\nb: bob",
+        "bob: bob, joe\nbob@y.test: eve, bob@x.test",
     ] {
         let table = table(text).unwrap();
         let domains = ["x.test".to_owned(), "y.test".to_owned()];

@@ -146,11 +146,8 @@ fn read(maildir: &Path) -> std::io::Result<Option<(MaildirSize, SystemTime)>> {
 
 /// Replaces the file by one with this sum.
 fn write(maildir: &Path, limit: MailboxLimit, used: MailboxUse) -> std::io::Result<()> {
-    let tmp = maildir.join("tmp");
-    if !tmp.is_dir() {
-        return Ok(());
-    }
-    let mut file = tempfile::NamedTempFile::new_in(tmp)?;
+    let tmp = Some(maildir.join("tmp")).filter(|tmp| tmp.is_dir());
+    let mut file = tempfile::NamedTempFile::new_in(tmp.as_deref().unwrap_or(maildir))?;
     file.write_all(format!("{}{} {}\n", limit.line(), used.bytes, used.messages).as_bytes())?;
     file.persist(maildir.join(FILE)).map(drop).map_err(|error| error.error)
 }
@@ -235,10 +232,10 @@ mod tests {
         let path = directory.path();
         let limit = MailboxLimit { bytes: 100, messages: 3 };
         let text = || std::fs::read_to_string(path.join(FILE)).unwrap();
-        assert_eq!(has_room(path, limit, 100), Ok(true), "not yet a Maildir");
-        let maildir = Maildir::open(path).unwrap();
         add(path, 1).unwrap();
         assert!(!path.join(FILE).exists(), "without a sum there is nothing to add to");
+        assert_eq!(has_room(path, limit, 100), Ok(true), "not yet a Maildir");
+        let maildir = Maildir::open(path).unwrap();
         let deliver = |bytes: usize| maildir.deliver(b"", &mut vec![b'x'; bytes].as_slice()).unwrap();
         assert_eq!((has_room(path, limit, 101), text()), (Ok(false), "100S,3C\n0 0\n".to_owned()));
         deliver(60);

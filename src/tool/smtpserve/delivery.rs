@@ -1,6 +1,7 @@
 //! Delivery of an accepted message to all of its destinations. Mailboxes are staged first, programs run next, the queue commits, and
 //! the mailboxes commit last. Until the first of these steps is final a temporary fault refuses the message as a whole, and nothing
-//! remains of it. After that nothing is delivered twice: the sender gets a report on each recipient that failed.
+//! remains of it. After that nothing is delivered twice: the sender gets a report on each recipient that failed. A sender who cannot
+//! be told has the message refused, too.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read as _, Seek as _};
@@ -236,20 +237,28 @@ impl DeliveryJob {
             None => copies::StagedCopies::default(),
         };
         failed.extend(self.failures(&full, &over_quota()));
+        if let Some(silent) = failed.iter().find(|failed| !failed.reply.permanent() && !self.is_told(&failed.recipient))
+        {
+            return Err(MessageRefusal::Reply(silent.reply.clone()));
+        }
         // From here on something is final, if a program has it.
         let mut is_final = false;
         for run in std::mem::take(&mut self.plan.agents) {
-            match self.run(&run) {
-                Ok(None) => is_final = true,
-                Ok(Some(reply)) if !reply.permanent() && !is_final => return Err(MessageRefusal::Reply(reply)),
-                Err(fault) if !is_final => return Err(fault.into()),
-                ended => {
-                    let reply = ended.unwrap_or_else(|fault| Some(SmtpReply::status(451, 3, 0, fault.detail)));
-                    let reply = reply.unwrap_or_else(|| SmtpReply::status(550, 3, 0, "refused"));
-                    let failure = |to: &Recipient| FailedRecipient::now(to, to.address.clone(), reply.clone());
-                    failed.extend(run.recipients.iter().map(|(_, to)| failure(to)));
+            let ended = self.run(&run);
+            let told = run.recipients.iter().all(|(_, to)| self.is_told(to));
+            let (reply, fault) = match ended {
+                Ok(None) => {
+                    is_final = true;
+                    continue;
                 }
+                Ok(Some(reply)) => (reply, None),
+                Err(fault) => (SmtpReply::status(451, 3, 0, fault.detail.clone()), Some(fault)),
+            };
+            if !reply.permanent() && !(is_final && told) {
+                return Err(fault.map_or(MessageRefusal::Reply(reply), MessageRefusal::Fault));
             }
+            let failure = |to: &Recipient| FailedRecipient::now(to, to.address.clone(), reply.clone());
+            failed.extend(run.recipients.iter().map(|(_, to)| failure(to)));
         }
         let nothing = staged.is_empty() && self.plan.queued.is_empty() && !is_final;
         if let Some(first) = failed.first().filter(|_| nothing) {
@@ -263,10 +272,13 @@ impl DeliveryJob {
         for (message, recipients) in staged {
             match message.commit() {
                 Ok(delivered) => files.push(delivered.into_path().to_string_lossy().into_owned()),
-                Err(fault) if !is_final && files.is_empty() => return Err(fault.into()),
                 Err(fault) => {
-                    let reply = SmtpReply::status(451, 3, 0, fault.detail);
-                    late.extend(self.failures(&recipients, &reply));
+                    let failures = self.failures(&recipients, &SmtpReply::status(451, 3, 0, fault.detail.clone()));
+                    let told = failures.iter().all(|failed| self.is_told(&failed.recipient));
+                    if !told || (!is_final && files.is_empty()) {
+                        return Err(fault.into());
+                    }
+                    late.extend(failures);
                 }
             }
         }
@@ -275,6 +287,13 @@ impl DeliveryJob {
             failed.extend(late);
         }
         Ok(Settled { queue_id: queue_id.filter(|_| !self.plan.queued.is_empty()), files, failed })
+    }
+
+    /// True if the sender gets a report on a recipient who fails. If not, a temporary failure refuses the message, which may then
+    /// arrive twice elsewhere: it is not lost.
+    fn is_told(&self, recipient: &Recipient) -> bool {
+        let wanted = recipient.notify.is_none_or(|notify| notify.failure);
+        self.queue.is_some() && self.envelope.sender.address().is_some() && wanted
     }
 
     /// The failure of mailboxes, with the wishes of the recipients who led to them.

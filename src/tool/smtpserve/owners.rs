@@ -60,7 +60,7 @@ pub(super) fn end_with_helper(helper: Arc<Helper>, out: &Output, shutdown: Shutd
     let out = out.clone();
     std::thread::spawn(move || {
         helper.outlast();
-        out.warn("a helper process has ended: no more mail can be delivered, so the server ends");
+        out.warn("the helper process has ended: mail cannot be delivered any more, so the server ends");
         shutdown.drain();
         std::thread::sleep(drain);
         shutdown.end();
@@ -73,7 +73,7 @@ pub(super) fn end_with_helper(helper: Arc<Helper>, out: &Output, shutdown: Shutd
 /// [`Kind::Io`] if a helper ended before it.
 pub(super) fn verdict(helpers: &[Arc<Helper>]) -> Result<(), Fault> {
     match helpers.iter().any(|helper| helper.has_ended()) {
-        true => Err(Fault::new(Kind::Io, "a helper process has ended").with_hint("start the server again")),
+        true => Err(Fault::new(Kind::Io, "the helper process has ended").with_hint("start the server again")),
         false => Ok(()),
     }
 }
