@@ -98,7 +98,7 @@ pub(super) fn run(
         args.confine.successor(&places)?;
         return args.operate.healthy(out, &plan.tcp_only(&args.listen), tls.as_ref());
     }
-    let listeners = plan.bind(&args.roles, &args.listen, activated)?;
+    let listeners = plan.bind(&args.listen, activated)?;
     let metrics = args.operate.metrics.bind(out)?;
     let appended = appended_files(&args.output, &args.log);
     let urls = args.listen.write_urls(listeners.iter().flat_map(|one| one.urls(&plan)).collect())?;
