@@ -57,6 +57,7 @@ mod ftp_parts_put;
 mod ftp_peer;
 mod ftp_put;
 mod ftp_server;
+mod ftp_server_crash;
 mod ftp_tls;
 mod ftp_transfer;
 mod ftp_ways;

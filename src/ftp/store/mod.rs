@@ -38,6 +38,19 @@ pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
 /// The longest listing of STAT on the control connection, in bytes.
 const MAX_STATUS_BYTES: usize = 1 << 20;
 
+/// What survives a power cut after the 226 of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UploadSync {
+    /// Whatever the system has written by then.
+    #[default]
+    Nothing,
+    /// The bytes are on the disk before the file gets its name: no name ever shows a part, but the system may write the
+    /// name later.
+    Data,
+    /// The bytes, the metadata and the name.
+    Name,
+}
+
 /// The limits and guarantees of uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadLimits {
@@ -45,8 +58,8 @@ pub struct UploadLimits {
     pub max_file: u64,
     /// The space that must stay free on the file system, in bytes.
     pub min_free: u64,
-    /// A 226 means that the file is on the disk, not only in its cache.
-    pub sync: bool,
+    /// What is on the disk, and not only in its cache, before 226 is sent.
+    pub sync: UploadSync,
     /// APPE, and REST with STOR, may write into any file: growing logs, uploads to another server that were interrupted.
     pub append: bool,
 }
@@ -70,7 +83,7 @@ impl UploadLimits {
 
 impl Default for UploadLimits {
     fn default() -> UploadLimits {
-        UploadLimits { max_file: u64::MAX, min_free: 0, sync: false, append: false }
+        UploadLimits { max_file: u64::MAX, min_free: 0, sync: UploadSync::Nothing, append: false }
     }
 }
 

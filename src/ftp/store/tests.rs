@@ -197,7 +197,7 @@ fn limits_hold() {
     assert!(!tree.top("five5").exists());
     tree.store.limits = UploadLimits { min_free: u64::MAX, ..UploadLimits::default() };
     assert_eq!(tree.put("/x", UploadMode::Whole, true, b"x"), Err(StoreRefusal::Full));
-    tree.store.limits = UploadLimits { sync: true, ..UploadLimits::default() };
+    tree.store.limits = UploadLimits { sync: UploadSync::Name, ..UploadLimits::default() };
     tree.put("/synced", UploadMode::Whole, true, b"x").unwrap();
     assert_eq!(tree.read("synced"), "x");
 }

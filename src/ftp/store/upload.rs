@@ -15,7 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::quota::QuotaShare;
-use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
+use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, UploadSync, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
 
@@ -288,17 +288,20 @@ impl StoreUpload {
 
     /// Links a new file to its name, or renames it.
     fn place(&mut self) -> Result<(), StoreRefusal> {
-        if self.terms.0.sync {
-            self.file.sync_all().map_err(refusal)?;
+        match self.terms.0.sync {
+            UploadSync::Nothing => Ok(()),
+            UploadSync::Data => self.file.sync_data(),
+            UploadSync::Name => self.file.sync_all(),
         }
+        .map_err(refusal)?;
         let UploadTarget::New { parent, name, temporary, replace } = &mut self.target else { return Ok(()) };
         match temporary.take() {
             Some(temporary) => rename(parent, &temporary, name, *replace),
             None => link(&self.file, parent, name, *replace),
         }?;
-        if self.terms.0.sync {
+        if self.terms.0.sync == UploadSync::Name {
             let directory = openat(&*parent, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            directory.and_then(rustix::fs::fsync).map_err(from_errno)?;
+            File::from(directory.map_err(from_errno)?).sync_all().map_err(refusal)?;
         }
         Ok(())
     }
