@@ -62,6 +62,7 @@ mod ftp_tls;
 mod ftp_transfer;
 mod ftp_ways;
 mod ftp_wirecut;
+mod ftp_writers;
 mod harness;
 mod help;
 mod hierarchy;

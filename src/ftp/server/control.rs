@@ -373,7 +373,7 @@ impl ControlDriver<'_> {
             _ => None,
         };
         let result = match op {
-            StoreOp::Digest { .. } | StoreOp::List(_) => self.on_thread(store, op).await,
+            StoreOp::Digest { .. } | StoreOp::List(_) | StoreOp::Rename(..) => self.on_thread(store, op).await,
             op => block_in_place(|| store.run(op, unix_seconds(), &|| true)),
         };
         if let Some((verb, path, to)) = &change {

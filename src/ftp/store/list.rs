@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
 
+use super::upload::sweep;
 use super::{FtpStore, NameRules, TEMPORARY_PREFIX, from_errno};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
@@ -94,11 +95,13 @@ impl ListingLines {
     }
 
     fn found(&self, fd: &OwnedFd, name: &[u8], out: &mut Vec<u8>) {
+        if name.starts_with(TEMPORARY_PREFIX) {
+            return sweep(fd, name);
+        }
         let hidden = name.starts_with(b".") && !self.listing.hidden;
         let unnameable = name.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         let pattern = self.listing.pattern.as_deref();
         if matches!(name, b"." | b"..")
-            || name.starts_with(TEMPORARY_PREFIX)
             || self.names.hides(name)
             // A line end in a name would make a line of its own: such names cannot be asked for either.
             || unnameable
@@ -114,11 +117,11 @@ impl ListingLines {
         if let Ok(stat) = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             let mut entry = entry_of(name, &stat, self.rights);
             if entry.entry_type == EntryType::Symlink {
-                // Where an absolute link leads is not the client's business.
+                // Where a link out of the tree leads is not the client's business.
                 entry.link_target = readlinkat(fd, name, Vec::new())
                     .map(std::ffi::CString::into_bytes)
                     .ok()
-                    .filter(|target| !target.starts_with(b"/") && !target.iter().any(u8::is_ascii_control));
+                    .filter(|target| stays(&self.listing.path, target) && !target.iter().any(u8::is_ascii_control));
             }
             self.line(&entry, out);
         }
@@ -141,6 +144,20 @@ impl ListingLines {
         }
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// True if the target of a link in this directory is relative, and never above the root.
+fn stays(directory: &[u8], target: &[u8]) -> bool {
+    let mut depth = directory.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).count();
+    !target.starts_with(b"/")
+        && target.split(|byte| *byte == b'/').all(|name| match name {
+            b"" | b"." => true,
+            b".." => depth.checked_sub(1).map(|less| depth = less).is_some(),
+            _ => {
+                depth += 1;
+                true
+            }
+        })
 }
 
 /// The next names of a directory, in reverse order.

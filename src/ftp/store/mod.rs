@@ -4,7 +4,9 @@
 mod confine;
 mod digest;
 mod list;
+mod order;
 mod quota;
+mod rename;
 mod upload;
 
 use std::ffi::OsStr;
@@ -14,17 +16,19 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, mkdirat, openat, renameat,
-    statat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, mkdirat, openat, statat,
+    unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use self::confine::StoreRoot;
 pub use self::list::ListingLines;
+use self::order::UploadOrder;
 pub use self::quota::TreeQuota;
+use self::quota::{FilesInPlace, released};
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
 use super::session::{DigestRange, Rights, StoreAnswer, StoreOp, StoreRefusal};
@@ -106,6 +110,7 @@ pub struct FtpStore {
     /// The names that are hidden from listings, and those that are denied.
     names: Arc<NameRules>,
     share: Arc<StoreShare>,
+    order: Arc<UploadOrder>,
 }
 
 /// The resources that all sessions of a user share.
@@ -192,6 +197,7 @@ impl FtpStore {
             umask: None,
             names: Arc::default(),
             share: Arc::default(),
+            order: Arc::default(),
         })
     }
 
@@ -291,7 +297,8 @@ impl FtpStore {
                 free_bytes(&place).map(StoreAnswer::Bytes).map_err(refusal)
             }
             StoreOp::Delete(path) => self.at_name(&path, |parent, name| {
-                let size = self.counted(parent, name);
+                let names = self.held_names();
+                let size = counted(&names, parent, name);
                 match unlinkat(parent, name, AtFlags::empty()) {
                     // EISDIR is the error of Linux for a directory, EPERM that of POSIX.
                     Err(Errno::ISDIR | Errno::PERM) => Err(Errno::ISDIR),
@@ -309,18 +316,14 @@ impl FtpStore {
                 })
             }
             StoreOp::RemoveDirectory(path) => {
-                self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR))
+                self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                    Err(Errno::NOTEMPTY) if upload::sweep_all(parent, name)? => {
+                        unlinkat(parent, name, AtFlags::REMOVEDIR)
+                    }
+                    result => result,
+                })
             }
-            StoreOp::Rename(from, to, replace) => {
-                self.check(&to)?;
-                let (to_parent, to_name) = self.parent(&to)?;
-                let size = self.counted(&to_parent, to_name);
-                let moved = self.at_name(&from, |parent, name| match replace {
-                    true => renameat(parent, name, &to_parent, to_name),
-                    false => upload::rename_new((parent, name), (&to_parent, to_name)),
-                });
-                moved.inspect(|_| self.give(size))
-            }
+            StoreOp::Rename(from, to, replace) => self.rename(&from, &to, replace, go_on),
             StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
                 let mut text = Vec::new();
@@ -420,11 +423,9 @@ impl FtpStore {
         act(&parent, name).map(|()| StoreAnswer::Done).map_err(|error| refusal(error.into()))
     }
 
-    /// The size of a file for the quota.
-    fn counted(&self, parent: &OwnedFd, name: &[u8]) -> u64 {
-        let stat = self.share.quota.as_ref().and_then(|_| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
-        stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
-            .map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+    /// While it is held, no other session of a user with a quota changes which file a name has.
+    fn held_names(&self) -> HeldNames<'_> {
+        self.share.quota.as_ref().map(|quota| quota.names())
     }
 
     fn give(&self, bytes: u64) {
@@ -443,6 +444,14 @@ impl FtpStore {
             false => Ok(()),
         }
     }
+}
+
+/// The names of a tree with a quota, while no other session changes them.
+type HeldNames<'a> = Option<MutexGuard<'a, FilesInPlace>>;
+
+/// The bytes that the quota gets back when a name is removed or replaced.
+fn counted(names: &HeldNames<'_>, parent: &OwnedFd, name: &[u8]) -> u64 {
+    names.as_ref().map_or(0, |names| released(names, parent, name))
 }
 
 fn from_errno(error: Errno) -> StoreRefusal {
