@@ -251,3 +251,43 @@ fn writers_of_one_name_follow_the_order_of_their_starts() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), model.names.len(), "nothing is left over");
     }
 }
+
+/// ABOR, and an end of the control connection, after every byte: nothing is stored, or with --keep-partial what had come, under
+/// a name that was free.
+#[test]
+fn an_upload_that_breaks_off_after_any_byte() {
+    let whole = b"forty bytes, of which some number arrives";
+    for keep in [false, true] {
+        let dir = memory_dir();
+        let run = server("ftpserve").arg("--write").args(keep.then_some("--keep-partial")).arg(dir.path());
+        let server = run.start();
+        std::fs::write(dir.path().join("old"), "old").unwrap();
+        let mut client = Client::anonymous(&server);
+        for sent in 0..=whole.len() {
+            for name in ["old", "new"] {
+                let mut data = client.data();
+                client.ask(&format!("STOR {name}"), 150);
+                data.write_all(&whole[..sent]).unwrap();
+                client.send("ABOR\r\n");
+                client.expect(426);
+                client.expect(226);
+            }
+            let mut going = Client::login_from([127, 0, 78, sent as u8 + 1], server.addr);
+            let mut data = going.data();
+            going.ask("STOR gone", 150);
+            data.write_all(&whole[..sent]).unwrap();
+            drop((going, data));
+            server.stdout.wait_for(&format!("session\tleft\t0\t0\tanonymous\t127.0.78.{}\n", sent + 1));
+            assert_eq!(std::fs::read(dir.path().join("old")).unwrap(), b"old");
+            for name in ["new", "gone"] {
+                let part = std::fs::read(dir.path().join(name)).ok();
+                assert_eq!(part.is_some(), keep, "{name} after {sent} bytes");
+                if let Some(part) = part {
+                    assert!(whole[..sent].starts_with(&part), "{name} after {sent} bytes");
+                    std::fs::remove_file(dir.path().join(name)).unwrap();
+                }
+            }
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "after {sent} bytes");
+        }
+    }
+}

@@ -14,6 +14,9 @@ use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
 /// The minimum length of a piece, in bytes.
 const PIECE_BYTES: usize = 32 << 10;
 
+/// The most names that are looked at for a piece, so that a pattern that matches nothing leaves room for others.
+const MAX_PIECE_NAMES: usize = 2000;
+
 /// The number of names that are sorted at once, so that memory does not grow with the size of a directory.
 const SORTED_NAMES: usize = 20_000;
 
@@ -71,13 +74,15 @@ impl FtpStore {
 }
 
 impl ListingLines {
-    /// Appends the next lines to `out`, each with its CRLF; false if there are no more.
+    /// Appends the next lines to `out`, each with its CRLF, or none if no name of many fits; false if there are no more.
     ///
     /// # Errors
     /// The rest of the directory cannot be read.
     pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreRefusal> {
         let enough = out.len() + PIECE_BYTES;
-        while out.len() < enough {
+        let mut names = 0;
+        while out.len() < enough && names < MAX_PIECE_NAMES {
+            names += 1;
             match std::mem::replace(&mut self.from, ListingSource::Done) {
                 ListingSource::Done => return Ok(false),
                 ListingSource::File(entry) => self.line(&entry, out),

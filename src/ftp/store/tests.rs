@@ -490,6 +490,13 @@ fn long_listings_come_in_pieces() {
     }
     assert_eq!(total, 2000);
     assert!(pieces > 2);
+    // A pattern that fits nothing takes turns too.
+    std::fs::write(tree.top("docs/one-more"), "").unwrap();
+    let nothing = ListingRequest { pattern: Some(b"*a*a*a*a*a*b".to_vec()), ..listing.clone() };
+    let mut lines = tree.store.list(nothing, 0).unwrap();
+    let mut out = Vec::new();
+    assert!(lines.next_piece(&mut out).unwrap() && !lines.next_piece(&mut out).unwrap() && out.is_empty());
+    std::fs::remove_file(tree.top("docs/one-more")).unwrap();
     let Ok(StoreAnswer::Lines(lines)) = tree.run(StoreOp::List(listing)) else { panic!("no lines") };
     assert_eq!(lines.len(), 2000);
 }
