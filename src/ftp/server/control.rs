@@ -552,7 +552,10 @@ impl ControlDriver<'_> {
                     match copy::receive(stream, upload, terms).await {
                         Ok((upload, bytes)) => Ok((bytes, Some(upload))),
                         Err((upload, failure)) => {
-                            upload.broke_off(keep_partial);
+                            match failure {
+                                TransferFailure::Refused(_) => upload.refused(),
+                                _ => upload.broke_off(keep_partial),
+                            }
                             Err(failure)
                         }
                     }

@@ -202,8 +202,8 @@ impl FtpStore {
     }
 }
 
-/// Copies the metadata of the file `name`, which is replaced or moved: group and owner as far as the system permits, extended attributes
-/// (access control lists are among them), permission bits.
+/// Copies the metadata of the file `name`, which is replaced or moved: group and owner as far as the system permits,
+/// extended attributes (access control lists are among them), permission bits.
 pub(super) fn take_over(file: &File, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Result<(), StoreRefusal> {
     let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
     let new = fstat(file).map_err(from_errno)?;
@@ -324,9 +324,16 @@ impl StoreUpload {
         Ok(())
     }
 
+    /// Ends an upload that a limit or an error of the system has stopped: nothing of it stays.
+    pub fn refused(self) {
+        self.take_back();
+    }
+
     /// Discards the data that was appended; if the file cannot be truncated, a later upload finds that data.
     fn take_back(&self) {
-        if let UploadTarget::InPlace { before } = self.target {
+        if let UploadTarget::InPlace { before } = self.target
+            && self.file.metadata().is_ok_and(|metadata| metadata.len() > before)
+        {
             let _ = self.file.set_len(before);
         }
     }
