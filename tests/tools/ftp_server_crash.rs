@@ -186,7 +186,8 @@ fn renames_cross_file_systems() {
     std::fs::create_dir(dir.path().join("m")).unwrap();
     let mounted =
         "exec unshare --mount sh -c 'mount -t tmpfs -o size=200k none \"$ROOT/m\" && exec \"$0\" \"$@\"' \"$0\" \"$@\"";
-    let server = server("ftpserve").arg("--write").arg(dir.path()).env("ROOT", dir.path()).shell(mounted).start();
+    let run = server("ftpserve").args(["--write", "--append", "--keep-partial"]);
+    let server = run.arg(dir.path()).env("ROOT", dir.path()).shell(mounted).start();
     let mut client = Client::anonymous(&server);
     let there = |name: &str| dir.path().join(name).exists();
     for bytes in [&b"first"[..], b"second, over the first"] {
@@ -209,6 +210,17 @@ fn renames_cross_file_systems() {
     client.ask("RNFR large", 350);
     client.ask("RNTO m/large", 452);
     assert!(there("large") && client.get("NLST m").unwrap().is_empty());
+    // Nor does an upload leave anything there for which there is no room, or grow a file by a part.
+    assert!(client.put("m/log", &[b'x'; 100_000]).starts_with("226"));
+    for command in ["STOR m/new", "STOR m/log", "APPE m/log"] {
+        let mut data = client.data();
+        client.ask(command, 150);
+        let _ = data.write_all(&[b'y'; 300_000]);
+        drop(data);
+        client.expect(452);
+        assert_eq!(client.get("NLST m").unwrap(), b"m/log\r\n", "{command}");
+        client.ask("SIZE m/log", 213).ends_with(" 100000").then_some(()).expect(command);
+    }
     // A directory or a link is no file that could appear whole.
     std::os::unix::fs::symlink("back", dir.path().join("link")).unwrap();
     client.ask("MKD d", 257);
