@@ -4,6 +4,7 @@
 mod confine;
 mod digest;
 mod list;
+mod naming;
 mod order;
 mod quota;
 mod rename;

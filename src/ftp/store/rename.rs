@@ -6,11 +6,12 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    Access, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, accessat, flock,
-    fstat, futimens, linkat, openat, renameat, renameat_with, statat, unlinkat,
+    Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps, accessat, flock, futimens, openat,
+    renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
+use super::naming::{is_still, rename_new, same};
 use super::upload::take_over;
 use super::{FtpStore, StoreAnswer, UploadLimits, UploadSync, counted, from_errno, refusal};
 use crate::ftp::session::StoreRefusal;
@@ -109,28 +110,8 @@ impl FtpStore {
     }
 }
 
-fn same(one: &Stat, other: &Stat) -> bool {
-    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-}
-
 /// True if both names are names of one file: a rename then changes nothing.
 fn is_one_file(from: &PlacedName<'_>, to: &PlacedName<'_>) -> bool {
     let stat = |(parent, name): &PlacedName<'_>| statat(parent, *name, AtFlags::SYMLINK_NOFOLLOW).ok();
     stat(from).zip(stat(to)).is_some_and(|(from, to)| same(&from, &to))
-}
-
-/// True if the name is still that of this file.
-pub(super) fn is_still(file: &File, parent: &OwnedFd, name: &[u8]) -> bool {
-    let named = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
-    fstat(file).ok().zip(named.ok()).is_some_and(|(file, named)| same(&file, &named))
-}
-
-/// Renames to an unused name.
-pub(super) fn rename_new(from: (&OwnedFd, &[u8]), to: (&OwnedFd, &[u8])) -> Result<(), Errno> {
-    match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
-        // The flag is not supported: linkat fails on an existing name too.
-        Err(Errno::INVAL | Errno::NOSYS) => linkat(from.0, from.1, to.0, to.1, AtFlags::empty())
-            .and_then(|()| unlinkat(from.0, from.1, AtFlags::empty())),
-        result => result,
-    }
 }

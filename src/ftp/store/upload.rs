@@ -15,9 +15,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::naming::{is_still, rename_new};
 use super::order::UploadTurn;
 use super::quota::{QuotaShare, released, size_of};
-use super::rename::{is_still, rename_new};
+
 use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, UploadSync, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
