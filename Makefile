@@ -58,7 +58,7 @@ fuzz:
 
 soak:
 	PROPTEST_CASES=20000 $(CARGO) test --locked --lib
-	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash verdicts_over --nocapture
+	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash verdicts_over writers --nocapture
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop -- "during uploads"
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop -- hierarchies --nocapture
 	APPLAYER_FETCH_PEERS=1 APPLAYER_SEED=$$(date +%s) APPLAYER_ZONES=5000 \

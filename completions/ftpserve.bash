@@ -50,6 +50,10 @@ _ftpserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --fsync)
+                    COMPREPLY=($(compgen -W "none data full" -- "${cur}"))
+                    return 0
+                    ;;
                 --idle)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

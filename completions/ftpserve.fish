@@ -5,6 +5,9 @@ complete -c ftpserve -l pasv-ports -d 'Ports for passive data connections' -r
 complete -c ftpserve -l pasv-address -d 'Address in replies to PASV (behind NAT)' -r
 complete -c ftpserve -l max-file-size -d 'Largest file that may be uploaded' -r
 complete -c ftpserve -l min-free -d 'Refuse uploads when the file system has less free space than this' -r
+complete -c ftpserve -l fsync -d 'What is on the disk when an upload is reported as complete; --fsync alone is --fsync=full' -r -f -a "none\t'Nothing: the system writes the file when it sees fit'
+data\t'The bytes, before the file gets its name'
+full\t'The bytes and the name'"
 complete -c ftpserve -l idle -d 'End connections that are silent for this time' -r
 complete -c ftpserve -l timeout -d 'End transfers that stall for this time' -r
 complete -c ftpserve -l xferlog -d 'Append a line per transfer of a file to FILE, in the form of wu-ftpd\'s xferlog(5)' -r -F
@@ -64,7 +67,6 @@ complete -c ftpserve -l auth-in-clear -d 'Accept passwords without TLS from othe
 complete -c ftpserve -l no-require-tls-reuse -d 'Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)'
 complete -c ftpserve -l lenient-tls-end -d 'Accept an upload that ends without a TLS close notice as complete'
 complete -c ftpserve -l no-active -d 'Refuse active mode (PORT, EPRT)'
-complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is on the disk'
 complete -c ftpserve -l keep-partial -d 'Keep the received part of an interrupted upload, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; the default is only into an interrupted upload of the same user'
 complete -c ftpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit'

@@ -27,7 +27,7 @@ use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
-use crate::ftp::store::{FtpStore, NameRules, UploadLimits};
+use crate::ftp::store::{FtpStore, NameRules, UploadLimits, UploadSync};
 use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
 use crate::net::counters::{CountedConnection, Counter};
@@ -91,9 +91,10 @@ pub struct Args {
     /// Refuse uploads when the file system has less free space than this
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "0")]
     min_free: u64,
-    /// Report an upload as complete only when it is on the disk
-    #[arg(long)]
-    fsync: bool,
+    /// What is on the disk when an upload is reported as complete; --fsync alone is --fsync=full
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "full",
+        default_value = "data")]
+    fsync: FsyncMode,
     /// Keep the received part of an interrupted upload, if its name was free
     #[arg(long)]
     keep_partial: bool,
@@ -155,6 +156,17 @@ enum TlsStart {
     Implicit,
 }
 
+/// What an upload waits for before it is reported as complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FsyncMode {
+    /// Nothing: the system writes the file when it sees fit.
+    None,
+    /// The bytes, before the file gets its name.
+    Data,
+    /// The bytes and the name.
+    Full,
+}
+
 crate::cli::tool!("ftpserve", Args, guide crate::tool::guides::FTPSERVE, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
@@ -170,7 +182,11 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     let limits = UploadLimits {
         max_file: args.max_file_size.unwrap_or(u64::MAX),
         min_free: args.min_free,
-        sync: args.fsync,
+        sync: match args.fsync {
+            FsyncMode::None => UploadSync::Nothing,
+            FsyncMode::Data => UploadSync::Data,
+            FsyncMode::Full => UploadSync::Name,
+        },
         append: args.append,
     };
     let rights = match (args.write, args.upload_only, args.drop_box) {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 mod dns;
 #[path = "../../fuzz/entries/ftp.rs"]
 mod ftp;
+#[path = "../../fuzz/entries/ftp_tree.rs"]
+mod ftp_tree;
 #[path = "../../fuzz/entries/mail.rs"]
 mod mail;
 #[path = "../../fuzz/entries/net.rs"]
@@ -23,7 +25,7 @@ const MAX_PLACES: usize = 512;
 
 /// Every entry of `fuzz/entries`.
 fn entries() -> impl Iterator<Item = &'static Entry> {
-    [net::ENTRIES, ftp::ENTRIES, smtp::ENTRIES, dns::ENTRIES, mail::ENTRIES].into_iter().flatten()
+    [net::ENTRIES, ftp::ENTRIES, ftp_tree::ENTRIES, smtp::ENTRIES, dns::ENTRIES, mail::ENTRIES].into_iter().flatten()
 }
 
 fn fuzz_folder() -> PathBuf {

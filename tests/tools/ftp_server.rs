@@ -1,7 +1,7 @@
 //! ftpserve, as a process: what it says, who gets in, what a crash leaves, what hostile clients achieve.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(at: SocketAddr) -> Client {
-        let stream = TcpStream::connect(at).unwrap();
+        Client::over(TcpStream::connect(at).unwrap(), at)
+    }
+
+    fn over(stream: TcpStream, at: SocketAddr) -> Client {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut client = Client { control: BufReader::new(stream), at };
@@ -28,8 +31,17 @@ impl Client {
         client
     }
 
+    /// Anonymous, from this address of loopback.
+    pub(crate) fn login_from(address: [u8; 4], at: SocketAddr) -> Client {
+        Client::over(connect(address, at).into_inner(), at).logged_in("anonymous", "me@")
+    }
+
     pub(crate) fn login(at: SocketAddr, user: &str, password: &str) -> Client {
-        let mut client = Client::connect(at);
+        Client::connect(at).logged_in(user, password)
+    }
+
+    fn logged_in(self, user: &str, password: &str) -> Client {
+        let mut client = self;
         client.ask(&format!("USER {user}"), 331);
         client.ask(&format!("PASS {password}"), 230);
         client.ask("TYPE I", 200);
@@ -74,7 +86,11 @@ impl Client {
     pub(crate) fn data(&mut self) -> TcpStream {
         let reply = self.ask("EPSV", 229);
         let port = reply.split('|').nth(3).unwrap().parse().unwrap();
-        TcpStream::connect(SocketAddr::new(self.at.ip(), port)).unwrap()
+        let to = SocketAddr::new(self.at.ip(), port);
+        match self.control.get_ref().local_addr().unwrap().ip() {
+            IpAddr::V4(own) if own != to.ip() => connect(own.octets(), to).into_inner(),
+            _ => TcpStream::connect(to).unwrap(),
+        }
     }
 
     #[track_caller]

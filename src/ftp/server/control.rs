@@ -373,7 +373,7 @@ impl ControlDriver<'_> {
             _ => None,
         };
         let result = match op {
-            StoreOp::Digest { .. } | StoreOp::List(_) => self.on_thread(store, op).await,
+            StoreOp::Digest { .. } | StoreOp::List(_) | StoreOp::Rename(..) => self.on_thread(store, op).await,
             op => block_in_place(|| store.run(op, unix_seconds(), &|| true)),
         };
         if let Some((verb, path, to)) = &change {
@@ -552,7 +552,10 @@ impl ControlDriver<'_> {
                     match copy::receive(stream, upload, terms).await {
                         Ok((upload, bytes)) => Ok((bytes, Some(upload))),
                         Err((upload, failure)) => {
-                            upload.broke_off(keep_partial);
+                            match failure {
+                                TransferFailure::Refused(_) => upload.refused(),
+                                _ => upload.broke_off(keep_partial),
+                            }
                             Err(failure)
                         }
                     }

@@ -374,6 +374,10 @@ async fn list_async(
     loop {
         piece.clear();
         let more = lines.next_piece(&mut piece).map_err(TransferFailure::Refused)?;
+        if piece.is_empty() {
+            // Nothing to write, nothing to wait for: others have their turn, and a stop is noticed.
+            tokio::task::yield_now().await;
+        }
         deadline.write_all(DATA, &mut stream, &piece).await.map_err(failure)?;
         total += piece.len() as u64;
         if !more {

@@ -289,6 +289,12 @@ pub enum StoreRefusal {
     BadOffset,
     /// Another upload to this file is running.
     Busy,
+    /// An upload of this name, or a rename to it, that started later is complete.
+    Overtaken,
+    /// The file that was written in place has lost its name meanwhile.
+    Moved,
+    /// Anything but a plain file cannot be moved to another file system.
+    OtherFileSystem,
     /// The maximum number of transfers is running.
     Crowded,
     /// The system failed, with its message.
@@ -315,6 +321,9 @@ impl StoreRefusal {
             }
             StoreRefusal::BadOffset => (554, "The restart point lies beyond the end of the file."),
             StoreRefusal::Busy => (450, "Another upload of this file is running."),
+            StoreRefusal::Overtaken => (553, "Not stored: what was uploaded to this name started later."),
+            StoreRefusal::Moved => (450, "Not stored: the file was replaced, renamed or deleted meanwhile."),
+            StoreRefusal::OtherFileSystem => (553, "Only plain files can be moved to another file system."),
             StoreRefusal::Crowded => (450, "Too many transfers are running; try again later."),
             StoreRefusal::Failed(_) => (451, "Local error in processing."),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
 
+use super::upload::sweep;
 use super::{FtpStore, NameRules, TEMPORARY_PREFIX, from_errno};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
@@ -12,6 +13,9 @@ use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
 
 /// The minimum length of a piece, in bytes.
 const PIECE_BYTES: usize = 32 << 10;
+
+/// The most names that are looked at for a piece, so that a pattern that matches nothing leaves room for others.
+const MAX_PIECE_NAMES: usize = 2000;
 
 /// The number of names that are sorted at once, so that memory does not grow with the size of a directory.
 const SORTED_NAMES: usize = 20_000;
@@ -70,13 +74,15 @@ impl FtpStore {
 }
 
 impl ListingLines {
-    /// Appends the next lines to `out`, each with its CRLF; false if there are no more.
+    /// Appends the next lines to `out`, each with its CRLF, or none if no name of many fits; false if there are no more.
     ///
     /// # Errors
     /// The rest of the directory cannot be read.
     pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreRefusal> {
         let enough = out.len() + PIECE_BYTES;
-        while out.len() < enough {
+        let mut names = 0;
+        while out.len() < enough && names < MAX_PIECE_NAMES {
+            names += 1;
             match std::mem::replace(&mut self.from, ListingSource::Done) {
                 ListingSource::Done => return Ok(false),
                 ListingSource::File(entry) => self.line(&entry, out),
@@ -94,11 +100,13 @@ impl ListingLines {
     }
 
     fn found(&self, fd: &OwnedFd, name: &[u8], out: &mut Vec<u8>) {
+        if name.starts_with(TEMPORARY_PREFIX) {
+            return sweep(fd, name);
+        }
         let hidden = name.starts_with(b".") && !self.listing.hidden;
         let unnameable = name.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         let pattern = self.listing.pattern.as_deref();
         if matches!(name, b"." | b"..")
-            || name.starts_with(TEMPORARY_PREFIX)
             || self.names.hides(name)
             // A line end in a name would make a line of its own: such names cannot be asked for either.
             || unnameable
@@ -114,11 +122,11 @@ impl ListingLines {
         if let Ok(stat) = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             let mut entry = entry_of(name, &stat, self.rights);
             if entry.entry_type == EntryType::Symlink {
-                // Where an absolute link leads is not the client's business.
+                // Where a link out of the tree leads is not the client's business.
                 entry.link_target = readlinkat(fd, name, Vec::new())
                     .map(std::ffi::CString::into_bytes)
                     .ok()
-                    .filter(|target| !target.starts_with(b"/") && !target.iter().any(u8::is_ascii_control));
+                    .filter(|target| stays(&self.listing.path, target) && !target.iter().any(u8::is_ascii_control));
             }
             self.line(&entry, out);
         }
@@ -141,6 +149,20 @@ impl ListingLines {
         }
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// True if the target of a link in this directory is relative, and never above the root.
+fn stays(directory: &[u8], target: &[u8]) -> bool {
+    let mut depth = directory.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).count();
+    !target.starts_with(b"/")
+        && target.split(|byte| *byte == b'/').all(|name| match name {
+            b"" | b"." => true,
+            b".." => depth.checked_sub(1).map(|less| depth = less).is_some(),
+            _ => {
+                depth += 1;
+                true
+            }
+        })
 }
 
 /// The next names of a directory, in reverse order.

@@ -4,7 +4,10 @@
 mod confine;
 mod digest;
 mod list;
+mod naming;
+mod order;
 mod quota;
+mod rename;
 mod upload;
 
 use std::ffi::OsStr;
@@ -14,17 +17,19 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, mkdirat, openat, renameat,
-    statat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chmodat, fchmod, futimens, mkdirat, openat, statat,
+    unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use self::confine::StoreRoot;
 pub use self::list::ListingLines;
+use self::order::UploadOrder;
 pub use self::quota::TreeQuota;
+use self::quota::{FilesInPlace, released};
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
 use super::session::{DigestRange, Rights, StoreAnswer, StoreOp, StoreRefusal};
@@ -38,6 +43,19 @@ pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
 /// The longest listing of STAT on the control connection, in bytes.
 const MAX_STATUS_BYTES: usize = 1 << 20;
 
+/// What survives a power cut after the 226 of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UploadSync {
+    /// Whatever the system has written by then.
+    #[default]
+    Nothing,
+    /// The bytes are on the disk before the file gets its name: no name ever shows a part, but the system may write the
+    /// name later.
+    Data,
+    /// The bytes, the metadata and the name.
+    Name,
+}
+
 /// The limits and guarantees of uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadLimits {
@@ -45,8 +63,8 @@ pub struct UploadLimits {
     pub max_file: u64,
     /// The space that must stay free on the file system, in bytes.
     pub min_free: u64,
-    /// A 226 means that the file is on the disk, not only in its cache.
-    pub sync: bool,
+    /// What is on the disk, and not only in its cache, before 226 is sent.
+    pub sync: UploadSync,
     /// APPE, and REST with STOR, may write into any file: growing logs, uploads to another server that were interrupted.
     pub append: bool,
 }
@@ -70,7 +88,7 @@ impl UploadLimits {
 
 impl Default for UploadLimits {
     fn default() -> UploadLimits {
-        UploadLimits { max_file: u64::MAX, min_free: 0, sync: false, append: false }
+        UploadLimits { max_file: u64::MAX, min_free: 0, sync: UploadSync::Nothing, append: false }
     }
 }
 
@@ -93,6 +111,7 @@ pub struct FtpStore {
     /// The names that are hidden from listings, and those that are denied.
     names: Arc<NameRules>,
     share: Arc<StoreShare>,
+    order: Arc<UploadOrder>,
 }
 
 /// The resources that all sessions of a user share.
@@ -179,6 +198,7 @@ impl FtpStore {
             umask: None,
             names: Arc::default(),
             share: Arc::default(),
+            order: Arc::default(),
         })
     }
 
@@ -278,7 +298,8 @@ impl FtpStore {
                 free_bytes(&place).map(StoreAnswer::Bytes).map_err(refusal)
             }
             StoreOp::Delete(path) => self.at_name(&path, |parent, name| {
-                let size = self.counted(parent, name);
+                let names = self.held_names();
+                let size = counted(&names, parent, name);
                 match unlinkat(parent, name, AtFlags::empty()) {
                     // EISDIR is the error of Linux for a directory, EPERM that of POSIX.
                     Err(Errno::ISDIR | Errno::PERM) => Err(Errno::ISDIR),
@@ -296,18 +317,14 @@ impl FtpStore {
                 })
             }
             StoreOp::RemoveDirectory(path) => {
-                self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR))
+                self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                    Err(Errno::NOTEMPTY) if upload::sweep_all(parent, name)? => {
+                        unlinkat(parent, name, AtFlags::REMOVEDIR)
+                    }
+                    result => result,
+                })
             }
-            StoreOp::Rename(from, to, replace) => {
-                self.check(&to)?;
-                let (to_parent, to_name) = self.parent(&to)?;
-                let size = self.counted(&to_parent, to_name);
-                let moved = self.at_name(&from, |parent, name| match replace {
-                    true => renameat(parent, name, &to_parent, to_name),
-                    false => upload::rename_new((parent, name), (&to_parent, to_name)),
-                });
-                moved.inspect(|_| self.give(size))
-            }
+            StoreOp::Rename(from, to, replace) => self.rename(&from, &to, replace, go_on),
             StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
                 let mut text = Vec::new();
@@ -407,11 +424,9 @@ impl FtpStore {
         act(&parent, name).map(|()| StoreAnswer::Done).map_err(|error| refusal(error.into()))
     }
 
-    /// The size of a file for the quota.
-    fn counted(&self, parent: &OwnedFd, name: &[u8]) -> u64 {
-        let stat = self.share.quota.as_ref().and_then(|_| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
-        stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
-            .map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+    /// While it is held, no other session of a user with a quota changes which file a name has.
+    fn held_names(&self) -> HeldNames<'_> {
+        self.share.quota.as_ref().map(|quota| quota.names())
     }
 
     fn give(&self, bytes: u64) {
@@ -430,6 +445,14 @@ impl FtpStore {
             false => Ok(()),
         }
     }
+}
+
+/// The names of a tree with a quota, while no other session changes them.
+type HeldNames<'a> = Option<MutexGuard<'a, FilesInPlace>>;
+
+/// The bytes that the quota gets back when a name is removed or replaced.
+fn counted(names: &HeldNames<'_>, parent: &OwnedFd, name: &[u8]) -> u64 {
+    names.as_ref().map_or(0, |names| released(names, parent, name))
 }
 
 fn from_errno(error: Errno) -> StoreRefusal {

@@ -1,10 +1,13 @@
 //! The quota for the total size of the files in a tree. The bytes on the disk are counted when the first session of a
 //! tree begins, and tracked from then on: changes by other programs are seen by the next count.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 
 use super::confine::StoreRoot;
 use super::{FtpStore, refusal};
@@ -15,7 +18,12 @@ use crate::ftp::session::StoreRefusal;
 pub struct TreeQuota {
     limit: u64,
     used: AtomicU64,
+    /// Held while a name changes, so that the bytes of a file that loses its name are released once.
+    names: Mutex<FilesInPlace>,
 }
+
+/// The files that uploads write in place, by device and inode: each such upload settles the account of its file when it ends.
+pub(super) type FilesInPlace = HashSet<(u64, u64)>;
 
 impl TreeQuota {
     /// Counts the bytes of the files below the root of `store`. This takes a lookup of each file.
@@ -23,7 +31,8 @@ impl TreeQuota {
     /// # Errors
     /// A directory cannot be read.
     pub fn count(store: &FtpStore, limit: u64) -> Result<TreeQuota, StoreRefusal> {
-        Ok(TreeQuota { limit, used: AtomicU64::new(bytes_below(&store.root).map_err(refusal)?) })
+        let used = AtomicU64::new(bytes_below(&store.root).map_err(refusal)?);
+        Ok(TreeQuota { limit, used, names: Mutex::default() })
     }
 
     /// The free bytes, if `credit` bytes of those in use will be released.
@@ -36,6 +45,15 @@ impl TreeQuota {
         let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
         let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         taken.map(drop).map_err(|_| StoreRefusal::TooLarge)
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn names(&self) -> MutexGuard<'_, FilesInPlace> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Releases bytes that are no longer on the disk.
@@ -70,18 +88,49 @@ impl QuotaShare {
     pub(super) fn grew(&mut self, size: u64, replaces: bool) -> Result<(), StoreRefusal> {
         let (own, credit) = if replaces { (self.taken, self.before) } else { (self.taken + self.before, 0) };
         let more = size.saturating_sub(own);
-        self.quota.take(more, credit)?;
+        // Others, whose files will replace larger ones, may have taken more than the limit.
+        if more > 0 {
+            self.quota.take(more, credit)?;
+        }
         self.taken += more;
         Ok(())
     }
 
-    /// The file is kept, with this size.
-    pub(super) fn keep(&mut self, size: u64, replaces: bool) {
-        let counted = self.taken + self.before;
-        let stays = size.min(counted);
-        let gone = if replaces { self.before } else { counted - stays };
-        self.quota.give(gone);
+    /// The upload writes this file in place.
+    pub(super) fn writes(&mut self, file: &File) {
+        if let Ok(stat) = fstat(file) {
+            self.quota.names().insert((stat.st_dev, stat.st_ino));
+        }
+    }
+
+    /// The upload of a file in place has ended: its size counts from now on, or nothing if it has no name any more.
+    pub(super) fn settle(&mut self, file: &File) {
+        let Ok(stat) = fstat(file) else { return };
+        let mut names = self.quota.names();
+        names.remove(&(stat.st_dev, stat.st_ino));
+        let (counted, now) = (self.taken + self.before, if stat.st_nlink == 0 { 0 } else { size_of(&stat) });
+        self.quota.give(counted.saturating_sub(now));
+        self.quota.used.fetch_add(now.saturating_sub(counted), Ordering::SeqCst);
         self.taken = 0;
+    }
+
+    /// Runs `place`, which gives the new file its name. `replaced`: the size of the file that has the name now. It may be
+    /// another one than at the start, and smaller.
+    pub(super) fn place(
+        &mut self,
+        replaced: impl FnOnce(&FilesInPlace) -> u64,
+        place: impl FnOnce() -> Result<(), StoreRefusal>,
+    ) -> Result<(), StoreRefusal> {
+        let quota = self.quota.clone();
+        let names = quota.names();
+        let replaced = replaced(&names);
+        if replaced < self.before {
+            quota.take(0, replaced)?;
+        }
+        place()?;
+        quota.give(replaced);
+        self.taken = 0;
+        Ok(())
     }
 }
 
@@ -89,6 +138,20 @@ impl Drop for QuotaShare {
     fn drop(&mut self) {
         self.quota.give(self.taken);
     }
+}
+
+/// The bytes that are released when the plain file with this name loses it.
+pub(super) fn released(names: &FilesInPlace, parent: &OwnedFd, name: &[u8]) -> u64 {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+    stat.filter(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && !names.contains(&(stat.st_dev, stat.st_ino))
+    })
+    .as_ref()
+    .map_or(0, size_of)
+}
+
+pub(super) fn size_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
 }
 
 /// The total size of all files below a root, each name counted once; mounted file systems count, links do not.
@@ -105,7 +168,7 @@ fn bytes_below(root: &StoreRoot) -> std::io::Result<u64> {
             let name = found.file_name().to_bytes();
             let Ok(stat) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => bytes = bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or(0)),
+                FileType::RegularFile => bytes = bytes.saturating_add(size_of(&stat)),
                 FileType::Directory if !matches!(name, b"." | b"..") => {
                     let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
                     waiting.push([&path, slash, name].concat());

@@ -4,10 +4,13 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use super::upload::ACCESS_LIST;
 use super::*;
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{EntryType, FactSet};
 use crate::ftp::session::{DigestRange, ListingFormat, ListingRequest, UploadMode};
+
+mod writers;
 
 struct Tree {
     place: tempfile::TempDir,
@@ -15,15 +18,20 @@ struct Tree {
 }
 
 impl Tree {
-    fn new() -> Tree {
+    fn bare() -> Tree {
         let place = tempfile::tempdir().unwrap();
-        let top = place.path().join("top");
-        std::fs::create_dir_all(top.join("docs")).unwrap();
-        std::fs::write(top.join("readme.txt"), "hello world").unwrap();
-        std::fs::write(place.path().join("secret"), "secret").unwrap();
-        symlink("../secret", top.join("out")).unwrap();
-        let store = FtpStore::open(&top, Rights::ALL, UploadLimits::default()).unwrap();
+        std::fs::create_dir(place.path().join("top")).unwrap();
+        let store = FtpStore::open(&place.path().join("top"), Rights::ALL, UploadLimits::default()).unwrap();
         Tree { place, store }
+    }
+
+    fn new() -> Tree {
+        let tree = Tree::bare();
+        std::fs::create_dir(tree.top("docs")).unwrap();
+        std::fs::write(tree.top("readme.txt"), "hello world").unwrap();
+        std::fs::write(tree.place.path().join("secret"), "secret").unwrap();
+        symlink("../secret", tree.top("out")).unwrap();
+        tree
     }
 
     fn top(&self, name: &str) -> PathBuf {
@@ -197,7 +205,7 @@ fn limits_hold() {
     assert!(!tree.top("five5").exists());
     tree.store.limits = UploadLimits { min_free: u64::MAX, ..UploadLimits::default() };
     assert_eq!(tree.put("/x", UploadMode::Whole, true, b"x"), Err(StoreRefusal::Full));
-    tree.store.limits = UploadLimits { sync: true, ..UploadLimits::default() };
+    tree.store.limits = UploadLimits { sync: UploadSync::Name, ..UploadLimits::default() };
     tree.put("/synced", UploadMode::Whole, true, b"x").unwrap();
     assert_eq!(tree.read("synced"), "x");
 }
@@ -257,8 +265,33 @@ fn what_is_stored_over_a_file_has_its_owner_group_mode_and_attributes() {
             std::os::unix::fs::chown(&path, Some(1234), Some(4321)).unwrap();
         }
         let tagged = rustix::fs::setxattr(&path, "user.tag", b"kept", rustix::fs::XattrFlags::empty()).is_ok();
+        // The user 1234 may read; a new file of this directory would be given to the user 77 as well.
+        let list = |uid: u32| {
+            let entries = [(1, 6, u32::MAX), (2, 4, uid), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)];
+            let entry = |(tag, perm, id): (u16, u16, u32)| {
+                [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+            };
+            [2u32.to_le_bytes().to_vec(), entries.map(entry).concat()].concat()
+        };
+        let set = |path: &std::path::Path, name: &str, list: &[u8]| {
+            rustix::fs::setxattr(path, name, list, rustix::fs::XattrFlags::empty()).is_ok()
+        };
+        let listed = set(&path, ACCESS_LIST, &list(1234)) && set(&tree.top(""), "system.posix_acl_default", &list(77));
+        let bare = tree.top("docs/bare");
+        std::fs::write(&bare, "").unwrap();
+        let _ = rustix::fs::setxattr(
+            tree.top("docs"),
+            "system.posix_acl_default",
+            &list(77),
+            rustix::fs::XattrFlags::empty(),
+        );
         let before = std::fs::metadata(&path).unwrap();
         tree.put("/readme.txt", UploadMode::Whole, true, b"new").unwrap();
+        tree.put("/docs/bare", UploadMode::Whole, true, b"new").unwrap();
+        let mut found = [0u8; 128];
+        let length = rustix::fs::getxattr(&path, ACCESS_LIST, &mut found[..]).unwrap_or(0);
+        assert!(!listed || found[..length] == list(1234), "{:?}", &found[..length]);
+        assert!(rustix::fs::getxattr(&bare, ACCESS_LIST, &mut found[..]).is_err(), "no list of the directory's");
         let after = std::fs::metadata(&path).unwrap();
         assert_eq!((after.uid(), after.gid(), after.mode()), (before.uid(), before.gid(), before.mode()));
         let mut value = [0u8; 16];
@@ -457,6 +490,75 @@ fn long_listings_come_in_pieces() {
     }
     assert_eq!(total, 2000);
     assert!(pieces > 2);
+    // A pattern that fits nothing takes turns too.
+    std::fs::write(tree.top("docs/one-more"), "").unwrap();
+    let nothing = ListingRequest { pattern: Some(b"*a*a*a*a*a*b".to_vec()), ..listing.clone() };
+    let mut lines = tree.store.list(nothing, 0).unwrap();
+    let mut out = Vec::new();
+    assert!(lines.next_piece(&mut out).unwrap() && !lines.next_piece(&mut out).unwrap() && out.is_empty());
+    std::fs::remove_file(tree.top("docs/one-more")).unwrap();
     let Ok(StoreAnswer::Lines(lines)) = tree.run(StoreOp::List(listing)) else { panic!("no lines") };
     assert_eq!(lines.len(), 2000);
+}
+
+#[test]
+fn hidden_files_of_dead_uploads_go_and_those_of_living_ones_stay() {
+    let mut tree = Tree::new();
+    tree.store.unnamed_files = false;
+    let hidden = |tree: &Tree| {
+        let names = std::fs::read_dir(tree.top("docs")).unwrap();
+        names.filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(TEMPORARY_PREFIX)).count()
+    };
+    for remove in [false, true] {
+        std::fs::write(tree.top("docs/.ftpserve-upload.0123456789abcdef"), "half").unwrap();
+        let (upload, _) = tree.store.receive(b"/docs/new", UploadMode::Whole, true).unwrap();
+        assert_eq!(hidden(&tree), 2);
+        let removed = tree.run(StoreOp::RemoveDirectory(b"/docs".to_vec()));
+        match remove {
+            false => assert_eq!(tree.list("/docs", ListingFormat::Names), ""),
+            true => assert_eq!(removed, Err(StoreRefusal::NotEmpty)),
+        }
+        assert_eq!(hidden(&tree), 1, "of the upload that runs");
+        drop(upload);
+        assert_eq!(hidden(&tree), 0);
+    }
+    std::fs::write(tree.top("docs/.ftpserve-upload.0"), "half").unwrap();
+    assert_eq!(tree.run(StoreOp::RemoveDirectory(b"/docs".to_vec())), Ok(StoreAnswer::Done));
+}
+
+/// MLSD tells of the link, MLST of what it leads to; neither names a place outside.
+#[test]
+fn facts_of_links_are_those_of_the_link_in_listings() {
+    let tree = Tree::new();
+    for (target, name) in [
+        ("../readme.txt", "docs/file"),
+        ("../docs", "docs/loop"),
+        ("self", "docs/self"),
+        ("nowhere", "docs/gone"),
+        ("../../secret", "docs/out"),
+        ("x/../../../secret", "docs/outer"),
+        ("/etc/passwd", "docs/absolute"),
+    ] {
+        symlink(target, tree.top(name)).unwrap();
+    }
+    let listed = tree.list("/docs", ListingFormat::Facts(FactSet::default()));
+    for (name, shown, known) in [
+        ("file", "slink:../readme.txt", Some(EntryType::File)),
+        ("loop", "slink:../docs", Some(EntryType::Directory)),
+        ("self", "slink:self", None),
+        ("gone", "slink:nowhere", None),
+        ("out", "symlink", None),
+        ("outer", "symlink", None),
+        ("absolute", "symlink", None),
+    ] {
+        let line = listed.lines().find(|line| line.ends_with(&format!("; {name}"))).unwrap();
+        assert!(line.starts_with(&format!("type=OS.unix={shown};modify=")), "no size: {line}");
+        assert!(line.contains(";perm=df;"), "{line}");
+        let facts = tree.run(StoreOp::Facts(format!("/docs/{name}").into_bytes()));
+        let found = facts.as_ref().ok().map(|answer| match answer {
+            StoreAnswer::Entry(entry) => entry.entry_type,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found, known, "{name}: {facts:?}");
+    }
 }

@@ -9,13 +9,17 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, Uid, XattrFlags, fchmod, fchown,
-    fgetxattr, flistxattr, flock, fsetxattr, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, XattrFlags, fchmod, fchown, fgetxattr,
+    flistxattr, flock, fremovexattr, fsetxattr, fstat, linkat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
-use super::quota::QuotaShare;
-use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
+use super::naming::{is_still, rename_new};
+use super::order::UploadTurn;
+use super::quota::{QuotaShare, released, size_of};
+
+use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, UploadSync, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
 
@@ -23,10 +27,16 @@ use crate::ftp::session::{StoreRefusal, UploadMode};
 const BROKEN: &str = "user.ftpserve.broken";
 /// The longest value of this attribute.
 const MAX_BROKEN: usize = 1024;
+/// The attribute with the access control list of a file, acl(5).
+pub(super) const ACCESS_LIST: &str = "system.posix_acl_access";
 /// The most bytes of attribute names, and of one attribute value, that are copied from a replaced file: the kernel's limit.
 const MAX_ATTRIBUTE_BYTES: usize = 64 << 10;
 /// The number of names that STOU tries before it gives up.
 const MAX_UNIQUE_TRIES: u32 = 1000;
+/// The number of hidden names that an upload tries.
+const MAX_HIDDEN_TRIES: u32 = 8;
+/// The permission bits of a new file, before the umask.
+const NEW_FILE: Mode = Mode::from_raw_mode(0o666);
 /// The number of bytes after which the free space is checked again.
 const FREE_CHECK_BYTES: u64 = 16 << 20;
 
@@ -34,7 +44,11 @@ const FREE_CHECK_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct StoreUpload {
     file: File,
+    /// The directory and the name, which is no link.
+    parent: OwnedFd,
+    name: Vec<u8>,
     target: UploadTarget,
+    turn: UploadTurn,
     /// The size of the file with all bytes received so far.
     position: u64,
     checked: u64,
@@ -47,8 +61,8 @@ pub struct StoreUpload {
 enum UploadTarget {
     /// Written in place; `before` is the size before the upload.
     InPlace { before: u64 },
-    /// Gets this name at the end.
-    New { parent: OwnedFd, name: Vec<u8>, temporary: Option<Vec<u8>>, replace: bool },
+    /// Gets its name at the end. Until then it has the name `temporary`, or none.
+    New { temporary: Option<Vec<u8>>, replace: bool },
 }
 
 impl FtpStore {
@@ -65,17 +79,8 @@ impl FtpStore {
         self.check(path)?;
         match mode {
             UploadMode::Whole => {
-                let (parent, name) = self.parent(path)?;
-                match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    // Follows a link, as APPE does: its target is replaced, if it is in the tree.
-                    Ok(stat) if replace && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
-                        let (parent, name) = self.root.behind(path).map_err(refusal)?;
-                        self.check(&name)?;
-                        self.check_place(&parent)?;
-                        Ok((self.whole(parent, name, replace)?, None))
-                    }
-                    _ => Ok((self.whole(parent, name.to_vec(), replace)?, None)),
-                }
+                let (parent, name) = self.target(path, replace)?;
+                Ok((self.whole(parent, name, replace)?, None))
             }
             UploadMode::Unique => {
                 let (parent, suggested) = self.parent(path)?;
@@ -122,73 +127,85 @@ impl FtpStore {
             Err(Errno::NOENT) => {}
             Err(error) => return Err(refusal(error.into())),
         }
-        let mode = Mode::from_raw_mode(0o666);
+        let before = replaced.as_ref().map_or(0, size_of);
+        let mut upload = self.fresh(parent, name, replace)?;
+        match (replaced, self.umask) {
+            (Some(stat), _) => take_over(&upload.file, &stat, &upload.parent, &upload.name)?,
+            (None, Some(mask)) => fchmod(&upload.file, Mode::from_raw_mode(0o666 & !mask)).map_err(from_errno)?,
+            (None, None) => {}
+        }
+        upload.admit(self, before)?;
+        Ok(upload)
+    }
+
+    /// The directory and the name that an upload to `path` is about. Through a link, if there is to be one, it is about the
+    /// link's target in the tree.
+    fn target(&self, path: &[u8], through: bool) -> Result<(OwnedFd, Vec<u8>), StoreRefusal> {
+        let (parent, name) = self.parent(path)?;
+        match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if through && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                let (parent, name) = self.root.behind(path).map_err(refusal)?;
+                self.check(&name)?;
+                self.check_place(&parent)?;
+                Ok((parent, name))
+            }
+            _ => Ok((parent, name.to_vec())),
+        }
+    }
+
+    /// A new file for `name` in `parent`, without limits.
+    pub(super) fn fresh(&self, parent: OwnedFd, name: Vec<u8>, replace: bool) -> Result<StoreUpload, StoreRefusal> {
+        let turn = self.order.begin(&parent, &name)?;
         let unnamed = match self.unnamed_files {
-            true => openat(&parent, c".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode),
+            true => openat(&parent, c".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, NEW_FILE),
             false => Err(Errno::OPNOTSUPP),
         };
         let (file, temporary) = match unnamed {
             Ok(file) => (file, None),
             // The file system has no unnamed files (NFS, FAT), or the kernel takes the flag for a directory.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                let temporary = temporary_name()?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                (openat(&parent, temporary.as_slice(), flags, mode).map_err(from_errno)?, Some(temporary))
-            }
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => hidden_file(&parent)?,
             Err(error) => return Err(refusal(error.into())),
         };
-        let before = replaced.as_ref().map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
-        match (replaced, self.umask) {
-            (Some(stat), _) => take_over(&file, &stat, &parent, &name)?,
-            (None, Some(mask)) => fchmod(&file, Mode::from_raw_mode(0o666 & !mask)).map_err(from_errno)?,
-            (None, None) => {}
-        }
-        self.upload(file.into(), UploadTarget::New { parent, name, temporary, replace }, 0, before)
+        let target = UploadTarget::New { temporary, replace };
+        let terms = Box::new((self.limits, self.owner.clone()));
+        Ok(StoreUpload { file: file.into(), parent, name, target, turn, position: 0, checked: 0, terms, quota: None })
     }
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file: File = self.open_at(path, flags)?.into();
-        let metadata = file.metadata().map_err(refusal)?;
-        if !metadata.is_file() {
-            return Err(StoreRefusal::NotFile);
-        }
+        let (parent, name) = self.target(path, true)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file: File = openat(&parent, name.as_slice(), flags, Mode::empty()).map_err(from_errno)?.into();
         // A file system without locks is no reason to refuse.
         if let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             return Err(StoreRefusal::Busy);
         }
+        // After the lock: the upload before may just have ended.
+        let metadata = file.metadata().map_err(refusal)?;
+        if !metadata.is_file() {
+            return Err(StoreRefusal::NotFile);
+        }
+        let before = metadata.len();
         let position = match mode {
-            UploadMode::At(offset) if offset > metadata.len() => return Err(StoreRefusal::BadOffset),
+            UploadMode::At(offset) if offset > before => return Err(StoreRefusal::BadOffset),
             UploadMode::At(offset) => offset,
-            _ => metadata.len(),
+            _ => before,
         };
-        if !self.limits.append && broken(&file).as_deref() != Some(mark(metadata.len(), &self.owner).as_bytes()) {
+        if !self.limits.append && broken(&file).as_deref() != Some(mark(before, &self.owner).as_bytes()) {
             return Err(StoreRefusal::NotBroken);
         }
         io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
-        let before = metadata.len();
-        self.upload(file, UploadTarget::InPlace { before }, position, before)
-    }
-
-    /// `before`: the size of the file that is written or replaced.
-    fn upload(
-        &self,
-        file: File,
-        target: UploadTarget,
-        position: u64,
-        before: u64,
-    ) -> Result<StoreUpload, StoreRefusal> {
+        let turn = self.order.begin(&parent, &name)?;
+        let target = UploadTarget::InPlace { before };
         let terms = Box::new((self.limits, self.owner.clone()));
-        let quota = self.share.quota.as_ref().map(|quota| Box::new(QuotaShare::new(quota, before)));
-        let mut upload = StoreUpload { file, target, position, checked: 0, terms, quota };
-        upload.check_free()?;
+        let mut upload = StoreUpload { file, parent, name, target, turn, position, checked: 0, terms, quota: None };
+        upload.admit(self, before)?;
         Ok(upload)
     }
 }
 
-/// Copies the metadata of the file to be replaced: group and owner as far as the system permits, extended attributes
-/// (access control lists are among them), permission bits.
-fn take_over(file: &OwnedFd, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Result<(), StoreRefusal> {
+/// Copies the metadata of the file `name`, which is replaced or moved: group and owner as far as the system permits,
+/// extended attributes (access control lists are among them), permission bits.
+pub(super) fn take_over(file: &File, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Result<(), StoreRefusal> {
     let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
     let new = fstat(file).map_err(from_errno)?;
     if new.st_gid != old.st_gid {
@@ -199,6 +216,8 @@ fn take_over(file: &OwnedFd, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Resul
         let _ = fchown(file, Some(uid), None);
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // A directory with a default list gives one to each new file.
+    let _ = fremovexattr(file, ACCESS_LIST);
     // A file that is writable but not readable does not pass on its attributes.
     if let Ok(old_file) = openat(parent, name, flags, Mode::empty()) {
         copy_attributes(&old_file, file);
@@ -208,7 +227,7 @@ fn take_over(file: &OwnedFd, old: &Stat, parent: &OwnedFd, name: &[u8]) -> Resul
 }
 
 /// Copies the extended attributes that the file system permits to set.
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
+fn copy_attributes(from: &OwnedFd, to: &File) {
     let mut names = vec![0u8; MAX_ATTRIBUTE_BYTES];
     let Ok(length) = flistxattr(from, names.as_mut_slice()) else { return };
     let mut value = vec![0u8; MAX_ATTRIBUTE_BYTES];
@@ -222,6 +241,20 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
 }
 
 impl StoreUpload {
+    /// Applies the quota and checks the free space. `before`: the size of the file that is written or replaced.
+    pub(super) fn admit(&mut self, store: &FtpStore, before: u64) -> Result<(), StoreRefusal> {
+        self.quota = store.share.quota.as_ref().map(|quota| Box::new(QuotaShare::new(quota, before)));
+        if let (UploadTarget::InPlace { .. }, Some(quota)) = (&self.target, &mut self.quota) {
+            quota.writes(&self.file);
+        }
+        self.check_free()
+    }
+
+    /// Raises what is on the disk before the file gets its name.
+    pub(super) fn must_sync(&mut self, sync: UploadSync) {
+        self.terms.0.sync = sync;
+    }
+
     /// The file to write to, at its position.
     pub fn file(&self) -> &File {
         &self.file
@@ -246,9 +279,8 @@ impl StoreUpload {
             Some(quota) => quota.grew(self.position, replaces),
             None => Ok(()),
         };
-        if let (Err(refusal), UploadTarget::InPlace { before }) = (&fits, &self.target) {
-            // All appended data is discarded; if the file cannot be truncated, a later upload finds that data.
-            self.file.set_len(*before).map_err(|_| refusal.clone())?;
+        if fits.is_err() {
+            self.take_back();
         }
         fits?;
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
@@ -269,36 +301,71 @@ impl StoreUpload {
     /// The file cannot get its name. Errors that the system deferred until now (a full disk behind a cache) are
     /// reported here too, before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
-        if !self.replaces() {
-            self.file.set_len(self.position).map_err(refusal)?;
-            // It is no error if the attribute does not exist.
-            let _ = rustix::fs::fremovexattr(&self.file, BROKEN);
+        if self.replaces() {
+            return self.place();
         }
-        self.place()?;
-        self.keep_share(self.position);
+        let done = self.end_in_place();
+        if done.is_err() {
+            self.take_back();
+        }
+        done
+    }
+
+    fn end_in_place(&self) -> Result<(), StoreRefusal> {
+        self.turn.complete(|| {
+            // The bytes would go with the file that had the name before.
+            if !is_still(&self.file, &self.parent, &self.name) {
+                return Err(StoreRefusal::Moved);
+            }
+            self.file.set_len(self.position).map_err(refusal)?;
+            self.sync()
+        })?;
+        // It is no error if the attribute does not exist.
+        let _ = fremovexattr(&self.file, BROKEN);
         Ok(())
     }
 
-    fn keep_share(&mut self, size: u64) {
-        let replaces = self.replaces();
-        if let Some(quota) = &mut self.quota {
-            quota.keep(size, replaces);
+    /// Ends an upload that a limit or an error of the system has stopped: nothing of it stays.
+    pub fn refused(self) {
+        self.take_back();
+    }
+
+    /// Discards the data that was appended; if the file cannot be truncated, a later upload finds that data.
+    fn take_back(&self) {
+        if let UploadTarget::InPlace { before } = self.target
+            && self.file.metadata().is_ok_and(|metadata| metadata.len() > before)
+        {
+            let _ = self.file.set_len(before);
         }
+    }
+
+    fn sync(&self) -> Result<(), StoreRefusal> {
+        match self.terms.0.sync {
+            UploadSync::Nothing => Ok(()),
+            UploadSync::Data => self.file.sync_data(),
+            UploadSync::Name => self.file.sync_all(),
+        }
+        .map_err(refusal)
     }
 
     /// Links a new file to its name, or renames it.
     fn place(&mut self) -> Result<(), StoreRefusal> {
-        if self.terms.0.sync {
-            self.file.sync_all().map_err(refusal)?;
-        }
-        let UploadTarget::New { parent, name, temporary, replace } = &mut self.target else { return Ok(()) };
-        match temporary.take() {
-            Some(temporary) => rename(parent, &temporary, name, *replace),
-            None => link(&self.file, parent, name, *replace),
-        }?;
-        if self.terms.0.sync {
-            let directory = openat(&*parent, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            directory.and_then(rustix::fs::fsync).map_err(from_errno)?;
+        self.sync()?;
+        let UploadTarget::New { temporary, replace } = &mut self.target else { return Ok(()) };
+        let (file, parent, name, quota) = (&self.file, &self.parent, self.name.as_slice(), &mut self.quota);
+        self.turn.complete(|| {
+            let mut place = || match temporary.take() {
+                Some(temporary) => rename(parent, &temporary, name, *replace),
+                None => link(file, parent, name, *replace),
+            };
+            match quota {
+                Some(quota) => quota.place(|names| released(names, parent, name), place),
+                None => place(),
+            }
+        })?;
+        if self.terms.0.sync == UploadSync::Name {
+            let directory = openat(parent, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            File::from(directory.map_err(from_errno)?).sync_all().map_err(refusal)?;
         }
         Ok(())
     }
@@ -314,10 +381,14 @@ impl StoreUpload {
         }
         // A failure here breaks no promise: such a file is not resumed.
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
+        // Some bytes may have been written and not counted.
+        if self.wrote(size.saturating_sub(self.position)).is_err() {
+            return;
+        }
         let value = mark(size, &self.terms.1);
         let _ = fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
-        if !self.replaces() || self.place().is_ok() {
-            self.keep_share(size);
+        if self.replaces() {
+            let _ = self.place();
         }
     }
 }
@@ -336,9 +407,12 @@ fn broken(file: &File) -> Option<Vec<u8>> {
 
 impl Drop for StoreUpload {
     fn drop(&mut self) {
-        if let UploadTarget::New { parent, temporary: Some(temporary), .. } = &self.target {
+        if let (UploadTarget::InPlace { .. }, Some(quota)) = (&self.target, &mut self.quota) {
+            quota.settle(&self.file);
+        }
+        if let UploadTarget::New { temporary: Some(temporary), .. } = &self.target {
             // Only this upload uses the name; there is nobody to whom a failure could be reported.
-            let _ = unlinkat(parent, temporary.as_slice(), AtFlags::empty());
+            let _ = unlinkat(&self.parent, temporary.as_slice(), AtFlags::empty());
         }
     }
 }
@@ -352,6 +426,8 @@ fn link(file: &File, parent: &OwnedFd, name: &[u8], replace: bool) -> Result<(),
         result => return result.map_err(from_errno),
     }
     let temporary = temporary_name()?;
+    // Nobody takes it for abandoned.
+    let _ = flock(file, FlockOperation::NonBlockingLockExclusive);
     linkat(CWD, unnamed.as_str(), parent, temporary.as_slice(), AtFlags::SYMLINK_FOLLOW).map_err(from_errno)?;
     rename(parent, &temporary, name, true)
 }
@@ -367,14 +443,47 @@ fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Res
     })
 }
 
-/// Renames to an unused name.
-pub(super) fn rename_new(from: (&OwnedFd, &[u8]), to: (&OwnedFd, &[u8])) -> Result<(), Errno> {
-    match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
-        // The flag is not supported: linkat fails on an existing name too.
-        Err(Errno::INVAL | Errno::NOSYS) => linkat(from.0, from.1, to.0, to.1, AtFlags::empty())
-            .and_then(|()| unlinkat(from.0, from.1, AtFlags::empty())),
-        result => result,
+/// A new file with a hidden name, locked as long as the upload runs.
+fn hidden_file(parent: &OwnedFd) -> Result<(OwnedFd, Option<Vec<u8>>), StoreRefusal> {
+    for _ in 0..MAX_HIDDEN_TRIES {
+        let name = temporary_name()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(parent, name.as_slice(), flags, NEW_FILE).map_err(from_errno)?;
+        // Between both calls it looks abandoned. A file system without locks is no reason to refuse.
+        let swept = matches!(flock(&file, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
+        if !swept && fstat(&file).map_err(from_errno)?.st_nlink > 0 {
+            return Ok((file, Some(name)));
+        }
     }
+    Err(StoreRefusal::Busy)
+}
+
+/// Removes a hidden file whose upload has died with its server: nobody locks it.
+pub(super) fn sweep(parent: &impl AsFd, name: &[u8]) {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(file) = openat(parent, name, flags, Mode::empty()) else { return };
+    let (own, root) = (geteuid(), geteuid().is_root());
+    let ours = |stat: Stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && (root || stat.st_uid == own.as_raw())
+    };
+    if fstat(&file).is_ok_and(ours) && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = unlinkat(parent, name, AtFlags::empty());
+    }
+}
+
+/// Removes all such files of a directory; true if it held nothing else.
+pub(super) fn sweep_all(parent: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(parent, name, flags, Mode::empty())?;
+    for found in Dir::read_from(&directory)? {
+        let found = found?;
+        match found.file_name().to_bytes() {
+            b"." | b".." => {}
+            name if name.starts_with(TEMPORARY_PREFIX) => sweep(&directory, name),
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 fn temporary_name() -> Result<Vec<u8>, StoreRefusal> {
