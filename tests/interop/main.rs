@@ -64,6 +64,7 @@ mod scripted;
 mod servers;
 #[path = "../tools/signer.rs"]
 mod signer;
+mod syslog;
 
 fn main() -> std::process::ExitCode {
     let mut trials = [
@@ -78,6 +79,7 @@ fn main() -> std::process::ExitCode {
         delivery::TRIALS,
         queue::TRIALS,
         package::TRIALS,
+        syslog::TRIALS,
         dns::TRIALS,
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,
