@@ -331,10 +331,10 @@ fn sink_is_slow(peer: &Peer) -> Verdict {
     let delivered = (0, vec!["delivered".to_owned(); 2]);
     // What was pipelined behind a delayed command it forgets, or answers first: no PIPELINING here (-p).
     for args in [&["-w", "1"][..], &["-p", "-W", "RCPT:1"], &["-p", "-W", "DATA:1"]] {
-        assert_eq!(tell(&servers::smtp_sink(peer, args), "smtp", &["--timeout", "5"]), delivered, "{args:?}");
+        assert_eq!(tell(&servers::smtp_sink(peer, args), "smtp", &["--timeout", "30"]), delivered, "{args:?}");
     }
     // The end of the message has ten minutes, whatever --timeout says (RFC 5321, section 4.5.3.2.6).
-    assert_eq!(tell(&servers::smtp_sink(peer, &["-p", "-W", ".:2"]), "smtp", &["--timeout", "1"]), delivered);
+    assert_eq!(tell(&servers::smtp_sink(peer, &["-p", "-W", ".:6"]), "smtp", &["--timeout", "4"]), delivered);
     let late = tell(&servers::smtp_sink(peer, &["-p", "-W", "MAIL:3"]), "smtp", &["--timeout", "1"]);
     assert_eq!(late, (75, vec!["deferred".to_owned(); 2]));
     Verdict::Ok

@@ -205,7 +205,7 @@ fn nsd_answers_over_tls(peer: &Peer) -> Verdict {
     let ca = home.join("cert.pem").display().to_string();
     let done = tool("dnsq")
         .arg(format!("@tls://{}", daemon.addr))
-        .args(["--ca-cert", &ca, "-f", "-", "--json", "--tries", "1"])
+        .args(["--ca-cert", &ca, "-f", "-", "--json", "--tries", "1", "--timeout", "30"])
         .stdin(names)
         .run();
     let summary = &done.silent_success().records_of("summary")[0];

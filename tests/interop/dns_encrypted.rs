@@ -22,7 +22,7 @@ pub(crate) const TRIALS: &[Trial] = &[
 ];
 
 fn dnsq(url: &str, words: &[&str]) -> Done {
-    tool("dnsq").arg(format!("@{url}")).args(["--timeout", "10"]).args(words).run()
+    tool("dnsq").arg(format!("@{url}")).args(["--timeout", "30"]).args(words).run()
 }
 
 /// Every kind of question over one connection, and the certificate taken or not as it should be.

@@ -286,7 +286,7 @@ fn lftp_mirror(peer: &Peer, settings: fn(&Path) -> String) -> Verdict {
     }
     std::fs::write(out.join("sub/deep/ü"), content()).unwrap();
     let script = format!(
-        "{}; set net:max-retries 1; set net:timeout 10; open -u bob,secret localhost:{}; mirror -R --parallel=4 {} up; \
+        "{}; set net:max-retries 1; set net:timeout 30; open -u bob,secret localhost:{}; mirror -R --parallel=4 {} up; \
          cls -1 up/sub/deep; mirror --parallel=4 up {}; mv up moved; rm -r moved; cls",
         settings(dir.path()),
         server.port(),

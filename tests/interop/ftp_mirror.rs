@@ -392,16 +392,18 @@ fn upload_continued(server: &Server, dir: &Path) -> Verdict {
         parts.map(|name| there.join(name).metadata().unwrap().len()).sum::<u64>()
     };
     for changed in [false, true] {
-        // On a busy machine the time may be over before the server has stored a byte: then again.
-        for _ in 0..10 {
-            let mut limits = server.tool("ftpput");
-            limits = limits.args(["--json", "--rate=1M", "--max-time=1.5", "big", &server.url("in/")]);
+        // On a busy machine the time may be over before the server has stored a byte: then again, for longer.
+        for seconds in [1.5, 3.0, 6.0, 12.0] {
+            let limit = format!("--max-time={seconds}");
+            // The whole takes 15 s at this rate.
+            let limits = server.tool("ftpput").args(["--json", "--rate=200K", &limit, "big", &server.url("in/")]);
             let done = limits.dir(dir).run();
-            assert_eq!((done.status, parts()), (75, 1), "{done}");
+            assert!(done.status == 75 && parts() <= 1, "{done}");
             if stored() > 0 {
                 break;
             }
         }
+        assert!(parts() == 1 && stored() > 0);
         if changed {
             std::fs::write(dir.join("big"), &other).unwrap();
         }

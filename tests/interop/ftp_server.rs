@@ -72,7 +72,11 @@ impl Site {
 
     /// Without --append: nothing is continued but what an upload left.
     pub(crate) fn strict(scheme: &'static str, args: &[&str]) -> Site {
-        let dir = temp_dir();
+        Site::placed(temp_dir(), scheme, args)
+    }
+
+    /// The tree lies in this directory.
+    pub(crate) fn placed(dir: TempDir, scheme: &'static str, args: &[&str]) -> Site {
         let (root, cert) = (dir.path().join("served"), dir.path().join("cert.pem"));
         std::fs::create_dir_all(root.join("tree/deep")).unwrap();
         std::fs::write(root.join("big"), pattern(3_000_000)).unwrap();
@@ -89,7 +93,12 @@ impl Site {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}://localhost:{}/{path}", self.scheme, self.server.port())
+        format!("{}://{}:{}/{path}", self.scheme, self.host(), self.server.port())
+    }
+
+    /// The host in URLs.
+    pub(crate) fn host(&self) -> &'static str {
+        if self.server.addr.is_ipv6() { "[::1]" } else { "localhost" }
     }
 
     pub(crate) fn holds(&self, path: &str) -> Vec<u8> {
@@ -103,7 +112,7 @@ pub(crate) fn pattern(size: usize) -> Vec<u8> {
 
 /// Fails unless both trees hold the same names and bytes.
 #[track_caller]
-fn same(one: &Path, other: &Path, done: &Done) {
+pub(crate) fn same(one: &Path, other: &Path, done: &Done) {
     let walk = |root: &Path| {
         let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
         while let Some(folder) = open.pop() {

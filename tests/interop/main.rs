@@ -41,6 +41,7 @@ mod ftp_clients;
 mod ftp_cut;
 mod ftp_matrix;
 mod ftp_mirror;
+mod ftp_serve_clients;
 mod ftp_server;
 mod ftp_servers;
 #[allow(unused_imports, reason = "the scripted peers of the other tests")]
@@ -68,6 +69,10 @@ mod servers;
 #[path = "../tools/signer.rs"]
 mod signer;
 mod submission;
+mod syslog;
+#[allow(unused_imports, reason = "its own test is not compiled here")]
+#[path = "../tools/terminal.rs"]
+mod terminal;
 
 fn main() -> std::process::ExitCode {
     let mut trials = [
@@ -83,6 +88,7 @@ fn main() -> std::process::ExitCode {
         delivery::TRIALS,
         queue::TRIALS,
         package::TRIALS,
+        syslog::TRIALS,
         dns::TRIALS,
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,
@@ -94,5 +100,6 @@ fn main() -> std::process::ExitCode {
     .concat();
     trials.extend(ftp_matrix::trials());
     trials.extend(ftp_mirror::trials());
+    trials.extend(ftp_serve_clients::trials());
     peers::run(&trials)
 }

@@ -162,3 +162,52 @@ fn nothing_is_injected_through_an_account() {
     assert!(!heard.lock().unwrap().iter().any(|line| line.contains("evil") || line.contains("SIZE=1 ")), "{heard:?}");
     assert!(taken.lock().unwrap().iter().all(|it| it.recipients == ["b@b.test"]), "{taken:?}");
 }
+
+/// `/etc/applayer/accounts`, in a mount namespace in which `/etc` holds nothing else.
+#[test]
+fn a_host_has_accounts_for_whoever_has_none() {
+    let unshared = || std::process::Command::new("unshare").args(["--mount", "true"]).status();
+    if !rustix::process::geteuid().is_root() || !unshared().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no mount namespace");
+    }
+    let (server, taken) = sink(|_| None);
+    let (home, etc) = (temp_dir(), temp_dir());
+    let accounts = etc.path().join("applayer/accounts");
+    std::fs::create_dir(accounts.parent().unwrap()).unwrap();
+    let of = |from: &str| format!("host 127.0.0.1\nport {}\ntls off\nfrom {from}\n", server.addr.port());
+    let text = format!("account default\n{}account other\n{}", of("root@host.test"), of("other@host.test"));
+    std::fs::write(&accounts, text).unwrap();
+    let mount = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", etc.path().display());
+    let unshare = format!("exec unshare --mount --propagation private sh -c '{mount}' \"$0\" \"$@\"");
+    let run = |name: &str, args: &[&str]| {
+        let queue = home.path().join("queue");
+        let run = tool(name).env("APPLAYER_QUEUE", queue).args(args).home(home.path()).shell(&unshare);
+        run.stdin(if name == "smtpsend" { "x\n" } else { "" }).run()
+    };
+    let came_from = |sender: &str| {
+        let senders: Vec<String> = taken.lock().unwrap().drain(..).map(|message| message.sender).collect();
+        assert_eq!(senders, [sender]);
+    };
+    let to = ["--to", "b@b.test", "-s", "x"];
+    run("smtpsend", &to).silent_success();
+    came_from("root@host.test");
+    run("smtpsend", &[&["-A", "other"], &to[..]].concat()).silent_success();
+    came_from("other@host.test");
+    // What is queued for an account is delivered by it.
+    run("smtpsend", &[&["-A", "other", "--queue"], &to[..]].concat()).exits(0);
+    run("mailq-run", &[]).exits(0);
+    came_from("other@host.test");
+    // A file of the user's own takes its place, whole.
+    let own = home.path().join(".config/applayer/accounts");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, format!("account default\n{}", of("me@home.test"))).unwrap();
+    run("smtpsend", &to).silent_success();
+    came_from("me@home.test");
+    run("smtpsend", &[&["-A", "other"], &to[..]].concat()).exits(78).says("other");
+    std::fs::remove_file(&own).unwrap();
+    std::fs::set_permissions(&accounts, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    run("smtpsend", &to).exits(78).says("/etc/applayer/accounts").says("others may change it");
+    std::fs::remove_file(&accounts).unwrap();
+    run("smtpsend", &[&["-A", "other"], &to[..]].concat()).exits(78).says("/etc/applayer/accounts");
+    assert!(taken.lock().unwrap().is_empty());
+}

@@ -113,7 +113,7 @@ fn lines_for_the_journal_begin_with_a_severity() {
 }
 
 /// What rsyslog, syslog-ng and the journal read from /dev/log: `<PRIORITY>Mmm dd hh:mm:ss NAME[PID]: TEXT` (RFC 3164, as
-/// syslog(3) writes it). A header of RFC 5424 would be text to all three.
+/// syslog(3) writes it). A header of RFC 5424 is text to all three until rsyslog and syslog-ng are configured for it.
 #[test]
 fn a_syslog_daemon_hears_what_syslog_3_would_say() {
     if !rustix::process::geteuid().is_root() {

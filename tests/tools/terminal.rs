@@ -8,6 +8,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
+use tempfile::TempDir;
+
 use crate::harness::{Captured, LIMIT, Run, signal, temp_dir, wait};
 
 /// A tool that runs on a terminal of its own: stdin, stdout and stderr, and /dev/tty.
@@ -17,34 +19,38 @@ pub(crate) struct Terminal {
     /// Every byte that came.
     pub(crate) shown: Captured,
     child: Option<Child>,
-    _home: tempfile::TempDir,
+    _home: TempDir,
 }
 
 impl Run {
     /// Starts the tool on a terminal of so many columns.
     pub(crate) fn on_terminal(self, columns: u16) -> Terminal {
         let home = temp_dir();
-        let command = self.command(home.path());
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&master, size).unwrap();
-        let slave = ptsname(&master, Vec::new()).unwrap();
-        let slave = File::from(rustix::fs::open(slave, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
-        // A session of its own, whose terminal this is: Ctrl-C reaches it, and /dev/tty is there.
-        let mut session = Command::new("setsid");
-        session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
-        session.env_clear().env("TERM", "xterm");
-        session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        session.current_dir(command.get_current_dir().unwrap());
-        let stdio = || Stdio::from(slave.try_clone().unwrap());
-        let child = session.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
-        drop((session, slave));
-        let keyboard = File::from(master);
-        let shown = Captured::of(keyboard.try_clone().unwrap());
-        Terminal { columns: usize::from(columns), keyboard, shown, child: Some(child), _home: home }
+        on_terminal(self.command(home.path()), home, columns)
     }
+}
+
+/// Starts a command on a terminal of so many columns; its home lasts as long as the terminal.
+pub(crate) fn on_terminal(command: Command, home: TempDir, columns: u16) -> Terminal {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&master, size).unwrap();
+    let slave = ptsname(&master, Vec::new()).unwrap();
+    let slave = File::from(rustix::fs::open(slave, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
+    // A session of its own, whose terminal this is: Ctrl-C reaches it, and /dev/tty is there.
+    let mut session = Command::new("setsid");
+    session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+    session.env_clear().env("TERM", "xterm");
+    session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    session.current_dir(command.get_current_dir().unwrap());
+    let stdio = || Stdio::from(slave.try_clone().unwrap());
+    let child = session.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
+    drop((session, slave));
+    let keyboard = File::from(master);
+    let shown = Captured::of(keyboard.try_clone().unwrap());
+    Terminal { columns: usize::from(columns), keyboard, shown, child: Some(child), _home: home }
 }
 
 impl Terminal {

@@ -24,10 +24,10 @@ pub struct LogArgs {
     /// Append the log, one line of text per event, to FILE (created with mode 0600, not through a link); HUP reopens it
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …
+    /// Send the log to the local syslog daemon as daemon, mail, ftp, auth, local0 …; FACILITY,rfc5424: in the format of RFC 5424
     #[arg(long, value_name = "FACILITY", num_args = 0..=1, require_equals = true, default_missing_value = "daemon",
-        value_parser = words::listed(output::FACILITIES.map(|(name, _)| name), output::facility), hide_possible_values = true)]
-    pub syslog: Option<u8>,
+        value_parser = words::listed(output::FACILITIES.map(|(name, _)| name), output::SyslogTarget::parse), hide_possible_values = true)]
+    pub syslog: Option<output::SyslogTarget>,
 }
 
 /// Who may read the counters.

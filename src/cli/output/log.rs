@@ -2,32 +2,23 @@
 //! and the event, separated by TABs.
 
 use std::io::{self, Write};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use super::append::AppendedFile;
 use super::queue::{Notices, WriteQueue};
 use super::severity::Severity;
+use super::syslog::{SYSLOG_SOCKET, SyslogSocket, SyslogTarget};
 use crate::cli::args::LogArgs;
-use crate::cli::clock;
 use crate::fault::Fault;
 use crate::net::session_id::SessionId;
-
-/// The socket of the local syslog daemon.
-const SYSLOG_SOCKET: &str = "/dev/log";
-/// The longest wait of the writing thread for a syslog daemon that does not read. No other thread waits for it.
-const SYSLOG_PATIENCE: Duration = Duration::from_millis(500);
-/// The longest message, in bytes. The rest is cut, since daemons accept 8 KiB (rsyslog) or less.
-const MAX_SYSLOG_BYTES: usize = 4096;
 
 /// The requested log: a file, the syslog daemon, or both.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     app: &'static str,
     file: Option<LogSink>,
-    syslog: Option<(u8, LogSink)>,
+    syslog: Option<(SyslogTarget, LogSink)>,
 }
 
 /// A target of lines, which are written directly, and queued from [`Log::queue`] on.
@@ -44,7 +35,7 @@ impl Log {
     /// `CannotCreate` for a file that cannot be opened.
     pub(super) fn open(app: &'static str, args: &LogArgs) -> Result<Log, Fault> {
         let file = args.log.as_deref().map(|path| AppendedFile::open("log", path)).transpose()?;
-        let syslog = args.syslog.map(|facility| (facility, LogSink::new(SyslogSocket::at(SYSLOG_SOCKET))));
+        let syslog = args.syslog.map(|target| (target, LogSink::new(SyslogSocket::at(SYSLOG_SOCKET))));
         Ok(Log { app, file: file.map(LogSink::new), syslog })
     }
 
@@ -64,14 +55,9 @@ impl Log {
             let session = session.as_deref().unwrap_or("-");
             file.write(format!("{at}\t{session}\t{text}\n").as_bytes());
         }
-        if let Some((facility, sink)) = &self.syslog {
-            let session = session.map_or(String::new(), |id| format!("{id}: "));
-            let priority = u16::from(*facility) * 8 + severity as u16;
-            let mut text = format!("{session}{}", text.replace('\t', " "));
-            text.truncate(text.floor_char_boundary(MAX_SYSLOG_BYTES));
-            // The format that syslog(3) sends to the local daemon. journald and rsyslog do not parse a header of RFC 5424 there.
-            let (time, pid) = (clock::now().strftime("%b %e %H:%M:%S").to_string(), std::process::id());
-            sink.write(format!("<{priority}>{time} {}[{pid}]: {text}\n", self.app).as_bytes());
+        if let Some((target, sink)) = &self.syslog {
+            let message = target.message(self.app, session.as_deref(), severity, text);
+            sink.write(format!("{message}\n").as_bytes());
         }
     }
 
@@ -163,64 +149,19 @@ impl std::fmt::Debug for LogSink {
     }
 }
 
-/// The socket of the syslog daemon, which is reconnected after a restart of the daemon.
-#[derive(Debug)]
-struct SyslogSocket {
-    path: PathBuf,
-    open: Option<UnixDatagram>,
-}
-
-impl SyslogSocket {
-    fn at(path: impl Into<PathBuf>) -> SyslogSocket {
-        SyslogSocket { path: path.into(), open: None }
-    }
-
-    fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        let fresh = self.open.is_none();
-        let socket = match self.open.take() {
-            Some(socket) => socket,
-            None => {
-                let socket = UnixDatagram::unbound()?;
-                socket.connect(&self.path)?;
-                socket.set_write_timeout(Some(SYSLOG_PATIENCE))?;
-                socket
-            }
-        };
-        match socket.send(message).map(drop) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => match fresh {
-                true => Err(error),
-                false => self.send(message),
-            },
-            // Sent, or it waited long enough.
-            sent => {
-                self.open = Some(socket);
-                sent
-            }
-        }
-    }
-}
-
-impl Write for SyslogSocket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
-        self.send(bytes.get(..end).unwrap_or_default())?;
-        Ok(bytes.len().min(end + 1))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_syslog_daemon_gets_one_message_per_line_and_is_found_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let log = Log { app: "test", file: None, syslog: Some((2, LogSink::new(SyslogSocket::at(&path)))) };
+        let target = SyslogTarget::parse("mail").unwrap();
+        let log = Log { app: "test", file: None, syslog: Some((target, LogSink::new(SyslogSocket::at(&path)))) };
         let heard = |daemon: &UnixDatagram| {
             daemon.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut bytes = [0; 8192];
@@ -230,18 +171,12 @@ mod tests {
         log.line("T", None, Severity::Error, "error\tnobody listens yet");
         let daemon = UnixDatagram::bind(&path).unwrap();
         log.line("T", None, Severity::Notice, "login refused\tbob\t192.0.2.1");
-        let message = heard(&daemon);
-        let (head, text) = message.split_once(": ").unwrap();
-        assert_eq!(text, "login refused bob 192.0.2.1");
-        // <21>Nov 29 11:00:00 test[123]
-        assert!(head.starts_with("<21>") && head.ends_with(&format!(" test[{}]", std::process::id())), "{head}");
+        assert!(heard(&daemon).ends_with(": login refused bob 192.0.2.1"));
         drop(daemon);
         std::fs::remove_file(&path).unwrap();
         let daemon = UnixDatagram::bind(&path).unwrap();
         let session = SessionId::next();
-        log.line("T", Some(session), Severity::Info, &"ü".repeat(9000));
-        let message = heard(&daemon);
-        assert!(message.contains(&format!("]: {session}: üü")) && message.ends_with('ü'), "{message:.80}");
-        assert!(message.len() <= MAX_SYSLOG_BYTES + 100);
+        log.line("T", Some(session), Severity::Info, "one line");
+        assert!(heard(&daemon).ends_with(&format!("]: {session}: one line")));
     }
 }

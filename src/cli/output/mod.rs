@@ -8,12 +8,14 @@ mod record;
 mod severity;
 mod sink;
 mod stderr;
+mod syslog;
 mod usage;
 
 pub use log::FormLog;
 pub use record::{OutputRecord, SessionSpan, TextLine};
-pub use severity::{FACILITIES, Severity, facility};
+pub use severity::Severity;
 pub use stderr::{hook_panics, print_fault};
+pub use syslog::{FACILITIES, SyslogTarget};
 pub use usage::{print_data, print_parse_result};
 
 use std::io::{self, IsTerminal};

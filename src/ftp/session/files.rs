@@ -42,7 +42,8 @@ pub(super) enum AwaitedAnswer {
     Available,
     /// MFF with this reply.
     FactsSet(Vec<u8>),
-    Done(&'static str),
+    /// The code and the text of the reply.
+    Done(u16, &'static str),
 }
 
 /// The reply to a command that the login does not permit; it is the same whether or not the file exists.
@@ -119,7 +120,7 @@ impl FtpSession {
             FtpCommand::Dele(path) => {
                 let path = resolve(&self.cwd, &path)?;
                 need(rights.delete || is_own(&path))?;
-                self.ask(StoreOp::Delete(path), AwaitedAnswer::Done("Deleted."));
+                self.ask(StoreOp::Delete(path), AwaitedAnswer::Done(250, "Deleted."));
             }
             FtpCommand::Mkd(path) => {
                 need(rights.mkdir)?;
@@ -129,7 +130,7 @@ impl FtpSession {
             FtpCommand::Rmd(path) => {
                 need(rights.delete)?;
                 let path = resolve(&self.cwd, &path)?;
-                self.ask(StoreOp::RemoveDirectory(path), AwaitedAnswer::Done("Directory removed."));
+                self.ask(StoreOp::RemoveDirectory(path), AwaitedAnswer::Done(250, "Directory removed."));
             }
             FtpCommand::Rnfr(path) => {
                 let path = resolve(&self.cwd, &path)?;
@@ -146,7 +147,7 @@ impl FtpSession {
                 self.ask(StoreOp::Rename(from, to, rights.rename && rights.overwrite), AwaitedAnswer::Renamed);
             }
             FtpCommand::Site(argument) => self.site(&argument, rights)?,
-            FtpCommand::Rest(offset) if self.ascii && offset != 0 => self.reply(554, "REST needs TYPE I."),
+            FtpCommand::Rest(offset) if self.ascii && offset != 0 => self.reply(501, "REST needs TYPE I."),
             FtpCommand::Rest(offset) => {
                 self.range = (offset, None);
                 self.reply(350, format!("The next transfer starts at {offset}."));
@@ -392,7 +393,7 @@ impl FtpSession {
                 let head = format!("{} {from}-{end} {digest} ", algorithm.as_str());
                 self.reply(213, [head.as_bytes(), &path].concat());
             }
-            (AwaitedAnswer::Done(text), _) => self.reply(250, text),
+            (AwaitedAnswer::Done(code, text), _) => self.reply(code, text),
             (_, _) => self.actions.push_back(SessionAction::Reply(StoreRefusal::Failed(String::new()).reply())),
         }
     }

@@ -365,12 +365,18 @@ impl FtpSession {
             FtpCommand::Rein => self.reinitialize(),
             FtpCommand::Quit => self.goodbye(221, "Goodbye."),
             FtpCommand::Noop => self.reply(200, "OK."),
+            // Before a login as well: RFC 959 has no 530 for it.
+            FtpCommand::Abor => {
+                self.drop_data();
+                self.range = (0, None);
+                self.reply(226, "Nothing runs.");
+            }
             FtpCommand::Syst => self.reply(215, "UNIX Type: L8"),
             FtpCommand::Feat => self.features(),
             FtpCommand::Help(_) => self.help(),
             FtpCommand::Opts(options) => self.options(&options),
             FtpCommand::Auth(mechanism) => self.auth(&mechanism),
-            FtpCommand::Pbsz(_) if !self.secure => self.reply(503, "AUTH first."),
+            FtpCommand::Pbsz(_) | FtpCommand::Ccc if !self.secure => self.reply(503, "AUTH first."),
             FtpCommand::Pbsz(_) => {
                 self.buffer_size_set = true;
                 self.reply(200, "PBSZ=0");
@@ -536,7 +542,7 @@ impl FtpSession {
                 Err(EprtError::Syntax) => self.reply(501, "Syntax error in the address."),
                 Err(EprtError::Protocol) => self.reply(522, "Network protocol not supported, use (1,2)"),
             },
-            FtpCommand::Pasv if self.policy.peer.is_ipv6() => self.reply(425, "PASV is for IPv4: use EPSV."),
+            FtpCommand::Pasv if self.policy.peer.is_ipv6() => self.reply(502, "PASV is for IPv4: use EPSV."),
             FtpCommand::Pasv => self.listen(false),
             FtpCommand::Epsv(Epsv::All) => {
                 self.only_epsv = true;
@@ -559,11 +565,6 @@ impl FtpSession {
             FtpCommand::Stru(_) => self.reply(504, "Only structure F is known."),
             FtpCommand::Mode(b'S') => self.reply(200, "Mode is stream."),
             FtpCommand::Mode(_) => self.reply(504, "Only mode S is known."),
-            FtpCommand::Abor => {
-                self.drop_data();
-                self.range = (0, None);
-                self.reply(226, "Nothing runs.");
-            }
             other => return Err(other),
         }
         Ok(())
@@ -605,7 +606,7 @@ impl FtpSession {
         let shown = match (self.policy.pasv_address, address.ip().to_canonical()) {
             (Some(shown), _) => shown,
             (None, std::net::IpAddr::V4(ip)) => ip,
-            (None, std::net::IpAddr::V6(_)) => return self.reply(425, "PASV is for IPv4: use EPSV."),
+            (None, std::net::IpAddr::V6(_)) => return self.reply(502, "PASV is for IPv4: use EPSV."),
         };
         self.reply(227, address::format_pasv(std::net::SocketAddrV4::new(shown, address.port())));
     }

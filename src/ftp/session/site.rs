@@ -33,7 +33,8 @@ impl FtpSession {
                 Ok(())
             }
             _ => {
-                self.reply(504, "Unknown SITE command.");
+                // Not 504: clients conclude from 500 that the command is missing, not that its argument is bad.
+                self.reply(500, "Unknown SITE command.");
                 Ok(())
             }
         }
@@ -50,7 +51,7 @@ impl FtpSession {
             (None, _) => self.reply(501, "SITE CHMOD takes a mode such as 644."),
             (mode, Some(path)) => {
                 let path = resolve(&self.cwd, path)?;
-                self.ask(StoreOp::SetFacts { path, modified: None, mode }, AwaitedAnswer::Done("Mode set."));
+                self.ask(StoreOp::SetFacts { path, modified: None, mode }, AwaitedAnswer::Done(200, "Mode set."));
             }
         }
         Ok(())
@@ -67,7 +68,7 @@ impl FtpSession {
         };
         let path = resolve(&self.cwd, path)?;
         let op = StoreOp::SetFacts { path, modified: Some(modified), mode: None };
-        self.ask(op, AwaitedAnswer::Done("Time set."));
+        self.ask(op, AwaitedAnswer::Done(200, "Time set."));
         Ok(())
     }
 

@@ -69,7 +69,7 @@ impl FtpSession {
         let (verb, value) = text.split_once(' ').unwrap_or((&text, ""));
         match (verb, value.trim()) {
             ("UTF8", "" | "ON") => self.reply(200, "Names are UTF-8."),
-            ("UTF8", _) => self.reply(504, "Names are UTF-8."),
+            ("UTF8", _) => self.reply(501, "Names are UTF-8."),
             ("MLST", value) => {
                 self.facts = files::facts_named(value);
                 self.reply(200, format!("MLST OPTS {}", files::fact_list(self.facts, false)).trim_end().to_owned());

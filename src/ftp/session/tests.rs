@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::*;
 use crate::ftp::listing::{EntryType, ListingEntry, Modified};
 
+mod replies;
+
 struct Player {
     session: FtpSession,
     tree: BTreeMap<Vec<u8>, Option<u64>>,
@@ -387,6 +389,10 @@ struct Watcher {
     session: FtpSession,
     granted: bool,
     codes: Vec<u16>,
+    /// The end of every act and transfer from here on.
+    failure: Option<TransferFailure>,
+    /// The number of acts on the tree.
+    acts: u32,
 }
 
 impl Watcher {
@@ -445,8 +451,13 @@ impl Watcher {
                         [Some(of), or.as_ref()].into_iter().flatten().for_each(|range| inside(&range.path))
                     }
                 }
+                self.acts += 1;
                 let missing = op.clone() == StoreOp::Directory(b"/missing".to_vec());
-                let result = if missing { Err(StoreRefusal::NotFound) } else { Ok(StoreAnswer::Done) };
+                let result = match &self.failure {
+                    Some(TransferFailure::Refused(refusal)) => Err(refusal.clone()),
+                    _ if missing => Err(StoreRefusal::NotFound),
+                    _ => Ok(fitting(&op)),
+                };
                 self.session.event(SessionEvent::Stored(result));
             }
             SessionAction::Transfer(transfer) => {
@@ -456,7 +467,7 @@ impl Watcher {
                     TransferTask::List(listing) => inside(&listing.path),
                 }
                 self.session.event(SessionEvent::Opened { size: None, name: None });
-                self.session.event(SessionEvent::Ended(Ok(1)));
+                self.session.event(SessionEvent::Ended(self.failure.clone().map_or(Ok(1), Err)));
             }
             SessionAction::DropListener
             | SessionAction::StopTransfer
@@ -464,6 +475,21 @@ impl Watcher {
             | SessionAction::Refused { .. }
             | SessionAction::Close => {}
         }
+    }
+}
+
+/// The answer of a tree in which every name is a file.
+fn fitting(op: &StoreOp) -> StoreAnswer {
+    match op {
+        StoreOp::Facts(path) => {
+            let mut entry = ListingEntry::new(path.clone(), EntryType::File);
+            (entry.size, entry.modified) = (Some(3), Some(Modified::utc(1_700_000_000)));
+            StoreAnswer::Entry(Box::new(entry))
+        }
+        StoreOp::List(_) => StoreAnswer::Lines(Vec::new()),
+        StoreOp::Digest { .. } => StoreAnswer::Digest("d1".to_owned(), 3),
+        StoreOp::Available(_) => StoreAnswer::Bytes(1 << 30),
+        _ => StoreAnswer::Done,
     }
 }
 
@@ -532,7 +558,8 @@ proptest::proptest! {
 
 impl Watcher {
     fn new(login: bool) -> Watcher {
-        let mut watcher = Watcher { session: FtpSession::new(policy()), granted: false, codes: Vec::new() };
+        let session = FtpSession::new(policy());
+        let mut watcher = Watcher { session, granted: false, codes: Vec::new(), failure: None, acts: 0 };
         watcher.poll();
         if login {
             ["USER joe", "PASS secret"].iter().for_each(|line| watcher.line(line.as_bytes()));
