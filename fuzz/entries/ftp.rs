@@ -225,7 +225,7 @@ fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
             assert!(bytes.ends_with(b"\r\n"), "a whole line");
             said.extend_from_slice(&bytes);
         }
-        SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(Rights::ALL))),
+        SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(Rights::ALL.into()))),
         SessionAction::Listen => session.event(SessionEvent::Listening(Some(SocketAddr::new(CLIENT, 50_000)))),
         SessionAction::Store(_) => session.event(SessionEvent::Stored(Err(StoreRefusal::NotFound))),
         SessionAction::Transfer(transfer) => {

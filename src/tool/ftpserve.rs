@@ -22,11 +22,12 @@ use crate::cli::input;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};
 use crate::cli::reload::Reloader;
+use crate::cli::user_terms::directory_rule;
 use crate::cli::users::{User, Users};
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
-use crate::ftp::session::Rights;
+use crate::ftp::session::{RightRule, Rights, TreeRights};
 use crate::ftp::store::{FtpStore, NameRules, UploadLimits};
 use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
@@ -115,6 +116,9 @@ pub struct Args {
     /// Refuse every command on names that match GLOB, and links that lead to such names; may be repeated
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
+    /// Set the rights in the directory PATH and below: words of the user file, or none; may be repeated, the longest PATH applies
+    #[arg(long, value_name = "PATH=RIGHTS", value_parser = rule)]
+    rule: Vec<RightRule>,
     /// Limit each login to RATE bytes per second in each direction; up= and down= of the user file override it
     #[arg(long, value_name = "RATE", value_parser = units::size)]
     rate: Option<u64>,
@@ -193,6 +197,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
     }
     let greeting = greeting(&args)?;
+    let anonymous = users.is_none() || args.anonymous;
+    tell_of_missing(out, &dir, &args.rule, users.as_ref().map(Reloaded::now).as_deref(), anonymous);
     if args.operate.check_config {
         args.confine.successor(std::slice::from_ref(&dir))?;
         return args.operate.healthy(out, &args.listen, tls.as_ref());
@@ -234,11 +240,11 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         TlsStart::Starttls => "ftpes",
         TlsStart::Implicit => "ftps",
     };
-    let anonymous = users.is_none() || args.anonymous;
     let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
     let gate = LoginGate::default();
     let service = Arc::new(Logins {
         store,
+        rules: args.rule.clone(),
         users,
         gate,
         anonymous,
@@ -255,9 +261,9 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         tell_of_owners(out, &dir, &users.now());
     }
     let mut sandbox = Sandbox::default();
-    match rights == Rights::READ_ONLY && service.users.is_none() {
-        true => sandbox.read(&dir),
-        false => sandbox.write(&dir),
+    match TreeRights::new(rights, args.rule).changes() || service.users.is_some() {
+        true => sandbox.write(&dir),
+        false => sandbox.read(&dir),
     }
     if let Some(users) = &service.users {
         // A root that the file names later is reached after a restart only.
@@ -288,18 +294,45 @@ fn tell_of_owners(out: &Output, dir: &Path, users: &Users) {
     let server = rustix::process::geteuid();
     let mut named: Vec<_> = users.all().filter(|_| !server.is_root()).collect();
     named.sort_unstable_by_key(|user| user.name.as_str());
-    for User { name, home, account } in named {
+    for user in named {
+        let User { name, home, account } = user;
         let (top, home) = (account.root.as_deref().unwrap_or(dir), home.as_deref().unwrap_or_default());
         if account.root.is_none() && home.is_empty() {
             continue;
         }
-        let Ok(owner) = UnixIdentity::owner_of(&top.join(home.trim_start_matches('/'))) else { continue };
+        let Ok(owner) = UnixIdentity::owner_of(&tree_of(dir, user)) else { continue };
         if !owner.is_root() && !owner.is_user(server) {
             let uid = server.as_raw();
             let home = if home.is_empty() { top.display().to_string() } else { home.to_owned() };
             out.warn(&format!("{name}: home {home} belongs to {owner}; it is served with the rights of user {uid}"));
         }
     }
+}
+
+/// Warns about each rule for a directory that is not in the tree, or in none of the users' trees.
+fn tell_of_missing(out: &Output, dir: &Path, rules: &[RightRule], users: Option<&Users>, anonymous: bool) {
+    let users: Vec<&User> = users.iter().flat_map(|users| users.all()).collect();
+    let mut trees: Vec<_> = users.iter().map(|user| tree_of(dir, user)).collect();
+    trees.extend(anonymous.then(|| dir.to_owned()));
+    let is_missing = |tree: &PathBuf, path: &String| {
+        tree.join(path).metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    for path in rules.iter().filter_map(RightRule::path) {
+        if trees.iter().all(|tree| is_missing(tree, &path)) {
+            out.warn(&format!("--rule /{path}: no such directory"));
+        }
+    }
+    for (user, tree) in users.iter().zip(&trees) {
+        for path in user.account.rules.iter().filter_map(RightRule::path).filter(|path| is_missing(tree, path)) {
+            out.warn(&format!("{}: dir=/{path}: no such directory", user.name));
+        }
+    }
+}
+
+/// The directory that a user sees as the root.
+fn tree_of(dir: &Path, user: &User) -> PathBuf {
+    let (top, home) = (user.account.root.as_deref().unwrap_or(dir), user.home.as_deref().unwrap_or_default());
+    top.join(home.trim_start_matches('/'))
 }
 
 fn transfers_open() -> u64 {
@@ -330,6 +363,10 @@ fn set_umask(named: Option<u32>) -> u32 {
         umask(before);
         before.as_raw_mode()
     })
+}
+
+fn rule(text: &str) -> Result<RightRule, String> {
+    directory_rule(text, '=')
 }
 
 fn mask(text: &str) -> Result<u32, String> {

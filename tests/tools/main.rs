@@ -56,6 +56,7 @@ mod ftp_parts;
 mod ftp_parts_put;
 mod ftp_peer;
 mod ftp_put;
+mod ftp_rules;
 mod ftp_server;
 mod ftp_tls;
 mod ftp_transfer;

@@ -19,8 +19,8 @@ use super::{FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
-    DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp,
-    StoreRefusal, TransferFailure, TransferTask, UploadMode, is_anonymous,
+    DataMode, DataTransfer, FtpSession, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp, StoreRefusal,
+    TransferFailure, TransferTask, TreeRights, UploadMode, is_anonymous,
 };
 use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::ftp::telnet;
@@ -323,7 +323,7 @@ impl ControlDriver<'_> {
 
     // Login and TLS
 
-    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> LoginVerdict<Rights> {
+    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> LoginVerdict<TreeRights> {
         let name = String::from_utf8_lossy(user).into_owned();
         // What is not UTF-8 is nobody's.
         let asked = std::str::from_utf8(user).unwrap_or_default();
@@ -341,7 +341,7 @@ impl ControlDriver<'_> {
         }
         self.store = None;
         verdict.map(|store| {
-            let rights = store.rights();
+            let rights = store.rights().clone();
             let store = store.owned_by(&owner);
             self.store = Some(match self.umask {
                 Some(mask) => store.with_umask(mask),

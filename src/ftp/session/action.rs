@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::rights::Rights;
+use super::rules::TreeRights;
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{FactSet, ListingEntry};
 use crate::ftp::reply::FtpReply;
@@ -54,7 +54,7 @@ pub enum SessionEvent {
     /// The TLS handshake of the control connection is done.
     Secured,
     /// The verdict on the login; success carries the rights of the user.
-    Login(LoginVerdict<Rights>),
+    Login(LoginVerdict<TreeRights>),
     /// The address of the data listener, or `None` if there is no listener.
     Listening(Option<SocketAddr>),
     /// The result of a [`SessionAction::Store`].

@@ -8,6 +8,7 @@ mod action;
 mod files;
 pub mod path;
 mod rights;
+mod rules;
 mod site;
 mod talk;
 
@@ -18,7 +19,8 @@ pub use action::{
     DataMode, DataTransfer, DigestRange, ListingFormat, ListingRequest, SessionAction, SessionEvent, SessionPolicy,
     StoreAnswer, StoreOp, StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
-pub use rights::Rights;
+pub use rights::{Right, Rights};
+pub use rules::{RightRule, TreeRights};
 
 use crate::foreign::{self, SpokenProtocol};
 use crate::ftp::address::{self, EprtError};
@@ -100,7 +102,7 @@ pub struct FtpSession {
 enum LoginState {
     None,
     Named(Vec<u8>),
-    In(Vec<u8>, Rights),
+    In(Vec<u8>, TreeRights),
 }
 
 /// The event for which the session waits.
@@ -389,7 +391,7 @@ impl FtpSession {
                 self.bad_command();
             }
             command => match self.login.clone() {
-                LoginState::In(_, rights) => self.bad_commands_after(command, rights, rename_from, bad_before),
+                LoginState::In(_, rights) => self.bad_commands_after(command, &rights, rename_from, bad_before),
                 LoginState::None | LoginState::Named(_) => self.reply(530, "Please log in with USER and PASS."),
             },
         }
@@ -398,7 +400,7 @@ impl FtpSession {
     fn bad_commands_after(
         &mut self,
         command: FtpCommand,
-        rights: Rights,
+        rights: &TreeRights,
         rename_from: Option<Vec<u8>>,
         bad_before: u32,
     ) {
@@ -452,7 +454,7 @@ impl FtpSession {
         }
     }
 
-    fn logged_in(&mut self, user: Vec<u8>, verdict: LoginVerdict<Rights>) {
+    fn logged_in(&mut self, user: Vec<u8>, verdict: LoginVerdict<TreeRights>) {
         match verdict {
             LoginVerdict::Right(rights) => {
                 self.login_failures = 0;

@@ -46,7 +46,7 @@ impl Player {
                         (b"joe", b"secret") => Some(Rights::ALL),
                         _ => None,
                     };
-                    self.session.event(SessionEvent::Login(rights.map_or(LoginVerdict::Wrong, LoginVerdict::Right)));
+                    self.session.event(SessionEvent::Login(rights.map_or(LoginVerdict::Wrong, |rights| LoginVerdict::Right(rights.into()))));
                 }
                 SessionAction::Listen => {
                     self.log.push("A: listen".to_owned());
@@ -337,7 +337,7 @@ fn a_line_without_end_is_answered_once() {
 fn events_out_of_turn_change_nothing() {
     for event in [
         SessionEvent::Secured,
-        SessionEvent::Login(LoginVerdict::Right(Rights::ALL)),
+        SessionEvent::Login(LoginVerdict::Right(Rights::ALL.into())),
         SessionEvent::Listening(None),
         SessionEvent::Stored(Ok(StoreAnswer::Done)),
         SessionEvent::Opened { size: None, name: None },
@@ -417,7 +417,7 @@ impl Watcher {
             SessionAction::Login { password, .. } => {
                 self.granted = password.expose() == b"secret";
                 self.session.event(SessionEvent::Login(match self.granted {
-                    true => LoginVerdict::Right(Rights::ALL),
+                    true => LoginVerdict::Right(Rights::ALL.into()),
                     false => LoginVerdict::Wrong,
                 }));
             }

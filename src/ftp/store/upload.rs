@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::quota::QuotaShare;
 use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
-use crate::ftp::session::{StoreRefusal, UploadMode};
+use crate::ftp::session::{Right, StoreRefusal, UploadMode};
 
 /// The extended attribute of the kept part of an interrupted upload: its size and its owner.
 const BROKEN: &str = "user.ftpserve.broken";
@@ -65,20 +65,25 @@ impl FtpStore {
         self.check(path)?;
         match mode {
             UploadMode::Whole => {
-                let (parent, name) = self.parent(path)?;
-                match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                let (parent, name) = self.parent(path, Some(Right::Upload))?;
+                let found = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+                if found.is_ok() && replace {
+                    self.granted(path, Some(Right::Overwrite), || self.place_in(&parent, name))?;
+                }
+                match found {
                     // Follows a link, as APPE does: its target is replaced, if it is in the tree.
                     Ok(stat) if replace && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                         let (parent, name) = self.root.behind(path).map_err(refusal)?;
                         self.check(&name)?;
                         self.check_place(&parent)?;
+                        self.granted(path, Some(Right::Overwrite), || self.place_in(&parent, &name))?;
                         Ok((self.whole(parent, name, replace)?, None))
                     }
                     _ => Ok((self.whole(parent, name.to_vec(), replace)?, None)),
                 }
             }
             UploadMode::Unique => {
-                let (parent, suggested) = self.parent(path)?;
+                let (parent, suggested) = self.parent(path, Some(Right::Upload))?;
                 for number in 0..=MAX_UNIQUE_TRIES {
                     let name = match number {
                         0 => suggested.to_vec(),
@@ -148,7 +153,7 @@ impl FtpStore {
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file: File = self.open_at(path, flags)?.into();
+        let file: File = self.open_at(path, flags, Some(Right::Append))?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if !metadata.is_file() {
             return Err(StoreRefusal::NotFile);

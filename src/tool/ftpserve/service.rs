@@ -18,7 +18,7 @@ use crate::cli::output::{FormLog, Output, SessionSpan};
 use crate::cli::user_terms::UserTerms;
 use crate::cli::users::{User, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
-use crate::ftp::session::{Rights, StoreRefusal, is_anonymous};
+use crate::ftp::session::{RightRule, Rights, StoreRefusal, is_anonymous};
 use crate::ftp::store::{FtpStore, StoreShare, TreeQuota};
 use crate::millis::millis;
 use crate::net::BoxFuture;
@@ -29,6 +29,8 @@ use crate::net::reload::Reloaded;
 pub(super) struct Logins {
     /// The served tree with the rights of the command line.
     pub(super) store: FtpStore,
+    /// The rules of the command line.
+    pub(super) rules: Vec<RightRule>,
     pub(super) users: Option<Reloaded<Users>>,
     pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
@@ -43,11 +45,19 @@ pub(super) struct Logins {
 impl Logins {
     /// The tree for a user who has just logged in, or for anonymous.
     fn tree(&self, name: &str, user: Option<&User>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+        let rules = self.rules.iter().cloned();
         let Some(User { account, home, .. }) = user else {
             let share = StoreShare::new(None, self.rate, self.rate);
-            return Ok(self.store.login(None, None, rights)?.with_share(Arc::new(share)));
+            let store = self.store.login(None, None, rights)?.with_share(Arc::new(share));
+            // Beside named users, anonymous never writes.
+            return Ok(match self.users.is_some() {
+                true => store.with_rules(rules.map(RightRule::read_only)),
+                false => store.with_rules(rules),
+            });
         };
         let store = self.store.login(account.root.as_deref(), home.as_deref(), rights)?;
+        // Of two rules for the same directory the user's own is the later one.
+        let store = store.with_rules(rules.chain(account.rules.iter().cloned()));
         let share = match self.share_of(name, account) {
             Some(share) => share,
             None => {
@@ -81,14 +91,13 @@ impl FtpService for Logins {
     fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
         Box::pin(async move {
             let (user, rights) = match &self.users {
-                // Beside named users, anonymous never writes.
                 users if self.anonymous && is_anonymous(name.as_bytes()) => {
-                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights() })
+                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights().base() })
                 }
                 None => return LoginVerdict::Wrong,
                 Some(users) => match self.gate.check(&users.now(), Some(peer), name, password).await {
                     LoginVerdict::Right(user) => {
-                        let rights = user.account.rights.unwrap_or(self.store.rights());
+                        let rights = user.account.rights.unwrap_or(self.store.rights().base());
                         (Some(user), rights)
                     }
                     other => return other.map(|_| self.store.clone()),
