@@ -172,6 +172,15 @@ fn ftp_charset(data: &[u8]) {
         let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
         assert_eq!(slashes(&text), slashes(name));
     }
+    // A server's listing has no more lines than before, and each is read as what it was.
+    let mut lines = name.to_vec();
+    let missing = charset.encode_lines(&mut lines);
+    let ends = |bytes: &[u8]| bytes.split_inclusive(|byte| *byte == b'\n').count();
+    assert_eq!(ends(&lines) + missing, ends(name));
+    assert!(lines.split_inclusive(|byte| *byte == b'\n').all(|line| charset.decode(line).is_some()));
+    if let Ok(command) = FtpCommand::parse_in(Some(charset), name) {
+        assert!(std::str::from_utf8(&command.encode().expect("what was parsed can be sent")).is_ok());
+    }
 }
 
 /// What parses can be sent, and parses to the same again.
@@ -207,6 +216,8 @@ fn talk(data: &[u8], piece: usize) -> Vec<u8> {
         pasv_address: None,
         active: true,
         umask: 0o022,
+        certificates: false,
+        charset: None,
     });
     let mut said = Vec::new();
     for piece in data.chunks(piece) {
@@ -237,6 +248,7 @@ fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
         }
         // TLS never begins here: what was sent ahead is dropped, so how it is cut would matter.
         SessionAction::StartTls
+        | SessionAction::CertificateLogin { .. }
         | SessionAction::DropListener
         | SessionAction::StopTransfer
         | SessionAction::Umask(_)

@@ -32,6 +32,8 @@ pub(crate) enum StoredHash {
     Bcrypt(String, u64),
     /// yescrypt (`$y$`) and its work.
     Yescrypt(String, u64),
+    /// `*`: no password is right.
+    None,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,9 @@ impl StoredHash {
     /// # Errors
     /// A message if the hash is unknown, malformed, too weak or too expensive.
     pub(crate) fn parse(text: &str) -> Result<StoredHash, String> {
+        if text == "*" {
+            return Ok(StoredHash::None);
+        }
         let fields: Vec<&str> = text.split('$').collect();
         let (hash, work) = match fields.as_slice() {
             ["", "1" | "apr1", ..] => {
@@ -99,6 +104,7 @@ impl StoredHash {
     /// The cost of a check: an estimate, in microseconds of processor time.
     pub(crate) fn work(&self) -> u64 {
         match self {
+            StoredHash::None => 0,
             StoredHash::Argon2(stored) => stored.work() / 2,
             StoredHash::Sha(_, work) | StoredHash::Bcrypt(_, work) | StoredHash::Yescrypt(_, work) => *work,
         }
@@ -116,6 +122,7 @@ impl StoredHash {
     pub(crate) fn matches(&self, password: &str, memory: &mut [Block]) -> bool {
         let bytes = password.as_bytes();
         match self {
+            StoredHash::None => false,
             StoredHash::Argon2(stored) => stored.matches(bytes, memory),
             StoredHash::Sha(hash, _) => ShaCrypt::default().verify_password(bytes, hash.as_str()).is_ok(),
             // bcrypt uses only the first 72 bytes, as in every implementation.

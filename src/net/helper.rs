@@ -4,6 +4,7 @@
 //! The helper itself does not parse requests, so that a compromised server cannot attack it by their content. A request is
 //! one message on a socket, together with the socket for its answer.
 
+use std::ffi::CStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +28,7 @@ use super::sys;
 use crate::fault::{Fault, Kind};
 
 /// The longest request or answer.
-pub const MAX_MESSAGE_BYTES: usize = 8 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// The most concurrent requests; others wait.
 const MAX_WORKERS: usize = 64;
 /// The time after which a file system counts as hung.
@@ -63,12 +64,34 @@ impl Helper {
         sandbox: Option<Sandbox>,
         act: impl Fn(&[u8]) -> Result<HelperAnswer, Fault>,
     ) -> Result<Helper, Fault> {
+        Helper::begin(|server| confine(user, sandbox, server), act)
+    }
+
+    /// Starts a helper with the rights of this process, for what a server's sandbox forbids. Call it before the sandbox is
+    /// closed, and before the first thread.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if there are threads already; the kinds of [`Fault::local`] if there is no further process.
+    pub fn beside_sandbox(act: impl Fn(&[u8]) -> Result<HelperAnswer, Fault>) -> Result<Helper, Fault> {
+        Helper::begin(
+            |server| {
+                stand_by(c"programs")?;
+                end_with(Some(server))
+            },
+            act,
+        )
+    }
+
+    fn begin(
+        confine: impl FnOnce(Pid) -> Result<(), Fault>,
+        act: impl Fn(&[u8]) -> Result<HelperAnswer, Fault>,
+    ) -> Result<Helper, Fault> {
         let system = |errno: Errno| Fault::local("helper process", &errno.into());
         let (control, theirs) = pair().map_err(system)?;
         let server = getpid();
         sys::fork(move || {
             let begun = sys::close_all_but(&theirs).map_err(|error| Fault::local("helper process", &error));
-            let begun = begun.and_then(|()| confine(user, sandbox, server));
+            let begun = begun.and_then(|()| confine(server));
             let serves = begun.is_ok();
             if answer(&theirs, begun.map(|()| HelperAnswer::default())) && serves {
                 serve(&theirs, &act);
@@ -83,10 +106,18 @@ impl Helper {
     /// # Errors
     /// The worker's fault; [`Kind::Io`] if the helper has ended, [`Kind::TimedOut`] if no answer comes.
     pub fn ask(&self, request: &[u8]) -> Result<HelperAnswer, Fault> {
+        self.ask_within(request, PATIENCE)
+    }
+
+    /// As [`Helper::ask`], with another time limit.
+    ///
+    /// # Errors
+    /// As [`Helper::ask`].
+    pub fn ask_within(&self, request: &[u8], patience: Duration) -> Result<HelperAnswer, Fault> {
         let system = |errno: Errno| Fault::local("helper process", &errno.into());
         let (ours, theirs) = pair().map_err(system)?;
         for (socket, which) in [(&self.control, Timeout::Send), (&ours, Timeout::Recv)] {
-            set_socket_timeout(socket, which, Some(PATIENCE)).map_err(system)?;
+            set_socket_timeout(socket, which, Some(patience)).map_err(system)?;
         }
         match send(&self.control, request, Some(&theirs), SendFlags::NOSIGNAL) {
             Ok(()) => {}
@@ -137,11 +168,15 @@ fn gone() -> Fault {
     Fault::new(Kind::Io, "the helper process that acts for owners has ended")
 }
 
-fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {
+/// Blocks the signals that a terminal or a service manager sends to all processes: the server alone handles them.
+fn stand_by(name: &CStr) -> Result<(), Fault> {
     let system = |errno: std::io::Error| Fault::local("helper process", &errno);
-    // Signals that a terminal or a service manager sends to all processes are handled by the server alone.
     SigSet::all().thread_block().map_err(|errno| system(errno.into()))?;
-    rustix::thread::set_name(c"owners").map_err(|errno| system(errno.into()))?;
+    rustix::thread::set_name(name).map_err(|errno| system(errno.into()))
+}
+
+fn confine(user: &UnixIdentity, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {
+    stand_by(c"owners")?;
     become_keeping(user, HELPER_CAPABILITIES)?;
     end_with(Some(server))?;
     gain_nothing()?;

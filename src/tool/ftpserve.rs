@@ -1,5 +1,6 @@
 //! `ftpserve`: serves a directory by FTP.
 
+mod hook;
 mod record;
 mod service;
 
@@ -26,6 +27,7 @@ use crate::cli::user_terms::directory_rule;
 use crate::cli::users::{User, Users};
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::{RightRule, Rights, TreeRights};
 use crate::ftp::store::{FtpStore, NameRules, UploadLimits};
@@ -34,9 +36,11 @@ use crate::net::activation::ActivatedSockets;
 use crate::net::counters::{CountedConnection, Counter};
 use crate::net::listen::Shutdown;
 use crate::net::privilege::UnixIdentity;
+use crate::net::program::ProgramHelper;
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 
+use hook::UploadHook;
 use service::Logins;
 
 /// The largest file of --banner, in bytes.
@@ -68,6 +72,9 @@ pub struct Args {
     /// When TLS starts, with a certificate: on the client's request (AUTH TLS), always (AUTH TLS), or before the first byte
     #[arg(long, value_name = "MODE", default_value = "try")]
     tls: TlsStart,
+    /// Log a user in without a password if the client's certificate has the user's name (as CN, mail address or DNS name)
+    #[arg(long, requires_all = ["client_ca", "user_file"])]
+    cert_login: bool,
     /// Accept passwords without TLS from other hosts
     #[arg(long)]
     auth_in_clear: bool,
@@ -110,6 +117,9 @@ pub struct Args {
     /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
     #[arg(long, value_name = "FILE")]
     xferlog: Option<PathBuf>,
+    /// Charset of names on the wire, until a client sends OPTS UTF8 ON (koi8-r, shift_jis ...); names in DIR are UTF-8
+    #[arg(long, value_name = "NAME", value_parser = WireCharset::named)]
+    charset: Option<WireCharset>,
     /// Leave names that match GLOB (* and ?) out of listings; may be repeated
     #[arg(long, value_name = "GLOB")]
     hide: Vec<String>,
@@ -119,6 +129,12 @@ pub struct Args {
     /// Set the rights in the directory PATH and below: words of the user file, or none; may be repeated, the longest PATH applies
     #[arg(long, value_name = "PATH=RIGHTS", value_parser = rule)]
     rule: Vec<RightRule>,
+    /// Run CMD with the path of each file that has arrived as its last argument; no shell reads CMD
+    #[arg(long, value_name = "CMD")]
+    exec_upload: Option<String>,
+    /// Kill the program of --exec-upload after this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m", requires = "exec_upload")]
+    exec_limit: Duration,
     /// Limit each login to RATE bytes per second in each direction; up= and down= of the user file override it
     #[arg(long, value_name = "RATE", value_parser = units::size)]
     rate: Option<u64>,
@@ -198,9 +214,14 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     }
     let greeting = greeting(&args)?;
     let anonymous = users.is_none() || args.anonymous;
+    let program = args.exec_upload.as_deref().map(|text| hook::command(text, args.exec_limit)).transpose()?;
+    if program.as_ref().is_some_and(|program| hook::is_below(program, &dir)) {
+        out.warn("--exec-upload: the program lies in the served directory, where clients may replace it");
+    }
     tell_of_missing(out, &dir, &args.rule, users.as_ref().map(Reloaded::now).as_deref(), anonymous);
     if args.operate.check_config {
         args.confine.successor(std::slice::from_ref(&dir))?;
+        args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         return args.operate.healthy(out, &args.listen, tls.as_ref());
     }
     let listeners = args.listen.bind("127.0.0.1:2121", activated)?;
@@ -231,6 +252,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
         umask: set_umask(args.umask),
+        certificates: args.cert_login,
+        charset: args.charset,
         max_transfers: args.max_transfers.unwrap_or(u64::MAX),
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
@@ -242,6 +265,12 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     };
     let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
     let gate = LoginGate::default();
+    let mut appended = appended_files(&args.output, &args.log);
+    appended.extend(args.xferlog.as_deref());
+    let urls = args.listen.write_addresses(scheme, addresses)?;
+    args.confine.give_up_root(out, (&appended, &reloader), std::slice::from_ref(&dir))?;
+    // With the rights of the user who serves, and outside of the sandbox.
+    let hook = program.map(ProgramHelper::start).transpose()?.map(|helper| UploadHook::new(helper, out));
     let service = Arc::new(Logins {
         store,
         rules: args.rule.clone(),
@@ -251,12 +280,9 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         xferlog,
         rate: args.rate.and_then(NonZeroU64::new),
         shares: Mutex::default(),
+        hook: hook.clone(),
         out: out.clone(),
     });
-    let mut appended = appended_files(&args.output, &args.log);
-    appended.extend(args.xferlog.as_deref());
-    let urls = args.listen.write_addresses(scheme, addresses)?;
-    args.confine.give_up_root(out, (&appended, &reloader), std::slice::from_ref(&dir))?;
     if let Some(users) = &service.users {
         tell_of_owners(out, &dir, &users.now());
     }
@@ -277,6 +303,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), || {
             vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
         });
+        hook.as_ref().map_or(Ok(()), UploadHook::begin)?;
         urls.announce(out)?;
         let open = || -> BoxFuture<'static, _> {
             let transfers = transfers_open().cast_signed();
@@ -285,6 +312,12 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         MetricsArgs::serve(out, metrics, tls, Box::new(open))?;
         let listeners = vec![(listeners, start == TlsStart::Implicit)];
         server::serve(listeners, &admission, &shutdown, options, service).await?;
+        if let Some(hook) = hook {
+            tokio::select! {
+                () = hook.drained() => {}
+                () = shutdown.ended() => hook.abandon(),
+            }
+        }
         Ok(Exit::OK)
     })
 }

@@ -59,7 +59,12 @@ impl FtpSession {
     }
 
     /// Runs a command on the tree; false for an unknown command.
-    pub(super) fn file_command(&mut self, command: FtpCommand, rights: &TreeRights, rename_from: Option<Vec<u8>>) -> bool {
+    pub(super) fn file_command(
+        &mut self,
+        command: FtpCommand,
+        rights: &TreeRights,
+        rename_from: Option<Vec<u8>>,
+    ) -> bool {
         let change = match &command {
             FtpCommand::Dele(path) => Some(("DELE", path)),
             FtpCommand::Mkd(path) => Some(("MKD", path)),
@@ -371,7 +376,8 @@ impl FtpSession {
             (AwaitedAnswer::MakeDirectory(path), _) => self.reply(257, [quote(&path), b" created.".to_vec()].concat()),
             (AwaitedAnswer::Status(shown), StoreAnswer::Lines(found)) => {
                 let mut lines = vec![[b"Status of ", shown.as_slice()].concat()];
-                lines.extend(found);
+                let charset = self.charset();
+                lines.extend(found.into_iter().filter(|line| charset.is_none_or(|it| it.encode(line).is_some())));
                 lines.push(b"End of status".to_vec());
                 self.actions.push_back(SessionAction::Reply(FtpReply::multi(213, lines)));
             }

@@ -5,6 +5,7 @@
 //! later commands wait; only ABOR takes effect at once, and so does STAT if no command waits before it.
 
 mod action;
+mod certificate;
 mod files;
 pub mod path;
 mod rights;
@@ -94,6 +95,10 @@ pub struct FtpSession {
     work: u64,
     /// Commands since the last of these.
     talk: u32,
+    /// The login needed no password.
+    certified: bool,
+    /// The client has asked for names in UTF-8.
+    utf8: bool,
     /// The received commands, for a trace.
     heard: Option<Vec<String>>,
 }
@@ -111,6 +116,7 @@ enum Awaited {
     Nothing,
     Tls,
     Login(Vec<u8>),
+    Certificate(Vec<u8>),
     Listen { extended: bool },
     Store(files::AwaitedAnswer),
     Transfer { opened: bool, stopped: bool, append_name: Option<Vec<u8>>, label: &'static str, path: Vec<u8> },
@@ -159,6 +165,8 @@ impl FtpSession {
             commands: 0,
             work: 0,
             talk: 0,
+            certified: false,
+            utf8: false,
             heard: None,
             policy,
         }
@@ -221,7 +229,7 @@ impl FtpSession {
     pub fn poll(&mut self) -> Option<SessionAction> {
         loop {
             if let Some(action) = self.actions.pop_front() {
-                return Some(action);
+                return Some(self.on_the_wire(action));
             }
             if self.closed {
                 return None;
@@ -244,7 +252,7 @@ impl FtpSession {
                         return None;
                     }
                 }
-                Awaited::Tls | Awaited::Login(_) | Awaited::Listen { .. } => return None,
+                Awaited::Tls | Awaited::Login(_) | Awaited::Certificate(_) | Awaited::Listen { .. } => return None,
             }
         }
     }
@@ -267,6 +275,7 @@ impl FtpSession {
                 self.login = LoginState::None;
             }
             (SessionEvent::Login(verdict), Awaited::Login(user)) => self.logged_in(user, verdict),
+            (SessionEvent::Certified(verdict), Awaited::Certificate(user)) => self.certified(user, verdict),
             (SessionEvent::Listening(address), Awaited::Listen { extended }) => self.listening(address, extended),
             (SessionEvent::Stored(result), Awaited::Store(asked)) => self.stored(asked, result),
             (SessionEvent::Opened { size, name }, Awaited::Transfer { stopped, label, path, .. }) => {
@@ -300,8 +309,9 @@ impl FtpSession {
     }
 
     fn next_line(&mut self) -> Option<Result<FtpCommand, FtpCommandError>> {
+        let charset = self.charset();
         match self.lines.next_line() {
-            Ok(Some(line)) => Some(FtpCommand::parse(line)),
+            Ok(Some(line)) => Some(FtpCommand::parse_in(charset, line)),
             Ok(None) => None,
             Err(LineError::TooLong) => Some(Err(FtpCommandError::TooLong)),
             Err(LineError::BareCr | LineError::BareLf) => Some(Err(FtpCommandError::Forbidden)),
@@ -436,6 +446,14 @@ impl FtpSession {
             return self.reply(501, "User name too long.");
         }
         self.cwd = b"/".to_vec();
+        self.certified = false;
+        if self.policy.certificates && self.secure && !anonymous {
+            return self.ask_for_certificate(name);
+        }
+        self.want_password(name);
+    }
+
+    fn want_password(&mut self, name: Vec<u8>) {
         // The same reply for every name: it must not reveal which users exist.
         self.login = LoginState::Named(name);
         self.reply(331, "Password, please.");
@@ -449,7 +467,11 @@ impl FtpSession {
             }
             other => {
                 self.login = other;
-                self.reply(503, "USER first.");
+                match self.certified {
+                    // Clients may send it ahead.
+                    true => self.reply(202, "No password is needed."),
+                    false => self.reply(503, "USER first."),
+                }
             }
         }
     }
@@ -464,6 +486,10 @@ impl FtpSession {
             LoginVerdict::Wrong | LoginVerdict::Barred(_) => {}
             LoginVerdict::TooMany => return self.goodbye(421, "Too many failed logins; try again later."),
         }
+        self.login_failed();
+    }
+
+    fn login_failed(&mut self) {
         self.login_failures += 1;
         if self.login_failures >= MAX_LOGIN_FAILURES {
             self.goodbye(530, "Too many failed logins.");
@@ -478,6 +504,7 @@ impl FtpSession {
         self.ascii = true;
         self.range = (0, None);
         self.announced = None;
+        (self.certified, self.utf8) = (false, false);
         self.drop_data();
         self.only_epsv = false;
         self.facts = FactSet::default();

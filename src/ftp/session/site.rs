@@ -66,7 +66,12 @@ impl FtpSession {
     }
 
     /// Commands without a variant of their own; false for an unknown command.
-    pub(super) fn other_command(&mut self, verb: &str, argument: &[u8], rights: &TreeRights) -> Result<bool, StoreRefusal> {
+    pub(super) fn other_command(
+        &mut self,
+        verb: &str,
+        argument: &[u8],
+        rights: &TreeRights,
+    ) -> Result<bool, StoreRefusal> {
         let algorithm = match verb {
             "XCRC" => ChecksumAlgorithm::Crc32,
             "XMD5" => ChecksumAlgorithm::Md5,
@@ -107,7 +112,12 @@ impl FtpSession {
     }
 
     /// XCRC and its relatives: `"name" [from [to]]` or `name [from [to]]`, `to` excluded; otherwise the range of RANG.
-    fn checksum(&mut self, algorithm: ChecksumAlgorithm, argument: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
+    fn checksum(
+        &mut self,
+        algorithm: ChecksumAlgorithm,
+        argument: &[u8],
+        rights: &TreeRights,
+    ) -> Result<(), StoreRefusal> {
         let (from, to) = std::mem::take(&mut self.range);
         let range = |name: &[u8], from, to| {
             Ok::<_, StoreRefusal>(DigestRange { path: self.allowed(name, rights, Right::Read)?, from, to })

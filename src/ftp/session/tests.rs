@@ -46,7 +46,9 @@ impl Player {
                         (b"joe", b"secret") => Some(Rights::ALL),
                         _ => None,
                     };
-                    self.session.event(SessionEvent::Login(rights.map_or(LoginVerdict::Wrong, |rights| LoginVerdict::Right(rights.into()))));
+                    self.session.event(SessionEvent::Login(
+                        rights.map_or(LoginVerdict::Wrong, |rights| LoginVerdict::Right(rights.into())),
+                    ));
                 }
                 SessionAction::Listen => {
                     self.log.push("A: listen".to_owned());
@@ -73,7 +75,7 @@ impl Player {
                         self.session.event(SessionEvent::Ended(Err(TransferFailure::Aborted)));
                     }
                 }
-                SessionAction::Refused { .. } => {}
+                SessionAction::Refused { .. } | SessionAction::CertificateLogin { .. } => {}
                 SessionAction::Close => self.log.push("A: close".to_owned()),
             }
         }
@@ -195,6 +197,8 @@ fn policy() -> SessionPolicy {
         pasv_address: None,
         active: true,
         umask: 0o022,
+        certificates: false,
+        charset: None,
     }
 }
 
@@ -459,6 +463,7 @@ impl Watcher {
                 self.session.event(SessionEvent::Ended(Ok(1)));
             }
             SessionAction::DropListener
+            | SessionAction::CertificateLogin { .. }
             | SessionAction::StopTransfer
             | SessionAction::Umask(_)
             | SessionAction::Refused { .. }

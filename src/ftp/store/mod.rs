@@ -254,7 +254,8 @@ impl FtpStore {
     pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         self.check(path)?;
         // O_NONBLOCK: opening a FIFO must not block; it is refused below.
-        let file: File = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Some(Right::Read))?.into();
+        let file: File =
+            self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Some(Right::Read))?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(StoreRefusal::NotFile) }
     }
