@@ -24,7 +24,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// UTF-16, as in certificates of old Microsoft authorities.
 const BMP_STRING: u8 = 0x1e;
 /// The version field, absent in version 1.
-const VERSION: u8 = 0xa0;
+pub(super) const VERSION: u8 = 0xa0;
 /// The extensions, present in version 3 only.
 pub(super) const EXTENSIONS: u8 = 0xa3;
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use tokio_rustls::TlsStream;
 
 use super::certificate::{
-    BOOLEAN, EXTENSIONS, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, UTF8_STRING, element, inside,
+    BOOLEAN, EXTENSIONS, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, UTF8_STRING, VERSION, element, inside,
 };
 use super::stream::Stream;
 
@@ -13,6 +13,7 @@ use super::stream::Stream;
 const MAX_NAMES: usize = 100;
 /// The longest name, in bytes.
 const MAX_NAME: usize = 255;
+const INTEGER: u8 = 0x02;
 const PRINTABLE_STRING: u8 = 0x13;
 const IA5_STRING: u8 = 0x16;
 /// The kinds of subjectAltName: rfc822Name and dNSName (RFC 5280, section 4.2.1.6).
@@ -68,17 +69,20 @@ impl CertifiedUser {
 pub fn login_names(mut certificate: &[u8]) -> Option<Vec<String>> {
     let mut outer = inside(&mut certificate, SEQUENCE)?;
     let mut fields = inside(&mut outer, SEQUENCE)?;
-    let mut sequences = Vec::new();
+    // Only version 3 has subjectAltName. Serial number, signature algorithm, issuer, validity.
+    inside(&mut fields, VERSION)?;
+    inside(&mut fields, INTEGER)?;
+    for _ in 0..3 {
+        inside(&mut fields, SEQUENCE)?;
+    }
+    let subject = inside(&mut fields, SEQUENCE)?;
+    let _public_key = inside(&mut fields, SEQUENCE)?;
     let mut names = Vec::new();
     while let Some((tag, content)) = element(&mut fields) {
-        match tag {
-            SEQUENCE => sequences.push(content),
-            EXTENSIONS => alternatives(content, &mut names)?,
-            _ => {}
+        if tag == EXTENSIONS {
+            alternatives(content, &mut names)?;
         }
     }
-    // Signature algorithm, issuer, validity, subject, public key.
-    let [_, _, _, subject, _] = sequences.as_slice() else { return None };
     names.extend(common_name(subject)?);
     (fields.is_empty() && names.len() <= MAX_NAMES).then_some(names)
 }

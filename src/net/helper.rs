@@ -165,7 +165,7 @@ fn end_with(parent: Option<Pid>) -> Result<(), Fault> {
 }
 
 fn gone() -> Fault {
-    Fault::new(Kind::Io, "the helper process that acts for owners has ended")
+    Fault::new(Kind::Io, "the helper process has ended")
 }
 
 /// Blocks the signals that a terminal or a service manager sends to all processes: the server alone handles them.

@@ -300,8 +300,10 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         let admission = args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
-        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), || {
-            vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
+        let programs = hook.clone();
+        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), move || {
+            let programs = programs.as_ref().map_or(0, |hook| hook.open());
+            vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection"), (programs, "program")]
         });
         hook.as_ref().map_or(Ok(()), UploadHook::begin)?;
         urls.announce(out)?;

@@ -161,7 +161,7 @@ fn a_drain_waits_for_programs() {
         drop(client);
         until("programs begin", || lines(&dir.path().join("begun")).len() == 4);
         server.signal(Signal::TERM);
-        server.stderr.wait_for("stop");
+        server.stderr.wait_for("6 programs open; waiting up to 600 s");
         if hurry {
             server.signal(Signal::TERM);
             server.stderr.wait_for("programs that still run: 4");
@@ -171,14 +171,14 @@ fn a_drain_waits_for_programs() {
         match hurry {
             true => {
                 assert_eq!(server.ends(), 0);
-                assert_eq!(stdout.to_its_end().matches("\"why\":\"shutdown\"").count(), 2);
+                assert_eq!(stdout.text().matches("\"why\":\"shutdown\"").count(), 2);
                 // What still runs is let finish.
                 std::fs::write(go, "").unwrap();
             }
             false => {
                 std::fs::write(go, "").unwrap();
                 assert_eq!(server.ends(), 0, "{}", stderr.text());
-                assert_eq!(stdout.to_its_end().matches("\"ok\":true,\"why\":\"exit\"").count(), 6);
+                assert_eq!(stdout.text().matches("\"ok\":true,\"why\":\"exit\"").count(), 6);
             }
         }
     }
@@ -203,6 +203,26 @@ fn programs_have_the_rights_of_the_server() {
     for line in [format!("CapEff:\\t{none}"), format!("SigBlk:\\t{none}"), "NoNewPrivs:\\t1".to_owned()] {
         assert!(server.stdout.text().contains(&line), "{line}\n{server}");
     }
+}
+
+/// Without its helper the server serves on, and says for each file that no program runs.
+#[test]
+fn a_lost_helper_is_told_and_costs_no_upload() {
+    let dir = temp_dir();
+    let path = program(dir.path(), "");
+    let server = serve(dir.path(), path.to_str().unwrap(), &[]);
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid())).unwrap();
+    let helper: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let [helper] = helper[..] else { panic!("one helper: {children}") };
+    assert_eq!(std::fs::read_to_string(format!("/proc/{helper}/comm")).unwrap(), "programs\n");
+    crate::harness::signal(helper, Signal::KILL);
+    until("the helper is gone", || {
+        std::fs::read_to_string(format!("/proc/{helper}/stat")).map_or(true, |stat| stat.contains(") Z"))
+    });
+    assert!(Client::anonymous(&server).put("file", b"x").starts_with("226"));
+    server.stdout.wait_for("\"why\":\"start\",\"elapsed_ms\":");
+    server.stdout.wait_for("\"detail\":\"the helper process has ended\"");
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]

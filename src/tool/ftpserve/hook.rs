@@ -199,6 +199,11 @@ impl UploadHook {
         });
     }
 
+    /// Files that wait, and programs that run.
+    pub(super) fn open(&self) -> u64 {
+        *self.open.borrow() as u64
+    }
+
     /// Returns when no file waits and no program runs.
     pub(super) async fn drained(&self) {
         // `self` holds the sender, so the channel cannot close.
