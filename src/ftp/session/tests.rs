@@ -186,7 +186,7 @@ impl Player {
     }
 }
 
-fn policy() -> SessionPolicy {
+pub(super) fn policy() -> SessionPolicy {
     SessionPolicy {
         greeting: "ready".to_owned(),
         tls: false,
