@@ -172,6 +172,15 @@ fn ftp_charset(data: &[u8]) {
         let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
         assert_eq!(slashes(&text), slashes(name));
     }
+    // A server's listing has no more lines than before, and each is read as what it was.
+    let mut lines = name.to_vec();
+    let missing = charset.encode_lines(&mut lines);
+    let ends = |bytes: &[u8]| bytes.split_inclusive(|byte| *byte == b'\n').count();
+    assert_eq!(ends(&lines) + missing, ends(name));
+    assert!(lines.split_inclusive(|byte| *byte == b'\n').all(|line| charset.decode(line).is_some()));
+    if let Ok(command) = FtpCommand::parse_in(Some(charset), name) {
+        assert!(std::str::from_utf8(&command.encode().expect("what was parsed can be sent")).is_ok());
+    }
 }
 
 /// What parses can be sent, and parses to the same again.
@@ -207,6 +216,8 @@ fn talk(data: &[u8], piece: usize) -> Vec<u8> {
         pasv_address: None,
         active: true,
         umask: 0o022,
+        certificates: false,
+        charset: None,
     });
     let mut said = Vec::new();
     for piece in data.chunks(piece) {
@@ -225,7 +236,7 @@ fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
             assert!(bytes.ends_with(b"\r\n"), "a whole line");
             said.extend_from_slice(&bytes);
         }
-        SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(Rights::ALL))),
+        SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(Rights::ALL.into()))),
         SessionAction::Listen => session.event(SessionEvent::Listening(Some(SocketAddr::new(CLIENT, 50_000)))),
         SessionAction::Store(_) => session.event(SessionEvent::Stored(Err(StoreRefusal::NotFound))),
         SessionAction::Transfer(transfer) => {
@@ -237,6 +248,7 @@ fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
         }
         // TLS never begins here: what was sent ahead is dropped, so how it is cut would matter.
         SessionAction::StartTls
+        | SessionAction::CertificateLogin { .. }
         | SessionAction::DropListener
         | SessionAction::StopTransfer
         | SessionAction::Umask(_)

@@ -124,6 +124,8 @@ fn play<'a>(pieces: impl Iterator<Item = &'a [u8]>, rights: Rights) -> Vec<u16> 
         pasv_address: None,
         active: true,
         umask: 0o022,
+        certificates: false,
+        charset: None,
     });
     for piece in std::iter::once(&b""[..]).chain(pieces) {
         session.input(piece);
@@ -159,7 +161,7 @@ impl Driver<'_> {
                 assert_eq!(read.code, reply.code);
                 self.codes.push(read.code);
             }
-            SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(self.rights))),
+            SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(self.rights.into()))),
             SessionAction::Listen => {
                 session.event(SessionEvent::Listening(Some(SocketAddr::new(CLIENT, 50_000))));
             }

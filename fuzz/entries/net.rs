@@ -2,6 +2,7 @@
 
 use applayer::line::{Ends, LineError, Splitter};
 use applayer::net::certificate::{CertificateFacts, rfc3339};
+use applayer::net::certified::login_names;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -60,6 +61,12 @@ fn certificate(data: &[u8]) {
     assert!(facts.serial.len() <= 128);
     for time in [facts.not_before, facts.not_after].into_iter().flatten() {
         assert!(rfc3339(time).is_some());
+    }
+    // A name that logs a user in is one that the certificate shows.
+    let whole = !facts.key_type.is_empty();
+    for name in login_names(data).into_iter().flatten().filter(|_| whole) {
+        let shown = ["email", "DNS"].map(|kind| format!("{kind}:{name}"));
+        assert!(shown.iter().any(|shown| facts.names.contains(shown)) || facts.subject.contains("CN="), "{name}");
     }
 }
 

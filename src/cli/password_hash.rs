@@ -36,6 +36,8 @@ pub(crate) enum StoredHash {
     Yescrypt(String, u64),
     /// The verifier of SCRAM-SHA-256 (RFC 5803).
     Scram(ScramVerifier),
+    /// `*`: no password is right.
+    None,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,9 @@ impl StoredHash {
     /// # Errors
     /// A message if the hash is unknown, malformed, too weak or too expensive.
     pub(crate) fn parse(text: &str) -> Result<StoredHash, String> {
+        if text == "*" {
+            return Ok(StoredHash::None);
+        }
         let fields: Vec<&str> = text.split('$').collect();
         let (hash, work) = match fields.as_slice() {
             ["SCRAM-SHA-256", ..] => return ScramVerifier::parse(text).map(StoredHash::Scram),
@@ -103,6 +108,7 @@ impl StoredHash {
     /// The cost of a check: an estimate, in microseconds of processor time.
     pub(crate) fn work(&self) -> u64 {
         match self {
+            StoredHash::None => 0,
             StoredHash::Argon2(stored) => stored.work() / 2,
             StoredHash::Sha(_, work) | StoredHash::Bcrypt(_, work) | StoredHash::Yescrypt(_, work) => *work,
             StoredHash::Scram(verifier) => u64::from(verifier.iterations()) / 4,
@@ -121,6 +127,7 @@ impl StoredHash {
     pub(crate) fn matches(&self, password: &str, memory: &mut [Block]) -> bool {
         let bytes = password.as_bytes();
         match self {
+            StoredHash::None => false,
             StoredHash::Argon2(stored) => stored.matches(bytes, memory),
             StoredHash::Sha(hash, _) => ShaCrypt::default().verify_password(bytes, hash.as_str()).is_ok(),
             // bcrypt uses only the first 72 bytes, as in every implementation.

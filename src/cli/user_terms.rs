@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::cli::own_addresses::OwnAddress;
 use crate::cli::{clock, units};
-use crate::ftp::session::Rights;
+use crate::ftp::session::{RightRule, Rights};
 use crate::net::cidr::Network;
 
 /// The terms of a user. The general setting applies for an absent term.
@@ -16,6 +16,8 @@ pub struct UserTerms {
     pub rights: Option<Rights>,
     /// `root=PATH`: the user's tree, anywhere in the file system. HOME is below it.
     pub root: Option<PathBuf>,
+    /// `dir=PATH:RIGHTS`, repeatable: the rights in a directory below the user's root.
+    pub rules: Vec<RightRule>,
     /// `quota=SIZE`: the bytes that all files of the tree may take together.
     pub quota: Option<u64>,
     /// `up=RATE`: the limit of all uploads together, in bytes per second.
@@ -45,25 +47,8 @@ impl UserTerms {
         }
         account.rights = match rights.as_slice() {
             [] => None,
-            ["read"] => Some(Rights::READ_ONLY),
-            ["upload"] => Some(Rights::UPLOAD_ONLY),
-            ["drop"] => Some(Rights::DROP_BOX),
-            several => {
-                let mut granted = Rights::NONE;
-                for word in several {
-                    match *word {
-                        "write" => granted = Rights::ALL,
-                        word if granted.grant(word) => {}
-                        word => {
-                            return Err(format!(
-                                "{word:?} is not a right ({}; alone: read, write, upload, drop)",
-                                Rights::WORDS
-                            ));
-                        }
-                    }
-                }
-                Some(granted)
-            }
+            ["none"] => return Err("\"none\" is a word of rules".to_owned()),
+            words => Some(Rights::parse(words.iter().copied())?),
         };
         Ok(account)
     }
@@ -75,13 +60,14 @@ impl UserTerms {
             match name {
                 "root" if value.starts_with('/') => account.root = Some(value.into()),
                 "root" => return Err("a root is an absolute path".to_owned()),
+                "dir" => account.rules.push(directory_rule(value, ':')?),
                 "quota" => account.quota = Some(units::size(value)?),
                 "up" => account.up = Some(rate(value)?),
                 "down" => account.down = Some(rate(value)?),
                 "address" => account.addresses.push(value.parse()?),
                 "net" => account.networks.push(value.parse()?),
                 "expires" => account.expires = Some(clock::moment(value)?),
-                _ => return Err("not a term (root, quota, up, down, address, net, expires)".to_owned()),
+                _ => return Err("not a term (root, dir, quota, up, down, address, net, expires)".to_owned()),
             }
             Ok(())
         };
@@ -99,6 +85,15 @@ impl UserTerms {
             None
         }
     }
+}
+
+/// Parses a rule: a path, `end`, and rights separated by commas or plus signs.
+///
+/// # Errors
+/// A message about the path or the first unknown right.
+pub fn directory_rule(text: &str, end: char) -> Result<RightRule, String> {
+    let (path, words) = text.rsplit_once(end).ok_or_else(|| format!("a rule is PATH{end}RIGHTS"))?;
+    RightRule::new(path, Rights::parse(words.split([',', '+']).map(str::trim))?)
 }
 
 #[cfg(test)]
@@ -129,7 +124,18 @@ mod tests {
             (account.quota, account.up, account.down.map(NonZeroU64::get)),
             (Some(10 << 20), NonZeroU64::new(1 << 20), Some(2 << 20))
         );
+        let rules = UserTerms::parse("read,dir=/in:drop,dir=/a:b/*:list+mkdir,dir=/c:none").unwrap().rules;
+        let granted: Vec<_> = rules.iter().map(|rule| (rule.path(), rule.rights())).collect();
+        let listed = Rights { list: true, mkdir: true, ..Rights::NONE };
+        let paths = [Some("in".to_owned()), None, Some("c".to_owned())];
+        assert_eq!(granted, paths.into_iter().zip([Rights::DROP_BOX, listed, Rights::NONE]).collect::<Vec<_>>());
         for bad in [
+            "dir=",
+            "dir=/in",
+            "dir=in:read",
+            "dir=/in:",
+            "dir=/in:all",
+            "dir=/in:list+none",
             "readonly",
             "read,Write",
             "none",

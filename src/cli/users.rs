@@ -11,6 +11,8 @@ use crate::cli::input;
 use crate::cli::password_hash::StoredHash;
 use crate::cli::user_terms::UserTerms;
 use crate::fault::{Fault, Kind};
+use crate::net::certified::CertifiedUser;
+use crate::net::login::LoginVerdict;
 use crate::smtp::auth::scram::{NEW_ITERATIONS, ScramVerifier};
 use crate::smtp::auth::server::LoginProof;
 
@@ -171,10 +173,22 @@ impl Users {
         if password.len() > MAX_PASSWORD {
             return None;
         }
-        let known = self.by_name.get(name);
+        // Without a password of its own a user costs as much time as an unknown one.
+        let known = self.by_name.get(name).filter(|(hash, _)| !matches!(hash, StoredHash::None));
         let (hash, _) = known.or_else(|| self.by_name.get(&self.dearest))?;
         let matches = hash.matches(password, &mut self.memory.take().blocks);
         known.filter(|_| matches).map(|(_, user)| user.clone())
+    }
+}
+
+impl Users {
+    /// The user of a verified certificate, without a password: the verdict is `Wrong` if there is no such user.
+    pub fn certified(&self, proof: &CertifiedUser, now: i64) -> LoginVerdict<User> {
+        let Some((_, user)) = self.by_name.get(proof.name()) else { return LoginVerdict::Wrong };
+        match user.account.barred(Some(proof.client()), now) {
+            Some(why) => LoginVerdict::Barred(why),
+            None => LoginVerdict::Right(user.clone()),
+        }
     }
 }
 
@@ -244,6 +258,10 @@ mod tests {
         assert_eq!(users.verify("carol", "s3cret"), None);
         assert_eq!(users.verify("bob", &"x".repeat(2000)), None);
         assert_eq!(hash_password("", HashKind::Argon2id).unwrap_err().kind, Kind::BadData);
+        // A user without a password does not take that of another.
+        let users = Users::parse(&format!("key:*::write\nbob:{hash}\n")).unwrap();
+        assert_eq!(["s3cret", "*", ""].map(|password| users.verify("key", password)), [None, None, None]);
+        assert_eq!(Users::parse("key:*").unwrap().verify("key", "*"), None);
     }
 
     #[test]

@@ -63,6 +63,33 @@ impl WireCharset {
         (!lossy && *again == *bytes).then(|| Cow::Owned(text.into_owned().into_bytes()))
     }
 
+    /// Encodes a piece of whole lines, and leaves out those that cannot be encoded; returns how many. A name that is written
+    /// otherwise would not denote its file.
+    pub fn encode_lines(self, piece: &mut Vec<u8>) -> usize {
+        if piece.is_ascii() {
+            return 0;
+        }
+        let (mut out, mut missing) = (Vec::with_capacity(piece.len()), 0);
+        for line in piece.split_inclusive(|byte| *byte == b'\n') {
+            match self.encode(line) {
+                Some(line) => out.extend_from_slice(&line),
+                None => missing += 1,
+            }
+        }
+        *piece = out;
+        missing
+    }
+
+    /// Text for people as it is sent: a question mark stands for each character that cannot be encoded.
+    pub fn encode_text(self, text: Vec<u8>) -> Vec<u8> {
+        if text.is_ascii() {
+            return text;
+        }
+        let letters = String::from_utf8_lossy(&text).into_owned();
+        let letter = |letter: char| self.encode(letter.encode_utf8(&mut [0; 4]).as_bytes()).map(Cow::into_owned);
+        letters.chars().flat_map(|each| letter(each).unwrap_or_else(|| b"?".to_vec())).collect()
+    }
+
     fn decoded(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
         self.0.decode_without_bom_handling_and_without_replacement(bytes)
     }
@@ -153,6 +180,17 @@ mod tests {
         for label in ["utf-16", "iso-2022-jp", "hz-gb-2312", "klingon", ""] {
             assert!(WireCharset::named(label).is_err(), "{label}");
         }
+    }
+
+    #[test]
+    fn lines_and_texts_of_a_server() {
+        let charset = WireCharset::named("koi8-r").unwrap();
+        let mut piece = "type=file; \u{444}\r\ntype=file; 日\r\na\r\n".as_bytes().to_vec();
+        piece.extend_from_slice(b"\xff\r\n");
+        assert_eq!(charset.encode_lines(&mut piece), 2);
+        assert_eq!(piece, b"type=file; \xc6\r\na\r\n");
+        assert_eq!(charset.encode_text("ф日 x".into()), b"\xc6? x");
+        assert_eq!(charset.encode_text(b"\xff".to_vec()), b"?");
     }
 
     #[test]

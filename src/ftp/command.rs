@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::charset::WireCharset;
 use super::telnet;
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
@@ -177,6 +178,8 @@ pub enum FtpCommandError {
     Forbidden,
     /// The line is longer than [`MAX_COMMAND_LINE`].
     TooLong,
+    /// The line is not valid in the charset of names.
+    Charset,
     /// An argument is missing, superfluous or malformed.
     Argument,
     /// The argument is well-formed but names an unknown value (RFC 959: 504).
@@ -188,7 +191,7 @@ impl FtpCommandError {
     pub const fn code(self) -> u16 {
         match self {
             FtpCommandError::NoVerb | FtpCommandError::TooLong => 500,
-            FtpCommandError::Forbidden | FtpCommandError::Argument => 501,
+            FtpCommandError::Forbidden | FtpCommandError::Charset | FtpCommandError::Argument => 501,
             FtpCommandError::Parameter => 504,
         }
     }
@@ -199,6 +202,7 @@ impl FtpCommandError {
             FtpCommandError::NoVerb => "No command.",
             FtpCommandError::Forbidden => "CR, LF and NUL are not allowed in a command.",
             FtpCommandError::TooLong => "Command line too long.",
+            FtpCommandError::Charset => "The name is not valid in the charset of this server.",
             FtpCommandError::Argument => "Syntax error in the arguments.",
             FtpCommandError::Parameter => "Not implemented for that parameter.",
         }
@@ -211,6 +215,14 @@ impl FtpCommand {
     /// # Errors
     /// The error selects the reply that refuses the line.
     pub fn parse(line: &[u8]) -> Result<FtpCommand, FtpCommandError> {
+        FtpCommand::parse_in(None, line)
+    }
+
+    /// As [`FtpCommand::parse`], for a line in this charset; arguments become UTF-8.
+    ///
+    /// # Errors
+    /// As [`FtpCommand::parse`], and for a line that is not valid in the charset.
+    pub fn parse_in(charset: Option<WireCharset>, line: &[u8]) -> Result<FtpCommand, FtpCommandError> {
         if line.len() > MAX_COMMAND_LINE {
             return Err(FtpCommandError::TooLong);
         }
@@ -220,6 +232,8 @@ impl FtpCommand {
         while let Some(rest) = line.strip_prefix(&[telnet::IAC]) {
             line = rest; // no verb begins so: what is left of a mark that came out of order
         }
+        let decoded = charset.map(|charset| charset.decode(line).ok_or(FtpCommandError::Charset)).transpose()?;
+        let line = decoded.as_deref().unwrap_or(line);
         if !line.iter().all(|byte| passes(*byte)) {
             return Err(FtpCommandError::Forbidden);
         }

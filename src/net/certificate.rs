@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use crate::hex;
 use crate::net::pin::CertificatePin;
 
-const BOOLEAN: u8 = 0x01;
+pub(super) const BOOLEAN: u8 = 0x01;
 const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const UTF8_STRING: u8 = 0x0c;
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
 /// A time with a two-digit year.
 const UTC_TIME: u8 = 0x17;
 /// A time with a four-digit year.
@@ -24,9 +24,9 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// UTF-16, as in certificates of old Microsoft authorities.
 const BMP_STRING: u8 = 0x1e;
 /// The version field, absent in version 1.
-const VERSION: u8 = 0xa0;
+pub(super) const VERSION: u8 = 0xa0;
 /// The extensions, present in version 3 only.
-const EXTENSIONS: u8 = 0xa3;
+pub(super) const EXTENSIONS: u8 = 0xa3;
 
 /// The most names of a certificate, and parts of one name, that are reported.
 const MAX_NAMES: usize = 1000;
@@ -307,12 +307,12 @@ fn object_identifier(content: &[u8]) -> String {
 }
 
 /// The content of the next element, if it has this tag.
-fn inside<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+pub(super) fn inside<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     element(input).filter(|(found, _)| *found == tag).map(|(_, content)| content)
 }
 
 /// Takes the next element: its tag and content (X.690, sections 8.1.2 and 8.1.3, definite lengths).
-fn element<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+pub(super) fn element<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (tag, rest) = input.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match first {

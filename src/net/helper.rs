@@ -175,7 +175,7 @@ fn end_with(parent: Option<Pid>) -> Result<(), Fault> {
 }
 
 fn gone() -> Fault {
-    Fault::new(Kind::Io, "the helper process that acts for owners has ended")
+    Fault::new(Kind::Io, "the helper process has ended")
 }
 
 fn confine(rights: &HelperRights<'_>, sandbox: Option<Sandbox>, server: Pid) -> Result<(), Fault> {

@@ -1,5 +1,6 @@
 //! `ftpserve`: serves a directory by FTP.
 
+mod hook;
 mod record;
 mod service;
 
@@ -22,20 +23,24 @@ use crate::cli::input;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};
 use crate::cli::reload::Reloader;
+use crate::cli::user_terms::directory_rule;
 use crate::cli::users::{User, Users};
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::server::{self, FtpServerOptions};
-use crate::ftp::session::Rights;
+use crate::ftp::session::{RightRule, Rights, TreeRights};
 use crate::ftp::store::{FtpStore, NameRules, UploadLimits, UploadSync};
 use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
 use crate::net::counters::{CountedConnection, Counter};
 use crate::net::listen::Shutdown;
 use crate::net::privilege::UnixIdentity;
+use crate::net::program::ProgramHelper;
 use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 
+use hook::UploadHook;
 use service::Logins;
 
 /// The largest file of --banner, in bytes.
@@ -67,6 +72,9 @@ pub struct Args {
     /// When TLS starts, with a certificate: on the client's request (AUTH TLS), always (AUTH TLS), or before the first byte
     #[arg(long, value_name = "MODE", default_value = "try")]
     tls: TlsStart,
+    /// Log a user in without a password if the client's certificate has the user's name (as CN, mail address or DNS name)
+    #[arg(long, requires_all = ["client_ca", "user_file"])]
+    cert_login: bool,
     /// Accept passwords without TLS from other hosts
     #[arg(long)]
     auth_in_clear: bool,
@@ -110,12 +118,24 @@ pub struct Args {
     /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
     #[arg(long, value_name = "FILE")]
     xferlog: Option<PathBuf>,
+    /// Charset of names on the wire, until a client sends OPTS UTF8 ON (koi8-r, shift_jis ...); names in DIR are UTF-8
+    #[arg(long, value_name = "NAME", value_parser = WireCharset::named)]
+    charset: Option<WireCharset>,
     /// Leave names that match GLOB (* and ?) out of listings; may be repeated
     #[arg(long, value_name = "GLOB")]
     hide: Vec<String>,
     /// Refuse every command on names that match GLOB, and links that lead to such names; may be repeated
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
+    /// Set the rights in the directory PATH and below: words of the user file, or none; may be repeated, the longest PATH applies
+    #[arg(long, value_name = "PATH=RIGHTS", value_parser = rule)]
+    rule: Vec<RightRule>,
+    /// Run CMD with the path of each file that has arrived as its last argument; no shell reads CMD
+    #[arg(long, value_name = "CMD")]
+    exec_upload: Option<String>,
+    /// Kill the program of --exec-upload after this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m", requires = "exec_upload")]
+    exec_limit: Duration,
     /// Limit each login to RATE bytes per second in each direction; up= and down= of the user file override it
     #[arg(long, value_name = "RATE", value_parser = units::size)]
     rate: Option<u64>,
@@ -209,8 +229,15 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
     }
     let greeting = greeting(&args)?;
+    let anonymous = users.is_none() || args.anonymous;
+    let program = args.exec_upload.as_deref().map(|text| hook::command(text, args.exec_limit)).transpose()?;
+    if program.as_ref().is_some_and(|program| hook::is_below(program, &dir)) {
+        out.warn("--exec-upload: the program lies in the served directory, where clients may replace it");
+    }
+    tell_of_missing(out, &dir, &args.rule, users.as_ref().map(Reloaded::now).as_deref(), anonymous);
     if args.operate.check_config {
         args.confine.successor(std::slice::from_ref(&dir))?;
+        args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         return args.operate.healthy(out, &args.listen, tls.as_ref());
     }
     let listeners = args.listen.bind("127.0.0.1:2121", activated)?;
@@ -241,6 +268,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
         umask: set_umask(args.umask),
+        certificates: args.cert_login,
+        charset: args.charset,
         max_transfers: args.max_transfers.unwrap_or(u64::MAX),
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
@@ -250,30 +279,33 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         TlsStart::Starttls => "ftpes",
         TlsStart::Implicit => "ftps",
     };
-    let anonymous = users.is_none() || args.anonymous;
     let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
     let gate = LoginGate::default();
+    let mut appended = appended_files(&args.output, &args.log);
+    appended.extend(args.xferlog.as_deref());
+    let urls = args.listen.write_addresses(scheme, addresses)?;
+    args.confine.give_up_root(out, (&appended, &reloader), std::slice::from_ref(&dir))?;
+    // With the rights of the user who serves, and outside of the sandbox.
+    let hook = program.map(ProgramHelper::start).transpose()?.map(|helper| UploadHook::new(helper, out));
     let service = Arc::new(Logins {
         store,
+        rules: args.rule.clone(),
         users,
         gate,
         anonymous,
         xferlog,
         rate: args.rate.and_then(NonZeroU64::new),
         shares: Mutex::default(),
+        hook: hook.clone(),
         out: out.clone(),
     });
-    let mut appended = appended_files(&args.output, &args.log);
-    appended.extend(args.xferlog.as_deref());
-    let urls = args.listen.write_addresses(scheme, addresses)?;
-    args.confine.give_up_root(out, (&appended, &reloader), std::slice::from_ref(&dir))?;
     if let Some(users) = &service.users {
         tell_of_owners(out, &dir, &users.now());
     }
     let mut sandbox = Sandbox::default();
-    match rights == Rights::READ_ONLY && service.users.is_none() {
-        true => sandbox.read(&dir),
-        false => sandbox.write(&dir),
+    match TreeRights::new(rights, args.rule).changes() || service.users.is_some() {
+        true => sandbox.write(&dir),
+        false => sandbox.read(&dir),
     }
     if let Some(users) = &service.users {
         // A root that the file names later is reached after a restart only.
@@ -284,9 +316,12 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         let admission = args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
-        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), || {
-            vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
+        let programs = hook.clone();
+        signals::tell_of_drain(out, &shutdown, Some(args.listen.drain), move || {
+            let programs = programs.as_ref().map_or(0, |hook| hook.open());
+            vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection"), (programs, "program")]
         });
+        hook.as_ref().map_or(Ok(()), UploadHook::begin)?;
         urls.announce(out)?;
         let open = || -> BoxFuture<'static, _> {
             let transfers = transfers_open().cast_signed();
@@ -295,6 +330,12 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         MetricsArgs::serve(out, metrics, tls, Box::new(open))?;
         let listeners = vec![(listeners, start == TlsStart::Implicit)];
         server::serve(listeners, &admission, &shutdown, options, service).await?;
+        if let Some(hook) = hook {
+            tokio::select! {
+                () = hook.drained() => {}
+                () = shutdown.ended() => hook.abandon(),
+            }
+        }
         Ok(Exit::OK)
     })
 }
@@ -304,18 +345,45 @@ fn tell_of_owners(out: &Output, dir: &Path, users: &Users) {
     let server = rustix::process::geteuid();
     let mut named: Vec<_> = users.all().filter(|_| !server.is_root()).collect();
     named.sort_unstable_by_key(|user| user.name.as_str());
-    for User { name, home, account } in named {
+    for user in named {
+        let User { name, home, account } = user;
         let (top, home) = (account.root.as_deref().unwrap_or(dir), home.as_deref().unwrap_or_default());
         if account.root.is_none() && home.is_empty() {
             continue;
         }
-        let Ok(owner) = UnixIdentity::owner_of(&top.join(home.trim_start_matches('/'))) else { continue };
+        let Ok(owner) = UnixIdentity::owner_of(&tree_of(dir, user)) else { continue };
         if !owner.is_root() && !owner.is_user(server) {
             let uid = server.as_raw();
             let home = if home.is_empty() { top.display().to_string() } else { home.to_owned() };
             out.warn(&format!("{name}: home {home} belongs to {owner}; it is served with the rights of user {uid}"));
         }
     }
+}
+
+/// Warns about each rule for a directory that is not in the tree, or in none of the users' trees.
+fn tell_of_missing(out: &Output, dir: &Path, rules: &[RightRule], users: Option<&Users>, anonymous: bool) {
+    let users: Vec<&User> = users.iter().flat_map(|users| users.all()).collect();
+    let mut trees: Vec<_> = users.iter().map(|user| tree_of(dir, user)).collect();
+    trees.extend(anonymous.then(|| dir.to_owned()));
+    let is_missing = |tree: &PathBuf, path: &String| {
+        tree.join(path).metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    for path in rules.iter().filter_map(RightRule::path) {
+        if trees.iter().all(|tree| is_missing(tree, &path)) {
+            out.warn(&format!("--rule /{path}: no such directory"));
+        }
+    }
+    for (user, tree) in users.iter().zip(&trees) {
+        for path in user.account.rules.iter().filter_map(RightRule::path).filter(|path| is_missing(tree, path)) {
+            out.warn(&format!("{}: dir=/{path}: no such directory", user.name));
+        }
+    }
+}
+
+/// The directory that a user sees as the root.
+fn tree_of(dir: &Path, user: &User) -> PathBuf {
+    let (top, home) = (user.account.root.as_deref().unwrap_or(dir), user.home.as_deref().unwrap_or_default());
+    top.join(home.trim_start_matches('/'))
 }
 
 fn transfers_open() -> u64 {
@@ -346,6 +414,10 @@ fn set_umask(named: Option<u32>) -> u32 {
         umask(before);
         before.as_raw_mode()
     })
+}
+
+fn rule(text: &str) -> Result<RightRule, String> {
+    directory_rule(text, '=')
 }
 
 fn mask(text: &str) -> Result<u32, String> {

@@ -10,7 +10,7 @@ use crate::ftp_server::{Client, hash};
 use crate::harness::{Server, server, temp_dir};
 
 /// A server of `dir/tree` with these users, each with the password `secret`.
-fn serve(dir: &TempDir, users: &[(&str, &str, &str)], args: &[&str]) -> Server {
+pub(crate) fn serve(dir: &TempDir, users: &[(&str, &str, &str)], args: &[&str]) -> Server {
     let hash = hash("secret");
     let lines: String = users.iter().map(|(name, home, flags)| format!("{name}:{hash}:{home}:{flags}\n")).collect();
     let file = dir.path().join("users");
@@ -21,7 +21,7 @@ fn serve(dir: &TempDir, users: &[(&str, &str, &str)], args: &[&str]) -> Server {
     run.arg(dir.path().join("tree")).start()
 }
 
-fn write(path: &Path, bytes: &[u8]) {
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
 }

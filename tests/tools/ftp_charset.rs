@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ftp_get::{Tree, lines_of, serve, url};
 use crate::ftp_peer::ftp_peer;
-use crate::harness::{temp_dir, tool};
+use crate::ftp_server::Client;
+use crate::harness::{server, temp_dir, tool};
 
 fn raw(root: &Path, name: &[u8]) -> PathBuf {
     root.join(OsStr::from_bytes(name))
@@ -214,4 +215,56 @@ fn an_incomplete_listing_deletes_nothing_first() {
         assert_eq!(done.status, if left { 65 } else { 0 }, "{done}");
         assert!(done.stderr.matches("listing is incomplete").count() <= 1, "told once: {done}");
     }
+}
+
+/// ftpserve with names in KOI8-R on the wire: files have their names in UTF-8, and a client may have it too.
+#[test]
+fn a_server_speaks_the_charset_of_its_clients() {
+    let (root, work) = (temp_dir(), temp_dir());
+    std::fs::create_dir(root.path().join("Папка")).unwrap();
+    for name in ["Папка/Ъ.txt", "файл.txt", "日本.txt"] {
+        std::fs::write(root.path().join(name), name).unwrap();
+    }
+    std::fs::write(raw(root.path(), b"\xc6.raw"), "x").unwrap();
+    let server = server("ftpserve").args(["--json", "--write", "--charset", "koi8-r"]).arg(root.path()).start();
+    let run = |name: &str, args: &[&str]| tool(name).args(["--charset", "koi8-r"]).args(args).dir(work.path()).run();
+    let url = |path: &str| format!("{}/{path}", server.url);
+    let done = run("ftpls", &["--json", "-R", &url("")]);
+    let mut names: Vec<_> = done.records_of("entry").iter().map(|entry| entry["path"].to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["\"Папка\"", "\"Папка/Ъ.txt\"", "\"файл.txt\""], "{done}");
+    // What cannot be written is left out, and said.
+    server.stdout.wait_for("/: 2 names cannot be written in KOI8-R, and are not listed");
+    run("ftpget", &["-o", "got", &url("Папка/Ъ.txt")]).exits(0);
+    run("ftpput", &["got", &url("Папка/ещё.txt")]).exits(0);
+    run("ftpdo", &[&url(""), "mv", "файл.txt", "Ъ"]).exits(0);
+    assert_eq!(std::fs::read_to_string(root.path().join("Папка/ещё.txt")).unwrap(), "Папка/Ъ.txt");
+    assert_eq!(std::fs::read_to_string(root.path().join("Ъ")).unwrap(), "файл.txt");
+    server.stdout.wait_for("\"to\":\"/Ъ\"");
+
+    let mut client = Client::anonymous(&server);
+    let ask = |client: &mut Client, line: &[u8], code: u16| {
+        client.send_bytes(&[line, b"\r\n"].concat());
+        client.expect(code)
+    };
+    assert_eq!(client.get("NLST").unwrap(), b"\xff\r\n\xf0\xc1\xd0\xcb\xc1\r\n");
+    assert_eq!(client.get("LIST").unwrap().split(|byte| *byte == b'\n').count(), 3);
+    // Byte 255 is sent twice.
+    ask(&mut client, b"SIZE \xff\xff", 213);
+    ask(&mut client, b"CWD \xf0\xc1\xd0\xcb\xc1", 250);
+    ask(&mut client, "SIZE Ъ.txt".as_bytes(), 550);
+    client.ask("OPTS UTF8 ON", 200);
+    assert_eq!(ask(&mut client, b"PWD", 257), "257 \"/Папка\" is the current directory.");
+    ask(&mut client, "SIZE Ъ.txt".as_bytes(), 213);
+    assert!(String::from_utf8(client.get("NLST /").unwrap()).unwrap().contains("日本.txt\r\n"));
+    client.ask("OPTS UTF8 OFF", 200);
+    ask(&mut client, b"SIZE \xff\xff.txt", 213);
+    assert_eq!(client.get("NLST /Ъ").unwrap_err().get(..3), Some("550"));
+
+    // A line that is nothing in the charset of the server.
+    let strict = crate::harness::server("ftpserve").args(["--charset", "shift_jis"]).arg(root.path()).start();
+    let mut client = Client::anonymous(&strict);
+    ask(&mut client, b"SIZE \x95", 501);
+    ask(&mut client, b"SIZE \x93\xfa\x96\x7b.txt", 213);
+    tool("ftpserve").args(["--charset", "utf-16", "."]).run().exits(64).says("ASCII looks otherwise");
 }

@@ -53,7 +53,11 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, text: &str) {
-        self.control.get_mut().write_all(text.as_bytes()).unwrap();
+        self.send_bytes(text.as_bytes());
+    }
+
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.control.get_mut().write_all(bytes).unwrap();
     }
 
     pub(crate) fn reply(&mut self) -> String {
@@ -210,7 +214,7 @@ fn records_are_those_of_the_schema() {
     client.ask("RNTO d/n", 250);
     client.ask("DELE d/n", 250);
     client.ask("RMD d", 250);
-    client.control.get_mut().write_all(b"MKD caf\xe9\r\n").unwrap();
+    client.send_bytes(b"MKD caf\xe9\r\n");
     client.expect(257);
     client.ask("QUIT", 221);
     let mut bad = Client::connect(server.addr);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{LIMIT, Run, Server, server, temp_dir};
+use crate::harness::{LIMIT, Run, Server, server, temp_dir, tool};
 
 /// Slow clients, each with an address of its own.
 const SLOW: usize = 2000;
@@ -186,6 +186,24 @@ fn few_descriptors_are_few_places() {
         assert!(used < Duration::from_millis(250), "{name} has nothing to do: {used:?}");
         drop(held);
     }
+}
+
+/// The soft limit of descriptors is raised to the hard one, which the default of --max-clients fits in.
+#[test]
+fn a_low_soft_limit_is_raised() {
+    let dir = temp_dir();
+    let server = serving("ftpserve", dir.path()).shell("ulimit -Sn 64; ulimit -Hn 4096").start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["4096", "4096"]);
+    assert!(!server.stderr.text().contains("descriptors"), "{server}");
+    let check = |hard: u32| {
+        let run = tool("ftpserve").arg("--check-config").arg(dir.path()).shell(&format!("ulimit -n {hard}")).run();
+        run.exits(0);
+        run
+    };
+    check(1024).says("--max-clients 500: 1024 descriptors (ulimit -n) are enough for 141");
+    assert!(!check(4096).stderr.contains("descriptors"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod ending;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -19,12 +20,13 @@ use super::{FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
-    DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp,
-    StoreRefusal, TransferFailure, TransferTask, UploadMode, is_anonymous,
+    DataMode, DataTransfer, FtpSession, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp, StoreRefusal,
+    TransferFailure, TransferTask, TreeRights, UploadMode, is_anonymous,
 };
 use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::ftp::telnet;
 use crate::net::admission::{ClientPlace, Standing};
+use crate::net::certified::VerifiedCertificate;
 use crate::net::clock::unix_seconds;
 use crate::net::counters::Counter;
 use crate::net::login::LoginVerdict;
@@ -87,6 +89,8 @@ struct Started {
     ascii: bool,
     /// The size of an upload in bytes, as announced by ALLO.
     announced: Option<u64>,
+    /// The number of names that cannot be written in the charset of the wire.
+    unlisted: Arc<AtomicUsize>,
     _place: Option<TransferPlace>,
 }
 
@@ -138,6 +142,8 @@ pub(super) async fn run(
         pasv_address: options.passive_address,
         active: options.active,
         umask: options.umask,
+        certificates: options.certificates,
+        charset: options.charset,
     });
     let trace = options.trace.as_ref().map(|trace| trace.of(peer));
     if trace.is_some() {
@@ -295,6 +301,10 @@ impl ControlDriver<'_> {
                 let verdict = self.login(&user, password).await;
                 self.session.event(SessionEvent::Login(verdict));
             }
+            SessionAction::CertificateLogin { user } => {
+                let verdict = self.certified(&user).await;
+                self.session.event(SessionEvent::Certified(verdict));
+            }
             SessionAction::Listen => {
                 self.listener = None;
                 let listener = data::listen(self.local, self.shared.options.passive_ports.as_ref()).ok();
@@ -323,25 +333,47 @@ impl ControlDriver<'_> {
 
     // Login and TLS
 
-    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> LoginVerdict<Rights> {
-        let name = String::from_utf8_lossy(user).into_owned();
+    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> LoginVerdict<TreeRights> {
         // What is not UTF-8 is nobody's.
         let asked = std::str::from_utf8(user).unwrap_or_default();
         let password = String::from_utf8(password.into_exposed()).unwrap_or_else(|_| "\0".to_owned());
         let password = Secret::new(password);
         let verdict = self.shared.service.login(self.peer.ip(), asked, password.expose()).await;
+        self.logged_in(user, verdict, false)
+    }
+
+    /// The login of a user whom the certificate of the client names. `Wrong` if there is none, which is no failure.
+    async fn certified(&mut self, user: &[u8]) -> LoginVerdict<TreeRights> {
+        let name = std::str::from_utf8(user).ok();
+        let certificate = VerifiedCertificate::of(&self.stream);
+        let proof = certificate.zip(name).and_then(|(it, name)| it.certifies(name, self.peer.ip()));
+        let Some(proof) = proof else { return LoginVerdict::Wrong };
+        match self.shared.service.certified(&proof).await {
+            LoginVerdict::Wrong => LoginVerdict::Wrong,
+            verdict => self.logged_in(user, verdict, true),
+        }
+    }
+
+    /// Tells of a login, and takes its tree.
+    fn logged_in(
+        &mut self,
+        user: &[u8],
+        verdict: LoginVerdict<FtpStore>,
+        by_certificate: bool,
+    ) -> LoginVerdict<TreeRights> {
+        let name = String::from_utf8_lossy(user).into_owned();
         // Whoever is anonymous is the same from the same address.
         let owner = if is_anonymous(user) { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
         let (accepted, reason) = (matches!(verdict, LoginVerdict::Right(_)), verdict.reason());
         if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
         self.totals.user = name;
-        self.happened(&Happening::Login { accepted, reason });
+        self.happened(&Happening::Login { accepted, reason, by_certificate });
         if !accepted {
             self.totals.user.clear();
         }
         self.store = None;
         verdict.map(|store| {
-            let rights = store.rights();
+            let rights = store.rights().clone();
             let store = store.owned_by(&owner);
             self.store = Some(match self.umask {
                 Some(mask) => store.with_umask(mask),
@@ -452,6 +484,7 @@ impl ControlDriver<'_> {
             TransferTask::List(listing) => (TransferDirection::Listing, listing.path.clone(), 0),
         };
         let stop = Stop::default();
+        let unlisted = Arc::default();
         let (tls, ascii, announced) = (transfer.protect, transfer.ascii, transfer.announced);
         let place = self.shared.admit_transfer();
         let crowded = place.is_none();
@@ -464,9 +497,11 @@ impl ControlDriver<'_> {
             tls,
             ascii,
             announced,
+            unlisted: Arc::clone(&unlisted),
             _place: place,
         };
-        let opened = if crowded { Err(StoreRefusal::Crowded) } else { block_in_place(|| self.open(transfer, stop)) };
+        let opened =
+            if crowded { Err(StoreRefusal::Crowded) } else { block_in_place(|| self.open(transfer, stop, unlisted)) };
         match opened {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
@@ -493,9 +528,11 @@ impl ControlDriver<'_> {
         &mut self,
         transfer: DataTransfer,
         stop: Stop,
+        unlisted: Arc<AtomicUsize>,
     ) -> Result<(Running, Option<u64>, Option<Vec<u8>>), StoreRefusal> {
         let store = self.store.as_ref().ok_or(StoreRefusal::Denied)?;
         let options = self.shared.options.clone();
+        let charset = self.session.charset();
         let terms = TransferLimits {
             ascii: transfer.ascii,
             limits: options.data_limits,
@@ -564,7 +601,8 @@ impl ControlDriver<'_> {
             }
             TransferTask::List(listing) => {
                 let lines = store.list(listing, unix_seconds())?;
-                let run = async move { Ok((copy::list(connect.await?, lines, terms).await?, None)) };
+                let names = copy::ListedNames { charset, missing: unlisted };
+                let run = async move { Ok((copy::list(connect.await?, lines, names, terms).await?, None)) };
                 (Box::pin(run), None, None)
             }
         })

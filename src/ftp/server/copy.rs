@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::sendfile;
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::data::Stop;
 use crate::fault::{Fault, Kind, plain};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::{ListingLines, StoreUpload};
 use crate::net::deadline::{Limits, RateDeadline};
@@ -358,14 +360,28 @@ fn receive_spliced(
     if terms.stop.is_stopped() { Err(TransferFailure::Aborted) } else { Ok(total) }
 }
 
+/// How the names of a listing are written.
+pub(super) struct ListedNames {
+    /// The charset; `None` for the bytes of the file system.
+    pub(super) charset: Option<WireCharset>,
+    /// Counts the names that cannot be written in it.
+    pub(super) missing: Arc<AtomicUsize>,
+}
+
 /// Sends a listing; returns the number of bytes.
-pub(super) async fn list(stream: Stream, lines: ListingLines, terms: TransferLimits) -> Result<u64, TransferFailure> {
-    stoppable(&terms, list_async(stream, lines, &terms)).await
+pub(super) async fn list(
+    stream: Stream,
+    lines: ListingLines,
+    names: ListedNames,
+    terms: TransferLimits,
+) -> Result<u64, TransferFailure> {
+    stoppable(&terms, list_async(stream, lines, names, &terms)).await
 }
 
 async fn list_async(
     mut stream: Stream,
     mut lines: ListingLines,
+    names: ListedNames,
     terms: &TransferLimits,
 ) -> Result<u64, TransferFailure> {
     let mut total = 0;
@@ -374,6 +390,9 @@ async fn list_async(
     loop {
         piece.clear();
         let more = lines.next_piece(&mut piece).map_err(TransferFailure::Refused)?;
+        if let Some(charset) = names.charset {
+            names.missing.fetch_add(charset.encode_lines(&mut piece), Ordering::Relaxed);
+        }
         if piece.is_empty() {
             // Nothing to write, nothing to wait for: others have their turn, and a stop is noticed.
             tokio::task::yield_now().await;

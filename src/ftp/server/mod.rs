@@ -15,11 +15,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::charset::WireCharset;
 use super::session::StoreRefusal;
 use super::store::{ArrivedFile, FtpStore};
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::admission::{Admission, AdmissionRefusal, ClientPlace};
+use crate::net::certified::CertifiedUser;
 use crate::net::counters::CountedConnection;
 use crate::net::deadline::Limits;
 use crate::net::listen::{Listeners, Shutdown};
@@ -41,6 +43,11 @@ pub trait FtpService: Send + Sync + 'static {
     /// The tree for this login. A failure is delayed: guessing is slow, and a wrong name must take as long as a wrong
     /// password.
     fn login<'a>(&'a self, peer: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>>;
+
+    /// The tree for a user whom the client's certificate names. [`LoginVerdict::Wrong`]: there is no such user.
+    fn certified<'a>(&'a self, _user: &'a CertifiedUser) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+        Box::pin(async { LoginVerdict::Wrong })
+    }
 
     /// Reports an event of a session.
     fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>);
@@ -70,6 +77,8 @@ pub enum Happening<'a> {
         accepted: bool,
         /// The reason for a failure other than a wrong password.
         reason: Option<&'static str>,
+        /// The client's certificate was taken in place of a password.
+        by_certificate: bool,
     },
     /// A transfer ended.
     Transfer(FinishedTransfer<'a>),
@@ -194,6 +203,10 @@ pub struct FtpServerOptions {
     pub keep_partial: bool,
     /// The permission bits to clear on new files and directories.
     pub umask: u32,
+    /// A client's certificate may log its user in.
+    pub certificates: bool,
+    /// The charset of names on the wire.
+    pub charset: Option<WireCharset>,
     /// The maximum number of concurrent transfers of all clients.
     pub max_transfers: u64,
     /// The protocol trace, for `-v`.
@@ -218,6 +231,8 @@ impl Default for FtpServerOptions {
             locate: false,
             keep_partial: false,
             umask: 0o022,
+            certificates: false,
+            charset: None,
             max_transfers: u64::MAX,
             trace: None,
         }

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::rights::Rights;
+use super::rules::TreeRights;
+use crate::ftp::charset::WireCharset;
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{FactSet, ListingEntry};
 use crate::ftp::reply::FtpReply;
@@ -22,6 +23,11 @@ pub enum SessionAction {
         user: Vec<u8>,
         /// The password as received.
         password: Secret<Vec<u8>>,
+    },
+    /// Check whether the client's certificate logs this user in; answered by [`SessionEvent::Certified`].
+    CertificateLogin {
+        /// The user name.
+        user: Vec<u8>,
     },
     /// Listen for a data connection and close an earlier listener; answered by [`SessionEvent::Listening`].
     Listen,
@@ -54,7 +60,9 @@ pub enum SessionEvent {
     /// The TLS handshake of the control connection is done.
     Secured,
     /// The verdict on the login; success carries the rights of the user.
-    Login(LoginVerdict<Rights>),
+    Login(LoginVerdict<TreeRights>),
+    /// The verdict on the client's certificate; `Wrong` if it does not name the user, whose password decides then.
+    Certified(LoginVerdict<TreeRights>),
     /// The address of the data listener, or `None` if there is no listener.
     Listening(Option<SocketAddr>),
     /// The result of a [`SessionAction::Store`].
@@ -97,6 +105,10 @@ pub struct SessionPolicy {
     pub active: bool,
     /// The permission bits to clear on new files and directories.
     pub umask: u32,
+    /// A client's certificate may log its user in.
+    pub certificates: bool,
+    /// The charset of names on the wire, until the client asks for UTF-8.
+    pub charset: Option<WireCharset>,
 }
 
 /// A single operation on the tree. Paths are absolute and normalized: `/`, `/a/b`; see [`super::path::resolve`].

@@ -2,8 +2,8 @@
 
 use super::path::{quote, resolve, resolve_new, split_pattern, without_options};
 use super::{
-    Awaited, Data, DataMode, DataTransfer, FtpSession, ListingFormat, ListingRequest, Rights, SessionAction,
-    StoreAnswer, StoreOp, StoreRefusal, TransferTask, UploadMode,
+    Awaited, Data, DataMode, DataTransfer, FtpSession, ListingFormat, ListingRequest, Right, SessionAction,
+    StoreAnswer, StoreOp, StoreRefusal, TransferTask, TreeRights, UploadMode,
 };
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::command::{FtpCommand, parse_time};
@@ -46,14 +46,26 @@ pub(super) enum AwaitedAnswer {
     Done(u16, &'static str),
 }
 
-/// The reply to a command that the login does not permit; it is the same whether or not the file exists.
-pub(super) fn denied() -> Result<(), StoreRefusal> {
-    Err(StoreRefusal::Denied)
-}
-
 impl FtpSession {
+    /// The normalized form of a client's path, if the login has this right there. The refusal is the same whether or not the file
+    /// exists.
+    pub(super) fn allowed(&self, path: &[u8], rights: &TreeRights, right: Right) -> Result<Vec<u8>, StoreRefusal> {
+        let path = resolve(&self.cwd, path)?;
+        if rights.at(&path).has(right) { Ok(path) } else { Err(StoreRefusal::Denied) }
+    }
+
+    fn allowed_new(&self, path: &[u8], rights: &TreeRights, right: Right) -> Result<Vec<u8>, StoreRefusal> {
+        let path = resolve_new(&self.cwd, path)?;
+        if rights.at(&path).has(right) { Ok(path) } else { Err(StoreRefusal::Denied) }
+    }
+
     /// Runs a command on the tree; false for an unknown command.
-    pub(super) fn file_command(&mut self, command: FtpCommand, rights: Rights, rename_from: Option<Vec<u8>>) -> bool {
+    pub(super) fn file_command(
+        &mut self,
+        command: FtpCommand,
+        rights: &TreeRights,
+        rename_from: Option<Vec<u8>>,
+    ) -> bool {
         let change = match &command {
             FtpCommand::Dele(path) => Some(("DELE", path)),
             FtpCommand::Mkd(path) => Some(("MKD", path)),
@@ -77,11 +89,11 @@ impl FtpSession {
     fn try_file_command(
         &mut self,
         command: FtpCommand,
-        rights: Rights,
+        rights: &TreeRights,
         rename_from: Option<Vec<u8>>,
     ) -> Result<bool, StoreRefusal> {
-        let need = |right: bool| if right { Ok(()) } else { denied() };
-        let fresh = self.fresh.clone().filter(|_| rights.upload);
+        let need = |right: bool| if right { Ok(()) } else { Err(StoreRefusal::Denied) };
+        let fresh = self.fresh.clone().filter(|fresh| rights.at(fresh).upload);
         // What this session has just stored as a new file is its own, in a drop box as well.
         let is_own = |path: &[u8]| fresh.as_deref() == Some(path);
         match command {
@@ -93,58 +105,53 @@ impl FtpSession {
             FtpCommand::Cdup => self.change_directory(b"..")?,
             FtpCommand::Size(_) if self.ascii => self.reply(550, "SIZE needs TYPE I."),
             FtpCommand::Size(path) => {
-                need(rights.list)?;
-                let path = resolve(&self.cwd, &path)?;
+                let path = self.allowed(&path, rights, Right::List)?;
                 self.ask(StoreOp::Facts(path), AwaitedAnswer::Size);
             }
-            FtpCommand::Allo(size) if rights.upload => {
+            FtpCommand::Allo(size) if rights.at(&self.cwd).upload => {
                 self.ask(StoreOp::Room(self.cwd.clone(), size), AwaitedAnswer::Room(size));
             }
             FtpCommand::Allo(_) => self.reply(202, NO_RESERVATION),
             FtpCommand::Mdtm(argument) => self.mdtm(&argument, rights)?,
             FtpCommand::Mfmt { modified, path } => {
-                need(rights.overwrite)?;
-                self.set_modified(modified.as_second(), &path)?;
+                self.set_modified(modified.as_second(), &path, rights)?;
             }
             FtpCommand::Mlst(argument) => {
-                need(rights.list)?;
-                let path = resolve(&self.cwd, &argument.unwrap_or_default())?;
+                let path = self.allowed(&argument.unwrap_or_default(), rights, Right::List)?;
                 self.ask(StoreOp::Facts(path.clone()), AwaitedAnswer::Facts(path));
             }
             FtpCommand::Stat(None) => self.status(),
             FtpCommand::Stat(Some(argument)) => {
-                need(rights.list)?;
-                let (listing, shown) = self.listing(&argument, ListingFormat::Long)?;
+                let (listing, shown) = self.listing(&argument, ListingFormat::Long, rights)?;
                 self.ask(StoreOp::List(listing), AwaitedAnswer::Status(shown));
             }
             FtpCommand::Dele(path) => {
                 let path = resolve(&self.cwd, &path)?;
-                need(rights.delete || is_own(&path))?;
+                need((rights.at(&path).delete || is_own(&path)) && !rights.pins(&path))?;
                 self.ask(StoreOp::Delete(path), AwaitedAnswer::Done(250, "Deleted."));
             }
             FtpCommand::Mkd(path) => {
-                need(rights.mkdir)?;
-                let path = resolve_new(&self.cwd, &path)?;
+                let path = self.allowed_new(&path, rights, Right::Mkdir)?;
                 self.ask(StoreOp::MakeDirectory(path.clone()), AwaitedAnswer::MakeDirectory(path));
             }
             FtpCommand::Rmd(path) => {
-                need(rights.delete)?;
-                let path = resolve(&self.cwd, &path)?;
+                let path = self.allowed(&path, rights, Right::Delete)?;
+                need(!rights.pins(&path))?;
                 self.ask(StoreOp::RemoveDirectory(path), AwaitedAnswer::Done(250, "Directory removed."));
             }
             FtpCommand::Rnfr(path) => {
                 let path = resolve(&self.cwd, &path)?;
-                need(rights.rename || is_own(&path))?;
+                need((rights.at(&path).rename || is_own(&path)) && !rights.pins(&path))?;
                 self.ask(StoreOp::Exists(path.clone()), AwaitedAnswer::RenameFrom(path));
             }
             FtpCommand::Rnto(path) => {
-                need(rights.rename || rights.upload)?;
                 let Some(from) = rename_from else {
                     self.reply(503, "RNFR first.");
                     return Ok(true);
                 };
                 let to = resolve_new(&self.cwd, &path)?;
-                self.ask(StoreOp::Rename(from, to, rights.rename && rights.overwrite), AwaitedAnswer::Renamed);
+                let replace = rights.rename(&from, &to, is_own(&from)).ok_or(StoreRefusal::Denied)?;
+                self.ask(StoreOp::Rename(from, to, replace), AwaitedAnswer::Renamed);
             }
             FtpCommand::Site(argument) => self.site(&argument, rights)?,
             FtpCommand::Rest(offset) if self.ascii && offset != 0 => self.reply(501, "REST needs TYPE I."),
@@ -175,7 +182,7 @@ impl FtpSession {
 
     // Transfers
 
-    fn transfer_command(&mut self, command: FtpCommand, rights: Rights) -> Result<bool, StoreRefusal> {
+    fn transfer_command(&mut self, command: FtpCommand, rights: &TreeRights) -> Result<bool, StoreRefusal> {
         // REST and RANG count for the next transfer, whether it succeeds or not.
         let range = std::mem::take(&mut self.range);
         let announced = self.announced.take();
@@ -225,43 +232,33 @@ impl FtpSession {
     fn task(
         &mut self,
         command: FtpCommand,
-        rights: Rights,
+        rights: &TreeRights,
         (from, to): (u64, Option<u64>),
     ) -> Result<Option<TransferTask>, StoreRefusal> {
-        let replace = rights.overwrite;
-        let allowed = match &command {
-            FtpCommand::Retr(_) => rights.read,
-            FtpCommand::Stor(_) if from > 0 => rights.append,
-            FtpCommand::Stor(_) | FtpCommand::Stou(_) => rights.upload,
-            FtpCommand::Appe(_) => rights.append,
-            FtpCommand::List(_) | FtpCommand::Nlst(_) | FtpCommand::Mlsd(_) => rights.list,
-            _ => return Ok(None),
+        let receive = |path: Vec<u8>, mode| {
+            let replace = mode != UploadMode::Unique && rights.at(&path).overwrite;
+            TransferTask::Receive { path, mode, replace }
         };
-        if !allowed {
-            return Err(StoreRefusal::Denied);
-        }
         Ok(Some(match command {
-            FtpCommand::Retr(path) => TransferTask::Send { path: resolve(&self.cwd, &path)?, from, to },
-            FtpCommand::Stor(path) => {
-                let mode = if from > 0 { UploadMode::At(from) } else { UploadMode::Whole };
-                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, mode, replace }
+            FtpCommand::Retr(path) => TransferTask::Send { path: self.allowed(&path, rights, Right::Read)?, from, to },
+            FtpCommand::Stor(path) if from > 0 => {
+                receive(self.allowed_new(&path, rights, Right::Append)?, UploadMode::At(from))
             }
+            FtpCommand::Stor(path) => receive(self.allowed_new(&path, rights, Right::Upload)?, UploadMode::Whole),
             FtpCommand::Stou(name) => {
                 // The name that a client suggests is the beginning of the one it gets.
-                let path = resolve_new(&self.cwd, name.as_deref().unwrap_or(b"upload"))?;
-                TransferTask::Receive { path, mode: UploadMode::Unique, replace: false }
+                let name = name.as_deref().unwrap_or(b"upload");
+                receive(self.allowed_new(name, rights, Right::Upload)?, UploadMode::Unique)
             }
-            FtpCommand::Appe(path) => {
-                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, mode: UploadMode::Append, replace }
-            }
+            FtpCommand::Appe(path) => receive(self.allowed_new(&path, rights, Right::Append)?, UploadMode::Append),
             FtpCommand::List(argument) => {
-                TransferTask::List(self.listing(&argument.unwrap_or_default(), ListingFormat::Long)?.0)
+                TransferTask::List(self.listing(&argument.unwrap_or_default(), ListingFormat::Long, rights)?.0)
             }
             FtpCommand::Nlst(argument) => {
-                TransferTask::List(self.listing(&argument.unwrap_or_default(), ListingFormat::Names)?.0)
+                TransferTask::List(self.listing(&argument.unwrap_or_default(), ListingFormat::Names, rights)?.0)
             }
             FtpCommand::Mlsd(argument) => TransferTask::List(ListingRequest {
-                path: resolve(&self.cwd, &argument.unwrap_or_default())?,
+                path: self.allowed(&argument.unwrap_or_default(), rights, Right::List)?,
                 shown: Vec::new(),
                 pattern: None,
                 hidden: true,
@@ -272,14 +269,19 @@ impl FtpSession {
     }
 
     /// The listing that LIST, NLST or STAT requests, and its name in the reply.
-    fn listing(&self, argument: &[u8], format: ListingFormat) -> Result<(ListingRequest, Vec<u8>), StoreRefusal> {
+    fn listing(
+        &self,
+        argument: &[u8],
+        format: ListingFormat,
+        rights: &TreeRights,
+    ) -> Result<(ListingRequest, Vec<u8>), StoreRefusal> {
         let (hidden, path) = without_options(argument);
         let (directory, pattern) = match split_pattern(path) {
             Some((directory, pattern)) => (directory, Some(pattern.to_vec())),
             None => (path, None),
         };
         let shown = if path.is_empty() { b".".to_vec() } else { path.to_vec() };
-        let path = resolve(&self.cwd, directory)?;
+        let path = self.allowed(directory, rights, Right::List)?;
         Ok((ListingRequest { path, shown: directory.to_vec(), pattern, hidden, format }, shown))
     }
 
@@ -297,25 +299,22 @@ impl FtpSession {
     }
 
     /// `MDTM path` queries; `MDTM time path` sets, as old clients expect (vsftpd's `mdtm_write`).
-    fn mdtm(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
-        if rights.overwrite
-            && let Some((time, [b' ', path @ ..])) = argument.split_at_checked(14)
+    fn mdtm(&mut self, argument: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
+        if let Some((time, [b' ', path @ ..])) = argument.split_at_checked(14)
             && let Some(time) = parse_time(time)
             && !path.is_empty()
+            && self.allowed(path, rights, Right::Overwrite).is_ok()
         {
-            return self.set_modified(time.as_second(), path);
+            return self.set_modified(time.as_second(), path, rights);
         }
-        if !rights.list {
-            return denied();
-        }
-        let path = resolve(&self.cwd, argument)?;
+        let path = self.allowed(argument, rights, Right::List)?;
         self.ask(StoreOp::Facts(path), AwaitedAnswer::Mdtm);
         Ok(())
     }
 
-    fn set_modified(&mut self, seconds: i64, path: &[u8]) -> Result<(), StoreRefusal> {
+    fn set_modified(&mut self, seconds: i64, path: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
         let path_shown = path.to_vec();
-        let path = resolve(&self.cwd, path)?;
+        let path = self.allowed(path, rights, Right::Overwrite)?;
         let asked = AwaitedAnswer::Modify { text: format_mdtm(seconds), path: path_shown };
         self.ask(StoreOp::SetFacts { path, modified: Some(seconds), mode: None }, asked);
         Ok(())
@@ -378,7 +377,8 @@ impl FtpSession {
             (AwaitedAnswer::MakeDirectory(path), _) => self.reply(257, [quote(&path), b" created.".to_vec()].concat()),
             (AwaitedAnswer::Status(shown), StoreAnswer::Lines(found)) => {
                 let mut lines = vec![[b"Status of ", shown.as_slice()].concat()];
-                lines.extend(found);
+                let charset = self.charset();
+                lines.extend(found.into_iter().filter(|line| charset.is_none_or(|it| it.encode(line).is_some())));
                 lines.push(b"End of status".to_vec());
                 self.actions.push_back(SessionAction::Reply(FtpReply::multi(213, lines)));
             }

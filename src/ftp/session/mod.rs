@@ -5,9 +5,11 @@
 //! later commands wait; only ABOR takes effect at once, and so does STAT if no command waits before it.
 
 mod action;
+mod certificate;
 mod files;
 pub mod path;
 mod rights;
+mod rules;
 mod site;
 mod talk;
 
@@ -18,7 +20,8 @@ pub use action::{
     DataMode, DataTransfer, DigestRange, ListingFormat, ListingRequest, SessionAction, SessionEvent, SessionPolicy,
     StoreAnswer, StoreOp, StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
-pub use rights::Rights;
+pub use rights::{Right, Rights};
+pub use rules::{RightRule, TreeRights};
 
 use crate::foreign::{self, SpokenProtocol};
 use crate::ftp::address::{self, EprtError};
@@ -92,6 +95,10 @@ pub struct FtpSession {
     work: u64,
     /// Commands since the last of these.
     talk: u32,
+    /// The login needed no password.
+    certified: bool,
+    /// The client has asked for names in UTF-8.
+    utf8: bool,
     /// The received commands, for a trace.
     heard: Option<Vec<String>>,
 }
@@ -100,7 +107,7 @@ pub struct FtpSession {
 enum LoginState {
     None,
     Named(Vec<u8>),
-    In(Vec<u8>, Rights),
+    In(Vec<u8>, TreeRights),
 }
 
 /// The event for which the session waits.
@@ -109,6 +116,7 @@ enum Awaited {
     Nothing,
     Tls,
     Login(Vec<u8>),
+    Certificate(Vec<u8>),
     Listen { extended: bool },
     Store(files::AwaitedAnswer),
     Transfer { opened: bool, stopped: bool, append_name: Option<Vec<u8>>, label: &'static str, path: Vec<u8> },
@@ -157,6 +165,8 @@ impl FtpSession {
             commands: 0,
             work: 0,
             talk: 0,
+            certified: false,
+            utf8: false,
             heard: None,
             policy,
         }
@@ -219,7 +229,7 @@ impl FtpSession {
     pub fn poll(&mut self) -> Option<SessionAction> {
         loop {
             if let Some(action) = self.actions.pop_front() {
-                return Some(action);
+                return Some(self.on_the_wire(action));
             }
             if self.closed {
                 return None;
@@ -242,7 +252,7 @@ impl FtpSession {
                         return None;
                     }
                 }
-                Awaited::Tls | Awaited::Login(_) | Awaited::Listen { .. } => return None,
+                Awaited::Tls | Awaited::Login(_) | Awaited::Certificate(_) | Awaited::Listen { .. } => return None,
             }
         }
     }
@@ -265,6 +275,7 @@ impl FtpSession {
                 self.login = LoginState::None;
             }
             (SessionEvent::Login(verdict), Awaited::Login(user)) => self.logged_in(user, verdict),
+            (SessionEvent::Certified(verdict), Awaited::Certificate(user)) => self.certified(user, verdict),
             (SessionEvent::Listening(address), Awaited::Listen { extended }) => self.listening(address, extended),
             (SessionEvent::Stored(result), Awaited::Store(asked)) => self.stored(asked, result),
             (SessionEvent::Opened { size, name }, Awaited::Transfer { stopped, label, path, .. }) => {
@@ -298,8 +309,9 @@ impl FtpSession {
     }
 
     fn next_line(&mut self) -> Option<Result<FtpCommand, FtpCommandError>> {
+        let charset = self.charset();
         match self.lines.next_line() {
-            Ok(Some(line)) => Some(FtpCommand::parse(line)),
+            Ok(Some(line)) => Some(FtpCommand::parse_in(charset, line)),
             Ok(None) => None,
             Err(LineError::TooLong) => Some(Err(FtpCommandError::TooLong)),
             Err(LineError::BareCr | LineError::BareLf) => Some(Err(FtpCommandError::Forbidden)),
@@ -395,7 +407,7 @@ impl FtpSession {
                 self.bad_command();
             }
             command => match self.login.clone() {
-                LoginState::In(_, rights) => self.bad_commands_after(command, rights, rename_from, bad_before),
+                LoginState::In(_, rights) => self.bad_commands_after(command, &rights, rename_from, bad_before),
                 LoginState::None | LoginState::Named(_) => self.reply(530, "Please log in with USER and PASS."),
             },
         }
@@ -404,7 +416,7 @@ impl FtpSession {
     fn bad_commands_after(
         &mut self,
         command: FtpCommand,
-        rights: Rights,
+        rights: &TreeRights,
         rename_from: Option<Vec<u8>>,
         bad_before: u32,
     ) {
@@ -440,6 +452,14 @@ impl FtpSession {
             return self.reply(501, "User name too long.");
         }
         self.cwd = b"/".to_vec();
+        self.certified = false;
+        if self.policy.certificates && self.secure && !anonymous {
+            return self.ask_for_certificate(name);
+        }
+        self.want_password(name);
+    }
+
+    fn want_password(&mut self, name: Vec<u8>) {
         // The same reply for every name: it must not reveal which users exist.
         self.login = LoginState::Named(name);
         self.reply(331, "Password, please.");
@@ -453,12 +473,16 @@ impl FtpSession {
             }
             other => {
                 self.login = other;
-                self.reply(503, "USER first.");
+                match self.certified {
+                    // Clients may send it ahead.
+                    true => self.reply(202, "No password is needed."),
+                    false => self.reply(503, "USER first."),
+                }
             }
         }
     }
 
-    fn logged_in(&mut self, user: Vec<u8>, verdict: LoginVerdict<Rights>) {
+    fn logged_in(&mut self, user: Vec<u8>, verdict: LoginVerdict<TreeRights>) {
         match verdict {
             LoginVerdict::Right(rights) => {
                 self.login_failures = 0;
@@ -468,6 +492,10 @@ impl FtpSession {
             LoginVerdict::Wrong | LoginVerdict::Barred(_) => {}
             LoginVerdict::TooMany => return self.goodbye(421, "Too many failed logins; try again later."),
         }
+        self.login_failed();
+    }
+
+    fn login_failed(&mut self) {
         self.login_failures += 1;
         if self.login_failures >= MAX_LOGIN_FAILURES {
             self.goodbye(530, "Too many failed logins.");
@@ -482,6 +510,7 @@ impl FtpSession {
         self.ascii = true;
         self.range = (0, None);
         self.announced = None;
+        (self.certified, self.utf8) = (false, false);
         self.drop_data();
         self.only_epsv = false;
         self.facts = FactSet::default();

@@ -1,6 +1,27 @@
 //! The rights of a login, and the word for each.
 
-/// The rights of a login.
+/// One right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// See names, sizes and times.
+    List,
+    /// Download.
+    Read,
+    /// Store files under unused names.
+    Upload,
+    /// Replace existing files, set times and modes.
+    Overwrite,
+    /// Write into existing files.
+    Append,
+    /// Remove files and directories.
+    Delete,
+    /// Rename files and directories.
+    Rename,
+    /// Make directories.
+    Mkdir,
+}
+
+/// The rights of a login in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rights {
     /// `list`: see names, sizes and times.
@@ -55,8 +76,50 @@ impl Rights {
     /// The words for the single rights, for messages.
     pub const WORDS: &'static str = "list, read, upload, overwrite, append, delete, rename, mkdir";
 
+    /// Parses rights in words. A single word may be a preset (`read`, `write`, `upload`, `drop`) or `none`. Of several words, each
+    /// is one right, and `write` grants all rights.
+    ///
+    /// # Errors
+    /// A message about the first unknown word.
+    pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Rights, String> {
+        let words: Vec<&str> = words.into_iter().collect();
+        match words.as_slice() {
+            ["none"] => return Ok(Rights::NONE),
+            ["read"] => return Ok(Rights::READ_ONLY),
+            ["upload"] => return Ok(Rights::UPLOAD_ONLY),
+            ["drop"] => return Ok(Rights::DROP_BOX),
+            _ => {}
+        }
+        let mut granted = Rights::NONE;
+        for word in words {
+            match word {
+                "write" => granted = Rights::ALL,
+                word if granted.grant(word) => {}
+                word => {
+                    let known = Rights::WORDS;
+                    return Err(format!("{word:?} is not a right ({known}; alone: read, write, upload, drop)"));
+                }
+            }
+        }
+        Ok(granted)
+    }
+
+    /// True if this right is granted.
+    pub fn has(&self, right: Right) -> bool {
+        match right {
+            Right::List => self.list,
+            Right::Read => self.read,
+            Right::Upload => self.upload,
+            Right::Overwrite => self.overwrite,
+            Right::Append => self.append,
+            Right::Delete => self.delete,
+            Right::Rename => self.rename,
+            Right::Mkdir => self.mkdir,
+        }
+    }
+
     /// Grants the right with this word; false for an unknown word.
-    pub fn grant(&mut self, word: &str) -> bool {
+    fn grant(&mut self, word: &str) -> bool {
         let right = match word {
             "list" => &mut self.list,
             "read" => &mut self.read,

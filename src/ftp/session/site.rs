@@ -1,15 +1,15 @@
 //! Commands that the RFCs leave to each server, in the form of well-known servers: SITE, checksums, changes of facts.
 
-use super::files::{AwaitedAnswer, denied};
-use super::path::{resolve, unquote};
-use super::{DigestRange, FtpSession, Rights, SessionAction, StoreOp, StoreRefusal};
+use super::files::AwaitedAnswer;
+use super::path::unquote;
+use super::{DigestRange, FtpSession, Right, SessionAction, StoreOp, StoreRefusal, TreeRights};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::command::parse_time;
 use crate::ftp::listing::format_mdtm;
 
 impl FtpSession {
     /// SITE and its subcommands.
-    pub(super) fn site(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
+    pub(super) fn site(&mut self, argument: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
         let end = argument.iter().position(|byte| *byte == b' ').unwrap_or(argument.len());
         let (verb, rest) = argument.split_at(end);
         let rest = rest.get(1..).unwrap_or_default();
@@ -40,17 +40,14 @@ impl FtpSession {
         }
     }
 
-    fn chmod(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
-        if !rights.overwrite {
-            return denied();
-        }
+    fn chmod(&mut self, argument: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
         let space = argument.iter().position(|byte| *byte == b' ').unwrap_or(argument.len());
         let (mode, path) = argument.split_at(space);
         match (octal(mode), path.get(1..).filter(|path| !path.is_empty())) {
             (_, None) => self.reply(501, "SITE CHMOD mode path"),
             (None, _) => self.reply(501, "SITE CHMOD takes a mode such as 644."),
             (mode, Some(path)) => {
-                let path = resolve(&self.cwd, path)?;
+                let path = self.allowed(path, rights, Right::Overwrite)?;
                 self.ask(StoreOp::SetFacts { path, modified: None, mode }, AwaitedAnswer::Done(200, "Mode set."));
             }
         }
@@ -58,22 +55,24 @@ impl FtpSession {
     }
 
     /// `SITE UTIME time path`, and the older `SITE UTIME path atime mtime ctime UTC`, of whose three times only the second is set.
-    fn utime(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
-        if !rights.overwrite {
-            return denied();
-        }
+    fn utime(&mut self, argument: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
         let Some((modified, path)) = utime_argument(argument) else {
             self.reply(501, "SITE UTIME YYYYMMDDhhmm[ss] path");
             return Ok(());
         };
-        let path = resolve(&self.cwd, path)?;
+        let path = self.allowed(path, rights, Right::Overwrite)?;
         let op = StoreOp::SetFacts { path, modified: Some(modified), mode: None };
         self.ask(op, AwaitedAnswer::Done(200, "Time set."));
         Ok(())
     }
 
     /// Commands without a variant of their own; false for an unknown command.
-    pub(super) fn other_command(&mut self, verb: &str, argument: &[u8], rights: Rights) -> Result<bool, StoreRefusal> {
+    pub(super) fn other_command(
+        &mut self,
+        verb: &str,
+        argument: &[u8],
+        rights: &TreeRights,
+    ) -> Result<bool, StoreRefusal> {
         let algorithm = match verb {
             "XCRC" => ChecksumAlgorithm::Crc32,
             "XMD5" => ChecksumAlgorithm::Md5,
@@ -81,18 +80,14 @@ impl FtpSession {
             "XSHA256" => ChecksumAlgorithm::Sha256,
             "XSHA512" => ChecksumAlgorithm::Sha512,
             "MD5" => {
-                if !rights.read {
-                    return denied().map(|()| true);
-                }
                 let name = unquote(argument).map_or_else(|| argument.to_vec(), |(name, _)| name);
-                let of = DigestRange { path: resolve(&self.cwd, &name)?, from: 0, to: None };
+                let of = DigestRange { path: self.allowed(&name, rights, Right::Read)?, from: 0, to: None };
                 let op = StoreOp::Digest { of, or: None, algorithm: ChecksumAlgorithm::Md5 };
                 self.ask(op, AwaitedAnswer::Md5(name));
                 return Ok(true);
             }
-            "AVBL" if !rights.list => return denied().map(|()| true),
             "AVBL" => {
-                let path = resolve(&self.cwd, argument)?;
+                let path = self.allowed(argument, rights, Right::List)?;
                 self.ask(StoreOp::Available(path), AwaitedAnswer::Available);
                 return Ok(true);
             }
@@ -108,12 +103,9 @@ impl FtpSession {
     }
 
     /// HASH (draft-bryan-ftpext-hash-02, section 3).
-    pub(super) fn hash(&mut self, path: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
+    pub(super) fn hash(&mut self, path: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
         let (from, to) = std::mem::take(&mut self.range);
-        if !rights.read {
-            return denied();
-        }
-        let of = DigestRange { path: resolve(&self.cwd, path)?, from, to };
+        let of = DigestRange { path: self.allowed(path, rights, Right::Read)?, from, to };
         let algorithm = self.algorithm;
         let asked = AwaitedAnswer::Hash { algorithm, from, path: path.to_vec() };
         self.ask(StoreOp::Digest { of, or: None, algorithm }, asked);
@@ -121,17 +113,20 @@ impl FtpSession {
     }
 
     /// XCRC and its relatives: `"name" [from [to]]` or `name [from [to]]`, `to` excluded; otherwise the range of RANG.
-    fn checksum(&mut self, algorithm: ChecksumAlgorithm, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
+    fn checksum(
+        &mut self,
+        algorithm: ChecksumAlgorithm,
+        argument: &[u8],
+        rights: &TreeRights,
+    ) -> Result<(), StoreRefusal> {
         let (from, to) = std::mem::take(&mut self.range);
-        if !rights.read {
-            return denied();
-        }
-        let cwd = &self.cwd;
-        let whole = |name: &[u8]| Ok(DigestRange { path: resolve(cwd, name)?, from, to });
+        let range = |name: &[u8], from, to| {
+            Ok::<_, StoreRefusal>(DigestRange { path: self.allowed(name, rights, Right::Read)?, from, to })
+        };
         let (of, or) = match unquote(argument) {
-            Some((name, b"")) => (whole(&name)?, None),
+            Some((name, b"")) => (range(&name, from, to)?, None),
             Some((name, rest)) => match numbers(rest) {
-                Some((from, to)) => (DigestRange { path: resolve(cwd, &name)?, from, to }, None),
+                Some((from, to)) => (range(&name, from, to)?, None),
                 None => {
                     self.reply(501, "After the name: the first byte, and the byte after the last.");
                     return Ok(());
@@ -139,8 +134,7 @@ impl FtpSession {
             },
             None => {
                 let ranged = range_at_the_end(argument);
-                let or = ranged.map(|(name, from, to)| Ok(DigestRange { path: resolve(cwd, name)?, from, to }));
-                (whole(argument)?, or.transpose()?)
+                (range(argument, from, to)?, ranged.map(|(name, from, to)| range(name, from, to)).transpose()?)
             }
         };
         self.ask(StoreOp::Digest { of, or, algorithm }, AwaitedAnswer::Digest);
@@ -148,10 +142,7 @@ impl FtpSession {
     }
 
     /// `MFF fact=value;…; path` (draft-somers-ftp-mfxx-04, section 5).
-    fn modify_facts(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
-        if !rights.overwrite {
-            return denied();
-        }
+    fn modify_facts(&mut self, argument: &[u8], rights: &TreeRights) -> Result<(), StoreRefusal> {
         let space = argument.iter().position(|byte| *byte == b' ').unwrap_or(argument.len());
         let (facts, path) = argument.split_at(space);
         let path = path.get(1..).unwrap_or_default();
@@ -182,7 +173,7 @@ impl FtpSession {
         }
         done.push(b' ');
         done.extend_from_slice(path);
-        let path = resolve(&self.cwd, path)?;
+        let path = self.allowed(path, rights, Right::Overwrite)?;
         self.ask(StoreOp::SetFacts { path, modified, mode }, AwaitedAnswer::FactsSet(done));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Commands about the server itself, and the options that clients may choose.
 
 use super::{FtpSession, LoginState, SessionAction, action, files};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::reply::FtpReply;
 
@@ -68,7 +69,14 @@ impl FtpSession {
         let text = String::from_utf8_lossy(options).trim().to_ascii_uppercase();
         let (verb, value) = text.split_once(' ').unwrap_or((&text, ""));
         match (verb, value.trim()) {
-            ("UTF8", "" | "ON") => self.reply(200, "Names are UTF-8."),
+            ("UTF8", "" | "ON") => {
+                self.utf8 = true;
+                self.reply(200, "Names are UTF-8.");
+            }
+            ("UTF8", "OFF") if let Some(charset) = self.policy.charset => {
+                self.utf8 = false;
+                self.reply(200, format!("Names are {}.", charset.name()));
+            }
             ("UTF8", _) => self.reply(501, "Names are UTF-8."),
             ("MLST", value) => {
                 self.facts = files::facts_named(value);
@@ -83,6 +91,22 @@ impl FtpSession {
                 None => self.reply(504, "Unknown algorithm."),
             },
             _ => self.reply(501, "Option not understood."),
+        }
+    }
+
+    /// The charset of names on the wire; `None` for the bytes of the file system, which are UTF-8.
+    pub fn charset(&self) -> Option<WireCharset> {
+        self.policy.charset.filter(|_| !self.utf8)
+    }
+
+    /// The action with the texts of a reply in the charset of the wire.
+    pub(super) fn on_the_wire(&self, action: SessionAction) -> SessionAction {
+        match (action, self.charset()) {
+            (SessionAction::Reply(FtpReply { code, lines }), Some(charset)) => {
+                let lines = lines.into_iter().map(|line| charset.encode_text(line)).collect();
+                SessionAction::Reply(FtpReply { code, lines })
+            }
+            (action, _) => action,
         }
     }
 

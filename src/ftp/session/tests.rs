@@ -48,7 +48,9 @@ impl Player {
                         (b"joe", b"secret") => Some(Rights::ALL),
                         _ => None,
                     };
-                    self.session.event(SessionEvent::Login(rights.map_or(LoginVerdict::Wrong, LoginVerdict::Right)));
+                    self.session.event(SessionEvent::Login(
+                        rights.map_or(LoginVerdict::Wrong, |rights| LoginVerdict::Right(rights.into())),
+                    ));
                 }
                 SessionAction::Listen => {
                     self.log.push("A: listen".to_owned());
@@ -75,7 +77,7 @@ impl Player {
                         self.session.event(SessionEvent::Ended(Err(TransferFailure::Aborted)));
                     }
                 }
-                SessionAction::Refused { .. } => {}
+                SessionAction::Refused { .. } | SessionAction::CertificateLogin { .. } => {}
                 SessionAction::Close => self.log.push("A: close".to_owned()),
             }
         }
@@ -186,7 +188,7 @@ impl Player {
     }
 }
 
-fn policy() -> SessionPolicy {
+pub(super) fn policy() -> SessionPolicy {
     SessionPolicy {
         greeting: "ready".to_owned(),
         tls: false,
@@ -197,6 +199,8 @@ fn policy() -> SessionPolicy {
         pasv_address: None,
         active: true,
         umask: 0o022,
+        certificates: false,
+        charset: None,
     }
 }
 
@@ -339,7 +343,7 @@ fn a_line_without_end_is_answered_once() {
 fn events_out_of_turn_change_nothing() {
     for event in [
         SessionEvent::Secured,
-        SessionEvent::Login(LoginVerdict::Right(Rights::ALL)),
+        SessionEvent::Login(LoginVerdict::Right(Rights::ALL.into())),
         SessionEvent::Listening(None),
         SessionEvent::Stored(Ok(StoreAnswer::Done)),
         SessionEvent::Opened { size: None, name: None },
@@ -423,7 +427,7 @@ impl Watcher {
             SessionAction::Login { password, .. } => {
                 self.granted = password.expose() == b"secret";
                 self.session.event(SessionEvent::Login(match self.granted {
-                    true => LoginVerdict::Right(Rights::ALL),
+                    true => LoginVerdict::Right(Rights::ALL.into()),
                     false => LoginVerdict::Wrong,
                 }));
             }
@@ -470,6 +474,7 @@ impl Watcher {
                 self.session.event(SessionEvent::Ended(self.failure.clone().map_or(Ok(1), Err)));
             }
             SessionAction::DropListener
+            | SessionAction::CertificateLogin { .. }
             | SessionAction::StopTransfer
             | SessionAction::Umask(_)
             | SessionAction::Refused { .. }

@@ -9,7 +9,7 @@ use super::upload::sweep;
 use super::{FtpStore, NameRules, TEMPORARY_PREFIX, from_errno};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
-use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
+use crate::ftp::session::{ListingFormat, ListingRequest, Right, Rights, StoreRefusal, TreeRights};
 
 /// The minimum length of a piece, in bytes.
 const PIECE_BYTES: usize = 32 << 10;
@@ -24,7 +24,9 @@ const SORTED_NAMES: usize = 20_000;
 #[derive(Debug)]
 pub struct ListingLines {
     listing: ListingRequest,
-    rights: Rights,
+    rights: TreeRights,
+    /// The path of the directory without links, if rules need it.
+    place: Vec<u8>,
     names: Arc<NameRules>,
     now: i64,
     from: ListingSource,
@@ -49,9 +51,12 @@ impl FtpStore {
     /// The path does not exist, or is not visible.
     pub fn list(&self, listing: ListingRequest, now: i64) -> Result<ListingLines, StoreRefusal> {
         self.check(&listing.path)?;
-        let directory = self.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+        let directory = self.open_at(&listing.path, flags, Some(Right::List));
+        let mut place = Vec::new();
         let from = match directory {
             Ok(fd) => {
+                place = self.place_for_rules(&fd)?;
                 let dir = Dir::read_from(&fd).map_err(from_errno)?;
                 ListingSource::Directory { sorted: Vec::new(), dir, fd }
             }
@@ -69,7 +74,7 @@ impl FtpStore {
             }
             Err(refusal) => return Err(refusal),
         };
-        Ok(ListingLines { listing, rights: self.rights, names: self.names.clone(), now, from })
+        Ok(ListingLines { listing, rights: self.rights.clone(), place, names: self.names.clone(), now, from })
     }
 }
 
@@ -120,7 +125,11 @@ impl ListingLines {
         }
         // What vanished since readdir is not there.
         if let Ok(stat) = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            let mut entry = entry_of(name, &stat, self.rights);
+            let rights = match self.rights.has_rules() {
+                true => self.rights.usable_at(&[&*self.place, b"/", name].concat()),
+                false => self.rights.base(),
+            };
+            let mut entry = entry_of(name, &stat, rights);
             if entry.entry_type == EntryType::Symlink {
                 // Where a link out of the tree leads is not the client's business.
                 entry.link_target = readlinkat(fd, name, Vec::new())

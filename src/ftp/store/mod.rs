@@ -32,7 +32,7 @@ pub use self::quota::TreeQuota;
 use self::quota::{FilesInPlace, released};
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
-use super::session::{DigestRange, Rights, StoreAnswer, StoreOp, StoreRefusal};
+use super::session::{DigestRange, Right, RightRule, Rights, StoreAnswer, StoreOp, StoreRefusal, TreeRights};
 use crate::blob::file::free_bytes;
 use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::path::matches;
@@ -96,7 +96,7 @@ impl Default for UploadLimits {
 #[derive(Debug, Clone)]
 pub struct FtpStore {
     root: Arc<StoreRoot>,
-    rights: Rights,
+    rights: TreeRights,
     limits: UploadLimits,
     /// The owner of uploads, who may resume those that were interrupted.
     owner: Arc<str>,
@@ -189,7 +189,7 @@ impl FtpStore {
         let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).into();
         Ok(FtpStore {
             root: Arc::new(root),
-            rights,
+            rights: rights.into(),
             limits,
             owner: "".into(),
             unnamed_files,
@@ -218,7 +218,7 @@ impl FtpStore {
             }
         };
         let base = named.canonicalize().map_or_else(|_| named.clone(), Arc::from);
-        Ok(FtpStore { root: Arc::new(root), rights, named, base, ..self.clone() })
+        Ok(FtpStore { root: Arc::new(root), rights: rights.into(), named, base, ..self.clone() })
     }
 
     /// This tree for a login: its uploads belong to `owner`.
@@ -246,9 +246,14 @@ impl FtpStore {
         FtpStore { names: Arc::new(names), ..self }
     }
 
+    /// This tree with rules for directories, beside the rights of the login.
+    pub fn with_rules(self, rules: impl IntoIterator<Item = RightRule>) -> FtpStore {
+        FtpStore { rights: TreeRights::new(self.rights.base(), rules), ..self }
+    }
+
     /// The rights of this login.
-    pub fn rights(&self) -> Rights {
-        self.rights
+    pub fn rights(&self) -> &TreeRights {
+        &self.rights
     }
 
     /// The location of a plain file in this tree; `None` for anything else, and without `/proc`.
@@ -269,7 +274,8 @@ impl FtpStore {
     pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         self.check(path)?;
         // O_NONBLOCK: opening a FIFO must not block; it is refused below.
-        let file: File = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into();
+        let file: File =
+            self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Some(Right::Read))?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(StoreRefusal::NotFile) }
     }
@@ -281,23 +287,25 @@ impl FtpStore {
     pub fn run(&self, op: StoreOp, now: i64, go_on: &dyn Fn() -> bool) -> Result<StoreAnswer, StoreRefusal> {
         match op {
             StoreOp::Directory(path) => {
-                self.reach(&path, OFlags::PATH | OFlags::DIRECTORY)?;
+                self.reach(&path, OFlags::PATH | OFlags::DIRECTORY, None)?;
                 Ok(StoreAnswer::Done)
             }
             StoreOp::Exists(path) => {
-                self.at_name(&path, |parent, name| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|_| ()))
+                let exists =
+                    |parent: &OwnedFd, name: &[u8]| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|_| ());
+                self.at_name(&path, Right::Rename, exists)
             }
             StoreOp::Room(path, bytes) => {
-                let directory = self.reach(&path, OFlags::PATH | OFlags::DIRECTORY)?;
+                let directory = self.reach(&path, OFlags::PATH | OFlags::DIRECTORY, Some(Right::Upload))?;
                 self.limits.room(&directory, bytes).map(|()| StoreAnswer::Done)
             }
             StoreOp::Facts(path) => Ok(StoreAnswer::Entry(Box::new(self.facts(&path)?))),
             StoreOp::SetFacts { path, modified, mode } => self.set_facts(&path, modified, mode),
             StoreOp::Available(path) => {
-                let place = self.reach(&path, OFlags::PATH)?;
+                let place = self.reach(&path, OFlags::PATH, Some(Right::List))?;
                 free_bytes(&place).map(StoreAnswer::Bytes).map_err(refusal)
             }
-            StoreOp::Delete(path) => self.at_name(&path, |parent, name| {
+            StoreOp::Delete(path) => self.at_name(&path, Right::Delete, |parent, name| {
                 let names = self.held_names();
                 let size = counted(&names, parent, name);
                 match unlinkat(parent, name, AtFlags::empty()) {
@@ -307,7 +315,7 @@ impl FtpStore {
                 }
             }),
             StoreOp::MakeDirectory(path) => {
-                self.at_name(&path, |parent, name| {
+                self.at_name(&path, Right::Mkdir, |parent, name| {
                     mkdirat(parent, name, Mode::from_raw_mode(0o777))?;
                     let Some(mask) = self.umask else { return Ok(()) };
                     // Whoever moves another directory here in between owns both.
@@ -317,7 +325,7 @@ impl FtpStore {
                 })
             }
             StoreOp::RemoveDirectory(path) => {
-                self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                self.at_name(&path, Right::Delete, |parent, name| match unlinkat(parent, name, AtFlags::REMOVEDIR) {
                     Err(Errno::NOTEMPTY) if upload::sweep_all(parent, name)? => {
                         unlinkat(parent, name, AtFlags::REMOVEDIR)
                     }
@@ -360,7 +368,7 @@ impl FtpStore {
     fn set_facts(&self, path: &[u8], modified: Option<i64>, mode: Option<u32>) -> Result<StoreAnswer, StoreRefusal> {
         // Without /proc only a file that can be opened is addressable other than by its path, which may lead elsewhere later.
         let flags = if self.unnamed_files { OFlags::PATH } else { OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY };
-        let file = self.reach(path, flags)?;
+        let file = self.reach(path, flags, Some(Right::Overwrite))?;
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
         if let Some(seconds) = modified {
             let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
@@ -382,28 +390,70 @@ impl FtpStore {
     }
 
     fn facts(&self, path: &[u8]) -> Result<ListingEntry, StoreRefusal> {
-        let file = self.reach(path, OFlags::PATH)?;
+        let file = self.reach(path, OFlags::PATH, Some(Right::List))?;
         let stat = rustix::fs::fstat(&file).map_err(|error| refusal(error.into()))?;
-        Ok(list::entry_of(path, &stat, self.rights))
+        let rights = self.rights.usable_at(&self.place_for_rules(&file)?);
+        Ok(list::entry_of(path, &stat, rights))
     }
 
-    fn reach(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
+    fn reach(&self, path: &[u8], flags: OFlags, right: Option<Right>) -> Result<OwnedFd, StoreRefusal> {
         self.check(path)?;
-        self.open_at(path, flags)
+        self.open_at(path, flags, right)
     }
 
-    /// Opens a path below the root; the target of links must be allowed too.
-    fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
+    /// Opens a path below the root. The target of links must be allowed too, and grant the right, which the caller has found at
+    /// the path itself.
+    fn open_at(&self, path: &[u8], flags: OFlags, right: Option<Right>) -> Result<OwnedFd, StoreRefusal> {
         let opened = self.root.open_at(path, flags).map_err(refusal)?;
         self.check_place(&opened)?;
+        self.granted(path, right, || self.place_for_rules(&opened))?;
         Ok(opened)
     }
 
     /// The directory that contains a path, and the last name.
-    fn parent<'a>(&self, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8]), StoreRefusal> {
+    fn parent<'a>(&self, path: &'a [u8], right: Option<Right>) -> Result<(OwnedFd, &'a [u8]), StoreRefusal> {
         let (parent, name) = self.root.parent(path).map_err(refusal)?;
         self.check_place(&parent)?;
+        self.granted(path, right, || self.place_in(&parent, name))?;
         Ok((parent, name))
+    }
+
+    /// Refuses a path that links lead to a directory whose rule lacks the right.
+    fn granted(
+        &self,
+        path: &[u8],
+        right: Option<Right>,
+        place: impl FnOnce() -> Result<Vec<u8>, StoreRefusal>,
+    ) -> Result<(), StoreRefusal> {
+        let Some(right) = right.filter(|_| self.rights.has_rules()) else { return Ok(()) };
+        if self.rights.grants_behind(path, &place()?, right) { Ok(()) } else { Err(StoreRefusal::Denied) }
+    }
+
+    /// As [`FtpStore::granted`], for both ends of a rename: true if it may replace a file.
+    fn granted_rename(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        (parent, name): (&OwnedFd, &[u8]),
+        (to_parent, to_name): (&OwnedFd, &[u8]),
+    ) -> Result<bool, StoreRefusal> {
+        if !self.rights.has_rules() {
+            return Ok(true);
+        }
+        let (from_place, to_place) = (self.place_in(parent, name)?, self.place_in(to_parent, to_name)?);
+        match (from_place.as_slice(), to_place.as_slice()) == (from, to) {
+            true => Ok(true),
+            false => self.rights.rename(&from_place, &to_place, false).ok_or(StoreRefusal::Denied),
+        }
+    }
+
+    /// The path of a descriptor without links; empty if no rule needs it.
+    fn place_for_rules(&self, opened: &OwnedFd) -> Result<Vec<u8>, StoreRefusal> {
+        if self.rights.has_rules() { self.root.place_of(opened).map_err(refusal) } else { Ok(Vec::new()) }
+    }
+
+    fn place_in(&self, parent: &OwnedFd, name: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
+        Ok([&*self.place_for_rules(parent)?, b"/", name].concat())
     }
 
     fn check_place(&self, opened: &OwnedFd) -> Result<(), StoreRefusal> {
@@ -417,10 +467,11 @@ impl FtpStore {
     fn at_name(
         &self,
         path: &[u8],
+        right: Right,
         act: impl FnOnce(&OwnedFd, &[u8]) -> Result<(), Errno>,
     ) -> Result<StoreAnswer, StoreRefusal> {
         self.check(path)?;
-        let (parent, name) = self.parent(path)?;
+        let (parent, name) = self.parent(path, Some(right))?;
         act(&parent, name).map(|()| StoreAnswer::Done).map_err(|error| refusal(error.into()))
     }
 

@@ -33,7 +33,9 @@ impl FtpStore {
     ) -> Result<StoreAnswer, StoreRefusal> {
         self.check(from)?;
         self.check(to)?;
-        let (from, to) = (self.parent(from)?, self.parent(to)?);
+        let (named_from, named_to) = (from, to);
+        let (from, to) = (self.parent(from, None)?, self.parent(to, None)?);
+        let replace = self.granted_rename(named_from, named_to, (&from.0, from.1), (&to.0, to.1))? && replace;
         let within = self.order.begin(&to.0, to.1)?.complete(|| {
             let names = self.held_names();
             let freed = if is_one_file(&from, &to) { 0 } else { counted(&names, &to.0, to.1) };

@@ -21,7 +21,7 @@ use super::quota::{QuotaShare, released, size_of};
 
 use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, UploadSync, from_errno, refusal};
 use crate::ftp::session::path::MAX_NAME;
-use crate::ftp::session::{StoreRefusal, UploadMode};
+use crate::ftp::session::{Right, StoreRefusal, UploadMode};
 
 /// The extended attribute of the kept part of an interrupted upload: its size and its owner.
 const BROKEN: &str = "user.ftpserve.broken";
@@ -79,11 +79,11 @@ impl FtpStore {
         self.check(path)?;
         match mode {
             UploadMode::Whole => {
-                let (parent, name) = self.target(path, replace)?;
+                let (parent, name) = self.target(path, replace, (Right::Upload, Right::Overwrite))?;
                 Ok((self.whole(parent, name, replace)?, None))
             }
             UploadMode::Unique => {
-                let (parent, suggested) = self.parent(path)?;
+                let (parent, suggested) = self.parent(path, Some(Right::Upload))?;
                 for number in 0..=MAX_UNIQUE_TRIES {
                     let name = match number {
                         0 => suggested.to_vec(),
@@ -139,14 +139,19 @@ impl FtpStore {
     }
 
     /// The directory and the name that an upload to `path` is about. Through a link, if there is to be one, it is about the
-    /// link's target in the tree.
-    fn target(&self, path: &[u8], through: bool) -> Result<(OwnedFd, Vec<u8>), StoreRefusal> {
-        let (parent, name) = self.parent(path)?;
-        match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+    /// link's target in the tree. `rights`: what a new name needs, and what a file that is there needs, behind links too.
+    fn target(&self, path: &[u8], through: bool, rights: (Right, Right)) -> Result<(OwnedFd, Vec<u8>), StoreRefusal> {
+        let (parent, name) = self.parent(path, Some(rights.0))?;
+        let found = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        if found.is_ok() && through {
+            self.granted(path, Some(rights.1), || self.place_in(&parent, name))?;
+        }
+        match found {
             Ok(stat) if through && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                 let (parent, name) = self.root.behind(path).map_err(refusal)?;
                 self.check(&name)?;
                 self.check_place(&parent)?;
+                self.granted(path, Some(rights.1), || self.place_in(&parent, &name))?;
                 Ok((parent, name))
             }
             _ => Ok((parent, name.to_vec())),
@@ -172,7 +177,7 @@ impl FtpStore {
     }
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
-        let (parent, name) = self.target(path, true)?;
+        let (parent, name) = self.target(path, true, (Right::Append, Right::Append))?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file: File = openat(&parent, name.as_slice(), flags, Mode::empty()).map_err(from_errno)?.into();
         // A file system without locks is no reason to refuse.

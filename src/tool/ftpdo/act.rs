@@ -364,11 +364,19 @@ impl Actor<'_> {
         record.to = Some(to.to_text());
         record.dry_run = self.dry_run;
         if !self.dry_run {
-            let reply = self.client.must(&FtpCommand::Rnfr(from.argument()), Kind::NoInput).await?;
-            if reply.class() != ReplyClass::Intermediate {
-                return Err(reply.fault("RNFR", Kind::Refused));
+            // In one packet: nothing may come between them, not even a question about TELNET.
+            let commands = [FtpCommand::Rnfr(from.argument()), FtpCommand::Rnto(to.argument())];
+            let replies = self.client.call_all(&commands).await?;
+            let [found, renamed] = replies.as_slice() else {
+                return Err(Fault::new(Kind::Internal, "RNFR: not two replies"));
+            };
+            if found.class() != ReplyClass::Intermediate {
+                return Err(found.fault("RNFR", Kind::NoInput));
             }
-            record.set_reply(Some(&self.client.must(&FtpCommand::Rnto(to.argument()), Kind::Refused).await?));
+            if !renamed.ok() {
+                return Err(renamed.fault("RNTO", Kind::Refused));
+            }
+            record.set_reply(Some(renamed));
         }
         self.out.emit(&record)
     }

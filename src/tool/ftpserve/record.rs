@@ -83,6 +83,9 @@ pub(super) struct LoginRecord<'a> {
     /// The reason why the password was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
+    /// `certificate` for a login without a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) method: Option<&'static str>,
 }
 
 impl OutputRecord for LoginRecord<'_> {
@@ -165,6 +168,49 @@ impl OutputRecord for ArrivedRecord<'_> {
     }
 
     of_session!();
+}
+
+/// The end of a program of `--exec-upload`.
+#[derive(Debug, Serialize)]
+pub(super) struct ExecRecord<'a> {
+    #[serde(flatten)]
+    pub(super) client: ClientMembers<'a>,
+    #[serde(flatten)]
+    pub(super) path: PathMembers,
+    #[serde(flatten)]
+    pub(super) file: FileMembers,
+    pub(super) ok: bool,
+    pub(super) why: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exit_status: Option<i32>,
+    pub(super) elapsed_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) detail: Option<String>,
+    /// The lines that the program wrote to stdout and stderr.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) output: Vec<String>,
+}
+
+impl OutputRecord for ExecRecord<'_> {
+    const TYPE: &'static str = "exec";
+
+    fn text(&self, line: &mut TextLine) {
+        match &self.detail {
+            None => line.field("exec"),
+            Some(_) => line.field_in(colour::BAD, "exec failed"),
+        };
+        line.field(&self.file.file).field(self.client.user).field(&self.client.ip);
+        line.field(self.detail.as_deref().unwrap_or("exit status 0"));
+        for text in &self.output {
+            line.field(text);
+        }
+    }
+
+    of_session!();
+
+    fn severity(&self) -> Severity {
+        if self.ok { Severity::Info } else { Severity::Error }
+    }
 }
 
 /// The end of a session.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::task::block_in_place;
 
+use super::hook::UploadHook;
 use super::record::{
     ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
     ServedTransferRecord, SessionRecord, TreeChangeRecord,
@@ -18,10 +19,12 @@ use crate::cli::output::{FormLog, Output, SessionSpan};
 use crate::cli::user_terms::UserTerms;
 use crate::cli::users::{User, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
-use crate::ftp::session::{Rights, StoreRefusal, is_anonymous};
+use crate::ftp::session::{RightRule, Rights, StoreRefusal, is_anonymous};
 use crate::ftp::store::{FtpStore, StoreShare, TreeQuota};
 use crate::millis::millis;
 use crate::net::BoxFuture;
+use crate::net::certified::CertifiedUser;
+use crate::net::clock::unix_seconds;
 use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
 use crate::secret::Secret;
@@ -31,6 +34,8 @@ use crate::smtp::auth::server::LoginProof;
 pub(super) struct Logins {
     /// The served tree with the rights of the command line.
     pub(super) store: FtpStore,
+    /// The rules of the command line.
+    pub(super) rules: Vec<RightRule>,
     pub(super) users: Option<Reloaded<Users>>,
     pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
@@ -39,17 +44,27 @@ pub(super) struct Logins {
     pub(super) rate: Option<NonZeroU64>,
     /// The state that the sessions of each user share, as long as there are any.
     pub(super) shares: Mutex<HashMap<String, (UserTerms, Weak<StoreShare>)>>,
+    /// `--exec-upload`.
+    pub(super) hook: Option<Arc<UploadHook>>,
     pub(super) out: Output,
 }
 
 impl Logins {
     /// The tree for a user who has just logged in, or for anonymous.
     fn tree(&self, name: &str, user: Option<&User>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+        let rules = self.rules.iter().cloned();
         let Some(User { account, home, .. }) = user else {
             let share = StoreShare::new(None, self.rate, self.rate);
-            return Ok(self.store.login(None, None, rights)?.with_share(Arc::new(share)));
+            let store = self.store.login(None, None, rights)?.with_share(Arc::new(share));
+            // Beside named users, anonymous never writes.
+            return Ok(match self.users.is_some() {
+                true => store.with_rules(rules.map(RightRule::read_only)),
+                false => store.with_rules(rules),
+            });
         };
         let store = self.store.login(account.root.as_deref(), home.as_deref(), rights)?;
+        // Of two rules for the same directory the user's own is the later one.
+        let store = store.with_rules(rules.chain(account.rules.iter().cloned()));
         let share = match self.share_of(name, account) {
             Some(share) => share,
             None => {
@@ -59,6 +74,18 @@ impl Logins {
             }
         };
         Ok(store.with_share(share))
+    }
+
+    /// As [`Logins::tree`]; a tree that cannot be opened bars the user.
+    fn serve(&self, name: &str, user: Option<&User>, rights: Rights) -> LoginVerdict<FtpStore> {
+        match block_in_place(|| self.tree(name, user, rights)) {
+            Ok(store) => LoginVerdict::Right(store),
+            Err(refusal) => {
+                let home = user.and_then(|user| user.home.as_deref());
+                self.out.warn(&format!("{name}: home {}: {}", home.unwrap_or("/"), refusal.reply().text()));
+                LoginVerdict::Barred("the user's directory cannot be opened")
+            }
+        }
     }
 
     /// The share of the user's other sessions. `None` if the user's terms have changed since then, because the file was read again.
@@ -84,26 +111,31 @@ impl FtpService for Logins {
         let proof = LoginProof::Password(Secret::new(password.to_owned()));
         Box::pin(async move {
             let (user, rights) = match &self.users {
-                // Beside named users, anonymous never writes.
                 users if self.anonymous && is_anonymous(name.as_bytes()) => {
-                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights() })
+                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights().base() })
                 }
                 None => return LoginVerdict::Wrong,
                 Some(users) => match self.gate.check(&users.now(), Some(peer), name, &proof).await {
                     LoginVerdict::Right(user) => {
-                        let rights = user.account.rights.unwrap_or(self.store.rights());
+                        let rights = user.account.rights.unwrap_or(self.store.rights().base());
                         (Some(user), rights)
                     }
                     other => return other.map(|_| self.store.clone()),
                 },
             };
-            match block_in_place(|| self.tree(name, user.as_ref(), rights)) {
-                Ok(store) => LoginVerdict::Right(store),
-                Err(refusal) => {
-                    let home = user.as_ref().and_then(|user| user.home.as_deref());
-                    self.out.warn(&format!("{name}: home {}: {}", home.unwrap_or("/"), refusal.reply().text()));
-                    LoginVerdict::Barred("the user's directory cannot be opened")
+            self.serve(name, user.as_ref(), rights)
+        })
+    }
+
+    fn certified<'a>(&'a self, proof: &'a CertifiedUser) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+        Box::pin(async move {
+            let Some(users) = &self.users else { return LoginVerdict::Wrong };
+            match users.now().certified(proof, unix_seconds()) {
+                LoginVerdict::Right(user) => {
+                    let rights = user.account.rights.unwrap_or(self.store.rights().base());
+                    self.serve(proof.name(), Some(&user), rights)
                 }
+                other => other.map(|_| self.store.clone()),
             }
         })
     }
@@ -116,8 +148,9 @@ impl FtpService for Logins {
                 self.out.note(&format!("{peer}: connected, session {}", who.session));
                 Ok(())
             }
-            Happening::Login { accepted, reason } => {
-                self.out.emit(&LoginRecord { client, accepted: *accepted, reason: *reason })
+            Happening::Login { accepted, reason, by_certificate } => {
+                let method = by_certificate.then_some("certificate");
+                self.out.emit(&LoginRecord { client, accepted: *accepted, reason: *reason, method })
             }
             Happening::Transfer(finished) => {
                 if let Some((log, line)) = self.xferlog.as_ref().zip(xferlog_line(who, finished)) {
@@ -125,13 +158,19 @@ impl FtpService for Logins {
                 }
                 self.out.emit(&transfer(client, finished))
             }
-            Happening::Arrived { path, file } => self.out.emit(&ArrivedRecord {
-                client,
-                path: PathMembers::new(path),
-                below: BelowMembers::new(file.below.as_os_str().as_bytes()),
-                file: FileMembers::new(file.file.as_os_str().as_bytes()),
-                size_bytes: file.size,
-            }),
+            Happening::Arrived { path, file } => {
+                let told = self.out.emit(&ArrivedRecord {
+                    client,
+                    path: PathMembers::new(path),
+                    below: BelowMembers::new(file.below.as_os_str().as_bytes()),
+                    file: FileMembers::new(file.file.as_os_str().as_bytes()),
+                    size_bytes: file.size,
+                });
+                if let Some(hook) = &self.hook {
+                    hook.arrived(who, path, file);
+                }
+                told
+            }
             Happening::Change { verb, path, to, refusal } => {
                 let (path, to) = (PathMembers::new(path), to.map(RenamedTo::new));
                 let change = TreeChangeRecord { client, verb, path, to };

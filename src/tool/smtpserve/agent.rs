@@ -3,17 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{PipeReader, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::signal::SigSet;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -23,16 +18,13 @@ use crate::mail::maildir::Maildir;
 use crate::mail::mbox;
 use crate::net::helper::{Helper, HelperAnswer, HelperRights};
 use crate::net::privilege::UnixIdentity;
+use crate::net::program::{self, MARGIN, ProgramEnd, ProgramResult};
 use crate::smtp::reply::SmtpReply;
 
-/// The most bytes of a program's output that are kept.
-const MAX_OUTPUT: usize = 4096;
 /// The most characters of the output that a reply quotes.
 const MAX_QUOTED: usize = 200;
 /// The search path of programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The time that the answer of the helper may take beyond that of the program.
-const SPARE: Duration = Duration::from_secs(60);
 
 /// A program or a file that gets mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,15 +55,6 @@ struct AgentRequest {
     date: String,
     /// The time that a program may take.
     limit: Duration,
-}
-
-/// The end of a program.
-#[derive(Debug, Serialize, Deserialize)]
-struct ProgramEnd {
-    /// The exit status; `None` if a signal ended it, or the time did.
-    status: Option<i32>,
-    why: String,
-    output: String,
 }
 
 /// The server's side: it runs at most a certain number of programs at the same time.
@@ -119,43 +102,44 @@ impl DeliveryAgent {
         let request =
             AgentRequest { target: target.clone(), environment, sender: sender.to_owned(), date, limit: self.limit };
         let request = serde_json::to_vec(&request).map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
-        let answer = self.helper.ask_with(&request, Some(message.as_fd()), self.limit + SPARE)?;
+        let answer = self.helper.ask_with(&request, Some(message.as_fd()), self.limit + MARGIN)?;
         match target {
             AgentTarget::File(_) => Ok(None),
-            AgentTarget::Command(_) => {
-                let end: ProgramEnd = serde_json::from_slice(&answer.bytes)
-                    .map_err(|error| Fault::new(Kind::Internal, format!("answer of the helper process: {error}")))?;
-                Ok(end.reply())
-            }
+            AgentTarget::Command(_) => Ok(reply(&ProgramResult::parse(&answer.bytes)?, self.limit)),
         }
     }
 }
 
-impl ProgramEnd {
-    /// The refusal by a program: the enhanced codes are those that Postfix gives to sysexits(3). `None` for exit status 0.
-    fn reply(&self) -> Option<SmtpReply> {
-        let (enhanced, words) = match self.status {
-            Some(0) => return None,
-            Some(65) => ((5, 6, 0), "data format error"),
-            Some(67) => ((5, 1, 1), "no such user"),
-            Some(68) => ((5, 1, 2), "no such host"),
-            Some(71 | 74) => ((4, 3, 0), "system error"),
-            Some(73) => ((5, 2, 0), "the message cannot be written"),
-            Some(75) => ((4, 3, 0), "temporary failure"),
-            Some(76) => ((5, 5, 0), "protocol error"),
-            Some(77) => ((5, 7, 0), "permission denied"),
-            Some(64 | 78) => ((5, 3, 5), "configuration error"),
-            Some(_) => ((5, 3, 0), "refused"),
-            None => ((4, 3, 0), &*self.why),
-        };
-        let said = self.output.lines().map(|line| line.replace(|c: char| c.is_control() || !c.is_ascii(), "?"));
-        let said: Option<String> = said.filter(|line| !line.trim().is_empty()).next_back();
-        let said = said.map(|line| line.chars().take(MAX_QUOTED).collect::<String>());
-        let (class, subject, detail) = enhanced;
-        let code = if class == 4 { 451 } else { 550 };
-        let text = said.unwrap_or_else(|| words.to_owned());
-        Some(SmtpReply::new(code, Some(Enhanced::new(class, subject, detail)), text))
-    }
+/// The refusal by a program: the enhanced codes are those that Postfix gives to sysexits(3). `None` for exit status 0.
+fn reply(result: &ProgramResult, limit: Duration) -> Option<SmtpReply> {
+    let temporary = |words: String| ((4, 3, 0), words);
+    let (enhanced, words) = match result.end {
+        ProgramEnd::Limit => temporary(format!("the program took more than {} s", limit.as_secs())),
+        ProgramEnd::Signal(signal) => temporary(format!("signal {signal} ended the program")),
+        ProgramEnd::Exit(status) => {
+            let (enhanced, words) = match status {
+                0 => return None,
+                65 => ((5, 6, 0), "data format error"),
+                67 => ((5, 1, 1), "no such user"),
+                68 => ((5, 1, 2), "no such host"),
+                71 | 74 => ((4, 3, 0), "system error"),
+                73 => ((5, 2, 0), "the message cannot be written"),
+                75 => ((4, 3, 0), "temporary failure"),
+                76 => ((5, 5, 0), "protocol error"),
+                77 => ((5, 7, 0), "permission denied"),
+                64 | 78 => ((5, 3, 5), "configuration error"),
+                _ => ((5, 3, 0), "refused"),
+            };
+            (enhanced, words.to_owned())
+        }
+    };
+    let output = String::from_utf8_lossy(&result.output);
+    let said = output.lines().map(|line| line.replace(|c: char| c.is_control() || !c.is_ascii(), "?"));
+    let said: Option<String> = said.filter(|line| !line.trim().is_empty()).next_back();
+    let said = said.map(|line| line.chars().take(MAX_QUOTED).collect::<String>());
+    let (class, subject, detail) = enhanced;
+    let code = if class == 4 { 451 } else { 550 };
+    Some(SmtpReply::new(code, Some(Enhanced::new(class, subject, detail)), said.unwrap_or(words)))
 }
 
 /// Carries out a request, in a worker of the helper.
@@ -172,12 +156,12 @@ fn act(
     }
     let bytes = match &request.target {
         AgentTarget::Command(words) => {
-            let end = run(words, &request, message).unwrap_or_else(|error| ProgramEnd {
-                status: None,
-                why: format!("the program cannot be run: {error}"),
-                output: String::new(),
-            });
-            serde_json::to_vec(&end).map_err(|error| Fault::new(Kind::Internal, error.to_string()))?
+            // EX_OSERR: what the system refuses now it may permit later.
+            let failed = |error: std::io::Error| ProgramResult {
+                end: ProgramEnd::Exit(71),
+                output: format!("the program cannot be run: {error}").into_bytes(),
+            };
+            run(words, &request, message).unwrap_or_else(failed).compose()
         }
         AgentTarget::File(path) => {
             append(path, &request, File::from(message))?;
@@ -204,71 +188,18 @@ fn append(path: &Path, request: &AgentRequest, mut message: File) -> Result<(), 
     mbox::append(path, &request.sender, &request.date, &mut message)
 }
 
-/// Runs a program without a shell, with the message as its input, and ends it and its process group when the time is over.
-fn run(words: &[String], request: &AgentRequest, message: OwnedFd) -> std::io::Result<ProgramEnd> {
-    let until = Instant::now() + request.limit;
+/// Runs a program without a shell, with the message as its input.
+fn run(words: &[String], request: &AgentRequest, message: OwnedFd) -> std::io::Result<ProgramResult> {
     let (program, arguments) = words.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-    let (mut output, writer) = std::io::pipe()?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(&request.environment).env("PATH", PATH).current_dir("/").process_group(0);
-    command.stdin(message).stdout(writer.try_clone()?).stderr(writer);
-    // The helper blocks all signals; a program starts without that.
-    SigSet::all().thread_unblock()?;
-    let started = command.spawn();
-    SigSet::all().thread_block()?;
-    // The ends of the pipe for writing belong to the program alone.
-    drop(command);
-    let mut child = started?;
-    let mut kept = Vec::new();
-    let in_time = watch(&child, &mut output, &mut kept, until)?;
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(group) = group.filter(|_| !in_time) {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let status = child.wait()?;
-    let why = match status.signal() {
-        _ if !in_time => format!("the program took more than {} s", request.limit.as_secs()),
-        Some(signal) => format!("signal {signal} ended the program"),
-        None => String::new(),
-    };
-    let status = Some(status).filter(|_| in_time).and_then(|status: ExitStatus| status.code());
-    Ok(ProgramEnd { status, why, output: String::from_utf8_lossy(&kept).into_owned() })
-}
-
-/// Reads the output until the program ends; a process that it leaves behind is not waited for. False if the time ends before.
-fn watch(child: &Child, output: &mut PipeReader, kept: &mut Vec<u8>, until: Instant) -> std::io::Result<bool> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidData)?;
-    let ended = pidfd_open(pid, PidfdFlags::empty())?;
-    let mut open = true;
-    let mut buffer = [0; MAX_OUTPUT];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let mut polled = vec![PollFd::new(&ended, PollFlags::IN)];
-        if open {
-            polled.push(PollFd::new(&*output, PollFlags::IN));
-        }
-        let limit = left.try_into().map_err(std::io::Error::other)?;
-        match poll(&mut polled, Some(&limit)) {
-            Ok(0) => return Ok(false),
-            Err(rustix::io::Errno::INTR) => continue,
-            done => drop(done?),
-        }
-        let mut seen = polled.iter().map(|fd| !fd.revents().is_empty());
-        let (gone, said) = (seen.next() == Some(true), seen.next() == Some(true));
-        // What a process left behind says without end is not read to its end.
-        if said && !(gone && kept.len() == MAX_OUTPUT) {
-            let count = output.read(&mut buffer)?;
-            open = count > 0;
-            let room = MAX_OUTPUT.saturating_sub(kept.len());
-            kept.extend(buffer.iter().take(count.min(room)));
-        } else if gone {
-            return Ok(true);
-        }
-    }
+    command.args(arguments).env_clear().envs(&request.environment).env("PATH", PATH).current_dir("/").stdin(message);
+    program::run_to_end(command, request.limit)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn end(words: &[&str], limit: u64) -> Option<String> {
@@ -283,7 +214,7 @@ mod tests {
             date: String::new(),
             limit: Duration::from_secs(limit),
         };
-        let end = run(&words, &request, message.into()).map(|end| end.reply());
+        let end = run(&words, &request, message.into()).map(|end| super::reply(&end, request.limit));
         end.map_or_else(|error| Some(error.kind().to_string()), |reply| reply.map(|reply| reply.text()))
     }
 

@@ -1,9 +1,12 @@
 //! The end of a transfer: names an upload, and updates the log and the counters.
 
+use std::sync::atomic::Ordering;
+
 use tokio::task::block_in_place;
 
 use super::ending::SeenToItsEnd;
 use super::{ControlDriver, Started};
+use crate::fault::{Fault, Kind};
 use crate::ftp::server::{FinishedTransfer, Happening, TransferDirection};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::StoreUpload;
@@ -32,7 +35,18 @@ impl ControlDriver<'_> {
         if result.is_ok() && started.direction == TransferDirection::Upload {
             self.arrived(&started.path);
         }
+        self.tell_unlisted(started);
         result
+    }
+
+    /// Reports names that a listing left out.
+    fn tell_unlisted(&self, started: &Started) {
+        let count = started.unlisted.load(Ordering::Relaxed);
+        if let Some(charset) = self.session.charset().filter(|_| count > 0) {
+            let path = String::from_utf8_lossy(&started.path);
+            let why = format!("{path}: {count} names cannot be written in {}, and are not listed", charset.name());
+            self.happened(&Happening::Fault(Fault::new(Kind::BadData, why)));
+        }
     }
 
     pub(super) fn log(&mut self, started: &Started, bytes: u64, failure: Option<&TransferFailure>) {
