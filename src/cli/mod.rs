@@ -33,6 +33,7 @@ use crate::cli::foreign::{ForeignMeaning, ForeignWords};
 use crate::cli::help::HelpGuide;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::net::file_work;
 
 /// The highest descriptor limit that a tool sets: programs that it starts inherit it, and some close that many descriptors at start.
 const MAX_DESCRIPTORS: u64 = 1 << 20;
@@ -174,8 +175,11 @@ fn parse<A: Tool>(arguments: &[std::ffi::OsString]) -> Result<A, clap::Error> {
     A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// The most threads for blocking work. Each transfer of ftpserve has one, created on demand; --max-clients limits their number.
+/// The most threads for blocking work, created on demand: each client of ftpserve may hang in a call of the file system.
+/// --max-clients limits their number.
 const MAX_BLOCKING_THREADS: usize = 16_384;
+/// The longest wait at the end of a server for calls of the file system that still run.
+const END_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Raises the soft limit of descriptors, the resource that tools need most, to the hard limit, up to [`MAX_DESCRIPTORS`]. The
 /// soft limit is meant for programs that use select(2).
@@ -215,6 +219,23 @@ pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> a
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.max_blocking_threads(MAX_BLOCKING_THREADS);
     runtime(builder)?.block_on(future)
+}
+
+/// As [`block_on_threads`], for a server whose tasks call the file system: see [`file_work`].
+///
+/// # Errors
+///
+/// The error of the future, or the fault of starting the runtime.
+pub fn block_on_threads_and_files<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.max_blocking_threads(MAX_BLOCKING_THREADS).worker_threads(processors + 1);
+    let runtime = runtime(builder)?;
+    file_work::watch(runtime.handle(), processors);
+    let result = runtime.block_on(future);
+    // A call that hangs does not keep the server from ending.
+    runtime.shutdown_timeout(END_LIMIT);
+    result
 }
 
 fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {

@@ -48,6 +48,7 @@ mod ftp_charset;
 mod ftp_client;
 mod ftp_crash;
 mod ftp_get;
+mod ftp_hanging;
 mod ftp_hostile;
 mod ftp_itemize;
 mod ftp_listing;

@@ -13,6 +13,7 @@ use rustix::fs::{
     fgetxattr, flistxattr, flock, fsetxattr, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 
 use super::quota::QuotaShare;
 use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
@@ -41,6 +42,10 @@ pub struct StoreUpload {
     /// The limits, and the owner.
     terms: Box<(UploadLimits, Arc<str>)>,
     quota: Option<Box<QuotaShare>>,
+    /// The last bytes, which are written at the end.
+    tail: Vec<u8>,
+    /// All of it is on the disk.
+    settled: bool,
 }
 
 #[derive(Debug)]
@@ -180,7 +185,8 @@ impl FtpStore {
     ) -> Result<StoreUpload, StoreRefusal> {
         let terms = Box::new((self.limits, self.owner.clone()));
         let quota = self.share.quota.as_ref().map(|quota| Box::new(QuotaShare::new(quota, before)));
-        let mut upload = StoreUpload { file, target, position, checked: 0, terms, quota };
+        let mut upload =
+            StoreUpload { file, target, position, checked: 0, terms, quota, tail: Vec::new(), settled: false };
         upload.check_free()?;
         Ok(upload)
     }
@@ -227,6 +233,65 @@ impl StoreUpload {
         &self.file
     }
 
+    /// True if the bytes are in the file that others see as soon as they are written.
+    pub fn is_in_place(&self) -> bool {
+        !self.replaces()
+    }
+
+    /// Writes bytes and counts them.
+    ///
+    /// # Errors
+    /// As [`StoreUpload::wrote`], and those of the file.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreRefusal> {
+        io::Write::write_all(&mut self.file, bytes).map_err(refusal)?;
+        self.wrote(bytes.len() as u64)
+    }
+
+    /// Moves bytes from a pipe to the file and counts them.
+    ///
+    /// # Errors
+    /// As [`StoreUpload::write`].
+    pub fn write_from(&mut self, pipe: &OwnedFd, bytes: usize) -> Result<(), StoreRefusal> {
+        let mut left = bytes;
+        while left > 0 {
+            match splice(pipe, None, &self.file, None, left, SpliceFlags::MOVE) {
+                Ok(0) => return Err(StoreRefusal::Failed("nothing was written".to_owned())),
+                Ok(moved) => left -= moved,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(from_errno(error)),
+            }
+        }
+        self.wrote(bytes as u64)
+    }
+
+    /// Leaves the last bytes to the end of the upload, which writes them: a small upload is one piece of work then.
+    pub fn hold(&mut self, tail: Vec<u8>) {
+        self.tail = tail;
+    }
+
+    /// True if the end of this upload waits for the disk.
+    pub fn waits_for_disk(&self) -> bool {
+        self.terms.0.sync
+    }
+
+    /// Brings a new file that is complete to the disk, as far as it was asked for, before it gets its name.
+    ///
+    /// # Errors
+    /// As [`StoreUpload::write`].
+    pub fn settle(&mut self) -> Result<(), StoreRefusal> {
+        if self.replaces() && self.terms.0.sync {
+            self.write_tail()?;
+            self.file.sync_all().map_err(refusal)?;
+            self.settled = true;
+        }
+        Ok(())
+    }
+
+    fn write_tail(&mut self) -> Result<(), StoreRefusal> {
+        let tail = std::mem::take(&mut self.tail);
+        if tail.is_empty() { Ok(()) } else { self.write(&tail) }
+    }
+
     /// The number of bytes that may be written before [`StoreUpload::wrote`] must be called.
     pub fn allowance(&self) -> u64 {
         let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.replaces()));
@@ -269,6 +334,7 @@ impl StoreUpload {
     /// The file cannot get its name. Errors that the system deferred until now (a full disk behind a cache) are
     /// reported here too, before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
+        self.write_tail()?;
         if !self.replaces() {
             self.file.set_len(self.position).map_err(refusal)?;
             // It is no error if the attribute does not exist.
@@ -288,7 +354,7 @@ impl StoreUpload {
 
     /// Links a new file to its name, or renames it.
     fn place(&mut self) -> Result<(), StoreRefusal> {
-        if self.terms.0.sync {
+        if self.terms.0.sync && !self.settled {
             self.file.sync_all().map_err(refusal)?;
         }
         let UploadTarget::New { parent, name, temporary, replace } = &mut self.target else { return Ok(()) };
@@ -312,6 +378,8 @@ impl StoreUpload {
             }
             *replace = false;
         }
+        // What cannot be written is missing, as what never came.
+        let _ = self.write_tail();
         // A failure here breaks no promise: such a file is not resumed.
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
         let value = mark(size, &self.terms.1);

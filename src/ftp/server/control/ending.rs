@@ -2,8 +2,13 @@
 //! 959, section 3.4.1): when a process dies, its system closes the connections one after the other, and a client that gives up
 //! ends TLS properly. The difference is the control connection: a client that waits for its 226 keeps it open.
 
+use std::io;
 use std::time::Duration;
 
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
 use super::{CLOSE_LIMIT, ControlDriver};
@@ -43,19 +48,33 @@ fn grace(elapsed: Duration, bytes: u64, announced: Option<u64>) -> Duration {
     (elapsed / 4).max(busy).clamp(MIN_GRACE, MAX_GRACE)
 }
 
-/// Sleeps this long: short times on a thread, since the timers of the runtime count whole milliseconds and fire up to two of them late.
+/// Sleeps this long, by a timer of the system: those of the runtime count whole milliseconds and fire up to two of them late.
 async fn sleep_exactly(time: Duration) {
-    if time > BUSY_GRACE / 4 || tokio::task::spawn_blocking(move || std::thread::sleep(time)).await.is_err() {
-        tokio::time::sleep(time).await;
+    if time.is_zero() {
+        return;
     }
+    match alarm(time) {
+        Ok(alarm) => drop(alarm.readable().await),
+        Err(_) => tokio::time::sleep(time).await,
+    }
+}
+
+/// A timer that becomes readable when the time is over. For tokio it is a descriptor to read from, as a pipe.
+fn alarm(time: Duration) -> io::Result<Receiver> {
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+    let once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let it_value = Timespec::try_from(time).map_err(io::Error::other)?;
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: once, it_value })?;
+    Receiver::from_owned_fd_unchecked(timer)
 }
 
 impl ControlDriver<'_> {
     /// Waits until it is known whether the client of the upload that has just ended is still connected. `None` if it is
-    /// not, or if it stopped the transfer.
-    pub(super) async fn seen_to_its_end(&mut self, bytes: u64) -> Option<SeenToItsEnd> {
+    /// not, or if it stopped the transfer. `ended`: the time at which the data connection ended.
+    pub(super) async fn seen_to_its_end(&mut self, bytes: u64, ended: Instant) -> Option<SeenToItsEnd> {
         let (_, started) = self.running.as_ref()?;
-        let (stop, grace) = (started.stop.clone(), grace(started.at.elapsed(), bytes, started.announced));
+        let grace = grace(ended.saturating_duration_since(started.at), bytes, started.announced);
+        let (stop, grace) = (started.stop.clone(), grace.saturating_sub(ended.elapsed()));
         if !self.ended && !stop.is_stopped() {
             self.listen_for(grace).await;
         }
