@@ -29,8 +29,8 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout ke
 cat key.pem cert.pem > both.pem
 hash=$(openssl passwd -6 -salt benchmark secret)
 
-# contestant NAME CLEAR-PORT PID TLS-PORT: a line of the table that ftp_server.py reads.
-contestant() { printf '%s\t%s\t%s\t%s\n' "$@" >> contestants; }
+# contestant NAME CLEAR-PORT PID TLS-PORT TLS-PID: a line of the table that ftp_server.py reads.
+contestant() { printf '%s\t%s\t%s\t%s\t%s\n' "$@" >> contestants; }
 
 echo "bench:$hash::write" > users
 chmod 600 users
@@ -40,7 +40,7 @@ serve ours ftpserve --write --user-file users $limits ${FTPSERVE:-} served/ours
 ours="$port ${servers##* }"
 # shellcheck disable=SC2086
 serve ourstls ftpserve --write --user-file users $limits --cert cert.pem --key key.pem ${FTPSERVE:-} served/ours
-contestant ours $ours "$port"
+contestant ours $ours "$port" "${servers##* }"
 
 if need vsftpd vsftpd vsftpd; then
     echo 'bench:x:1000:1000::/:/bin/sh' | cat /etc/passwd - > vsftpd.passwd
@@ -65,7 +65,7 @@ if need vsftpd vsftpd vsftpd; then
     vsftpd_conf "$port" "ssl_enable=YES force_local_logins_ssl=YES force_local_data_ssl=YES require_ssl_reuse=YES ssl_ciphers=HIGH
         rsa_cert_file=$work/cert.pem rsa_private_key_file=$work/key.pem" > vsftpdtls.conf
     vsftpd_at "$port" vsftpdtls
-    contestant vsftpd "$clear" "$pid" "$port"
+    contestant vsftpd "$clear" "$pid" "$port" "${servers##* }"
 fi
 if need pure-ftpd pure-ftpd pure-ftpd pure-ftpd-common; then
     echo "bench:$hash:1000:1000::$work/served/pure/./::::::::::::" > passwd
@@ -76,7 +76,7 @@ if need pure-ftpd pure-ftpd pure-ftpd pure-ftpd-common; then
     pid=${servers##* }
     port=$(free_port)
     background puretls "$port" $pure -g "$work/puretls.pid" -Y 2 -2 "$work/both.pem" -S "127.0.0.1,$port"
-    contestant pure-ftpd "$clear" "$pid" "$port"
+    contestant pure-ftpd "$clear" "$pid" "$port" "${servers##* }"
 fi
 if need proftpd proftpd proftpd-core proftpd-mod-crypto; then
     modules=$(find "$peers/proftpd" /usr/lib -name mod_tls.so 2> /dev/null | head -n 1)
@@ -99,7 +99,7 @@ if need proftpd proftpd proftpd-core proftpd-mod-crypto; then
     port=$(free_port)
     proftpd_at "$port" proftpdtls "ModulePath ${modules%/*}\nLoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\nTLSProtocol TLSv1.2 TLSv1.3\n\
 TLSRSACertificateFile $work/cert.pem\nTLSRSACertificateKeyFile $work/key.pem\nTLSVerifyClient off\n"
-    contestant proftpd "$clear" "$pid" "$port"
+    contestant proftpd "$clear" "$pid" "$port" "${servers##* }"
 fi
 # shellcheck disable=SC2086
 python3 "$here/ftp_server.py" "$size" "$files" $parts < contestants

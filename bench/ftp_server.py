@@ -3,7 +3,7 @@
 
 usage: ftp_server.py MEBIBYTES FILES PART... < contestants
 
-One contestant a line: NAME <TAB> PORT <TAB> PROCESS <TAB> PORT INSIDE TLS. "ours" is held against the best of the others: a ratio of
+One contestant a line: NAME <TAB> PORT <TAB> PROCESS <TAB> PORT INSIDE TLS <TAB> ITS PROCESS. "ours" is held against the best of the others: a ratio of
 2 means twice as fast. The CPU time is that of the server and its children.
 """
 
@@ -25,13 +25,13 @@ USER, PASSWORD = "bench", "secret"
 
 class Contestant:
     def __init__(self, line):
-        self.name, port, pid, tls_port = line.split("\t")
-        self.port, self.pid, self.tls_port = int(port), int(pid), int(tls_port)
+        self.name, *numbers = line.split("\t")
+        self.port, self.pid, self.tls_port, self.tls_pid = map(int, numbers)
         self.folder = "served/" + self.name.split("-")[0]
 
-    def family(self):
-        """The process and its descendants."""
-        found, waiting = [], [self.pid]
+    def family(self, tls=True):
+        """The process for clear text, the one for TLS, and their descendants."""
+        found, waiting = [], [self.pid, self.tls_pid] if tls else [self.pid]
         while waiting:
             pid = waiting.pop()
             found.append(pid)
@@ -53,9 +53,9 @@ class Contestant:
         return ticks / TICK
 
     def memory(self):
-        """MiB: what its processes have for themselves, and their shares of what they have together."""
+        """MiB of the process for clear text and its descendants, pages that processes share divided among them."""
         kib = 0
-        for pid in self.family():
+        for pid in self.family(False):
             try:
                 kib += int(re.search(r"^Pss: *(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1])
             except (OSError, TypeError):

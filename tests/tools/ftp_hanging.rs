@@ -2,7 +2,7 @@
 
 use crate::ailing::{address, unshared};
 use crate::ftp_server::{Client, hash};
-use crate::harness::{Captured, signal, temp_dir};
+use crate::harness::{Captured, LIMIT, signal, temp_dir, wait};
 
 /// Mounts it, and keeps its requests unread as long as the server runs.
 const DEAD: &str = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 dead mail/dead";
@@ -20,7 +20,7 @@ fn a_hanging_file_system_stops_its_own_sessions_only() {
     std::fs::write(dir.path().join("users"), format!("joe:{hash}:dead:write\nann:{hash}::write\n")).unwrap();
     std::fs::set_permissions(dir.path().join("users"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut command = unshared(DEAD, "ftpserve", dir.path());
-    let mut server = command.args(["--write", "--user-file", "users", "--anonymous"]).spawn().unwrap();
+    let mut server = command.args(["--write", "--user-file", "users", "--anonymous", "--drain", "0"]).spawn().unwrap();
     let stderr = Captured::of(server.stderr.take().unwrap());
     let at = address(dir.path());
     let mut hung = Vec::new();
@@ -69,6 +69,8 @@ fn a_hanging_file_system_stops_its_own_sessions_only() {
         }
         client.ask("QUIT", 221);
     }
-    signal(server.id(), rustix::process::Signal::KILL);
-    server.wait().unwrap();
+    assert!(login.is_silent() && hung.iter().all(|(client, data)| data.is_some() || client.is_silent()), "{stderr}");
+    // What hangs does not keep the server from ending either.
+    signal(server.id(), rustix::process::Signal::TERM);
+    assert_eq!(wait(server, LIMIT).0.code(), Some(0), "{stderr}");
 }
