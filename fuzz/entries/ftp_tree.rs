@@ -161,6 +161,7 @@ impl Driver<'_> {
                 assert_eq!(read.code, reply.code);
                 self.codes.push(read.code);
             }
+            SessionAction::CertificateLogin { .. } => panic!("no certificate was shown"),
             SessionAction::Login { .. } => session.event(SessionEvent::Login(LoginVerdict::Right(self.rights.into()))),
             SessionAction::Listen => {
                 session.event(SessionEvent::Listening(Some(SocketAddr::new(CLIENT, 50_000))));

@@ -34,6 +34,7 @@ use crate::cli::foreign::{ForeignMeaning, ForeignWords};
 use crate::cli::help::HelpGuide;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::net::file_work;
 
 /// The highest descriptor limit that a tool sets: programs that it starts inherit it, and some close that many descriptors at start.
 const MAX_DESCRIPTORS: u64 = 1 << 20;
@@ -175,8 +176,11 @@ fn parse<A: Tool>(arguments: &[std::ffi::OsString]) -> Result<A, clap::Error> {
     A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// The most threads for blocking work. Each transfer of ftpserve has one, created on demand; --max-clients limits their number.
+/// The most threads for blocking work, created on demand: each client of ftpserve may hang in a call of the file system.
+/// --max-clients limits their number.
 const MAX_BLOCKING_THREADS: usize = 16_384;
+/// The longest wait at the end of a server for calls of the file system that still run.
+const END_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The longest wait at the end of a server for a thread that is held up.
 const MAX_LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
@@ -222,6 +226,23 @@ pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> a
     let result = runtime.block_on(future);
     // A thread that a reader or a file system holds up must not hold up the end.
     runtime.shutdown_timeout(MAX_LAST_WAIT);
+    result
+}
+
+/// As [`block_on_threads`], for a server whose tasks call the file system: see [`file_work`].
+///
+/// # Errors
+///
+/// The error of the future, or the fault of starting the runtime.
+pub fn block_on_threads_and_files<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.max_blocking_threads(MAX_BLOCKING_THREADS).worker_threads(processors + 1);
+    let runtime = runtime(builder)?;
+    file_work::watch(runtime.handle(), processors);
+    let result = runtime.block_on(future);
+    // A call that hangs does not keep the server from ending.
+    runtime.shutdown_timeout(END_LIMIT);
     result
 }
 

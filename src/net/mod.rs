@@ -11,6 +11,7 @@ pub mod counters;
 pub mod datagram;
 pub mod deadline;
 pub mod dial;
+pub mod file_work;
 pub mod guess;
 pub mod helper;
 pub mod http;

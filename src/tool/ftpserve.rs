@@ -253,6 +253,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         return Err(fault.into());
     }
     let reloader = Reloader::of(out, &args.serve, tls.as_ref(), users.as_ref());
+    // Read here: the sandbox may hide /proc.
+    let defaults = FtpServerOptions::default();
     let options = FtpServerOptions {
         greeting,
         tls: tls.clone(),
@@ -261,7 +263,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         tls_reuse_required: !args.no_require_tls_reuse,
         tls_end_lenient: args.lenient_tls_end,
         active: !args.no_active,
-        passive_ports: args.pasv_ports.clone(),
+        passive_ports: args.pasv_ports.clone().unwrap_or_else(|| defaults.passive_ports.clone()),
         passive_address: args.pasv_address,
         idle: args.idle,
         data_limits: args.serve.limits(args.timeout),
@@ -272,7 +274,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         charset: args.charset,
         max_transfers: args.max_transfers.unwrap_or(u64::MAX),
         trace: out.verbose().then(|| out.trace()),
-        ..FtpServerOptions::default()
+        ..defaults
     };
     let scheme = match start {
         TlsStart::Try => "ftp",
@@ -312,7 +314,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         users.now().all().filter_map(|user| user.account.root.as_deref()).for_each(|root| sandbox.write(root));
     }
     args.confine.enclose(out, (&appended, &reloader), sandbox)?;
-    cli::block_on_threads(async {
+    cli::block_on_threads_and_files(async {
         let admission = args.listen.admission(out, MAX_CLIENT_DESCRIPTORS, false);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;

@@ -17,7 +17,7 @@ fn command(name: &str, dir: &Path) -> Command {
 }
 
 /// The same in a mount namespace of its own, where root's shell has done something first.
-fn unshared(script: &str, name: &str, dir: &Path) -> Command {
+pub(crate) fn unshared(script: &str, name: &str, dir: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &format!("{script} && exec \"$0\" \"$@\"")]).arg(binary(name));
     prepared(command, name, dir, "127.0.0.1:0")
@@ -39,7 +39,7 @@ fn prepared(mut command: Command, name: &str, dir: &Path, listen: &str) -> Comma
 }
 
 /// Where it listens, once it says so.
-fn address(dir: &Path) -> SocketAddr {
+pub(crate) fn address(dir: &Path) -> SocketAddr {
     let url = || std::fs::read_to_string(dir.join("url")).unwrap_or_default();
     until(|| url().ends_with('\n'), "the address file");
     crate::harness::address_in(url().trim_end()).unwrap()

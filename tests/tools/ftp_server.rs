@@ -73,6 +73,14 @@ impl Client {
         }
     }
 
+    /// True if the server has said nothing since its last reply that was read.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.control.get_ref().set_nonblocking(true).unwrap();
+        let read = self.control.get_ref().peek(&mut [0]);
+        self.control.get_ref().set_nonblocking(false).unwrap();
+        self.control.buffer().is_empty() && read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     #[track_caller]
     pub(crate) fn expect(&mut self, code: u16) -> String {
         let line = self.reply();

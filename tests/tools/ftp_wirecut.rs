@@ -186,7 +186,7 @@ impl Bench {
         let server = listeners.addresses()[0];
         let shutdown = Shutdown::manual();
         let options = server::FtpServerOptions {
-            passive_ports: Some(self.ports.range()),
+            passive_ports: self.ports.range(),
             tls: self.tls.as_ref().map(|(server, _)| server.clone()),
             tls_required: self.tls.is_some(),
             ..server::FtpServerOptions::default()

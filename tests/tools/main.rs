@@ -54,6 +54,7 @@ mod ftp_crash;
 mod ftp_dialogues;
 mod ftp_exec;
 mod ftp_get;
+mod ftp_hanging;
 mod ftp_hostile;
 mod ftp_itemize;
 mod ftp_listing;

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::task::block_in_place;
 use tokio::time::Instant;
 
-use super::copy::{self, TransferLimits};
+use super::copy::{self, FileToSend, ListingToSend, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
 use super::{FtpPeer, FtpServerState, Happening, SessionTotals, TransferDirection, TransferPlace, is_unfinished};
 use crate::fault::{Fault, Kind};
@@ -29,6 +28,7 @@ use crate::net::admission::{ClientPlace, Standing};
 use crate::net::certified::VerifiedCertificate;
 use crate::net::clock::unix_seconds;
 use crate::net::counters::Counter;
+use crate::net::file_work::{self, ClosedAside};
 use crate::net::login::LoginVerdict;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
@@ -50,7 +50,7 @@ const MAX_TALK_IDLES: u32 = 12;
 const MAX_TICKETS: usize = 8;
 
 /// The future of a transfer: its upload is committed here, given the proof that its client stayed to the end.
-type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
     shared: &'a Arc<FtpServerState>,
@@ -103,7 +103,7 @@ impl Drop for Started {
 
 enum ControlEvent {
     Input(std::io::Result<usize>),
-    Ended(Result<(u64, Option<StoreUpload>), TransferFailure>),
+    Ended(Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>),
     Idle,
     Long,
     Lost,
@@ -307,7 +307,7 @@ impl ControlDriver<'_> {
             }
             SessionAction::Listen => {
                 self.listener = None;
-                let listener = data::listen(self.local, self.shared.options.passive_ports.as_ref()).ok();
+                let listener = data::listen(self.local, &self.shared.options.passive_ports).ok();
                 let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
                 self.listener = listener;
                 self.session.event(SessionEvent::Listening(address));
@@ -406,7 +406,7 @@ impl ControlDriver<'_> {
         };
         let result = match op {
             StoreOp::Digest { .. } | StoreOp::List(_) | StoreOp::Rename(..) => self.on_thread(store, op).await,
-            op => block_in_place(|| store.run(op, unix_seconds(), &|| true)),
+            op => file_work::run(|| store.run(op, unix_seconds(), &|| true)),
         };
         if let Some((verb, path, to)) = &change {
             let (to, refusal) = (to.as_deref(), result.as_ref().err());
@@ -426,7 +426,8 @@ impl ControlDriver<'_> {
 
     /// Reports a complete file, unless its name is that of an unfinished one.
     fn arrived(&self, path: &[u8]) {
-        let file = self.store.as_ref().filter(|_| !is_unfinished(path)).and_then(|store| store.arrived(path));
+        let store = self.store.as_ref().filter(|_| !is_unfinished(path));
+        let file = store.and_then(|store| file_work::run(|| store.arrived(path)));
         if let Some(file) = file {
             self.happened(&Happening::Arrived { path, file });
         }
@@ -439,12 +440,17 @@ impl ControlDriver<'_> {
         let is_digest = matches!(op, StoreOp::Digest { .. });
         let (go_on, given_up) = (stop.clone(), stop.clone());
         let work = async {
-            let _permit = tokio::select! {
-                permit = shared.digests.acquire(), if is_digest => Some(permit),
+            let permit = tokio::select! {
+                permit = shared.digests.clone().acquire_owned(), if is_digest => Some(permit),
                 () = given_up.stopped(), if is_digest => None,
                 else => None,
             };
-            tokio::task::spawn_blocking(move || store.run(op, unix_seconds(), &|| !go_on.is_stopped())).await
+            tokio::task::spawn_blocking(move || {
+                // Given back there: see file_work::run.
+                let _permit = permit;
+                store.run(op, unix_seconds(), &|| !go_on.is_stopped())
+            })
+            .await
         };
         let failed = |why: &str| Err(StoreRefusal::Failed(why.to_owned()));
         let mut work = std::pin::pin!(work);
@@ -501,7 +507,7 @@ impl ControlDriver<'_> {
             _place: place,
         };
         let opened =
-            if crowded { Err(StoreRefusal::Crowded) } else { block_in_place(|| self.open(transfer, stop, unlisted)) };
+            if crowded { Err(StoreRefusal::Crowded) } else { file_work::run(|| self.open(transfer, stop, unlisted)) };
         match opened {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
@@ -576,31 +582,21 @@ impl ControlDriver<'_> {
                     return Err(StoreRefusal::BadOffset);
                 }
                 let end = to.map_or(size, |to| to.min(size)).max(from);
-                let run = async move {
-                    let sent = copy::send(connect.await?, file, from, end, terms).await?;
-                    Ok((sent, None))
-                };
+                let file = FileToSend::new(file, from, end)?;
+                let run = async move { Ok((copy::send(connect.await?, file, terms).await?, None)) };
                 (Box::pin(run), Some(end - from), None)
             }
             TransferTask::Receive { path, mode, replace } => {
                 let (upload, name) = store.receive(&path, mode, replace)?;
+                let upload = ClosedAside::new(upload);
                 let run = async move {
-                    let stream = connect.await?;
-                    match copy::receive(stream, upload, terms).await {
-                        Ok((upload, bytes)) => Ok((bytes, Some(upload))),
-                        Err((upload, failure)) => {
-                            match failure {
-                                TransferFailure::Refused(_) => upload.refused(),
-                                _ => upload.broke_off(keep_partial),
-                            }
-                            Err(failure)
-                        }
-                    }
+                    let (upload, bytes) = copy::receive(connect.await?, upload, keep_partial, terms).await?;
+                    Ok((bytes, Some(upload)))
                 };
                 (Box::pin(run), None, name)
             }
             TransferTask::List(listing) => {
-                let lines = store.list(listing, unix_seconds())?;
+                let lines = ListingToSend::new(store.list(listing, unix_seconds())?)?;
                 let names = copy::ListedNames { charset, missing: unlisted };
                 let run = async move { Ok((copy::list(connect.await?, lines, names, terms).await?, None)) };
                 (Box::pin(run), None, None)
@@ -608,9 +604,21 @@ impl ControlDriver<'_> {
         })
     }
 
-    async fn transfer_ended(&mut self, result: Result<(u64, Option<StoreUpload>), TransferFailure>) {
-        let seen = match &result {
-            Ok((bytes, Some(_))) => self.seen_to_its_end(*bytes).await,
+    async fn transfer_ended(&mut self, mut result: Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>) {
+        let seen = match &mut result {
+            Ok((bytes, Some(upload))) => {
+                let (bytes, ended) = (*bytes, Instant::now());
+                // The disk and the client are waited for at the same time.
+                let waits = upload.get().is_some_and(StoreUpload::waits_for_disk);
+                let settled = if waits { upload.with_long(StoreUpload::settle) } else { None };
+                match settled.unwrap_or(Ok(())) {
+                    Ok(()) => self.seen_to_its_end(bytes, ended).await,
+                    Err(refusal) => {
+                        result = Err(TransferFailure::Refused(refusal));
+                        None
+                    }
+                }
+            }
             _ => None,
         };
         // A transfer ends once: nobody waits for a second end.

@@ -1,9 +1,8 @@
-//! Moves the bytes of one transfer. Small transfers stay in the task of their connection; a large one gets a thread of its own, on
-//! which clear-text downloads use sendfile(2) and clear-text uploads use splice(2), so that no byte is copied through this process.
+//! Moves the bytes of one transfer, in its connection's task: clear-text downloads use sendfile(2) and clear-text uploads splice(2), so
+//! that no byte is copied through this process. A slow client occupies no thread, however many there are.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,17 +20,16 @@ use crate::ftp::charset::WireCharset;
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::{ListingLines, StoreUpload};
 use crate::net::deadline::{Limits, RateDeadline};
+use crate::net::file_work::{self, ClosedAside};
 use crate::net::pace::TransferPace;
 use crate::net::stream::Stream;
 
-/// The size in bytes above which a transfer gets a thread.
-const SMALL_BYTES: u64 = 256 << 10;
-/// The most bytes of one read, write or sendfile.
+/// The size in bytes up to which a file is read when it is opened, and the first buffer of an upload.
+const SMALL_BYTES: usize = 16 << 10;
+/// The most bytes of one read or write.
 const CHUNK_BYTES: usize = 128 << 10;
-/// The most bytes of one sendfile on a thread, so that a stop is noticed.
-const LARGE_CHUNK_BYTES: usize = 4 << 20;
-/// The size of the pipe between socket and file; the kernel's limit for unprivileged processes.
-const PIPE_BYTES: usize = 1 << 20;
+/// The most bytes of one sendfile or splice: other clients take turns with it. Also the size of the pipe between socket and file.
+const TURN_BYTES: usize = 256 << 10;
 /// The subject of timeout messages.
 const DATA: &str = "data connection";
 /// The time limit for the end of TLS after the last byte.
@@ -66,69 +64,125 @@ impl TransferLimits {
     }
 }
 
-/// Sends `file` from offset `from` up to `end`; returns the number of bytes of the file that were sent.
-pub(super) async fn send(
-    stream: Stream,
-    file: File,
-    from: u64,
+/// A part of a file that is to be sent.
+pub(super) struct FileToSend {
+    /// The first bytes, read already.
+    first: Vec<u8>,
+    file: ClosedAside<File>,
+    /// The offset after `first`.
+    at: u64,
     end: u64,
-    terms: TransferLimits,
-) -> Result<u64, TransferFailure> {
-    // A transfer with a speed limit sleeps most of the time, so it occupies no thread.
-    if end.saturating_sub(from) <= SMALL_BYTES || terms.pace.is_some() {
-        return stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)).await;
+}
+
+impl FileToSend {
+    /// The part from offset `from` up to `end`. A short one is read at once, together with the other calls at the begin of a transfer.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn new(file: File, from: u64, end: u64) -> Result<FileToSend, StoreRefusal> {
+        let short = usize::try_from(end - from).ok().filter(|length| *length <= SMALL_BYTES);
+        let mut first = vec![0; short.unwrap_or(0)];
+        file.read_exact_at(&mut first, from).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => shrank(),
+            _ => StoreRefusal::Failed(plain(&error)),
+        })?;
+        let at = from + first.len() as u64;
+        Ok(FileToSend { first, file: ClosedAside::new(file), at, end })
     }
-    match stream {
-        Stream::Plain(tcp) if !terms.ascii => on_thread(move || send_blocking(tcp, &file, from, end, &terms)).await,
-        stream => {
-            on_thread(move || block_on(stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)))).await
+
+    /// Reads the next bytes into `buffer`, at least one.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransferFailure> {
+        let at = self.at;
+        let read = self.file.with(|file| {
+            loop {
+                match file.read_at(buffer, at) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => return read,
+                }
+            }
+        });
+        match read.unwrap_or(Ok(0)) {
+            Ok(0) => Err(TransferFailure::Refused(shrank())),
+            Ok(read) => {
+                self.at += read as u64;
+                Ok(read)
+            }
+            Err(error) => Err(TransferFailure::Refused(StoreRefusal::Failed(plain(&error)))),
         }
     }
 }
 
-async fn send_async(
-    mut stream: Stream,
-    file: &File,
-    from: u64,
-    end: u64,
-    terms: &TransferLimits,
-) -> Result<u64, TransferFailure> {
-    let mut at = from;
+/// The refusal for a file that became shorter: the promised bytes cannot be sent.
+fn shrank() -> StoreRefusal {
+    StoreRefusal::Failed("the file shrank".to_owned())
+}
+
+/// Sends a part of a file; returns the number of bytes of the file that were sent.
+pub(super) async fn send(stream: Stream, file: FileToSend, terms: TransferLimits) -> Result<u64, TransferFailure> {
+    stoppable(&terms, send_all(stream, file, &terms)).await
+}
+
+async fn send_all(mut stream: Stream, mut file: FileToSend, terms: &TransferLimits) -> Result<u64, TransferFailure> {
+    let mut piece = std::mem::take(&mut file.first);
+    let total = file.end - file.at + piece.len() as u64;
     let mut deadline = RateDeadline::new(terms.limits);
-    if let (Some(tcp), false) = (stream.tcp(), terms.ascii) {
-        while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(terms.piece(CHUNK_BYTES));
-            let sent = tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?));
-            let sent = deadline.io(DATA, sent).await.map_err(failure)?;
-            if sent == 0 {
-                // The file shrank under us: what was promised cannot be sent.
-                return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned())));
-            }
-            terms.moved(sent).await;
-        }
-        return Ok(at - from);
-    }
-    let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(end - from).unwrap_or(CHUNK_BYTES).max(1))];
+    let by_kernel = !terms.ascii && stream.tcp().is_some();
     let (mut wire, mut after_cr) = (Vec::new(), false);
-    while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(terms.piece(buffer.len()));
-        let read = match file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
-            Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(TransferFailure::Refused(StoreRefusal::Failed(plain(&error)))),
-        };
-        let piece = buffer.get(..read).unwrap_or_default();
-        if terms.ascii {
-            to_wire(piece, &mut after_cr, &mut wire);
-            deadline.write_all(DATA, &mut stream, &wire).await.map_err(failure)?;
+    loop {
+        let out = if terms.ascii {
+            to_wire(&piece, &mut after_cr, &mut wire);
+            &wire
         } else {
-            deadline.write_all(DATA, &mut stream, piece).await.map_err(failure)?;
+            &piece
+        };
+        for part in out.chunks(terms.piece(out.len().max(1))) {
+            deadline.write_all(DATA, &mut stream, part).await.map_err(failure)?;
+            terms.moved(part.len()).await;
         }
-        at += read as u64;
-        terms.moved(read).await;
+        if file.at == file.end || by_kernel {
+            break;
+        }
+        let wanted = usize::try_from(file.end - file.at).unwrap_or(CHUNK_BYTES).min(terms.piece(CHUNK_BYTES));
+        piece.resize(wanted, 0);
+        let read = file.read(&mut piece)?;
+        piece.truncate(read);
     }
-    finish(stream, terms).await.map(|()| at - from)
+    if let (Some(tcp), true) = (stream.tcp(), by_kernel) {
+        send_by_kernel(tcp, file, &mut deadline, terms).await?;
+    }
+    finish(stream, terms).await.map(|()| total)
+}
+
+async fn send_by_kernel(
+    tcp: &TcpStream,
+    mut file: FileToSend,
+    deadline: &mut RateDeadline,
+    terms: &TransferLimits,
+) -> Result<(), TransferFailure> {
+    while file.at < file.end {
+        let wanted = usize::try_from(file.end - file.at).unwrap_or(TURN_BYTES).min(terms.piece(TURN_BYTES));
+        let mut at = file.at;
+        let sent = tcp.try_io(Interest::WRITABLE, || {
+            let sent = file.file.with(|file| sendfile(tcp, file, Some(&mut at), wanted));
+            Ok(sent.unwrap_or(Ok(0))?)
+        });
+        match sent {
+            Ok(0) => return Err(TransferFailure::Refused(shrank())),
+            Ok(sent) => {
+                file.at = at;
+                deadline.waited(DATA, Duration::ZERO, sent as u64).map_err(failure)?;
+                terms.moved(sent).await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                deadline.io(DATA, async { tcp.writable().await.map(|()| 0) }).await.map_err(failure)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(TransferFailure::Broken),
+        }
+        // Gives other tasks their turn.
+        tokio::task::consume_budget().await;
+    }
+    Ok(())
 }
 
 /// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1); lines that end with CRLF in the
@@ -161,125 +215,152 @@ async fn finish(mut stream: Stream, terms: &TransferLimits) -> Result<(), Transf
     Ok(())
 }
 
-fn send_blocking(
-    tcp: TcpStream,
-    file: &File,
-    from: u64,
-    end: u64,
-    terms: &TransferLimits,
-) -> Result<u64, TransferFailure> {
-    let socket = blocking(tcp, terms)?;
-    let mut at = from;
-    let mut deadline = RateDeadline::new(terms.limits);
-    while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(LARGE_CHUNK_BYTES).min(LARGE_CHUNK_BYTES);
-        let began = Instant::now();
-        match sendfile(&socket, file, Some(&mut at), wanted) {
-            Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
-            Ok(sent) => deadline.waited(DATA, began.elapsed(), sent as u64).map_err(failure)?,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(broken(&error.into(), terms)),
-        }
-        if terms.stop.is_stopped() {
-            return Err(TransferFailure::Aborted);
-        }
-    }
-    Ok(at - from)
-}
-
-/// Receives into `upload` until the client ends the connection; the caller commits.
+/// Receives into `upload` until the client ends the connection; the caller commits. An upload that was stopped is ended here.
 pub(super) async fn receive(
     stream: Stream,
-    upload: StoreUpload,
+    upload: ClosedAside<StoreUpload>,
+    keep_partial: bool,
     terms: TransferLimits,
-) -> Result<(StoreUpload, u64), (StoreUpload, TransferFailure)> {
+) -> Result<(ClosedAside<StoreUpload>, u64), TransferFailure> {
     let deadline = RateDeadline::new(terms.limits);
-    let first = UploadReceiver { stream, upload, terms, deadline, total: 0, after_cr: false };
-    let terms = first.terms.clone();
-    let inline = if terms.pace.is_some() { u64::MAX } else { SMALL_BYTES };
-    let (mut receiver, done) = match first.some(inline).await {
-        (receiver, Ok(done)) => (receiver, done),
-        (receiver, Err(failure)) => return Err((receiver.upload, failure)),
-    };
-    if done {
-        return Ok((receiver.upload, receiver.total));
+    let mut receiver =
+        UploadReceiver { stream, upload, deadline, total: 0, after_cr: false, buffer: Vec::new(), filled: 0 };
+    match stoppable(&terms, receiver.receive(&terms)).await {
+        Ok(()) => Ok((receiver.upload, receiver.total)),
+        Err(failure) => {
+            let tail = receiver.tail(&terms);
+            receiver.upload.with(|upload| upload.hold(tail));
+            match failure {
+                TransferFailure::Refused(_) => refuse(receiver.upload),
+                _ => break_off(receiver.upload, keep_partial),
+            }
+            Err(failure)
+        }
     }
-    let result = match receiver.stream {
-        Stream::Plain(tcp) if !terms.ascii => {
-            let (upload, total) = (receiver.upload, receiver.total);
-            tokio::task::spawn_blocking(move || receive_blocking(tcp, upload, total, &terms)).await
-        }
-        stream => {
-            receiver.stream = stream;
-            tokio::task::spawn_blocking(move || {
-                block_on(async move {
-                    match receiver.some(u64::MAX).await {
-                        (receiver, Ok(_)) => Ok((receiver.upload, receiver.total)),
-                        (receiver, Err(failure)) => Err((receiver.upload, failure)),
-                    }
-                })
-            })
-            .await
-        }
-    };
-    match result {
-        Ok(result) => result,
-        // The thread panicked; the panic hook has spoken.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+}
+
+/// Ends an upload that a limit or an error of the system has stopped.
+fn refuse(upload: ClosedAside<StoreUpload>) {
+    if let Some(upload) = upload.take() {
+        file_work::run(|| upload.refused());
+    }
+}
+
+/// Ends an interrupted upload.
+pub(super) fn break_off(upload: ClosedAside<StoreUpload>, keep_partial: bool) {
+    if let Some(upload) = upload.take() {
+        file_work::run(|| upload.broke_off(keep_partial));
     }
 }
 
 struct UploadReceiver {
     stream: Stream,
-    upload: StoreUpload,
-    terms: TransferLimits,
+    upload: ClosedAside<StoreUpload>,
     deadline: RateDeadline,
     total: u64,
     /// TYPE A: a CR was received whose LF may come in the next piece.
     after_cr: bool,
+    buffer: Vec<u8>,
+    /// The number of bytes in the buffer that are not written yet.
+    filled: usize,
 }
 
 impl UploadReceiver {
-    /// Receives at least `enough` bytes; true if the client ended the connection first.
-    async fn some(mut self, enough: u64) -> (UploadReceiver, Result<bool, TransferFailure>) {
-        let terms = self.terms.clone();
-        let result = stoppable(&terms, self.loop_until(enough)).await;
-        (self, result)
-    }
-
-    async fn loop_until(&mut self, enough: u64) -> Result<bool, TransferFailure> {
-        let mut buffer = vec![0; self.terms.piece(CHUNK_BYTES)];
-        let mut text = Vec::new();
-        while self.total < enough {
-            let (stream, lenient_end) = (&mut self.stream, self.terms.lenient_end);
+    async fn receive(&mut self, terms: &TransferLimits) -> Result<(), TransferFailure> {
+        // Only a new file can wait for the end of a small upload: others may watch a file that grows.
+        let at_once = self.upload.get().is_none_or(StoreUpload::is_in_place);
+        self.buffer.resize(terms.piece(SMALL_BYTES), 0);
+        loop {
+            let (stream, buffer) = (&mut self.stream, self.buffer.get_mut(self.filled..).unwrap_or_default());
             let reading = async {
-                match stream.read(&mut buffer).await {
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && lenient_end => Ok(0),
+                match stream.read(buffer).await {
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && terms.lenient_end => Ok(0),
                     read => read,
                 }
             };
             let read = self.deadline.io(DATA, reading).await.map_err(failure)?;
-            if read == 0 {
-                if self.after_cr {
-                    write(&mut self.upload, b"\r")?;
-                }
-                if self.stream.is_tls() {
-                    // Our own end of TLS: clients such as lftp wait for it.
-                    let _ = tokio::time::timeout(TLS_END_LIMIT, self.stream.shutdown()).await;
-                }
-                return Ok(true);
-            }
-            let piece = buffer.get(..read).unwrap_or_default();
-            if self.terms.ascii {
-                from_wire(piece, &mut self.after_cr, &mut text);
-                write(&mut self.upload, &text)?;
-            } else {
-                write(&mut self.upload, piece)?;
-            }
             self.total += read as u64;
-            self.terms.moved(read).await;
+            self.filled += read;
+            if read == 0 {
+                return self.ended(terms).await;
+            }
+            if at_once || self.filled == self.buffer.len() {
+                self.write(terms)?;
+                if let (Stream::Plain(_), false, None) = (&self.stream, terms.ascii, &terms.pace) {
+                    return self.receive_by_kernel().await;
+                }
+                self.buffer.resize(terms.piece(CHUNK_BYTES), 0);
+            }
+            terms.moved(read).await;
         }
-        Ok(false)
+    }
+
+    /// Takes what is not written yet out of the buffer.
+    fn tail(&mut self, terms: &TransferLimits) -> Vec<u8> {
+        let mut tail = std::mem::take(&mut self.buffer);
+        tail.truncate(std::mem::take(&mut self.filled));
+        if terms.ascii {
+            let mut text = Vec::new();
+            from_wire(&tail, &mut self.after_cr, &mut text);
+            return text;
+        }
+        tail
+    }
+
+    fn write(&mut self, terms: &TransferLimits) -> Result<(), TransferFailure> {
+        let piece = self.buffer.get(..std::mem::take(&mut self.filled)).unwrap_or_default();
+        let mut text = Vec::new();
+        if terms.ascii {
+            from_wire(piece, &mut self.after_cr, &mut text);
+        }
+        let written = self.upload.with(|upload| upload.write(if terms.ascii { &text } else { piece }));
+        written.unwrap_or(Ok(())).map_err(TransferFailure::Refused)
+    }
+
+    /// The client has ended the connection.
+    async fn ended(&mut self, terms: &TransferLimits) -> Result<(), TransferFailure> {
+        let mut tail = self.tail(terms);
+        if self.after_cr {
+            tail.push(b'\r');
+        }
+        self.upload.with(|upload| upload.hold(tail));
+        if self.stream.is_tls() {
+            // Our own end of TLS: clients such as lftp wait for it.
+            let _ = tokio::time::timeout(TLS_END_LIMIT, self.stream.shutdown()).await;
+        }
+        Ok(())
+    }
+
+    async fn receive_by_kernel(&mut self) -> Result<(), TransferFailure> {
+        let Some(tcp) = self.stream.tcp() else { return Ok(()) };
+        let local = |error: Errno| TransferFailure::Refused(StoreRefusal::Failed(plain(&error.into())));
+        let (source, sink) = pipe_with(PipeFlags::CLOEXEC).map_err(local)?;
+        // Without it the pipe holds 64 KiB: slower, not wrong.
+        let _ = fcntl_setpipe_size(&source, TURN_BYTES);
+        loop {
+            let most = self.upload.get().map_or(0, StoreUpload::allowance);
+            let wanted = usize::try_from(most).unwrap_or(TURN_BYTES).clamp(1, TURN_BYTES);
+            let got = tcp.try_io(Interest::READABLE, || {
+                Ok(splice(tcp, None, &sink, None, wanted, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?)
+            });
+            match got {
+                Ok(0) => return Ok(()),
+                Ok(got) => {
+                    self.deadline.waited(DATA, Duration::ZERO, got as u64).map_err(failure)?;
+                    let written = self.upload.with(|upload| upload.write_from(&source, got));
+                    written.unwrap_or(Ok(())).map_err(TransferFailure::Refused)?;
+                    self.total += got as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let wait = async { tcp.readable().await.map(|()| 0) };
+                    self.deadline.io(DATA, wait).await.map_err(failure)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(TransferFailure::Broken),
+            }
+            // Gives other tasks their turn.
+            tokio::task::consume_budget().await;
+        }
     }
 }
 
@@ -297,67 +378,23 @@ fn from_wire(piece: &[u8], after_cr: &mut bool, text: &mut Vec<u8>) {
     }
 }
 
-fn write(upload: &mut StoreUpload, piece: &[u8]) -> Result<(), TransferFailure> {
-    upload.file().write_all(piece).map_err(|error| TransferFailure::Refused(written(&error)))?;
-    upload.wrote(piece.len() as u64).map_err(TransferFailure::Refused)
+/// A listing that is to be sent: its first lines are ready.
+pub(super) struct ListingToSend {
+    lines: ClosedAside<ListingLines>,
+    first: Vec<u8>,
+    more: bool,
 }
 
-fn written(error: &io::Error) -> StoreRefusal {
-    match error.kind() {
-        io::ErrorKind::StorageFull => StoreRefusal::Full,
-        io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreRefusal::TooLarge,
-        _ => StoreRefusal::Failed(plain(error)),
+impl ListingToSend {
+    /// Reads the first lines.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(super) fn new(mut lines: ListingLines) -> Result<ListingToSend, StoreRefusal> {
+        let mut first = Vec::new();
+        let more = lines.next_piece(&mut first)?;
+        Ok(ListingToSend { lines: ClosedAside::new(lines), first, more })
     }
-}
-
-fn receive_blocking(
-    tcp: TcpStream,
-    mut upload: StoreUpload,
-    total: u64,
-    terms: &TransferLimits,
-) -> Result<(StoreUpload, u64), (StoreUpload, TransferFailure)> {
-    match receive_spliced(tcp, &mut upload, total, terms) {
-        Ok(total) => Ok((upload, total)),
-        Err(failure) => Err((upload, failure)),
-    }
-}
-
-fn receive_spliced(
-    tcp: TcpStream,
-    upload: &mut StoreUpload,
-    mut total: u64,
-    terms: &TransferLimits,
-) -> Result<u64, TransferFailure> {
-    let socket = blocking(tcp, terms)?;
-    let local = |error: Errno| TransferFailure::Refused(written(&error.into()));
-    let (source, sink) = pipe_with(PipeFlags::CLOEXEC).map_err(local)?;
-    // Without it the pipe holds 64 KiB: slower, not wrong.
-    let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
-    let mut deadline = RateDeadline::new(terms.limits);
-    loop {
-        let wanted = usize::try_from(upload.allowance()).unwrap_or(PIPE_BYTES).clamp(1, PIPE_BYTES);
-        let began = Instant::now();
-        let got = match splice(&socket, None, &sink, None, wanted, SpliceFlags::MOVE) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(broken(&error.into(), terms)),
-        };
-        deadline.waited(DATA, began.elapsed(), got as u64).map_err(failure)?;
-        let mut left = got;
-        while left > 0 {
-            match splice(&source, None, upload.file().as_fd(), None, left, SpliceFlags::MOVE) {
-                Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("nothing was written".to_owned()))),
-                Ok(moved) => left -= moved,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(local(error)),
-            }
-        }
-        total += got as u64;
-        upload.wrote(got as u64).map_err(TransferFailure::Refused)?;
-    }
-    // A stop closes the socket under us: that is no end of the file.
-    if terms.stop.is_stopped() { Err(TransferFailure::Aborted) } else { Ok(total) }
 }
 
 /// How the names of a listing are written.
@@ -371,25 +408,23 @@ pub(super) struct ListedNames {
 /// Sends a listing; returns the number of bytes.
 pub(super) async fn list(
     stream: Stream,
-    lines: ListingLines,
+    listing: ListingToSend,
     names: ListedNames,
     terms: TransferLimits,
 ) -> Result<u64, TransferFailure> {
-    stoppable(&terms, list_async(stream, lines, names, &terms)).await
+    stoppable(&terms, list_all(stream, listing, names, &terms)).await
 }
 
-async fn list_async(
+async fn list_all(
     mut stream: Stream,
-    mut lines: ListingLines,
+    listing: ListingToSend,
     names: ListedNames,
     terms: &TransferLimits,
 ) -> Result<u64, TransferFailure> {
+    let ListingToSend { mut lines, first: mut piece, mut more } = listing;
     let mut total = 0;
-    let mut piece = Vec::new();
     let mut deadline = RateDeadline::new(terms.limits);
     loop {
-        piece.clear();
-        let more = lines.next_piece(&mut piece).map_err(TransferFailure::Refused)?;
         if let Some(charset) = names.charset {
             names.missing.fetch_add(charset.encode_lines(&mut piece), Ordering::Relaxed);
         }
@@ -402,6 +437,9 @@ async fn list_async(
         if !more {
             return finish(stream, terms).await.map(|()| total);
         }
+        piece.clear();
+        more =
+            lines.with(|lines| lines.next_piece(&mut piece)).unwrap_or(Ok(false)).map_err(TransferFailure::Refused)?;
     }
 }
 
@@ -418,40 +456,6 @@ async fn stoppable<T>(
         biased;
         () = terms.stop.stopped() => Err(TransferFailure::Aborted),
         result = work => result,
-    }
-}
-
-async fn on_thread(
-    work: impl FnOnce() -> Result<u64, TransferFailure> + Send + 'static,
-) -> Result<u64, TransferFailure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Handle::current().block_on(work)
-}
-
-/// Makes the socket blocking for a thread, at most for the longest standstill.
-fn blocking(tcp: TcpStream, terms: &TransferLimits) -> Result<std::net::TcpStream, TransferFailure> {
-    let prepare = || {
-        let socket = tcp.into_std()?;
-        socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(terms.limits.idle))?;
-        socket.set_write_timeout(Some(terms.limits.idle))?;
-        terms.stop.holds(&socket)?;
-        Ok(socket)
-    };
-    prepare().map_err(|error: io::Error| broken(&error, terms))
-}
-
-fn broken(error: &io::Error, terms: &TransferLimits) -> TransferFailure {
-    match error.kind() {
-        _ if terms.stop.is_stopped() => TransferFailure::Aborted,
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => TransferFailure::Stalled,
-        _ => TransferFailure::Broken,
     }
 }
 

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -19,17 +21,27 @@ use crate::scope::with_port;
 /// The listen backlog of a data listener: the client's connection, and a few connections of others that are refused.
 const BACKLOG: i32 = 8;
 
-/// Opens a listener on `address`, at a port of the range (chosen at random, since somebody else could occupy a
-/// predictable port).
-pub(super) fn listen(address: SocketAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<TcpListener> {
-    let Some(ports) = ports else { return bind(with_port(address, 0), false) };
+/// The ports that the system gives to connections without a port of their own (ip_local_port_range); its default if it does not say.
+pub(super) fn system_ports() -> RangeInclusive<u16> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ports = text.split_ascii_whitespace().map_while(|port| port.parse().ok());
+    match (ports.next(), ports.next()) {
+        (Some(first), Some(last)) if 0 < first && first <= last => first..=last,
+        _ => 32768..=60999,
+    }
+}
+
+/// Opens a listener on `address`, at a port of the range, chosen at random, since somebody else could occupy a predictable
+/// port. The system's own choice (port 0) would leave out each port whose last connection is in TIME_WAIT: after some ten
+/// thousand downloads within a minute there would be none left, and the search for one takes longer and longer.
+pub(super) fn listen(address: SocketAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
     let count = u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1;
     let start = getrandom::u32().map_err(io::Error::other)?;
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for step in 0..count {
         let offset = start.wrapping_add(step) % count;
         let port = u16::try_from(u32::from(*ports.start()) + offset).map_err(io::Error::other)?;
-        match bind(with_port(address, port), true) {
+        match bind(with_port(address, port)) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
             Err(error) => return Err(error),
@@ -38,12 +50,10 @@ pub(super) fn listen(address: SocketAddr, ports: Option<&RangeInclusive<u16>>) -
     Err(last)
 }
 
-/// `reuse`: allows ports of a short range to be bound again while their last connections are in TIME_WAIT.
-fn bind(address: SocketAddr, reuse: bool) -> io::Result<TcpListener> {
+/// A port may be bound again while its last connections are in TIME_WAIT.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    if reuse {
-        socket.set_reuse_address(true)?;
-    }
+    socket.set_reuse_address(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -94,6 +104,8 @@ async fn accept(listener: &TcpListener, peer: IpAddr) -> io::Result<TcpStream> {
 async fn reach(target: SocketAddr, local: SocketAddr) -> io::Result<TcpStream> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if local.is_ipv4() == target.is_ipv4() {
+        // The port is chosen for this target: one in TIME_WAIT with other targets is good. A failure only loses that.
+        let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
         socket.bind(with_port(local, 0))?;
     }
     socket.connect(target).await
@@ -107,8 +119,6 @@ pub(super) struct Stop(Arc<Stopping>);
 struct Stopping {
     stopped: AtomicBool,
     notify: Notify,
-    /// A duplicate of the data socket, while a thread blocks on it.
-    socket: std::sync::Mutex<Option<std::net::TcpStream>>,
 }
 
 impl Stop {
@@ -116,12 +126,6 @@ impl Stop {
     pub(super) fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
         self.0.notify.notify_one();
-        if let Ok(mut socket) = self.0.socket.lock()
-            && let Some(socket) = socket.take()
-        {
-            // Wakes the thread; if the connection is gone already, so is the transfer.
-            let _ = socket.shutdown(std::net::Shutdown::Both);
-        }
     }
 
     /// True after the stop.
@@ -134,15 +138,5 @@ impl Stop {
         while !self.is_stopped() {
             self.0.notify.notified().await;
         }
-    }
-
-    /// Stores the socket on which a thread is about to block.
-    pub(super) fn holds(&self, socket: &std::net::TcpStream) -> io::Result<()> {
-        let copy = socket.try_clone()?;
-        if let Ok(mut held) = self.0.socket.lock() {
-            *held = Some(copy);
-        }
-        // Stopped meanwhile: nothing would wake the thread any more.
-        if self.is_stopped() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 }

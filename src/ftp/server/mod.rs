@@ -187,8 +187,8 @@ pub struct FtpServerOptions {
     pub tls_end_lenient: bool,
     /// PORT and EPRT are allowed.
     pub active: bool,
-    /// The ports for passive data connections; `None` for any free port.
-    pub passive_ports: Option<RangeInclusive<u16>>,
+    /// The ports for passive data connections.
+    pub passive_ports: RangeInclusive<u16>,
     /// The address that PASV replies with.
     pub passive_address: Option<Ipv4Addr>,
     /// The time limit for a client's login.
@@ -223,7 +223,7 @@ impl Default for FtpServerOptions {
             tls_reuse_required: false,
             tls_end_lenient: false,
             active: true,
-            passive_ports: None,
+            passive_ports: data::system_ports(),
             passive_address: None,
             login_limit: LOGIN_LIMIT,
             idle: Duration::from_secs(300),
@@ -244,7 +244,7 @@ struct FtpServerState {
     options: FtpServerOptions,
     service: Arc<dyn FtpService>,
     shutdown: Shutdown,
-    digests: Semaphore,
+    digests: Arc<Semaphore>,
     /// The number of running transfers.
     transfers: AtomicU64,
 }
@@ -283,7 +283,7 @@ pub async fn serve(
         options,
         service,
         shutdown: shutdown.clone(),
-        digests: Semaphore::new(MAX_DIGESTS),
+        digests: Arc::new(Semaphore::new(MAX_DIGESTS)),
         transfers: AtomicU64::new(0),
     });
     let mut tasks = tokio::task::JoinSet::new();

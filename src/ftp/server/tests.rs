@@ -576,7 +576,7 @@ async fn passive_ports_stay_in_their_range() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let only = free.local_addr().unwrap().port();
     drop(free);
-    let site = Site::start(|options| options.passive_ports = Some(only..=only));
+    let site = Site::start(|options| options.passive_ports = only..=only);
     std::fs::write(site.path("file"), "x").unwrap();
     let (mut first, mut second) = (site.login().await, site.login().await);
     assert_eq!(first.epsv().await.port(), only);

@@ -13,6 +13,7 @@ use rustix::fs::{
     flistxattr, flock, fremovexattr, fsetxattr, fstat, linkat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 use rustix::process::geteuid;
 
 use super::naming::{is_still, rename_new};
@@ -55,6 +56,10 @@ pub struct StoreUpload {
     /// The limits, and the owner.
     terms: Box<(UploadLimits, Arc<str>)>,
     quota: Option<Box<QuotaShare>>,
+    /// The last bytes, which are written at the end.
+    tail: Vec<u8>,
+    /// All of it is on the disk.
+    settled: bool,
 }
 
 #[derive(Debug)]
@@ -173,7 +178,19 @@ impl FtpStore {
         };
         let target = UploadTarget::New { temporary, replace };
         let terms = Box::new((self.limits, self.owner.clone()));
-        Ok(StoreUpload { file: file.into(), parent, name, target, turn, position: 0, checked: 0, terms, quota: None })
+        Ok(StoreUpload {
+            file: file.into(),
+            parent,
+            name,
+            target,
+            turn,
+            position: 0,
+            checked: 0,
+            terms,
+            quota: None,
+            tail: Vec::new(),
+            settled: false,
+        })
     }
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
@@ -202,7 +219,19 @@ impl FtpStore {
         let turn = self.order.begin(&parent, &name)?;
         let target = UploadTarget::InPlace { before };
         let terms = Box::new((self.limits, self.owner.clone()));
-        let mut upload = StoreUpload { file, parent, name, target, turn, position, checked: 0, terms, quota: None };
+        let mut upload = StoreUpload {
+            file,
+            parent,
+            name,
+            target,
+            turn,
+            position,
+            checked: 0,
+            terms,
+            quota: None,
+            tail: Vec::new(),
+            settled: false,
+        };
         upload.admit(self, before)?;
         Ok(upload)
     }
@@ -265,6 +294,65 @@ impl StoreUpload {
         &self.file
     }
 
+    /// True if the bytes are in the file that others see as soon as they are written.
+    pub fn is_in_place(&self) -> bool {
+        !self.replaces()
+    }
+
+    /// Writes bytes and counts them.
+    ///
+    /// # Errors
+    /// As [`StoreUpload::wrote`], and those of the file.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreRefusal> {
+        io::Write::write_all(&mut self.file, bytes).map_err(refusal)?;
+        self.wrote(bytes.len() as u64)
+    }
+
+    /// Moves bytes from a pipe to the file and counts them.
+    ///
+    /// # Errors
+    /// As [`StoreUpload::write`].
+    pub fn write_from(&mut self, pipe: &OwnedFd, bytes: usize) -> Result<(), StoreRefusal> {
+        let mut left = bytes;
+        while left > 0 {
+            match splice(pipe, None, &self.file, None, left, SpliceFlags::MOVE) {
+                Ok(0) => return Err(StoreRefusal::Failed("nothing was written".to_owned())),
+                Ok(moved) => left -= moved,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(from_errno(error)),
+            }
+        }
+        self.wrote(bytes as u64)
+    }
+
+    /// Leaves the last bytes to the end of the upload, which writes them: a small upload is one piece of work then.
+    pub fn hold(&mut self, tail: Vec<u8>) {
+        self.tail = tail;
+    }
+
+    /// True if the end of this upload waits for the disk.
+    pub fn waits_for_disk(&self) -> bool {
+        self.terms.0.sync != UploadSync::Nothing
+    }
+
+    /// Brings a new file that is complete to the disk, as far as it was asked for, before it gets its name.
+    ///
+    /// # Errors
+    /// As [`StoreUpload::write`].
+    pub fn settle(&mut self) -> Result<(), StoreRefusal> {
+        if self.replaces() && self.waits_for_disk() {
+            self.write_tail()?;
+            self.sync()?;
+            self.settled = true;
+        }
+        Ok(())
+    }
+
+    fn write_tail(&mut self) -> Result<(), StoreRefusal> {
+        let tail = std::mem::take(&mut self.tail);
+        if tail.is_empty() { Ok(()) } else { self.write(&tail) }
+    }
+
     /// The number of bytes that may be written before [`StoreUpload::wrote`] must be called.
     pub fn allowance(&self) -> u64 {
         let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.replaces()));
@@ -306,6 +394,10 @@ impl StoreUpload {
     /// The file cannot get its name. Errors that the system deferred until now (a full disk behind a cache) are
     /// reported here too, before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
+        if let Err(refusal) = self.write_tail() {
+            self.take_back();
+            return Err(refusal);
+        }
         if self.replaces() {
             return self.place();
         }
@@ -355,7 +447,9 @@ impl StoreUpload {
 
     /// Links a new file to its name, or renames it.
     fn place(&mut self) -> Result<(), StoreRefusal> {
-        self.sync()?;
+        if !self.settled {
+            self.sync()?;
+        }
         let UploadTarget::New { temporary, replace } = &mut self.target else { return Ok(()) };
         let (file, parent, name, quota) = (&self.file, &self.parent, self.name.as_slice(), &mut self.quota);
         self.turn.complete(|| {
@@ -384,6 +478,8 @@ impl StoreUpload {
             }
             *replace = false;
         }
+        // What cannot be written is missing, as what never came.
+        let _ = self.write_tail();
         // A failure here breaks no promise: such a file is not resumed.
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
         // Some bytes may have been written and not counted.

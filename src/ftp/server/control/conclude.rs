@@ -2,34 +2,40 @@
 
 use std::sync::atomic::Ordering;
 
-use tokio::task::block_in_place;
-
 use super::ending::SeenToItsEnd;
 use super::{ControlDriver, Started};
 use crate::fault::{Fault, Kind};
+use crate::ftp::server::copy;
 use crate::ftp::server::{FinishedTransfer, Happening, TransferDirection};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::StoreUpload;
 use crate::net::counters::Counter;
+use crate::net::file_work::{self, ClosedAside};
 
 impl ControlDriver<'_> {
     /// Commits an upload whose client stayed to its end, and writes the log.
     pub(super) fn conclude(
         &mut self,
         started: &Started,
-        result: Result<(u64, Option<StoreUpload>), TransferFailure>,
+        result: Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>,
         seen: Option<SeenToItsEnd>,
     ) -> Result<u64, TransferFailure> {
-        let result = block_in_place(|| match (result, seen) {
-            (Ok((bytes, Some(upload))), Some(_)) => upload.commit().map(|()| bytes).map_err(TransferFailure::Refused),
+        let result = match (result, seen) {
+            (Ok((bytes, Some(upload))), Some(_)) => {
+                let commit = upload.take().map_or(Ok(()), |upload| match upload.waits_for_disk() {
+                    true => file_work::run_long(|| upload.commit()),
+                    false => file_work::run(|| upload.commit()),
+                });
+                commit.map(|()| bytes).map_err(TransferFailure::Refused)
+            }
             (Ok((_, Some(upload))), None) => {
-                upload.broke_off(self.shared.options.keep_partial);
+                copy::break_off(upload, self.shared.options.keep_partial);
                 Err(TransferFailure::Aborted)
             }
             (Ok(_), None) if started.stop.is_stopped() => Err(TransferFailure::Aborted),
             (Ok((bytes, None)), _) => Ok(bytes),
             (Err(failure), _) => Err(failure),
-        });
+        };
         Counter::TransfersEnded.add(1);
         self.log(started, result.as_ref().copied().unwrap_or(0), result.as_ref().err());
         if result.is_ok() && started.direction == TransferDirection::Upload {
@@ -80,7 +86,8 @@ impl ControlDriver<'_> {
             ascii: started.ascii,
             file: match started.direction {
                 TransferDirection::Download | TransferDirection::Upload if self.shared.options.locate => {
-                    self.store.as_ref().and_then(|store| store.arrived(&started.path)).map(|it| it.file)
+                    let store = self.store.as_ref();
+                    store.and_then(|store| file_work::run(|| store.arrived(&started.path))).map(|it| it.file)
                 }
                 _ => None,
             },

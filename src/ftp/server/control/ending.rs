@@ -2,8 +2,13 @@
 //! 959, section 3.4.1): when a process dies, its system closes the connections one after the other, and a client that gives up
 //! ends TLS properly. The difference is the control connection: a client that waits for its 226 keeps it open.
 
+use std::io;
 use std::time::Duration;
 
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
 use super::{CLOSE_LIMIT, ControlDriver};
@@ -12,8 +17,8 @@ use crate::ftp::session::SessionAction;
 use crate::net::stream::Acknowledgement;
 
 /// The shortest wait for the control connection of a killed client to end after its data connection. Measured for curl,
-/// lftp, wput and ftplib on an idle machine: 1 to 140 µs.
-const MIN_GRACE: Duration = Duration::from_millis(1);
+/// lftp, wput and ftplib on an idle machine: 1 to 140 µs. Clients that upload many small files wait for it at each of them.
+const MIN_GRACE: Duration = Duration::from_micros(300);
 /// Up to this limit an upload that a client cannot have written at once waits for as long as it took. On a machine with
 /// three times as many busy processes as processors 3 % of the ends were 1 to 13 ms apart.
 const BUSY_GRACE: Duration = Duration::from_millis(20);
@@ -21,8 +26,9 @@ const BUSY_GRACE: Duration = Duration::from_millis(20);
 const ONE_WRITE_BYTES: u64 = 64 << 10;
 /// The longest wait of an upload.
 const MAX_GRACE: Duration = Duration::from_millis(250);
-/// The lateness of timers on an idle machine.
-const TIMER_LATENESS: Duration = Duration::from_millis(1);
+/// The lateness of a timer of the system on an idle machine. One that is later tells that processes wait for a processor, perhaps the
+/// client that is being killed too.
+const TIMER_LATENESS: Duration = Duration::from_micros(200);
 /// The interval between checks for the acknowledgement of the last reply.
 const PROBE_STEP: Duration = Duration::from_millis(1);
 
@@ -43,19 +49,33 @@ fn grace(elapsed: Duration, bytes: u64, announced: Option<u64>) -> Duration {
     (elapsed / 4).max(busy).clamp(MIN_GRACE, MAX_GRACE)
 }
 
-/// Sleeps this long: short times on a thread, since the timers of the runtime count whole milliseconds and fire up to two of them late.
+/// Sleeps this long, by a timer of the system: those of the runtime count whole milliseconds and fire up to two of them late.
 async fn sleep_exactly(time: Duration) {
-    if time > BUSY_GRACE / 4 || tokio::task::spawn_blocking(move || std::thread::sleep(time)).await.is_err() {
-        tokio::time::sleep(time).await;
+    if time.is_zero() {
+        return;
     }
+    match alarm(time) {
+        Ok(alarm) => drop(alarm.readable().await),
+        Err(_) => tokio::time::sleep(time).await,
+    }
+}
+
+/// A timer that becomes readable when the time is over. For tokio it is a descriptor to read from, as a pipe.
+fn alarm(time: Duration) -> io::Result<Receiver> {
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+    let once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let it_value = Timespec::try_from(time).map_err(io::Error::other)?;
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: once, it_value })?;
+    Receiver::from_owned_fd_unchecked(timer)
 }
 
 impl ControlDriver<'_> {
     /// Waits until it is known whether the client of the upload that has just ended is still connected. `None` if it is
-    /// not, or if it stopped the transfer.
-    pub(super) async fn seen_to_its_end(&mut self, bytes: u64) -> Option<SeenToItsEnd> {
+    /// not, or if it stopped the transfer. `ended`: the time at which the data connection ended.
+    pub(super) async fn seen_to_its_end(&mut self, bytes: u64, ended: Instant) -> Option<SeenToItsEnd> {
         let (_, started) = self.running.as_ref()?;
-        let (stop, grace) = (started.stop.clone(), grace(started.at.elapsed(), bytes, started.announced));
+        let grace = grace(ended.saturating_duration_since(started.at), bytes, started.announced);
+        let (stop, grace) = (started.stop.clone(), grace.saturating_sub(ended.elapsed()));
         if !self.ended && !stop.is_stopped() {
             self.listen_for(grace).await;
         }
@@ -146,23 +166,23 @@ mod tests {
 
     #[test]
     fn the_wait_is_bounded_and_grows_with_the_upload() {
-        let ms = Duration::from_millis;
+        let (ms, us) = (Duration::from_millis, Duration::from_micros);
         for (elapsed, bytes, expected) in [
-            (0, 0, 1),
-            (3, 100, 1),
-            (40, 100, 10),
-            (0, ONE_WRITE_BYTES, 1),
-            (0, ONE_WRITE_BYTES + 1, 1),
-            (8, ONE_WRITE_BYTES, 2),
-            (8, ONE_WRITE_BYTES + 1, 8),
-            (60, ONE_WRITE_BYTES + 1, 20),
-            (200, 1 << 20, 50),
-            (3_600_000, u64::MAX, 250),
+            (0, 0, 300),
+            (1, 100, 300),
+            (40, 100, 10_000),
+            (0, ONE_WRITE_BYTES, 300),
+            (0, ONE_WRITE_BYTES + 1, 300),
+            (8, ONE_WRITE_BYTES, 2_000),
+            (8, ONE_WRITE_BYTES + 1, 8_000),
+            (60, ONE_WRITE_BYTES + 1, 20_000),
+            (200, 1 << 20, 50_000),
+            (3_600_000, u64::MAX, 250_000),
         ] {
-            assert_eq!(grace(ms(elapsed), bytes, None), ms(expected), "{bytes} bytes in {elapsed} ms");
+            assert_eq!(grace(ms(elapsed), bytes, None), us(expected), "{bytes} bytes in {elapsed} ms");
         }
         assert_eq!(grace(ms(900), 1 << 20, Some(1 << 20)), ms(0), "whole");
         assert_eq!(grace(ms(1), 10, Some(11)), ms(250), "short");
-        assert_eq!(grace(ms(1), 12, Some(11)), ms(1), "ALLO was wrong");
+        assert_eq!(grace(ms(1), 12, Some(11)), us(300), "ALLO was wrong");
     }
 }
