@@ -15,6 +15,8 @@ pub struct UserTerms {
     pub rights: Option<Rights>,
     /// `root=PATH`: the user's tree, anywhere in the file system. HOME is below it.
     pub root: Option<PathBuf>,
+    /// `as=USER[:GROUP]`: the user of the system whose rights the login has, and to whom its files belong.
+    pub system_user: Option<String>,
     /// `quota=SIZE`: the bytes that all files of the tree may take together.
     pub quota: Option<u64>,
     /// `up=RATE`: the limit of all uploads together, in bytes per second.
@@ -72,12 +74,14 @@ impl UserTerms {
             match name {
                 "root" if value.starts_with('/') => account.root = Some(value.into()),
                 "root" => return Err("a root is an absolute path".to_owned()),
+                "as" if value.is_empty() => return Err("no user of the system".to_owned()),
+                "as" => account.system_user = Some(value.to_owned()),
                 "quota" => account.quota = Some(units::size(value)?),
                 "up" => account.up = Some(rate(value)?),
                 "down" => account.down = Some(rate(value)?),
                 "net" => account.networks.push(value.parse()?),
                 "expires" => account.expires = Some(clock::moment(value)?),
-                _ => return Err("not a term (root, quota, up, down, net, expires)".to_owned()),
+                _ => return Err("not a term (root, as, quota, up, down, net, expires)".to_owned()),
             }
             Ok(())
         };

@@ -19,6 +19,7 @@ use crate::cli::args::{
     ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs, appended_files,
 };
 use crate::cli::exit::Exit;
+use crate::cli::helper::{self, end_with_helper};
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::reload::Reloader;
@@ -276,12 +277,13 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         });
         urls.announce(out)?;
         MetricsArgs::serve(out, metrics, shown, queue_open::gauges(waiting))?;
-        if let Some(owners) = owners.clone() {
-            owners::end_with_helper(owners, out, shutdown.clone(), args.listen.drain);
+        let helper = owners.map(|owners| owners.helper().clone());
+        if let Some(helper) = helper.clone() {
+            end_with_helper(helper, "no mailbox can be opened", out, shutdown.clone(), args.listen.drain);
         }
         let implicit = args.tls == SmtpTlsStart::Implicit;
         let end = serve(&args.listen, out, (listeners, implicit), Arc::new(options), service, shutdown).await?;
-        owners::verdict(owners.as_ref())?;
+        helper::verdict(helper.as_ref())?;
         Ok(end)
     })
 }

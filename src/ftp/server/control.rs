@@ -22,7 +22,7 @@ use crate::ftp::session::{
     DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp,
     StoreRefusal, TransferFailure, TransferTask, UploadMode, is_anonymous,
 };
-use crate::ftp::store::{FtpStore, StoreUpload};
+use crate::ftp::store::{FtpTree, TreeUpload};
 use crate::ftp::telnet;
 use crate::net::admission::{ClientPlace, Standing};
 use crate::net::clock::unix_seconds;
@@ -48,7 +48,7 @@ const MAX_TALK_IDLES: u32 = 12;
 const MAX_TICKETS: usize = 8;
 
 /// The future of a transfer: its upload is committed here, given the proof that its client stayed to the end.
-type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<TreeUpload>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
     shared: &'a Arc<FtpServerState>,
@@ -61,7 +61,7 @@ struct ControlDriver<'a> {
     peer: SocketAddr,
     local: SocketAddr,
     out: Vec<u8>,
-    store: Option<FtpStore>,
+    store: Option<FtpTree>,
     listener: Option<TcpListener>,
     /// The mask of SITE UMASK.
     umask: Option<u32>,
@@ -99,7 +99,7 @@ impl Drop for Started {
 
 enum ControlEvent {
     Input(std::io::Result<usize>),
-    Ended(Result<(u64, Option<StoreUpload>), TransferFailure>),
+    Ended(Result<(u64, Option<TreeUpload>), TransferFailure>),
     Idle,
     Long,
     Lost,
@@ -189,7 +189,7 @@ impl ControlDriver<'_> {
                 self.trace_heard();
                 if action == SessionAction::Close {
                     self.totals.why = match self.totals.why {
-                        "idle" | "displaced" | "shutdown" => self.totals.why,
+                        "idle" | "displaced" | "shutdown" | "io" => self.totals.why,
                         _ if self.session.has_said_quit() => "quit",
                         _ => "closed",
                     };
@@ -210,6 +210,12 @@ impl ControlDriver<'_> {
                 work = self.session.work();
                 worked_at = Instant::now();
                 self.long = false;
+            }
+            if let Some(fault) = self.tree_lost() {
+                self.totals.why = fault.kind.as_str();
+                self.happened(&Happening::Fault(fault));
+                self.session.event(SessionEvent::TreeLost);
+                continue;
             }
             self.place.stands(self.standing(), heard);
             // Who hears a reply has the place already.
@@ -386,6 +392,11 @@ impl ControlDriver<'_> {
         result
     }
 
+    /// The fault that ends the session because nobody serves its tree, once no transfer runs.
+    fn tree_lost(&self) -> Option<Fault> {
+        self.store.as_ref().filter(|_| self.running.is_none())?.lost()
+    }
+
     fn happened(&self, what: &Happening<'_>) {
         let SessionTotals { user, tls, .. } = &*self.totals;
         let who = FtpPeer { session: self.id, address: self.peer, user, tls: *tls };
@@ -401,7 +412,7 @@ impl ControlDriver<'_> {
     }
 
     /// Runs an operation that may take long on a thread; it ends when the client sends ABOR or disconnects.
-    async fn on_thread(&mut self, store: FtpStore, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
+    async fn on_thread(&mut self, store: FtpTree, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
         let (shared, stop) = (self.shared, Stop::default());
         let _guard = StopOnDrop(stop.clone());
         let is_digest = matches!(op, StoreOp::Digest { .. });
@@ -567,7 +578,7 @@ impl ControlDriver<'_> {
         })
     }
 
-    async fn transfer_ended(&mut self, result: Result<(u64, Option<StoreUpload>), TransferFailure>) {
+    async fn transfer_ended(&mut self, result: Result<(u64, Option<TreeUpload>), TransferFailure>) {
         let seen = match &result {
             Ok((bytes, Some(_))) => self.seen_to_its_end(*bytes).await,
             _ => None,

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::data::Stop;
 use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
-use crate::ftp::store::{ListingLines, StoreUpload};
+use crate::ftp::store::{TreeListing, TreeUpload};
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::pace::TransferPace;
 use crate::net::stream::Stream;
@@ -188,9 +188,9 @@ fn send_blocking(
 /// Receives into `upload` until the client ends the connection; the caller commits.
 pub(super) async fn receive(
     stream: Stream,
-    upload: StoreUpload,
+    upload: TreeUpload,
     terms: TransferLimits,
-) -> Result<(StoreUpload, u64), (StoreUpload, TransferFailure)> {
+) -> Result<(TreeUpload, u64), (TreeUpload, TransferFailure)> {
     let deadline = RateDeadline::new(terms.limits);
     let first = UploadReceiver { stream, upload, terms, deadline, total: 0, after_cr: false };
     let terms = first.terms.clone();
@@ -229,7 +229,7 @@ pub(super) async fn receive(
 
 struct UploadReceiver {
     stream: Stream,
-    upload: StoreUpload,
+    upload: TreeUpload,
     terms: TransferLimits,
     deadline: RateDeadline,
     total: u64,
@@ -295,7 +295,7 @@ fn from_wire(piece: &[u8], after_cr: &mut bool, text: &mut Vec<u8>) {
     }
 }
 
-fn write(upload: &mut StoreUpload, piece: &[u8]) -> Result<(), TransferFailure> {
+fn write(upload: &mut TreeUpload, piece: &[u8]) -> Result<(), TransferFailure> {
     upload.file().write_all(piece).map_err(|error| TransferFailure::Refused(written(&error)))?;
     upload.wrote(piece.len() as u64).map_err(TransferFailure::Refused)
 }
@@ -310,10 +310,10 @@ fn written(error: &io::Error) -> StoreRefusal {
 
 fn receive_blocking(
     tcp: TcpStream,
-    mut upload: StoreUpload,
+    mut upload: TreeUpload,
     total: u64,
     terms: &TransferLimits,
-) -> Result<(StoreUpload, u64), (StoreUpload, TransferFailure)> {
+) -> Result<(TreeUpload, u64), (TreeUpload, TransferFailure)> {
     match receive_spliced(tcp, &mut upload, total, terms) {
         Ok(total) => Ok((upload, total)),
         Err(failure) => Err((upload, failure)),
@@ -322,7 +322,7 @@ fn receive_blocking(
 
 fn receive_spliced(
     tcp: TcpStream,
-    upload: &mut StoreUpload,
+    upload: &mut TreeUpload,
     mut total: u64,
     terms: &TransferLimits,
 ) -> Result<u64, TransferFailure> {
@@ -359,13 +359,13 @@ fn receive_spliced(
 }
 
 /// Sends a listing; returns the number of bytes.
-pub(super) async fn list(stream: Stream, lines: ListingLines, terms: TransferLimits) -> Result<u64, TransferFailure> {
+pub(super) async fn list(stream: Stream, lines: TreeListing, terms: TransferLimits) -> Result<u64, TransferFailure> {
     stoppable(&terms, list_async(stream, lines, &terms)).await
 }
 
 async fn list_async(
     mut stream: Stream,
-    mut lines: ListingLines,
+    mut lines: TreeListing,
     terms: &TransferLimits,
 ) -> Result<u64, TransferFailure> {
     let mut total = 0;

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::session::StoreRefusal;
-use super::store::{ArrivedFile, FtpStore};
+use super::store::{ArrivedFile, FtpTree};
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::admission::{Admission, AdmissionRefusal, ClientPlace};
@@ -40,7 +40,7 @@ const MAX_DIGESTS: usize = 2;
 pub trait FtpService: Send + Sync + 'static {
     /// The tree for this login. A failure is delayed: guessing is slow, and a wrong name must take as long as a wrong
     /// password.
-    fn login<'a>(&'a self, peer: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>>;
+    fn login<'a>(&'a self, peer: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpTree>>;
 
     /// Reports an event of a session.
     fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>);

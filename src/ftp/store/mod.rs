@@ -3,9 +3,13 @@
 
 mod confine;
 mod digest;
+mod link;
 mod list;
 mod quota;
+mod tree;
 mod upload;
+mod wire;
+mod worker;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -23,11 +27,15 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use self::confine::StoreRoot;
+pub use self::link::{WorkerListing, WorkerTree, WorkerUpload};
 pub use self::list::ListingLines;
 pub use self::quota::TreeQuota;
+pub use self::tree::{FtpTree, TreeListing, TreeUpload};
 pub use self::upload::StoreUpload;
+pub use self::wire::{OpenedUpload, WorkerAnswer, WorkerRequest};
+pub use self::worker::StoreWorker;
 use super::listing::ListingEntry;
-use super::session::{DigestRange, Rights, StoreAnswer, StoreOp, StoreRefusal};
+use super::session::{Rights, StoreAnswer, StoreOp, StoreRefusal};
 use crate::blob::file::free_bytes;
 use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::path::matches;
@@ -35,9 +43,6 @@ use crate::net::pace::TransferPace;
 
 /// The name prefix of uploads in progress, on file systems without unnamed files: clients can neither see nor access such names.
 pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
-/// The longest listing of STAT on the control connection, in bytes.
-const MAX_STATUS_BYTES: usize = 1 << 20;
-
 /// The limits and guarantees of uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadLimits {
@@ -226,6 +231,17 @@ impl FtpStore {
         FtpStore { names: Arc::new(names), ..self }
     }
 
+    /// The canonical path of its root, for a sandbox.
+    pub fn path(&self) -> PathBuf {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.root.as_fd().as_raw_fd()))
+            .unwrap_or_else(|_| self.base.to_path_buf())
+    }
+
+    /// The limits of uploads.
+    pub fn limits(&self) -> UploadLimits {
+        self.limits
+    }
+
     /// The rights of this login.
     pub fn rights(&self) -> Rights {
         self.rights
@@ -310,32 +326,9 @@ impl FtpStore {
             }
             StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
-                let mut text = Vec::new();
-                while lines.next_piece(&mut text)? && text.len() < MAX_STATUS_BYTES && go_on() {}
-                let truncated = text.len() >= MAX_STATUS_BYTES;
-                let whole = text.strip_suffix(b"\r\n").unwrap_or(&text);
-                let mut lines: Vec<Vec<u8>> = if whole.is_empty() {
-                    Vec::new()
-                } else {
-                    whole.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end().to_vec()).collect()
-                };
-                if truncated {
-                    lines.push(b"(too many names for STAT: use MLSD)".to_vec());
-                }
-                Ok(StoreAnswer::Lines(lines))
+                list::status(|text| lines.next_piece(text), go_on)
             }
-            StoreOp::Digest { of, or, algorithm } => {
-                let ((file, size), DigestRange { from, to, .. }) = match (self.send(&of.path), or) {
-                    (Err(StoreRefusal::NotFound), Some(or)) => (self.send(&or.path)?, or),
-                    (opened, _) => (opened?, of),
-                };
-                let end = to.map_or(size, |to| to.min(size));
-                if from > end {
-                    return Err(StoreRefusal::BadOffset);
-                }
-                let digest = digest::of(&file, algorithm, from, end, go_on).map_err(refusal)?;
-                Ok(StoreAnswer::Digest(digest, end))
-            }
+            StoreOp::Digest { of, or, algorithm } => digest::answer(|path| self.send(path), (of, or), algorithm, go_on),
         }
     }
 

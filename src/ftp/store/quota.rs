@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
 
 use super::confine::StoreRoot;
-use super::{FtpStore, refusal};
+use super::{FtpStore, FtpTree, refusal};
 use crate::ftp::session::StoreRefusal;
 
 /// The quota of a tree, which all its sessions share.
@@ -18,17 +18,27 @@ pub struct TreeQuota {
 }
 
 impl TreeQuota {
-    /// Counts the bytes of the files below the root of `store`. This takes a lookup of each file.
+    /// Counts the bytes of the files of `tree`. This takes a lookup of each file.
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn count(store: &FtpStore, limit: u64) -> Result<TreeQuota, StoreRefusal> {
-        Ok(TreeQuota { limit, used: AtomicU64::new(bytes_below(&store.root).map_err(refusal)?) })
+    pub fn count(tree: &FtpTree, limit: u64) -> Result<TreeQuota, StoreRefusal> {
+        Ok(TreeQuota { limit, used: AtomicU64::new(tree.usage()?) })
+    }
+
+    /// A quota that forbids nothing and counts only.
+    pub(super) fn ledger() -> TreeQuota {
+        TreeQuota { limit: u64::MAX, used: AtomicU64::new(u64::MAX / 2) }
+    }
+
+    /// The bytes in use.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::SeqCst)
     }
 
     /// The free bytes, if `credit` bytes of those in use will be released.
     fn free(&self, credit: u64) -> u64 {
-        self.limit.saturating_add(credit).saturating_sub(self.used.load(Ordering::SeqCst))
+        self.limit.saturating_add(credit).saturating_sub(self.used())
     }
 
     fn take(&self, bytes: u64, credit: u64) -> Result<(), StoreRefusal> {
@@ -45,6 +55,16 @@ impl TreeQuota {
     }
 }
 
+impl FtpStore {
+    /// The bytes of all files in the tree.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn usage(&self) -> Result<u64, StoreRefusal> {
+        bytes_below(&self.root).map_err(refusal)
+    }
+}
+
 /// The share of an upload in a quota. The bytes it took are released when it is dropped, unless it was kept.
 #[derive(Debug)]
 pub(super) struct QuotaShare {
@@ -57,6 +77,11 @@ pub(super) struct QuotaShare {
 impl QuotaShare {
     pub(super) fn new(quota: &Arc<TreeQuota>, before: u64) -> QuotaShare {
         QuotaShare { quota: quota.clone(), taken: 0, before }
+    }
+
+    /// The size of the file before the upload.
+    pub(super) fn before(&self) -> u64 {
+        self.before
     }
 
     /// The largest size that the file may reach. `replaces`: the bytes of the old file are released when the new one is complete.

@@ -258,6 +258,12 @@ impl StoreUpload {
         matches!(self.target, UploadTarget::New { .. })
     }
 
+    /// The size with all bytes received so far; the size of the file that is written or replaced, if a quota counts it; true
+    /// if a new file gets its name at the end.
+    pub(super) fn sizes(&self) -> (u64, u64, bool) {
+        (self.position, self.quota.as_ref().map_or(0, |quota| quota.before()), self.replaces())
+    }
+
     fn check_free(&mut self) -> Result<(), StoreRefusal> {
         self.checked = 0;
         self.terms.0.room(&self.file, 0)
@@ -304,11 +310,11 @@ impl StoreUpload {
     }
 
     /// Ends an interrupted upload; the kept part may be resumed. A whole file is kept under its name only if `keep` is
-    /// true and the name is unused; data written in place stays in any case.
-    pub fn broke_off(mut self, keep: bool) {
+    /// true and the name is unused; data written in place stays in any case. Returns the size of what was kept.
+    pub fn broke_off(mut self, keep: bool) -> Option<u64> {
         if let UploadTarget::New { replace, .. } = &mut self.target {
             if !keep {
-                return;
+                return None;
             }
             *replace = false;
         }
@@ -316,9 +322,11 @@ impl StoreUpload {
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
         let value = mark(size, &self.terms.1);
         let _ = fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
-        if !self.replaces() || self.place().is_ok() {
+        let kept = !self.replaces() || self.place().is_ok();
+        kept.then(|| {
             self.keep_share(size);
-        }
+            size
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -12,6 +13,7 @@ use super::record::{
     ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
     ServedTransferRecord, SessionRecord, TreeChangeRecord,
 };
+use super::system::{NO_DIRECTORY, SystemLogins};
 use crate::cli::clock;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output, SessionSpan};
@@ -19,9 +21,10 @@ use crate::cli::user_terms::UserTerms;
 use crate::cli::users::{User, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
 use crate::ftp::session::{Rights, StoreRefusal, is_anonymous};
-use crate::ftp::store::{FtpStore, StoreShare, TreeQuota};
+use crate::ftp::store::{FtpStore, FtpTree, StoreShare, TreeQuota, WorkerTree};
 use crate::millis::millis;
 use crate::net::BoxFuture;
+use crate::net::clock::unix_seconds;
 use crate::net::login::LoginVerdict;
 use crate::net::reload::Reloaded;
 
@@ -30,6 +33,8 @@ pub(super) struct Logins {
     /// The served tree with the rights of the command line.
     pub(super) store: FtpStore,
     pub(super) users: Option<Reloaded<Users>>,
+    /// The logins as users of the system.
+    pub(super) system: Option<Arc<SystemLogins>>,
     pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
     pub(super) xferlog: Option<FormLog>,
@@ -42,21 +47,32 @@ pub(super) struct Logins {
 
 impl Logins {
     /// The tree for a user who has just logged in, or for anonymous.
-    fn tree(&self, name: &str, user: Option<&User>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
-        let Some(User { account, home, .. }) = user else {
-            let share = StoreShare::new(None, self.rate, self.rate);
-            return Ok(self.store.login(None, None, rights)?.with_share(Arc::new(share)));
+    fn tree(&self, name: &str, entrance: &mut Entrance, rights: Rights) -> Result<FtpTree, StoreRefusal> {
+        let Entrance { user, socket } = entrance;
+        let tree = match (socket.take(), &*user) {
+            (Some(socket), _) => {
+                let worker = WorkerTree::new(socket, rights, self.store.limits());
+                FtpTree::Worker(worker.map_err(|errno| StoreRefusal::Failed(errno.to_string()))?)
+            }
+            (None, Some(User { account, home, .. })) => {
+                FtpTree::Local(self.store.login(account.root.as_deref(), home.as_deref(), rights)?)
+            }
+            (None, None) => {
+                let share = StoreShare::new(None, self.rate, self.rate);
+                return Ok(FtpTree::Local(self.store.login(None, None, rights)?.with_share(Arc::new(share))));
+            }
         };
-        let store = self.store.login(account.root.as_deref(), home.as_deref(), rights)?;
+        let none = UserTerms::default();
+        let account = user.as_ref().map_or(&none, |user| &user.account);
         let share = match self.share_of(name, account) {
             Some(share) => share,
             None => {
-                let quota = account.quota.map(|limit| TreeQuota::count(&store, limit)).transpose()?;
+                let quota = account.quota.map(|limit| TreeQuota::count(&tree, limit)).transpose()?;
                 let share = StoreShare::new(quota, account.up.or(self.rate), account.down.or(self.rate));
                 self.first_share(name, account, Arc::new(share))
             }
         };
-        Ok(store.with_share(share))
+        Ok(tree.with_share(share))
     }
 
     /// The share of the user's other sessions. `None` if the user's terms have changed since then, because the file was read again.
@@ -77,29 +93,82 @@ impl Logins {
     }
 }
 
-impl FtpService for Logins {
-    fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
-        Box::pin(async move {
-            let (user, rights) = match &self.users {
-                // Beside named users, anonymous never writes.
-                users if self.anonymous && is_anonymous(name.as_bytes()) => {
-                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights() })
-                }
-                None => return LoginVerdict::Wrong,
-                Some(users) => match self.gate.check(&users.now(), Some(peer), name, password).await {
-                    LoginVerdict::Right(user) => {
-                        let rights = user.account.rights.unwrap_or(self.store.rights());
-                        (Some(user), rights)
-                    }
-                    other => return other.map(|_| self.store.clone()),
-                },
+/// What the right password opened.
+#[derive(Debug, Default)]
+struct Entrance {
+    /// The user of the user file; `None` for anonymous and users of the system.
+    user: Option<User>,
+    /// The socket of the worker that serves a user of the system.
+    socket: Option<OwnedFd>,
+}
+
+impl Logins {
+    /// The login as a user of the system, for a user of the user file with `as=` or of the system.
+    async fn log_in_as_system_user(
+        &self,
+        peer: IpAddr,
+        name: &str,
+        password: &str,
+        user: Option<User>,
+    ) -> LoginVerdict<Entrance> {
+        let (logins, out) = (self.system.clone(), self.out.clone());
+        let verify = move |client, name: &str, password: &str| {
+            let Some(logins) = logins else {
+                return LoginVerdict::Barred("as= in the user file is new: it takes a restart");
             };
-            match block_in_place(|| self.tree(name, user.as_ref(), rights)) {
-                Ok(store) => LoginVerdict::Right(store),
+            match logins.log_in(name, password) {
+                Ok(LoginVerdict::Right(socket)) => {
+                    match user.as_ref().and_then(|user| user.account.barred(Some(client), unix_seconds())) {
+                        Some(why) => LoginVerdict::Barred(why),
+                        None => LoginVerdict::Right(Entrance { user, socket: Some(socket) }),
+                    }
+                }
+                Ok(other) => other.map(|_| Entrance::default()),
+                Err(fault) => {
+                    out.error(name, &fault);
+                    LoginVerdict::Barred("the user's process cannot be started")
+                }
+            }
+        };
+        self.gate.check_with(Some(peer), name, password, verify).await
+    }
+}
+
+impl FtpService for Logins {
+    fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpTree>> {
+        Box::pin(async move {
+            let rights_of = |user: &Option<User>| user.as_ref().and_then(|user| user.account.rights);
+            let users = self.users.as_ref().map(Reloaded::now);
+            let named = users.as_ref().and_then(|users| users.named(name)).cloned();
+            let of_system = match &named {
+                Some(user) => user.account.system_user.is_some(),
+                None => self.system.as_ref().is_some_and(|logins| logins.system),
+            };
+            let verdict = if self.anonymous && is_anonymous(name.as_bytes()) {
+                LoginVerdict::Right(Entrance::default())
+            } else if of_system {
+                self.log_in_as_system_user(peer, name, password, named).await
+            } else if let Some(users) = &users {
+                let verdict = self.gate.check(users, Some(peer), name, password).await;
+                verdict.map(|user| Entrance { user: Some(user), socket: None })
+            } else {
+                LoginVerdict::Wrong
+            };
+            let mut entrance = match verdict {
+                LoginVerdict::Right(entrance) => entrance,
+                other => return other.map(|_| FtpTree::Local(self.store.clone())),
+            };
+            let rights = match &entrance {
+                // Beside named users, anonymous never writes.
+                Entrance { user: None, socket: None } if users.is_some() || self.system.is_some() => Rights::READ_ONLY,
+                Entrance { user, .. } => rights_of(user).unwrap_or(self.store.rights()),
+            };
+            match block_in_place(|| self.tree(name, &mut entrance, rights)) {
+                Ok(tree) => LoginVerdict::Right(tree),
                 Err(refusal) => {
-                    let home = user.as_ref().and_then(|user| user.home.as_deref());
+                    let home = entrance.user.as_ref().and_then(|user| user.home.as_deref());
                     self.out.warn(&format!("{name}: home {}: {}", home.unwrap_or("/"), refusal.reply().text()));
-                    LoginVerdict::Barred("the user's directory cannot be opened")
+                    LoginVerdict::Barred(NO_DIRECTORY)
                 }
             }
         })

@@ -6,7 +6,7 @@ use super::ending::SeenToItsEnd;
 use super::{ControlDriver, Started};
 use crate::ftp::server::{FinishedTransfer, Happening, TransferDirection};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
-use crate::ftp::store::StoreUpload;
+use crate::ftp::store::TreeUpload;
 use crate::net::counters::Counter;
 
 impl ControlDriver<'_> {
@@ -14,7 +14,7 @@ impl ControlDriver<'_> {
     pub(super) fn conclude(
         &mut self,
         started: &Started,
-        result: Result<(u64, Option<StoreUpload>), TransferFailure>,
+        result: Result<(u64, Option<TreeUpload>), TransferFailure>,
         seen: Option<SeenToItsEnd>,
     ) -> Result<u64, TransferFailure> {
         let result = block_in_place(|| match (result, seen) {

@@ -1,0 +1,224 @@
+//! The tree of a session: served by this process, or by a worker that has become the session's user.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::link::{WorkerListing, WorkerTree, WorkerUpload};
+use super::{ArrivedFile, FtpStore, ListingLines, StoreShare, StoreUpload};
+use crate::fault::Fault;
+use crate::ftp::session::{ListingRequest, Rights, StoreAnswer, StoreOp, StoreRefusal, UploadMode};
+
+/// A tree and the rights of a login in it. The methods are those of [`FtpStore`].
+#[derive(Debug, Clone)]
+pub enum FtpTree {
+    /// With the rights of this process.
+    Local(FtpStore),
+    /// With the rights of the user.
+    Worker(WorkerTree),
+}
+
+/// A file being received: see [`StoreUpload`].
+#[derive(Debug)]
+pub enum TreeUpload {
+    /// Of this process.
+    Local(StoreUpload),
+    /// Of a worker.
+    Worker(WorkerUpload),
+}
+
+/// A listing in progress: see [`ListingLines`].
+#[derive(Debug)]
+pub enum TreeListing {
+    /// Of this process.
+    Local(ListingLines),
+    /// Of a worker.
+    Worker(WorkerListing),
+}
+
+impl FtpTree {
+    /// See [`FtpStore::owned_by`]. A worker knows its user.
+    pub fn owned_by(self, owner: &str) -> FtpTree {
+        match self {
+            FtpTree::Local(store) => FtpTree::Local(store.owned_by(owner)),
+            worker @ FtpTree::Worker(_) => worker,
+        }
+    }
+
+    /// See [`FtpStore::with_umask`].
+    pub fn with_umask(self, umask: u32) -> FtpTree {
+        match self {
+            FtpTree::Local(store) => FtpTree::Local(store.with_umask(umask)),
+            FtpTree::Worker(worker) => {
+                worker.set_umask(umask);
+                FtpTree::Worker(worker)
+            }
+        }
+    }
+
+    /// See [`FtpStore::with_share`].
+    pub fn with_share(self, share: Arc<StoreShare>) -> FtpTree {
+        match self {
+            FtpTree::Local(store) => FtpTree::Local(store.with_share(share)),
+            FtpTree::Worker(worker) => FtpTree::Worker(worker.with_share(share)),
+        }
+    }
+
+    /// See [`FtpStore::share`].
+    pub fn share(&self) -> &StoreShare {
+        match self {
+            FtpTree::Local(store) => store.share(),
+            FtpTree::Worker(worker) => worker.share(),
+        }
+    }
+
+    /// See [`FtpStore::rights`].
+    pub fn rights(&self) -> Rights {
+        match self {
+            FtpTree::Local(store) => store.rights(),
+            FtpTree::Worker(worker) => worker.rights(),
+        }
+    }
+
+    /// The fault that ends the session: nobody serves the tree any more.
+    pub fn lost(&self) -> Option<Fault> {
+        match self {
+            FtpTree::Local(_) => None,
+            FtpTree::Worker(worker) => worker.lost(),
+        }
+    }
+
+    /// The bytes of all files in the tree.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn usage(&self) -> Result<u64, StoreRefusal> {
+        match self {
+            FtpTree::Local(store) => store.usage(),
+            FtpTree::Worker(worker) => worker.usage(),
+        }
+    }
+
+    /// See [`FtpStore::arrived`].
+    pub fn arrived(&self, path: &[u8]) -> Option<ArrivedFile> {
+        match self {
+            FtpTree::Local(store) => store.arrived(path),
+            FtpTree::Worker(worker) => worker.arrived(path),
+        }
+    }
+
+    /// See [`FtpStore::send`].
+    ///
+    /// # Errors
+    /// Those of [`FtpStore::send`]; [`StoreRefusal::Failed`] without a worker. The same applies to the following methods.
+    pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
+        match self {
+            FtpTree::Local(store) => store.send(path),
+            FtpTree::Worker(worker) => worker.send(path),
+        }
+    }
+
+    /// See [`FtpStore::run`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn run(&self, op: StoreOp, now: i64, go_on: &dyn Fn() -> bool) -> Result<StoreAnswer, StoreRefusal> {
+        match self {
+            FtpTree::Local(store) => store.run(op, now, go_on),
+            FtpTree::Worker(worker) => worker.run(op, now, go_on),
+        }
+    }
+
+    /// See [`FtpStore::receive`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn receive(
+        &self,
+        path: &[u8],
+        mode: UploadMode,
+        replace: bool,
+    ) -> Result<(TreeUpload, Option<Vec<u8>>), StoreRefusal> {
+        Ok(match self {
+            FtpTree::Local(store) => {
+                let (upload, name) = store.receive(path, mode, replace)?;
+                (TreeUpload::Local(upload), name)
+            }
+            FtpTree::Worker(worker) => {
+                let (upload, name) = worker.receive(path, mode, replace)?;
+                (TreeUpload::Worker(upload), name)
+            }
+        })
+    }
+
+    /// See [`FtpStore::list`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn list(&self, listing: ListingRequest, now: i64) -> Result<TreeListing, StoreRefusal> {
+        match self {
+            FtpTree::Local(store) => store.list(listing, now).map(TreeListing::Local),
+            FtpTree::Worker(worker) => worker.list(listing, now).map(TreeListing::Worker),
+        }
+    }
+}
+
+impl TreeUpload {
+    /// See [`StoreUpload::file`].
+    pub fn file(&self) -> &File {
+        match self {
+            TreeUpload::Local(upload) => upload.file(),
+            TreeUpload::Worker(upload) => upload.file(),
+        }
+    }
+
+    /// See [`StoreUpload::allowance`].
+    pub fn allowance(&self) -> u64 {
+        match self {
+            TreeUpload::Local(upload) => upload.allowance(),
+            TreeUpload::Worker(upload) => upload.allowance(),
+        }
+    }
+
+    /// See [`StoreUpload::wrote`].
+    ///
+    /// # Errors
+    /// Those of [`StoreUpload::wrote`]; [`StoreRefusal::Failed`] without a worker. The same applies to the following method.
+    pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
+        match self {
+            TreeUpload::Local(upload) => upload.wrote(bytes),
+            TreeUpload::Worker(upload) => upload.wrote(bytes),
+        }
+    }
+
+    /// See [`StoreUpload::commit`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn commit(self) -> Result<(), StoreRefusal> {
+        match self {
+            TreeUpload::Local(upload) => upload.commit(),
+            TreeUpload::Worker(upload) => upload.commit(),
+        }
+    }
+
+    /// See [`StoreUpload::broke_off`].
+    pub fn broke_off(self, keep: bool) {
+        match self {
+            TreeUpload::Local(upload) => drop(upload.broke_off(keep)),
+            TreeUpload::Worker(upload) => upload.broke_off(keep),
+        }
+    }
+}
+
+impl TreeListing {
+    /// See [`ListingLines::next_piece`].
+    ///
+    /// # Errors
+    /// Those of [`ListingLines::next_piece`]; [`StoreRefusal::Failed`] without a worker.
+    pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreRefusal> {
+        match self {
+            TreeListing::Local(lines) => lines.next_piece(out),
+            TreeListing::Worker(lines) => lines.next_piece(out),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Logins as users of the system: the helper process that checks their passwords, and the worker that serves each of them.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::thread::CapabilitySet;
+
+use crate::cli::args::{ConfineArgs, only_root_writes_beside};
+use crate::cli::system_users;
+use crate::cli::users::{User, Users};
+use crate::fault::{Fault, Kind};
+use crate::ftp::session::Rights;
+use crate::ftp::store::{FtpStore, StoreWorker};
+use crate::net::clock::unix_seconds;
+use crate::net::helper::{Helper, HelperAnswer, HelperTerms};
+use crate::net::login::LoginVerdict;
+use crate::net::privilege::{UnixAccount, UnixIdentity, become_keeping};
+use crate::net::sandbox::Sandbox;
+
+/// The reason for a login whose tree cannot be opened.
+pub(super) const NO_DIRECTORY: &str = "the user's directory cannot be opened";
+/// The reason for a login whose system user is refused.
+const NO_USER: &str = "the user of as= is unknown, or below --min-uid";
+
+/// Answers of the helper; those from 2 on are the index of a reason.
+const RIGHT: u8 = 0;
+const WRONG: u8 = 1;
+
+/// The reasons that the helper gives.
+fn reasons() -> impl Iterator<Item = (u8, &'static str)> {
+    (WRONG + 1..).zip([NO_DIRECTORY, NO_USER].into_iter().chain(system_users::REASONS))
+}
+
+/// The rules of the helper, fixed before root is given up. The user file and the system's are read at each login.
+#[derive(Debug)]
+pub(super) struct LoginTable {
+    /// The served directory, with the rights of the command line, the limits and the rules for names.
+    pub(super) store: FtpStore,
+    /// The user file, for lines with `as=`.
+    pub(super) user_file: Option<PathBuf>,
+    /// Users of the system log in with their own passwords.
+    pub(super) system: bool,
+    /// The lowest number of a user that logs in.
+    pub(super) min_uid: u32,
+    /// The directory of all users of the system, instead of their homes.
+    pub(super) system_root: Option<PathBuf>,
+    /// Each worker reaches the user's directory alone, by Landlock.
+    pub(super) sandboxed: bool,
+}
+
+/// A login with the right password.
+struct SystemLogin {
+    identity: UnixIdentity,
+    root: Option<PathBuf>,
+    home: Option<String>,
+    rights: Rights,
+}
+
+/// A user file from which others than root cannot make themselves another user.
+fn check_user_file(path: &Path) -> Result<(), Fault> {
+    let found = path.metadata().map_err(|error| Fault::local(path.display(), &error))?;
+    match found.uid() == 0 && found.mode() & 0o022 == 0 && only_root_writes_beside(path) {
+        true => Ok(()),
+        false => {
+            let why = format!("{}: with as= only root may write the user file, and its directory", path.display());
+            Err(Fault::new(Kind::Config, why))
+        }
+    }
+}
+
+impl LoginTable {
+    /// Checks what can be known before a login. Returns the user who serves everybody else.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] without root; [`Kind::Config`] for a line of the user file that lets nobody in, and missing password hashes.
+    pub(super) fn check(
+        &self,
+        users: Option<&Users>,
+        confine: &ConfineArgs,
+        dir: &Path,
+    ) -> Result<UnixIdentity, Fault> {
+        let Some(server) = confine.successor(&[dir.to_owned()])? else {
+            let why = "--system-users, and as= in the user file, need a start as root: only root becomes other users";
+            return Err(Fault::new(Kind::Usage, why));
+        };
+        if self.system {
+            system_users::check_files()?;
+        }
+        let file = self.user_file.as_deref().unwrap_or(Path::new(""));
+        for (user, named) in users.into_iter().flat_map(Users::of_the_system) {
+            check_user_file(file)?;
+            let config = |why: &str| Fault::new(Kind::Config, format!("{}: {}: as={why}", file.display(), user.name));
+            let identity = UnixIdentity::parse(named).map_err(|fault| config(&fault.detail))?;
+            if !identity.is_at_least(self.min_uid) {
+                return Err(config(&format!("{named}: root, or below --min-uid {}", self.min_uid)));
+            }
+        }
+        Ok(server)
+    }
+
+    /// Starts the helper for so many clients. It must start before keys are read, so that it never has them.
+    ///
+    /// # Errors
+    /// Those of [`Helper::start`].
+    pub(super) fn start(self, server: &UnixIdentity, clients: usize) -> Result<SystemLogins, Fault> {
+        let system = self.system;
+        let helper = Helper::start(server, HelperTerms::logins(clients), None, move |request| self.act(request))?;
+        Ok(SystemLogins { helper: Arc::new(helper), system })
+    }
+
+    /// Carries out a request: this process, a worker, checks the password, becomes the user for good and serves the user's tree.
+    fn act(&self, request: &[u8]) -> Result<HelperAnswer, Fault> {
+        let refuse = |wanted: &str| {
+            let found = reasons().find(|(_, reason)| *reason == wanted);
+            Ok(HelperAnswer::new(vec![found.map_or(WRONG, |(code, _)| code)], None))
+        };
+        let (name, password) = parse(request).ok_or_else(|| Fault::new(Kind::Protocol, "no such request"))?;
+        let login = match self.verdict(name, password)? {
+            LoginVerdict::Right(login) => login,
+            LoginVerdict::Barred(why) => return refuse(why),
+            LoginVerdict::Wrong | LoginVerdict::TooMany => return Ok(HelperAnswer::new(vec![WRONG], None)),
+        };
+        become_keeping(&login.identity, CapabilitySet::empty())?;
+        // For ps(1) and top(1).
+        let _ = rustix::thread::set_name(c"ftp session");
+        let store = self.store.login(login.root.as_deref(), login.home.as_deref(), login.rights);
+        let Ok(store) = store else { return refuse(NO_DIRECTORY) };
+        if self.sandboxed {
+            let mut sandbox = Sandbox::default();
+            match login.rights.changes() {
+                true => sandbox.write(store.path()),
+                false => sandbox.read(store.path()),
+            }
+            sandbox.close()?;
+        }
+        let worker = StoreWorker::new(store.owned_by(name));
+        HelperAnswer::session(vec![RIGHT], move |socket| worker.serve(socket))
+    }
+
+    fn verdict(&self, name: &str, password: &str) -> Result<LoginVerdict<SystemLogin>, Fault> {
+        let users = self.user_file.as_deref().map(Users::read).transpose()?;
+        if let Some((users, file)) = users.as_ref().zip(self.user_file.as_deref())
+            && let Some(User { home, account, .. }) = users.named(name)
+        {
+            check_user_file(file)?;
+            let Some(named) = account.system_user.as_deref() else { return Ok(LoginVerdict::Wrong) };
+            if users.verify(name, password).is_none() {
+                return Ok(LoginVerdict::Wrong);
+            }
+            let identity = UnixIdentity::parse(named).ok().filter(|identity| identity.is_at_least(self.min_uid));
+            return Ok(identity.map_or(LoginVerdict::Barred(NO_USER), |identity| {
+                let rights = account.rights.unwrap_or(self.store.rights());
+                LoginVerdict::Right(SystemLogin { identity, root: account.root.clone(), home: home.clone(), rights })
+            }));
+        }
+        if !self.system {
+            return Ok(LoginVerdict::Wrong);
+        }
+        let verdict = system_users::check(name, password, self.min_uid, unix_seconds())?;
+        Ok(verdict.map(|UnixAccount { identity, home, .. }| {
+            let root = Some(self.system_root.clone().unwrap_or(home));
+            SystemLogin { identity, root, home: None, rights: self.store.rights() }
+        }))
+    }
+}
+
+/// The server's side of the logins that the helper checks.
+#[derive(Debug)]
+pub(super) struct SystemLogins {
+    helper: Arc<Helper>,
+    /// Users of the system log in with their own passwords.
+    pub(super) system: bool,
+}
+
+impl SystemLogins {
+    /// The helper.
+    pub(super) fn helper(&self) -> &Arc<Helper> {
+        &self.helper
+    }
+
+    /// Checks a password; with the right one, the socket of a worker that serves the user's tree.
+    ///
+    /// # Errors
+    /// Those of [`LoginTable::act`] and [`Helper::ask`].
+    pub(super) fn log_in(&self, name: &str, password: &str) -> Result<LoginVerdict<OwnedFd>, Fault> {
+        let Some(request) = compose(name, password) else { return Ok(LoginVerdict::Wrong) };
+        let answer = self.helper.ask(&request)?;
+        match (answer.bytes.as_slice(), answer.file) {
+            ([RIGHT], Some(socket)) => Ok(LoginVerdict::Right(socket)),
+            ([WRONG], _) => Ok(LoginVerdict::Wrong),
+            ([code], _) if let Some((_, why)) = reasons().find(|(number, _)| number == code) => {
+                Ok(LoginVerdict::Barred(why))
+            }
+            _ => Err(Fault::new(Kind::Internal, "an answer of the helper process that is none")),
+        }
+    }
+}
+
+/// A request: the length of the name, the name, the password.
+fn compose(name: &str, password: &str) -> Option<Vec<u8>> {
+    let length = u8::try_from(name.len()).ok()?;
+    Some([&[length], name.as_bytes(), password.as_bytes()].concat())
+}
+
+fn parse(request: &[u8]) -> Option<(&str, &str)> {
+    let (length, rest) = request.split_first()?;
+    let (name, password) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(password).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_they_were_written() {
+        for (name, password) in [("joe", "secret"), ("", ""), ("j\u{f6}rg", "\0"), (&*"x".repeat(255), "")] {
+            assert_eq!(parse(&compose(name, password).unwrap()), Some((name, password)));
+        }
+        assert_eq!(compose(&"x".repeat(256), ""), None);
+        for bytes in [&b""[..], b"\x05joe", b"\x01\xff", b"\x01\xc3\xb6", b"\x00\xff"] {
+            assert_eq!(parse(bytes), None, "{bytes:?}");
+        }
+        let (codes, mut whys): (Vec<_>, Vec<_>) = reasons().unzip();
+        whys.sort_unstable();
+        whys.dedup();
+        assert!(codes.len() == whys.len() && codes.iter().all(|code| ![RIGHT, WRONG].contains(code)));
+    }
+}
