@@ -1,5 +1,7 @@
 //! Entry points of the ground, `net` and `cli` that read a stranger's bytes: one line each, `(name, function)`.
 
+use applayer::cli::system_users::ShadowLine;
+use applayer::cli::users::Users;
 use applayer::line::{Ends, LineError, Splitter};
 use applayer::net::certificate::{CertificateFacts, rfc3339};
 
@@ -8,8 +10,19 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("certificate", certificate),
     ("line_split", line_split),
     ("proxy_answer", proxy_answer),
+    ("shadow_line", shadow_line),
     ("terminal_escape", terminal_escape),
 ];
+
+/// A line of shadow(5) is one user or none, and lets nobody in who has no hash.
+fn shadow_line(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let lines: Vec<_> = text.lines().filter_map(ShadowLine::parse).collect();
+    let users = Users::of_shadow(&lines);
+    assert!(users.all().count() <= lines.len() && lines.iter().all(|line| !line.name.is_empty()));
+    let open = lines.iter().filter(|line| line.hash.is_empty()).find(|line| users.named(line.name).is_some());
+    assert!(open.is_none_or(|open| lines.iter().any(|line| line.name == open.name && !line.hash.is_empty())));
+}
 
 const LIMIT: usize = 32;
 

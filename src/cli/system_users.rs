@@ -129,7 +129,6 @@ mod tests {
         let (account, password) = (Some(Some(ACCOUNT_EXPIRED)), Some(Some(PASSWORD_EXPIRED)));
         for (fields, expected) in [
             ("19000:0:99999:7:::", Some(None)),
-            (":::::: ", None),
             ("::::::", Some(None)),
             ("19000:0:::::", Some(None)),
             ("19000:0:-1:7:-1:-1:", Some(None)),

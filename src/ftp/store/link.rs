@@ -102,6 +102,11 @@ impl WorkerTree {
         lost.then(|| Fault::new(Kind::Io, "the process that serves the user's files has ended, or hangs"))
     }
 
+    #[cfg(test)]
+    pub(super) fn shorten_patience(&self, set: impl FnOnce(&OwnedFd)) {
+        set(&self.link.socket.lock().unwrap());
+    }
+
     pub(super) fn with_share(self, share: Arc<StoreShare>) -> WorkerTree {
         WorkerTree { share, ..self }
     }

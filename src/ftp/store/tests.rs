@@ -9,6 +9,8 @@ use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{EntryType, FactSet};
 use crate::ftp::session::{DigestRange, ListingFormat, ListingRequest, UploadMode};
 
+mod worker;
+
 struct Tree {
     place: tempfile::TempDir,
     store: FtpStore,
