@@ -1,6 +1,6 @@
 //! Entry points of the ground, `net` and `cli` that read a stranger's bytes: one line each, `(name, function)`.
 
-use applayer::cli::system_users::ShadowLine;
+use applayer::cli::system_users::{ShadowLine, compose_login, parse_login};
 use applayer::cli::users::Users;
 use applayer::line::{Ends, LineError, Splitter};
 use applayer::net::certificate::{CertificateFacts, rfc3339};
@@ -9,10 +9,18 @@ use applayer::net::certificate::{CertificateFacts, rfc3339};
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("certificate", certificate),
     ("line_split", line_split),
+    ("login_request", login_request),
     ("proxy_answer", proxy_answer),
     ("shadow_line", shadow_line),
     ("terminal_escape", terminal_escape),
 ];
+
+/// A request that is read is one that would be written.
+fn login_request(data: &[u8]) {
+    if let Some((name, password)) = parse_login(data) {
+        assert_eq!(compose_login(name, password).as_deref(), Some(data));
+    }
+}
 
 /// A line of shadow(5) is one user or none, and lets nobody in who has no hash.
 fn shadow_line(data: &[u8]) {

@@ -118,9 +118,33 @@ pub fn check(name: &str, password: &str, min_uid: u32, now: i64) -> Result<Login
     })
 }
 
+/// The request for a check: the length of the name, the name, the password. `None` for a name that is too long for any user.
+pub fn compose_login(name: &str, password: &str) -> Option<Vec<u8>> {
+    let length = u8::try_from(name.len()).ok()?;
+    Some([&[length], name.as_bytes(), password.as_bytes()].concat())
+}
+
+/// Decodes such a request.
+pub fn parse_login(request: &[u8]) -> Option<(&str, &str)> {
+    let (length, rest) = request.split_first()?;
+    let (name, password) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(password).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_read_as_they_were_written() {
+        for (name, password) in [("joe", "secret"), ("", ""), ("j\u{f6}rg", "\0"), (&*"x".repeat(255), "")] {
+            assert_eq!(parse_login(&compose_login(name, password).unwrap()), Some((name, password)));
+        }
+        assert_eq!(compose_login(&"x".repeat(256), ""), None);
+        for bytes in [&b""[..], b"\x05joe", b"\x01\xff", b"\x01\xc3\xb6", b"\x00\xff"] {
+            assert_eq!(parse_login(bytes), None, "{bytes:?}");
+        }
+    }
 
     #[test]
     fn lines_of_shadow_say_who_is_let_in() {

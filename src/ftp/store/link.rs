@@ -46,6 +46,12 @@ fn odd() -> StoreRefusal {
     StoreRefusal::Failed("an answer of the user's process that is none".to_owned())
 }
 
+/// Anything but a plain file could block the server.
+fn plain_file(file: OwnedFd) -> Result<File, StoreRefusal> {
+    let file = File::from(file);
+    if file.metadata().is_ok_and(|found| found.is_file()) { Ok(file) } else { Err(odd()) }
+}
+
 impl WorkerLink {
     /// The answer to a request. A worker that ended, hangs or breaks the protocol is never asked again.
     fn ask(&self, request: &WorkerRequest) -> Result<(Vec<u8>, Option<OwnedFd>), StoreRefusal> {
@@ -150,7 +156,7 @@ impl WorkerTree {
 
     pub(super) fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         match self.link.answer(&WorkerRequest::Send(path.to_vec()))? {
-            (WorkerAnswer::Sending(size), Some(file)) => Ok((file.into(), size)),
+            (WorkerAnswer::Sending(size), Some(file)) => Ok((plain_file(file)?, size)),
             _ => Err(odd()),
         }
     }
@@ -167,8 +173,8 @@ impl WorkerTree {
         };
         let name = opened.name.take();
         let quota = self.share.quota.as_ref().map(|quota| QuotaShare::new(quota, opened.before));
-        let (link, sync) = (self.link.clone(), self.limits.sync);
-        Ok((WorkerUpload { link, file: file.into(), opened, uncounted: 0, quota, sync, ended: false }, name))
+        let (link, sync, file) = (self.link.clone(), self.limits.sync, plain_file(file)?);
+        Ok((WorkerUpload { link, file, opened, uncounted: 0, quota, sync, ended: false }, name))
     }
 
     pub(super) fn list(&self, listing: ListingRequest, now: i64) -> Result<WorkerListing, StoreRefusal> {

@@ -11,7 +11,7 @@ pub(super) const MAX_WORKER_MESSAGE: usize = 64 << 10;
 /// A request of a session to its worker. An `id` names an upload or a listing that an earlier answer opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerRequest {
-    /// [`super::FtpStore::run`], for every operation but digests and listings; `now` in seconds since 1970.
+    /// [`super::FtpStore::run`], for every operation but digests and listings.
     Run(StoreOp),
     /// [`super::FtpStore::send`]: the answer carries the open file.
     Send(Vec<u8>),

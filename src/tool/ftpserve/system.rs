@@ -116,7 +116,8 @@ impl LoginTable {
             let found = reasons().find(|(_, reason)| *reason == wanted);
             Ok(HelperAnswer::new(vec![found.map_or(WRONG, |(code, _)| code)], None))
         };
-        let (name, password) = parse(request).ok_or_else(|| Fault::new(Kind::Protocol, "no such request"))?;
+        let (name, password) =
+            system_users::parse_login(request).ok_or_else(|| Fault::new(Kind::Protocol, "no such request"))?;
         let login = match self.verdict(name, password)? {
             LoginVerdict::Right(login) => login,
             LoginVerdict::Barred(why) => return refuse(why),
@@ -185,7 +186,7 @@ impl SystemLogins {
     /// # Errors
     /// Those of [`LoginTable::act`] and [`Helper::ask`].
     pub(super) fn log_in(&self, name: &str, password: &str) -> Result<LoginVerdict<OwnedFd>, Fault> {
-        let Some(request) = compose(name, password) else { return Ok(LoginVerdict::Wrong) };
+        let Some(request) = system_users::compose_login(name, password) else { return Ok(LoginVerdict::Wrong) };
         let answer = self.helper.ask(&request)?;
         match (answer.bytes.as_slice(), answer.file) {
             ([RIGHT], Some(socket)) => Ok(LoginVerdict::Right(socket)),
@@ -198,34 +199,86 @@ impl SystemLogins {
     }
 }
 
-/// A request: the length of the name, the name, the password.
-fn compose(name: &str, password: &str) -> Option<Vec<u8>> {
-    let length = u8::try_from(name.len()).ok()?;
-    Some([&[length], name.as_bytes(), password.as_bytes()].concat())
-}
-
-fn parse(request: &[u8]) -> Option<(&str, &str)> {
-    let (length, rest) = request.split_first()?;
-    let (name, password) = rest.split_at_checked(usize::from(*length))?;
-    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(password).ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::users::hash_password;
+    use crate::ftp::store::UploadLimits;
+    use crate::net::privilege;
+    use crate::net::sys::in_child;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn requests_are_read_as_they_were_written() {
-        for (name, password) in [("joe", "secret"), ("", ""), ("j\u{f6}rg", "\0"), (&*"x".repeat(255), "")] {
-            assert_eq!(parse(&compose(name, password).unwrap()), Some((name, password)));
-        }
-        assert_eq!(compose(&"x".repeat(256), ""), None);
-        for bytes in [&b""[..], b"\x05joe", b"\x01\xff", b"\x01\xc3\xb6", b"\x00\xff"] {
-            assert_eq!(parse(bytes), None, "{bytes:?}");
-        }
+    fn each_reason_has_a_code() {
         let (codes, mut whys): (Vec<_>, Vec<_>) = reasons().unzip();
         whys.sort_unstable();
         whys.dedup();
         assert!(codes.len() == whys.len() && codes.iter().all(|code| ![RIGHT, WRONG].contains(code)));
+    }
+
+    /// A server that was broken into may ask for anything: without a right password it gets no session, and the helper goes on.
+    #[test]
+    fn nobody_is_named_without_a_password() {
+        if !privilege::is_root() {
+            return eprintln!("skipped: not root");
+        }
+        let place = tempfile::tempdir().unwrap();
+        for (name, mode) in [("", 0o755), ("public", 0o755), ("private", 0o700)] {
+            std::fs::create_dir_all(place.path().join(name)).unwrap();
+            std::fs::set_permissions(place.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let file = place.path().join("users");
+        let hash = hash_password("secret").unwrap();
+        let lines = ["joe:{}::as=54401:54401", "own:{}:", "low:{}::as=999:999", "lost:{}:private:as=54401:54401"];
+        std::fs::write(&file, lines.map(|line| line.replace("{}", &hash)).join("\n")).unwrap();
+        let said = in_child(|| {
+            let limits = UploadLimits::default();
+            let table = LoginTable {
+                store: FtpStore::open(&place.path().join("public"), Rights::READ_ONLY, limits).unwrap(),
+                user_file: Some(file.clone()),
+                system: true,
+                min_uid: 1000,
+                system_root: None,
+                sandboxed: true,
+            };
+            let logins = table.start(&UnixIdentity::parse("54321:54321").unwrap(), 8).unwrap();
+            let right = || matches!(logins.log_in("joe", "secret"), Ok(LoginVerdict::Right(_)));
+            assert!(right());
+            let long = "x".repeat(5000);
+            for (name, password) in [
+                ("joe", "Secret"),
+                ("joe", ""),
+                ("own", "secret"),
+                ("root", ""),
+                ("root", "secret"),
+                ("", ""),
+                ("0", ""),
+                ("54401", "secret"),
+                ("joe:", "secret"),
+                ("joe\n", "secret"),
+                ("\0joe", "secret"),
+                ("joe", &long),
+                (&long, "secret"),
+            ] {
+                assert!(matches!(logins.log_in(name, password), Ok(LoginVerdict::Wrong)), "{name:?}");
+            }
+            for (name, why) in [("low", NO_USER), ("lost", NO_DIRECTORY)] {
+                assert!(matches!(logins.log_in(name, "secret"), Ok(LoginVerdict::Barred(it)) if it == why), "{name}");
+            }
+            let none = |bytes: &[u8]| logins.helper.ask(bytes).map_or(true, |answer| answer.file.is_none());
+            let joe = system_users::compose_login("joe", "secret").unwrap();
+            for at in 1..joe.len() {
+                let mut changed = joe.clone();
+                changed[at] ^= 0x80;
+                assert!(none(&joe[..at]) && none(&changed), "{at}");
+            }
+            assert!([1, 300, 9000].into_iter().all(|size| none(&vec![b'/'; size])));
+            assert!(right() && !logins.helper.has_ended());
+            // A user file that others may write to says nothing.
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+            assert_eq!(logins.log_in("joe", "secret").map(drop).unwrap_err().kind, Kind::Config);
+            String::new()
+        });
+        assert_eq!(said, "");
     }
 }
