@@ -10,6 +10,7 @@ use applayer::ftp::listing::{Dialect, FactSet, Lister, ListingLine, format_mlsd}
 use applayer::ftp::path::{FtpUrl, RemotePath, check_name};
 use applayer::ftp::reply::FtpReplyReader;
 use applayer::ftp::session::{FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreRefusal};
+use applayer::ftp::store::{WorkerAnswer, WorkerRequest};
 use applayer::ftp::telnet;
 use applayer::net::login::LoginVerdict;
 
@@ -32,7 +33,18 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("ftp_glob", ftp_glob),
     ("ftp_path", ftp_path),
     ("ftp_charset", ftp_charset),
+    ("ftp_worker", ftp_worker),
 ];
+
+/// What a session and its worker read from each other is what the other would write.
+fn ftp_worker(data: &[u8]) {
+    if let Some(request) = WorkerRequest::parse(data) {
+        assert!(request.compose().is_none_or(|bytes| WorkerRequest::parse(&bytes) == Some(request)));
+    }
+    if let Some(answer) = WorkerAnswer::parse(data) {
+        assert!(answer.compose().is_none_or(|bytes| WorkerAnswer::parse(&bytes) == Some(answer)));
+    }
+}
 
 /// However the bytes arrive, the same replies come out.
 fn ftp_reply(data: &[u8]) {

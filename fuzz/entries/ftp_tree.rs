@@ -204,7 +204,7 @@ impl Driver<'_> {
                 // Every other name is one of an upload that breaks off.
                 match path.last().is_some_and(|byte| byte % 2 == 0) {
                     true => upload.commit()?,
-                    false => upload.broke_off(true),
+                    false => drop(upload.broke_off(true)),
                 }
                 Ok(4)
             }

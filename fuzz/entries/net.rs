@@ -1,5 +1,7 @@
 //! Entry points of the ground, `net` and `cli` that read a stranger's bytes: one line each, `(name, function)`.
 
+use applayer::cli::system_users::{ShadowLine, compose_login, parse_login};
+use applayer::cli::users::Users;
 use applayer::line::{Ends, LineError, Splitter};
 use applayer::net::certificate::{CertificateFacts, rfc3339};
 use applayer::net::certified::login_names;
@@ -8,8 +10,10 @@ use applayer::net::certified::login_names;
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("certificate", certificate),
     ("line_split", line_split),
+    ("login_request", login_request),
     ("proxied_client", proxied_client),
     ("proxy_answer", proxy_answer),
+    ("shadow_line", shadow_line),
     ("terminal_escape", terminal_escape),
 ];
 
@@ -20,6 +24,23 @@ fn proxied_client(data: &[u8]) {
         assert_eq!(applayer::net::proxied::parse(&data[..length]), Ok((client, length)));
         assert!(applayer::net::proxied::parse(&data[..length - 1]).is_err());
     }
+}
+
+/// A request that is read is one that would be written.
+fn login_request(data: &[u8]) {
+    if let Some((name, password)) = parse_login(data) {
+        assert_eq!(compose_login(name, password).as_deref(), Some(data));
+    }
+}
+
+/// A line of shadow(5) is one user or none, and lets nobody in who has no hash.
+fn shadow_line(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let lines: Vec<_> = text.lines().filter_map(ShadowLine::parse).collect();
+    let users = Users::of_shadow(&lines);
+    assert!(users.all().count() <= lines.len() && lines.iter().all(|line| !line.name.is_empty()));
+    let open = lines.iter().filter(|line| line.hash.is_empty()).find(|line| users.named(line.name).is_some());
+    assert!(open.is_none_or(|open| lines.iter().any(|line| line.name == open.name && !line.hash.is_empty())));
 }
 
 const LIMIT: usize = 32;

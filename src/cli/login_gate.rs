@@ -26,12 +26,15 @@ pub struct LoginGate {
     returned: Notify,
     /// Limits the checks for users at a new address, so that one check stays free for users who have logged in from theirs before.
     strangers: Semaphore,
+    /// Limits all checks.
+    checks: Semaphore,
 }
 
 impl Default for LoginGate {
     fn default() -> LoginGate {
         let strangers = Semaphore::new(MAX_CONCURRENT_CHECKS - 1);
-        LoginGate { guesses: Mutex::default(), returned: Notify::new(), strangers }
+        let checks = Semaphore::new(MAX_CONCURRENT_CHECKS);
+        LoginGate { guesses: Mutex::default(), returned: Notify::new(), strangers, checks }
     }
 }
 
@@ -44,9 +47,28 @@ impl LoginGate {
         name: &str,
         proof: &LoginProof,
     ) -> LoginVerdict<User> {
+        let users = users.clone();
+        let verify = move |client, name: &str, proof: &LoginProof| match users.check(name, proof) {
+            None => LoginVerdict::Wrong,
+            Some(user) => match user.account.barred(Some(client), unix_seconds()) {
+                Some(why) => LoginVerdict::Barred(why),
+                None => LoginVerdict::Right(user),
+            },
+        };
+        self.check_with(client, name, proof, verify).await
+    }
+
+    /// As [`LoginGate::check`], with a check of another kind, which runs on a thread.
+    pub async fn check_with<T: Send + 'static>(
+        &self,
+        client: Option<IpAddr>,
+        name: &str,
+        proof: &LoginProof,
+        verify: impl FnOnce(IpAddr, &str, &LoginProof) -> LoginVerdict<T> + Send + 'static,
+    ) -> LoginVerdict<T> {
         let begun = Instant::now();
         let client = client.unwrap_or(Ipv6Addr::LOCALHOST.into());
-        let verdict = self.verdict(users, client, name, proof, begun + PATIENCE).await;
+        let verdict = self.verdict(verify, client, name, proof, begun + PATIENCE).await;
         if !matches!(verdict, LoginVerdict::Right(_)) {
             // Every failed guess takes the same long time.
             tokio::time::sleep_until((begun + FAILURE_DELAY).into()).await;
@@ -54,14 +76,14 @@ impl LoginGate {
         verdict
     }
 
-    async fn verdict(
+    async fn verdict<T: Send + 'static>(
         &self,
-        users: &Arc<Users>,
+        verify: impl FnOnce(IpAddr, &str, &LoginProof) -> LoginVerdict<T> + Send + 'static,
         client: IpAddr,
         name: &str,
         proof: &LoginProof,
         until: Instant,
-    ) -> LoginVerdict<User> {
+    ) -> LoginVerdict<T> {
         let tried = loop {
             let returned = self.returned.notified();
             let now = Instant::now();
@@ -74,17 +96,17 @@ impl LoginGate {
                 }
             }
         };
-        // The semaphore is never closed.
+        // The semaphores are never closed.
         let _turn = if tried.known { None } else { self.strangers.acquire().await.ok() };
-        let (users, name, proof) = (users.clone(), name.to_owned(), proof.clone());
-        let check = tokio::task::spawn_blocking(move || users.check(&name, &proof));
-        let Ok(Some(user)) = check.await else { return LoginVerdict::Wrong };
-        self.guesses().right(tried, Instant::now());
-        self.returned.notify_waiters();
-        match user.account.barred(Some(client), unix_seconds()) {
-            Some(why) => LoginVerdict::Barred(why),
-            None => LoginVerdict::Right(user),
+        let _check = self.checks.acquire().await.ok();
+        let (name, proof) = (name.to_owned(), proof.clone());
+        let check = tokio::task::spawn_blocking(move || verify(client, &name, &proof));
+        let verdict = check.await.unwrap_or(LoginVerdict::Wrong);
+        if matches!(verdict, LoginVerdict::Right(_) | LoginVerdict::Barred(_)) {
+            self.guesses().right(tried, Instant::now());
+            self.returned.notify_waiters();
         }
+        verdict
     }
 
     fn guesses(&self) -> MutexGuard<'_, Guesses> {
@@ -130,7 +152,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_try_without_a_turn_is_refused_unseen() {
-        let users = Arc::new(Users::parse("").unwrap());
         let gate = LoginGate::default();
         let mut verdicts = Vec::new();
         for client in 1..=200 {
@@ -141,7 +162,8 @@ mod tests {
         for _ in 0..20 {
             let _ = gate.guesses().admit([192, 0, 2, 250].into(), "eve", Instant::now());
         }
-        let verdict = gate.verdict(&users, [192, 0, 2, 250].into(), "eve", &proof("x"), Instant::now()).await;
+        let right = |_, _: &str, _: &LoginProof| LoginVerdict::Right(());
+        let verdict = gate.verdict(right, [192, 0, 2, 250].into(), "eve", &proof("x"), Instant::now()).await;
         assert_eq!(verdict, LoginVerdict::TooMany);
     }
 }

@@ -18,6 +18,8 @@ pub struct UserTerms {
     pub root: Option<PathBuf>,
     /// `dir=PATH:RIGHTS`, repeatable: the rights in a directory below the user's root.
     pub rules: Vec<RightRule>,
+    /// `as=USER[:GROUP]`: the user of the system whose rights the login has, and to whom its files belong.
+    pub system_user: Option<String>,
     /// `quota=SIZE`: the bytes that all files of the tree may take together.
     pub quota: Option<u64>,
     /// `up=RATE`: the limit of all uploads together, in bytes per second.
@@ -61,13 +63,15 @@ impl UserTerms {
                 "root" if value.starts_with('/') => account.root = Some(value.into()),
                 "root" => return Err("a root is an absolute path".to_owned()),
                 "dir" => account.rules.push(directory_rule(value, ':')?),
+                "as" if value.is_empty() => return Err("no user of the system".to_owned()),
+                "as" => account.system_user = Some(value.to_owned()),
                 "quota" => account.quota = Some(units::size(value)?),
                 "up" => account.up = Some(rate(value)?),
                 "down" => account.down = Some(rate(value)?),
                 "address" => account.addresses.push(value.parse()?),
                 "net" => account.networks.push(value.parse()?),
                 "expires" => account.expires = Some(clock::moment(value)?),
-                _ => return Err("not a term (root, dir, quota, up, down, address, net, expires)".to_owned()),
+                _ => return Err("not a term (root, dir, as, quota, up, down, address, net, expires)".to_owned()),
             }
             Ok(())
         };

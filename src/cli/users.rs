@@ -9,6 +9,7 @@ use argon2::{Argon2, Block};
 
 use crate::cli::input;
 use crate::cli::password_hash::StoredHash;
+use crate::cli::system_users::ShadowLine;
 use crate::cli::user_terms::UserTerms;
 use crate::fault::{Fault, Kind};
 use crate::net::certified::CertifiedUser;
@@ -109,27 +110,50 @@ impl Users {
     /// The fault of the first invalid line, with its number.
     pub fn parse(text: &str) -> Result<Users, String> {
         let mut by_name = HashMap::new();
-        let (mut blocks, mut dearest) = (0, (0, String::new()));
-        let mut model: Option<Option<ScramVerifier>> = None;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let (hash, user) = parse_line(line).map_err(|why| format!("line {}: {why}", number + 1))?;
-            blocks = blocks.max(hash.block_count());
-            model = match (&hash, model) {
-                (StoredHash::Scram(verifier), None) => Some(Some(verifier.clone())),
-                (StoredHash::Scram(_), known) => known,
-                _ => Some(None),
-            };
-            let name = user.name.clone();
-            dearest = dearest.max((hash.work(), name.clone()));
-            if by_name.insert(name, (hash, user)).is_some() {
+            if by_name.insert(user.name.clone(), (hash, user)).is_some() {
                 return Err(format!("line {}: duplicate user", number + 1));
             }
         }
-        Ok(Users { by_name, dearest: dearest.1, model: model.flatten(), memory: HashMemory::new(blocks) })
+        Ok(Users::of(by_name))
+    }
+
+    /// The users of a shadow(5) file that have a password: others are locked, or log in by other means.
+    pub fn of_shadow(shadow: &[ShadowLine<'_>]) -> Users {
+        let user = |line: &ShadowLine<'_>| {
+            let user = User { name: line.name.to_owned(), home: None, account: UserTerms::default() };
+            Some((user.name.clone(), (StoredHash::parse(line.hash).ok()?, user)))
+        };
+        Users::of(shadow.iter().filter_map(user).collect())
+    }
+
+    fn of(by_name: HashMap<String, (StoredHash, User)>) -> Users {
+        let blocks = by_name.values().map(|(hash, _)| hash.block_count()).max().unwrap_or(0);
+        // SCRAM is offered if every user has a verifier; one of them is the model of those that unknown names get.
+        let verifier = |(hash, _): &(StoredHash, User)| match hash {
+            StoredHash::Scram(verifier) => Some(verifier.clone()),
+            _ => None,
+        };
+        let verifiers: Option<Vec<_>> = by_name.values().map(verifier).collect();
+        let model = verifiers.and_then(|verifiers| verifiers.into_iter().next());
+        let dearest = by_name.values().map(|(hash, user)| (hash.work(), &user.name)).max();
+        let dearest = dearest.map(|(_, name)| name.clone()).unwrap_or_default();
+        Users { by_name, dearest, model, memory: HashMemory::new(blocks) }
+    }
+
+    /// The users who log in as a user of the system (`as=`), each with that user.
+    pub fn of_the_system(&self) -> impl Iterator<Item = (&User, &str)> {
+        self.all().filter_map(|user| user.account.system_user.as_deref().map(|named| (user, named)))
+    }
+
+    /// The user of this name.
+    pub fn named(&self, name: &str) -> Option<&User> {
+        self.by_name.get(name).map(|(_, user)| user)
     }
 
     /// All users.

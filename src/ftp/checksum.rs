@@ -1,6 +1,8 @@
 //! Checksums that servers compute: HASH (draft-bryan-ftpext-hash-02), and XSHA256, XMD5, XCRC and the like, which no
 //! document describes. Builds the commands and parses the replies.
 
+use serde::{Deserialize, Serialize};
+
 use md5::{Digest as _, Md5};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512};
 
@@ -9,7 +11,7 @@ use crate::ftp::reply::FtpReply;
 use crate::hex;
 
 /// A checksum algorithm, in order from the strongest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ChecksumAlgorithm {
     /// SHA-512.
     Sha512,

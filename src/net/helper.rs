@@ -1,5 +1,6 @@
 //! A helper process that keeps the rights which a server gives up: for each request it starts a worker, a process that becomes the
-//! owner of the named file, performs one action, answers and ends. So the kernel's permissions of that owner apply.
+//! owner of the named file, performs one action, answers and ends. So the kernel's permissions of that owner apply. A worker may
+//! also stay, as the user of a login, and serve a socket until the server closes it.
 //!
 //! The helper itself does not parse requests, so that a compromised server cannot attack it by their content. A request is
 //! one message on a socket, together with the socket for its answer.
@@ -31,14 +32,39 @@ use crate::fault::{Fault, Kind};
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// The most descriptors of one message: the socket for the answer, and a file.
 const MAX_FILES: usize = 2;
-/// The most concurrent requests; others wait.
+/// The most concurrent requests for mailboxes or programs; others wait.
 const MAX_WORKERS: usize = 64;
 /// The time after which a file system counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The capabilities of the helper: to become an owner, and to give him the directory made for him.
-pub const HELPER_CAPABILITIES: CapabilitySet =
-    CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::CHOWN);
+/// The terms of a helper.
+#[derive(Debug, Clone, Copy)]
+pub struct HelperTerms {
+    /// The capabilities that it keeps.
+    pub kept: CapabilitySet,
+    /// The most workers at the same time; further requests wait.
+    pub workers: usize,
+    /// Workers may stay ([`HelperAnswer::session`]), so each begins without any descriptor of the helper.
+    pub stay: bool,
+}
+
+/// The capabilities to become another user.
+const BECOMING: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
+
+impl HelperTerms {
+    /// For mailboxes: become an owner, and give him the directory made for him.
+    pub const MAILBOXES: HelperTerms =
+        HelperTerms { kept: BECOMING.union(CapabilitySet::CHOWN), workers: MAX_WORKERS, stay: false };
+
+    /// For programs with the rights of the server.
+    pub const PROGRAMS: HelperTerms = HelperTerms { kept: CapabilitySet::empty(), workers: MAX_WORKERS, stay: false };
+
+    /// For logins of `clients` at the same time: read the users' password hashes, and become a user.
+    pub fn logins(clients: usize) -> HelperTerms {
+        let kept = BECOMING.union(CapabilitySet::DAC_READ_SEARCH);
+        HelperTerms { kept, workers: clients.saturating_add(MAX_WORKERS), stay: true }
+    }
+}
 
 /// The rights of a helper, and its name in the list of processes.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +73,8 @@ pub struct HelperRights<'a> {
     pub name: &'static CStr,
     /// The user that it becomes; `None` keeps that of the server.
     pub user: Option<&'a UnixIdentity>,
-    /// The capabilities that it keeps.
-    pub kept: CapabilitySet,
+    /// Its terms.
+    pub terms: HelperTerms,
 }
 
 /// The server's end of the helper. Dropping it ends the helper.
@@ -62,22 +88,52 @@ pub struct Helper {
 pub struct HelperAnswer {
     /// The result.
     pub bytes: Vec<u8>,
-    /// The opened file.
+    /// The opened file, or the server's end of a session.
     pub file: Option<OwnedFd>,
+    /// The work of the worker after the answer.
+    then: Option<SessionWork>,
+}
+
+/// The work of a worker that stays.
+struct SessionWork(Box<dyn FnOnce()>);
+
+impl std::fmt::Debug for SessionWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionWork")
+    }
+}
+
+impl HelperAnswer {
+    /// An answer, with a file.
+    pub fn new(bytes: Vec<u8>, file: Option<OwnedFd>) -> HelperAnswer {
+        HelperAnswer { bytes, file, then: None }
+    }
+
+    /// The answer of a worker that stays: it runs `work` with its end of a new socket, and the answer holds the other end. The
+    /// worker outlives the helper; it has to end when that socket closes.
+    ///
+    /// # Errors
+    /// The system has no more sockets.
+    pub fn session(bytes: Vec<u8>, work: impl FnOnce(&OwnedFd) + 'static) -> Result<HelperAnswer, Fault> {
+        let (ours, theirs) = pair().map_err(|errno| Fault::local("session worker", &errno.into()))?;
+        let then = Some(SessionWork(Box::new(move || work(&ours))));
+        Ok(HelperAnswer { bytes, file: Some(theirs), then })
+    }
 }
 
 impl Helper {
-    /// Starts a helper that runs as `user`, keeps [`HELPER_CAPABILITIES`] and is restricted to `sandbox`, if there is one.
+    /// Starts a helper that runs as `user` with these terms and is restricted to `sandbox`, if there is one.
     /// Each worker runs `act` with its request. Call it as root, before the first thread.
     ///
     /// # Errors
     /// [`Kind::Internal`] if there are threads already; those of [`become_keeping`] and [`Sandbox::close`].
     pub fn start(
         user: &UnixIdentity,
+        terms: HelperTerms,
         sandbox: Option<Sandbox>,
         act: impl Fn(&[u8]) -> Result<HelperAnswer, Fault>,
     ) -> Result<Helper, Fault> {
-        let rights = HelperRights { name: c"owners", user: Some(user), kept: HELPER_CAPABILITIES };
+        let rights = HelperRights { name: c"owners", user: Some(user), terms };
         Helper::start_with(rights, sandbox, |request, _| act(request))
     }
 
@@ -97,8 +153,8 @@ impl Helper {
             let begun = sys::close_all_but(&theirs).map_err(|error| Fault::local("helper process", &error));
             let begun = begun.and_then(|()| confine(&rights, sandbox, server));
             let serves = begun.is_ok();
-            if answer(&theirs, begun.map(|()| HelperAnswer::default())) && serves {
-                serve(&theirs, &act);
+            if answer(&theirs, begun.map(|()| HelperAnswer::default())).is_ok() && serves {
+                serve(&theirs, rights.terms, &act);
             }
         })?;
         receive_answer(&control)?;
@@ -183,7 +239,7 @@ fn confine(rights: &HelperRights<'_>, sandbox: Option<Sandbox>, server: Pid) -> 
     // Signals that a terminal or a service manager sends to all processes are handled by the server alone.
     SigSet::all().thread_block().map_err(|errno| system(errno.into()))?;
     rustix::thread::set_name(rights.name).map_err(|errno| system(errno.into()))?;
-    rights.user.map_or(Ok(()), |user| become_keeping(user, rights.kept))?;
+    rights.user.map_or(Ok(()), |user| become_keeping(user, rights.terms.kept))?;
     end_with(Some(server))?;
     gain_nothing()?;
     match sandbox.map(Sandbox::close).transpose()? {
@@ -192,10 +248,10 @@ fn confine(rights: &HelperRights<'_>, sandbox: Option<Sandbox>, server: Pid) -> 
 }
 
 /// Serves requests until the server has ended.
-fn serve(control: &OwnedFd, act: &impl Fn(&[u8], Option<OwnedFd>) -> Result<HelperAnswer, Fault>) {
+fn serve(control: &OwnedFd, terms: HelperTerms, act: &impl Fn(&[u8], Option<OwnedFd>) -> Result<HelperAnswer, Fault>) {
     let mut workers: Vec<OwnedFd> = Vec::new();
     loop {
-        let wanted = if workers.len() < MAX_WORKERS { PollFlags::IN } else { PollFlags::empty() };
+        let wanted = if workers.len() < terms.workers { PollFlags::IN } else { PollFlags::empty() };
         let mut polled = vec![PollFd::new(control, wanted)];
         polled.extend(workers.iter().map(|worker| PollFd::new(worker, PollFlags::IN)));
         match poll(&mut polled, None) {
@@ -210,12 +266,19 @@ fn serve(control: &OwnedFd, act: &impl Fn(&[u8], Option<OwnedFd>) -> Result<Help
             false => true,
         });
         if asked.contains(PollFlags::IN) {
-            let Ok(Some((request, files))) = receive(control) else { return };
+            let Ok(Some((request, files))) = receive(control, MAX_MESSAGE_BYTES) else { return };
             let mut files = files.into_iter();
             let Some(reply) = files.next() else { continue };
             let file = files.next();
             let worker = sys::fork(|| {
-                answer(&reply, request.and_then(|request| act(&request, file)));
+                // A worker that kept the helper's socket would hide the helper's end from the server.
+                let bare = if terms.stay { sys::close_all_but(&reply) } else { Ok(()) };
+                let bare = bare.map_err(|error| Fault::local("helper process", &error));
+                let then = answer(&reply, bare.and(request).and_then(|request| act(&request, file)));
+                drop(reply);
+                if let Ok(Some(SessionWork(work))) = then {
+                    work();
+                }
             });
             // Without a worker the socket for the answer closes, which is an answer as well.
             workers.extend(worker.ok().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()));
@@ -225,11 +288,19 @@ fn serve(control: &OwnedFd, act: &impl Fn(&[u8], Option<OwnedFd>) -> Result<Help
     }
 }
 
-fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+/// A socket for messages, and its peer.
+///
+/// # Errors
+/// The system's error.
+pub fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
-fn send(socket: &OwnedFd, bytes: &[u8], files: &[BorrowedFd<'_>], flags: SendFlags) -> rustix::io::Result<()> {
+/// Sends one message, with descriptors.
+///
+/// # Errors
+/// The system's error.
+pub fn send(socket: &OwnedFd, bytes: &[u8], files: &[BorrowedFd<'_>], flags: SendFlags) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !files.is_empty() {
@@ -238,10 +309,15 @@ fn send(socket: &OwnedFd, bytes: &[u8], files: &[BorrowedFd<'_>], flags: SendFla
     rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)).map(drop)
 }
 
-/// Receives one message and its descriptors; a too long message is a fault. `None` at the end.
-#[allow(clippy::type_complexity, reason = "used twice, below each other")]
-fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<(Result<Vec<u8>, Fault>, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MAX_MESSAGE_BYTES];
+/// A received message, or the fault of one that is too long; and its descriptors.
+type Received = (Result<Vec<u8>, Fault>, Vec<OwnedFd>);
+
+/// Receives one message of at most so many bytes. `None` at the end.
+///
+/// # Errors
+/// The system's error.
+pub fn receive(socket: &OwnedFd, most: usize) -> rustix::io::Result<Option<Received>> {
+    let mut bytes = vec![0; most];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = rustix::io::retry_on_intr(|| {
@@ -261,20 +337,20 @@ fn receive(socket: &OwnedFd) -> rustix::io::Result<Option<(Result<Vec<u8>, Fault
     Ok(Some((whole.then_some(bytes).ok_or_else(|| Fault::new(Kind::Protocol, "too long a message")), files)))
 }
 
-/// Sends the result: the bytes of success, or kind and text of a fault. True if it was sent.
-fn answer(socket: &OwnedFd, result: Result<HelperAnswer, Fault>) -> bool {
-    let (mut bytes, file) = match result {
-        Ok(answer) => ([&[0], &*answer.bytes].concat(), answer.file),
-        Err(fault) => ([fault.kind.as_str(), "\0", &fault.detail].concat().into_bytes(), None),
+/// Sends the result: the bytes of success, or kind and text of a fault. Returns the work that follows, if it was sent.
+fn answer(socket: &OwnedFd, result: Result<HelperAnswer, Fault>) -> rustix::io::Result<Option<SessionWork>> {
+    let (mut bytes, HelperAnswer { file, then, .. }) = match result {
+        Ok(answer) => ([&[0], &*answer.bytes].concat(), answer),
+        Err(fault) => ([fault.kind.as_str(), "\0", &fault.detail].concat().into_bytes(), HelperAnswer::default()),
     };
     bytes.truncate(MAX_MESSAGE_BYTES);
     // A fresh socket has room for one message; one without room would block the worker.
     let files: Vec<BorrowedFd<'_>> = file.iter().map(AsFd::as_fd).collect();
-    send(socket, &bytes, &files, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
+    send(socket, &bytes, &files, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).map(|()| then)
 }
 
 fn receive_answer(socket: &OwnedFd) -> Result<HelperAnswer, Fault> {
-    let (bytes, file) = match receive(socket) {
+    let (bytes, file) = match receive(socket, MAX_MESSAGE_BYTES) {
         Ok(Some((bytes, files))) => (bytes?, files.into_iter().next()),
         Ok(None) | Err(Errno::CONNRESET) => {
             return Err(Fault::new(Kind::Io, "a worker of the helper process ended without an answer"));
@@ -283,7 +359,7 @@ fn receive_answer(socket: &OwnedFd) -> Result<HelperAnswer, Fault> {
         Err(errno) => return Err(Fault::local("helper process", &errno.into())),
     };
     if let Some(words) = bytes.strip_prefix(&[0]) {
-        return Ok(HelperAnswer { bytes: words.to_vec(), file });
+        return Ok(HelperAnswer::new(words.to_vec(), file));
     }
     let text = String::from_utf8_lossy(&bytes);
     let (kind, detail) = text.split_once('\0').unwrap_or_default();
@@ -315,12 +391,13 @@ mod tests {
                     let ids = [rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()];
                     let set = rustix::thread::capabilities(None).unwrap();
                     let file = Some(std::fs::File::open("/dev/null").unwrap().into());
-                    Ok(HelperAnswer { bytes: format!("{ids:?} {}", set.permitted.is_empty()).into_bytes(), file })
+                    let bytes = format!("{ids:?} {}", set.permitted.is_empty()).into_bytes();
+                    Ok(HelperAnswer::new(bytes, file))
                 }
-                other => Ok(HelperAnswer { bytes: other.to_vec(), file: None }),
+                other => Ok(HelperAnswer::new(other.to_vec(), None)),
             };
             let user = UnixIdentity::parse("54321:54322").unwrap();
-            let helper = Helper::start(&user, None, act).unwrap();
+            let helper = Helper::start(&user, HelperTerms::MAILBOXES, None, act).unwrap();
             let check = || {
                 let who = helper.ask(b"who").unwrap();
                 assert_eq!(

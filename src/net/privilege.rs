@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User, initgroups, setgroups, setresgid, setresuid};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -22,6 +22,17 @@ pub struct UnixIdentity {
     name: Option<String>,
     uid: Uid,
     gid: Gid,
+}
+
+/// A login account of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixAccount {
+    /// The user.
+    pub identity: UnixIdentity,
+    /// The home directory.
+    pub home: PathBuf,
+    /// The login shell; empty for the system's default.
+    pub shell: PathBuf,
 }
 
 /// An entry of the system's database; a missing database has no entries (getpwnam(3)).
@@ -93,6 +104,24 @@ impl UnixIdentity {
     pub fn of_name(name: &str) -> Result<Option<UnixIdentity>, Fault> {
         let found = entry(name, User::from_name(name))?;
         Ok(found.map(|user| UnixIdentity { name: Some(user.name), uid: user.uid, gid: user.gid }))
+    }
+
+    /// The login account of this name in the system's database; a number is taken as a name.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] if the database cannot be read.
+    pub fn account(name: &str) -> Result<Option<UnixAccount>, Fault> {
+        let found = entry(name, User::from_name(name))?;
+        Ok(found.map(|User { name, uid, gid, dir, shell, .. }| UnixAccount {
+            identity: UnixIdentity { name: Some(name), uid, gid },
+            home: dir,
+            shell,
+        }))
+    }
+
+    /// True if the user's number is at least `least`, and not root's.
+    pub fn is_at_least(&self, least: u32) -> bool {
+        !self.is_root() && self.uid.as_raw() >= least
     }
 
     /// True for the superuser.

@@ -13,9 +13,8 @@ use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
-use rustix::thread::CapabilitySet;
 
-use super::helper::{Helper, HelperAnswer, HelperRights, MAX_MESSAGE_BYTES};
+use super::helper::{Helper, HelperAnswer, HelperRights, HelperTerms, MAX_MESSAGE_BYTES};
 use crate::fault::{Fault, Kind};
 
 /// The most bytes of a program's output that are kept; the rest is read and dropped.
@@ -73,9 +72,9 @@ impl ProgramHelper {
     /// Those of [`Helper::start_with`].
     pub fn start(command: ProgramCommand) -> Result<ProgramHelper, Fault> {
         let limit = command.limit;
-        let rights = HelperRights { name: c"programs", user: None, kept: CapabilitySet::empty() };
+        let rights = HelperRights { name: c"programs", user: None, terms: HelperTerms::PROGRAMS };
         let helper = Helper::start_with(rights, None, move |request, _| {
-            Ok(HelperAnswer { bytes: run(&command, request)?.compose(), file: None })
+            Ok(HelperAnswer::new(run(&command, request)?.compose(), None))
         })?;
         Ok(ProgramHelper { helper, limit })
     }

@@ -3,6 +3,7 @@
 mod hook;
 mod record;
 mod service;
+mod system;
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
@@ -19,6 +20,7 @@ use crate::cli::args::{
     ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, ServeArgs, appended_files, gauge,
 };
 use crate::cli::exit::Exit;
+use crate::cli::helper::{self, end_with_helper};
 use crate::cli::input;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output};
@@ -42,6 +44,7 @@ use crate::net::sandbox::Sandbox;
 
 use hook::UploadHook;
 use service::Logins;
+use system::{LoginTable, SystemLogins};
 
 /// The largest file of --banner, in bytes.
 const MAX_BANNER: u64 = 16 << 10;
@@ -66,9 +69,18 @@ pub struct Args {
     /// Accept new files only; nothing is listed, downloaded or overwritten
     #[arg(long, conflicts_with_all = ["write", "upload_only"])]
     drop_box: bool,
-    /// With --user-file: let anonymous list and download too
-    #[arg(long, requires = "user_file")]
+    /// With --user-file or --system-users: let anonymous list and download too
+    #[arg(long)]
     anonymous: bool,
+    /// Let users of the system log in with their passwords of /etc/shadow, each with their own rights, in their home directory
+    #[arg(long)]
+    system_users: bool,
+    /// Serve PATH to all users of the system instead of their home directories
+    #[arg(long, value_name = "PATH", requires = "system_users")]
+    system_root: Option<PathBuf>,
+    /// Lowest number of a user of the system that may log in, by --system-users or as= in the user file; root never may
+    #[arg(long, value_name = "UID", default_value_t = 1000)]
+    min_uid: u32,
     /// When TLS starts, with a certificate: on the client's request (AUTH TLS), always (AUTH TLS), or before the first byte
     #[arg(long, value_name = "MODE", default_value = "try")]
     tls: TlsStart,
@@ -218,7 +230,14 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     let dir = args.dir.clone().unwrap_or_else(|| ".".into());
     let names = NameRules { hide: args.hide.clone(), deny: args.deny.clone() };
     let store = FtpStore::open(&dir, rights, limits)?.with_names(names);
-    let users = args.serve.users(out)?.map(Reloaded::new);
+    let users = args.serve.users(out)?;
+    let umask = set_umask(args.umask);
+    let system = start_helper(&args, out, &store, users.as_ref(), &dir)?;
+    let users = users.map(Reloaded::new);
+    let named = users.is_some() || args.system_users;
+    if args.anonymous && !named {
+        return Err(Fault::new(Kind::Usage, "--anonymous needs --user-file or --system-users").into());
+    }
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
     // A client that must present a certificate does so before any other command.
     let start = match (args.tls, &args.serve.client_ca) {
@@ -229,7 +248,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
     }
     let greeting = greeting(&args)?;
-    let anonymous = users.is_none() || args.anonymous;
+    let anonymous = !named || args.anonymous;
     let program = args.exec_upload.as_deref().map(|text| hook::command(text, args.exec_limit)).transpose()?;
     if program.as_ref().is_some_and(|program| hook::is_below(program, &dir)) {
         out.warn("--exec-upload: the program lies in the served directory, where clients may replace it");
@@ -243,12 +262,8 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     let listeners = args.listen.bind("127.0.0.1:2121", activated)?;
     let metrics = args.operate.metrics.bind(out)?;
     let addresses = listeners.addresses();
-    if users.is_some()
-        && tls.is_none()
-        && !args.auth_in_clear
-        && !addresses.iter().all(|address| address.ip().is_loopback())
-    {
-        let fault = Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
+    if named && tls.is_none() && !args.auth_in_clear && !addresses.iter().all(|address| address.ip().is_loopback()) {
+        let fault = Fault::new(Kind::Usage, "named users need --cert or --self-signed: passwords go inside TLS")
             .with_hint("--auth-in-clear accepts them unencrypted");
         return Err(fault.into());
     }
@@ -269,7 +284,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         data_limits: args.serve.limits(args.timeout),
         locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
-        umask: set_umask(args.umask),
+        umask,
         certificates: args.cert_login,
         charset: args.charset,
         max_transfers: args.max_transfers.unwrap_or(u64::MAX),
@@ -293,6 +308,7 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         store,
         rules: args.rule.clone(),
         users,
+        system: system.clone(),
         gate,
         anonymous,
         xferlog,
@@ -311,7 +327,9 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
     }
     if let Some(users) = &service.users {
         // A root that the file names later is reached after a restart only.
-        users.now().all().filter_map(|user| user.account.root.as_deref()).for_each(|root| sandbox.write(root));
+        let now = users.now();
+        let own = now.all().filter(|user| user.account.system_user.is_none());
+        own.filter_map(|user| user.account.root.as_deref()).for_each(|root| sandbox.write(root));
     }
     args.confine.enclose(out, (&appended, &reloader), sandbox)?;
     cli::block_on_threads_and_files(async {
@@ -325,6 +343,11 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
         });
         hook.as_ref().map_or(Ok(()), UploadHook::begin)?;
         urls.announce(out)?;
+        let helper = system.map(|system| system.helper().clone());
+        if let Some(helper) = helper.clone() {
+            let why = "no user of the system can log in";
+            end_with_helper(helper, why, out, shutdown.clone(), args.listen.drain);
+        }
         let open = || -> BoxFuture<'static, _> {
             let transfers = transfers_open().cast_signed();
             Box::pin(async move { vec![gauge("transfers_open", "Transfers and listings that run", transfers)] })
@@ -338,14 +361,45 @@ fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Resul
                 () = shutdown.ended() => hook.abandon(),
             }
         }
+        helper::verdict(helper.as_ref())?;
         Ok(Exit::OK)
     })
+}
+
+/// Starts the helper for logins as users of the system, if any can log in. `None` for `--check-config`, too.
+fn start_helper(
+    args: &Args,
+    out: &Output,
+    store: &FtpStore,
+    users: Option<&Users>,
+    dir: &Path,
+) -> Result<Option<Arc<SystemLogins>>, Fault> {
+    if !args.system_users && !users.is_some_and(|users| users.of_the_system().next().is_some()) {
+        return Ok(None);
+    }
+    let table = LoginTable {
+        store: store.clone(),
+        rules: args.rule.clone(),
+        user_file: args.serve.user_file.clone(),
+        system: args.system_users,
+        min_uid: args.min_uid,
+        system_root: args.system_root.clone(),
+        sandboxed: !args.confine.no_sandbox,
+    };
+    let server = table.check(users, &args.confine, dir)?;
+    if args.operate.check_config {
+        return Ok(None);
+    }
+    let logins = table.start(&server, args.listen.max_clients)?;
+    out.note("users of the system: a helper process checks their passwords, and starts a process for each session");
+    Ok(Some(Arc::new(logins)))
 }
 
 /// The server accesses all homes with its own rights. Warns about each home in the user file that belongs to another user.
 fn tell_of_owners(out: &Output, dir: &Path, users: &Users) {
     let server = rustix::process::geteuid();
-    let mut named: Vec<_> = users.all().filter(|_| !server.is_root()).collect();
+    let own = |user: &&User| !server.is_root() && user.account.system_user.is_none();
+    let mut named: Vec<_> = users.all().filter(own).collect();
     named.sort_unstable_by_key(|user| user.name.as_str());
     for user in named {
         let User { name, home, account } = user;

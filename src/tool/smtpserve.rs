@@ -29,6 +29,7 @@ use crate::cli::args::{
     ConfineArgs, ListenArgs, LogArgs, MetricsArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs, appended_files,
 };
 use crate::cli::exit::Exit;
+use crate::cli::helper::{self, end_with_helper};
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::reload::Reloader;
@@ -316,13 +317,16 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
         });
         urls.announce(out)?;
         MetricsArgs::serve(out, metrics, shown, queue_open::gauges(waiting))?;
-        let helpers: Vec<Arc<Helper>> =
-            owners.iter().map(|owners| owners.helper()).chain(agent.iter().map(|agent| agent.helper())).collect();
-        for helper in &helpers {
-            owners::end_with_helper(helper.clone(), out, shutdown.clone(), args.listen.drain);
+        let helpers = [
+            owners.map(|owners| (owners.helper(), "no mailbox can be opened")),
+            agent.map(|agent| (agent.helper(), "no program can be run")),
+        ];
+        let helpers: Vec<(Arc<Helper>, &str)> = helpers.into_iter().flatten().collect();
+        for (helper, why) in &helpers {
+            end_with_helper(helper.clone(), why, out, shutdown.clone(), args.listen.drain);
         }
         let end = serve(&args.listen, out, (served, proxies), service, (shutdown.clone(), shutdown)).await?;
-        owners::verdict(&helpers)?;
+        helper::verdict(helpers.iter().map(|(helper, _)| helper))?;
         Ok(end)
     })
 }

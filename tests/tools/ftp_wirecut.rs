@@ -16,7 +16,7 @@ use applayer::ftp::listing::ListingLine;
 use applayer::ftp::path::FtpUrl;
 use applayer::ftp::server::{self, FtpPeer, FtpService, Happening};
 use applayer::ftp::session::Rights;
-use applayer::ftp::store::{self, FtpStore};
+use applayer::ftp::store::{self, FtpStore, FtpTree};
 use applayer::ftp::transfer::{Checks, FinalState, Get, LocalDir, OpenFile, Put, ReplaceMode, fetch_part, store};
 use applayer::net::BoxFuture;
 use applayer::net::admission::{Admission, AdmissionLimits};
@@ -42,8 +42,11 @@ const SOON: Duration = Duration::from_secs(20);
 struct Open(FtpStore);
 
 impl FtpService for Open {
-    fn login<'a>(&'a self, _: IpAddr, _: &'a str, _: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
-        Box::pin(async { self.0.login(None, None, Rights::ALL).map_or(LoginVerdict::Wrong, LoginVerdict::Right) })
+    fn login<'a>(&'a self, _: IpAddr, _: &'a str, _: &'a str) -> BoxFuture<'a, LoginVerdict<FtpTree>> {
+        Box::pin(async {
+            let store = self.0.login(None, None, Rights::ALL);
+            store.map_or(LoginVerdict::Wrong, |store| LoginVerdict::Right(FtpTree::Local(store)))
+        })
     }
 
     fn happened(&self, _: &FtpPeer<'_>, _: &Happening<'_>) {}

@@ -59,6 +59,7 @@ mod ftp_hostile;
 mod ftp_itemize;
 mod ftp_listing;
 mod ftp_memory;
+mod ftp_owners;
 mod ftp_parts;
 mod ftp_parts_put;
 mod ftp_peer;

@@ -43,14 +43,14 @@ fn helper(server: &Server) -> Pid {
     Pid::from_raw(child.parse().unwrap()).unwrap()
 }
 
-fn status(pid: Pid, name: &str) -> String {
+pub(crate) fn status(pid: Pid, name: &str) -> String {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("{name} in {status}")).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Waits for the end of a process that is not our child.
-fn wait_for_end(process: &std::os::fd::OwnedFd) {
+pub(crate) fn wait_for_end(process: &std::os::fd::OwnedFd) {
     let limit = LIMIT.try_into().unwrap();
     assert_eq!(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit)), Ok(1), "still there");
 }

@@ -134,7 +134,7 @@ fn give(path: &Path, user: &UnixIdentity) -> std::io::Result<()> {
 }
 
 /// In the directory of `path` nobody but root makes, moves or removes a name, and nobody puts another directory in its place.
-fn only_root_writes_beside(path: &Path) -> bool {
+pub fn only_root_writes_beside(path: &Path) -> bool {
     let folder = std::path::absolute(path).ok().and_then(|path| path.parent()?.canonicalize().ok());
     let is_roots = |folder: &Path, sticky: bool| {
         folder

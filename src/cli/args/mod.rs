@@ -5,7 +5,7 @@ mod net;
 mod operate;
 mod serve;
 
-pub use confine::{ConfineArgs, appended_files};
+pub use confine::{ConfineArgs, appended_files, only_root_writes_beside};
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs, proxy};
 pub use operate::{Gauges, LogArgs, MetricsArgs, OperateArgs, gauge};
 pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, ServedUrl, print_password_hash, tell_ready};

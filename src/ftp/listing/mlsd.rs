@@ -1,9 +1,11 @@
 //! Machine listings: MLSD and MLST (RFC 3659, section 7).
 
+use serde::{Deserialize, Serialize};
+
 use super::{EntryType, ListingEntry, ListingLine, Modified, decimal, entry_or_nothing, format_mdtm, parse_mdtm};
 
 /// The facts that a server sends; a client selects them with `OPTS MLST` (RFC 3659, section 7.9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FactSet {
     /// `type`.
     pub entry_type: bool,

@@ -19,6 +19,8 @@ pub use mlsd::{FactSet, format_mlsd, parse_facts};
 pub use time::{Modified, Precision, format_mdtm, format_rfc3339, parse_mdtm};
 pub use unix::format_unix;
 
+use serde::{Deserialize, Serialize};
+
 use crate::fault::{Fault, Kind};
 
 /// The longest listing line that is accepted; the caller's line splitter enforces it.
@@ -28,7 +30,7 @@ pub const MAX_LINE: usize = 8192;
 const REFUSED: &str = "refused";
 
 /// The type of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EntryType {
     /// A plain file.
     File,
@@ -53,7 +55,7 @@ impl EntryType {
 }
 
 /// One entry of a directory. A value that the listing does not contain is `None`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListingEntry {
     /// Its name as the server sent it: unchecked bytes. Check it with [`crate::ftp::path::check_name`] before it becomes a path.
     pub name: Vec<u8>,

@@ -1,9 +1,11 @@
 //! Times in listings and in MDTM and MFMT (RFC 3659, section 2.3): calendar arithmetic without a clock.
 
+use serde::{Deserialize, Serialize};
+
 use super::{decimal, small};
 
 /// The precision of a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Precision {
     /// To the day.
     Day,
@@ -34,7 +36,7 @@ impl Precision {
 }
 
 /// The modification time of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modified {
     /// Seconds since 1970: in UTC if `utc` is true, else in the server's time zone, which LIST does not name.
     pub seconds: i64,

@@ -22,7 +22,7 @@ use crate::ftp::session::{
     DataMode, DataTransfer, FtpSession, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp, StoreRefusal,
     TransferFailure, TransferTask, TreeRights, UploadMode, is_anonymous,
 };
-use crate::ftp::store::{FtpStore, StoreUpload};
+use crate::ftp::store::{FtpTree, TreeUpload};
 use crate::ftp::telnet;
 use crate::net::admission::{ClientPlace, Standing};
 use crate::net::certified::VerifiedCertificate;
@@ -50,7 +50,7 @@ const MAX_TALK_IDLES: u32 = 12;
 const MAX_TICKETS: usize = 8;
 
 /// The future of a transfer: its upload is committed here, given the proof that its client stayed to the end.
-type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<ClosedAside<TreeUpload>>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
     shared: &'a Arc<FtpServerState>,
@@ -63,7 +63,7 @@ struct ControlDriver<'a> {
     peer: SocketAddr,
     local: SocketAddr,
     out: Vec<u8>,
-    store: Option<FtpStore>,
+    store: Option<FtpTree>,
     listener: Option<TcpListener>,
     /// The mask of SITE UMASK.
     umask: Option<u32>,
@@ -103,7 +103,7 @@ impl Drop for Started {
 
 enum ControlEvent {
     Input(std::io::Result<usize>),
-    Ended(Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>),
+    Ended(Result<(u64, Option<ClosedAside<TreeUpload>>), TransferFailure>),
     Idle,
     Long,
     Lost,
@@ -195,7 +195,7 @@ impl ControlDriver<'_> {
                 self.trace_heard();
                 if action == SessionAction::Close {
                     self.totals.why = match self.totals.why {
-                        "idle" | "displaced" | "shutdown" => self.totals.why,
+                        "idle" | "displaced" | "shutdown" | "io" => self.totals.why,
                         _ if self.session.has_said_quit() => "quit",
                         _ => "closed",
                     };
@@ -216,6 +216,12 @@ impl ControlDriver<'_> {
                 work = self.session.work();
                 worked_at = Instant::now();
                 self.long = false;
+            }
+            if let Some(fault) = self.tree_lost() {
+                self.totals.why = fault.kind.as_str();
+                self.happened(&Happening::Fault(fault));
+                self.session.event(SessionEvent::TreeLost);
+                continue;
             }
             self.place.stands(self.standing(), heard);
             // Who hears a reply has the place already.
@@ -358,7 +364,7 @@ impl ControlDriver<'_> {
     fn logged_in(
         &mut self,
         user: &[u8],
-        verdict: LoginVerdict<FtpStore>,
+        verdict: LoginVerdict<FtpTree>,
         by_certificate: bool,
     ) -> LoginVerdict<TreeRights> {
         let name = String::from_utf8_lossy(user).into_owned();
@@ -418,6 +424,11 @@ impl ControlDriver<'_> {
         result
     }
 
+    /// The fault that ends the session because nobody serves its tree, once no transfer runs.
+    fn tree_lost(&self) -> Option<Fault> {
+        self.store.as_ref().filter(|_| self.running.is_none())?.lost()
+    }
+
     fn happened(&self, what: &Happening<'_>) {
         let SessionTotals { user, tls, .. } = &*self.totals;
         let who = FtpPeer { session: self.id, address: self.peer, user, tls: *tls };
@@ -434,7 +445,7 @@ impl ControlDriver<'_> {
     }
 
     /// Runs an operation that may take long on a thread; it ends when the client sends ABOR or disconnects.
-    async fn on_thread(&mut self, store: FtpStore, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
+    async fn on_thread(&mut self, store: FtpTree, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
         let (shared, stop) = (self.shared, Stop::default());
         let _guard = StopOnDrop(stop.clone());
         let is_digest = matches!(op, StoreOp::Digest { .. });
@@ -604,13 +615,13 @@ impl ControlDriver<'_> {
         })
     }
 
-    async fn transfer_ended(&mut self, mut result: Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>) {
+    async fn transfer_ended(&mut self, mut result: Result<(u64, Option<ClosedAside<TreeUpload>>), TransferFailure>) {
         let seen = match &mut result {
             Ok((bytes, Some(upload))) => {
                 let (bytes, ended) = (*bytes, Instant::now());
                 // The disk and the client are waited for at the same time.
-                let waits = upload.get().is_some_and(StoreUpload::waits_for_disk);
-                let settled = if waits { upload.with_long(StoreUpload::settle) } else { None };
+                let waits = upload.get().is_some_and(TreeUpload::waits_for_disk);
+                let settled = if waits { upload.with_long(TreeUpload::settle) } else { None };
                 match settled.unwrap_or(Ok(())) {
                     Ok(()) => self.seen_to_its_end(bytes, ended).await,
                     Err(refusal) => {

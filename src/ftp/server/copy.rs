@@ -18,7 +18,7 @@ use super::data::Stop;
 use crate::fault::{Fault, Kind, plain};
 use crate::ftp::charset::WireCharset;
 use crate::ftp::session::{StoreRefusal, TransferFailure};
-use crate::ftp::store::{ListingLines, StoreUpload};
+use crate::ftp::store::{TreeListing, TreeUpload};
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::file_work::{self, ClosedAside};
 use crate::net::pace::TransferPace;
@@ -218,10 +218,10 @@ async fn finish(mut stream: Stream, terms: &TransferLimits) -> Result<(), Transf
 /// Receives into `upload` until the client ends the connection; the caller commits. An upload that was stopped is ended here.
 pub(super) async fn receive(
     stream: Stream,
-    upload: ClosedAside<StoreUpload>,
+    upload: ClosedAside<TreeUpload>,
     keep_partial: bool,
     terms: TransferLimits,
-) -> Result<(ClosedAside<StoreUpload>, u64), TransferFailure> {
+) -> Result<(ClosedAside<TreeUpload>, u64), TransferFailure> {
     let deadline = RateDeadline::new(terms.limits);
     let mut receiver =
         UploadReceiver { stream, upload, deadline, total: 0, after_cr: false, buffer: Vec::new(), filled: 0 };
@@ -240,14 +240,14 @@ pub(super) async fn receive(
 }
 
 /// Ends an upload that a limit or an error of the system has stopped.
-fn refuse(upload: ClosedAside<StoreUpload>) {
+fn refuse(upload: ClosedAside<TreeUpload>) {
     if let Some(upload) = upload.take() {
         file_work::run(|| upload.refused());
     }
 }
 
 /// Ends an interrupted upload.
-pub(super) fn break_off(upload: ClosedAside<StoreUpload>, keep_partial: bool) {
+pub(super) fn break_off(upload: ClosedAside<TreeUpload>, keep_partial: bool) {
     if let Some(upload) = upload.take() {
         file_work::run(|| upload.broke_off(keep_partial));
     }
@@ -255,7 +255,7 @@ pub(super) fn break_off(upload: ClosedAside<StoreUpload>, keep_partial: bool) {
 
 struct UploadReceiver {
     stream: Stream,
-    upload: ClosedAside<StoreUpload>,
+    upload: ClosedAside<TreeUpload>,
     deadline: RateDeadline,
     total: u64,
     /// TYPE A: a CR was received whose LF may come in the next piece.
@@ -268,7 +268,7 @@ struct UploadReceiver {
 impl UploadReceiver {
     async fn receive(&mut self, terms: &TransferLimits) -> Result<(), TransferFailure> {
         // Only a new file can wait for the end of a small upload: others may watch a file that grows.
-        let at_once = self.upload.get().is_none_or(StoreUpload::is_in_place);
+        let at_once = self.upload.get().is_none_or(TreeUpload::is_in_place);
         self.buffer.resize(terms.piece(SMALL_BYTES), 0);
         loop {
             let (stream, buffer) = (&mut self.stream, self.buffer.get_mut(self.filled..).unwrap_or_default());
@@ -338,7 +338,7 @@ impl UploadReceiver {
         // Without it the pipe holds 64 KiB: slower, not wrong.
         let _ = fcntl_setpipe_size(&source, TURN_BYTES);
         loop {
-            let most = self.upload.get().map_or(0, StoreUpload::allowance);
+            let most = self.upload.get().map_or(0, TreeUpload::allowance);
             let wanted = usize::try_from(most).unwrap_or(TURN_BYTES).clamp(1, TURN_BYTES);
             let got = tcp.try_io(Interest::READABLE, || {
                 Ok(splice(tcp, None, &sink, None, wanted, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?)
@@ -380,7 +380,7 @@ fn from_wire(piece: &[u8], after_cr: &mut bool, text: &mut Vec<u8>) {
 
 /// A listing that is to be sent: its first lines are ready.
 pub(super) struct ListingToSend {
-    lines: ClosedAside<ListingLines>,
+    lines: ClosedAside<TreeListing>,
     first: Vec<u8>,
     more: bool,
 }
@@ -390,7 +390,7 @@ impl ListingToSend {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub(super) fn new(mut lines: ListingLines) -> Result<ListingToSend, StoreRefusal> {
+    pub(super) fn new(mut lines: TreeListing) -> Result<ListingToSend, StoreRefusal> {
         let mut first = Vec::new();
         let more = lines.next_piece(&mut first)?;
         Ok(ListingToSend { lines: ClosedAside::new(lines), first, more })

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::charset::WireCharset;
 use super::session::StoreRefusal;
-use super::store::{ArrivedFile, FtpStore};
+use super::store::{ArrivedFile, FtpTree};
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::admission::{Admission, AdmissionRefusal, ClientPlace};
@@ -42,10 +42,10 @@ const MAX_DIGESTS: usize = 2;
 pub trait FtpService: Send + Sync + 'static {
     /// The tree for this login. A failure is delayed: guessing is slow, and a wrong name must take as long as a wrong
     /// password.
-    fn login<'a>(&'a self, peer: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>>;
+    fn login<'a>(&'a self, peer: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpTree>>;
 
     /// The tree for a user whom the client's certificate names. [`LoginVerdict::Wrong`]: there is no such user.
-    fn certified<'a>(&'a self, _user: &'a CertifiedUser) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+    fn certified<'a>(&'a self, _user: &'a CertifiedUser) -> BoxFuture<'a, LoginVerdict<FtpTree>> {
         Box::pin(async { LoginVerdict::Wrong })
     }
 

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::ftp::session::Rights;
-use crate::ftp::store::UploadLimits;
+use crate::ftp::store::{FtpStore, UploadLimits};
 use crate::net::admission::AdmissionLimits;
 use crate::net::tls::{ClientTls, ClientTlsOptions, ServerTlsOptions};
 
@@ -21,14 +21,17 @@ struct Users {
 }
 
 impl FtpService for Users {
-    fn login<'a>(&'a self, _: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+    fn login<'a>(&'a self, _: IpAddr, user: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpTree>> {
         let rights = match (user, password) {
             ("joe", "secret") => Rights::ALL,
             ("anonymous", _) => Rights::READ_ONLY,
             ("flood", _) => return Box::pin(async { LoginVerdict::TooMany }),
             _ => return Box::pin(async { LoginVerdict::Wrong }),
         };
-        Box::pin(async move { self.store.login(None, None, rights).map_or(LoginVerdict::Wrong, LoginVerdict::Right) })
+        Box::pin(async move {
+            let store = self.store.login(None, None, rights);
+            store.map_or(LoginVerdict::Wrong, |store| LoginVerdict::Right(FtpTree::Local(store)))
+        })
     }
 
     fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>) {

@@ -1,5 +1,7 @@
 //! The actions that a [`super::FtpSession`] requests of its driver, and the events that the driver reports.
 
+use serde::{Deserialize, Serialize};
+
 use std::net::{IpAddr, SocketAddr};
 
 use super::rules::TreeRights;
@@ -82,6 +84,8 @@ pub enum SessionEvent {
     Idle,
     /// The place of this client goes to another client.
     Lost,
+    /// The process that serves the user's tree has ended.
+    TreeLost,
 }
 
 /// The policy of the server for one client.
@@ -112,7 +116,7 @@ pub struct SessionPolicy {
 }
 
 /// A single operation on the tree. Paths are absolute and normalized: `/`, `/a/b`; see [`super::path::resolve`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreOp {
     /// Check that the path is a directory.
     Directory(Vec<u8>),
@@ -155,7 +159,7 @@ pub enum StoreOp {
 }
 
 /// The bytes of a file that a digest covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestRange {
     /// The path of the file.
     pub path: Vec<u8>,
@@ -170,7 +174,7 @@ pub(super) const DIGESTS: [ChecksumAlgorithm; 4] =
     [ChecksumAlgorithm::Sha256, ChecksumAlgorithm::Sha512, ChecksumAlgorithm::Sha1, ChecksumAlgorithm::Crc32];
 
 /// The result of a [`StoreOp`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreAnswer {
     /// Success without data.
     Done,
@@ -185,7 +189,7 @@ pub enum StoreAnswer {
 }
 
 /// A listing: the path and the format.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListingRequest {
     /// A directory or a file.
     pub path: Vec<u8>,
@@ -200,7 +204,7 @@ pub struct ListingRequest {
 }
 
 /// The format of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListingFormat {
     /// The format of `ls -l` (LIST).
     Long,
@@ -251,7 +255,7 @@ pub enum TransferTask {
 }
 
 /// The storage mode of an upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UploadMode {
     /// As a complete new file that gets its name when it is complete (STOR).
     Whole,
@@ -273,7 +277,7 @@ pub enum DataMode {
 }
 
 /// The reason for refusing an operation on the tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreRefusal {
     /// No such file or directory, or none that is visible.
     NotFound,

@@ -270,6 +270,7 @@ impl FtpSession {
             }
             (SessionEvent::Idle, Awaited::Nothing) => self.goodbye(421, "Nothing came for too long."),
             (SessionEvent::Lost, _) => self.goodbye(421, "Others need this place."),
+            (SessionEvent::TreeLost, _) => self.goodbye(421, "Your files are not served any more; log in again."),
             (SessionEvent::Secured, Awaited::Tls) => {
                 self.secure = true;
                 self.login = LoginState::None;

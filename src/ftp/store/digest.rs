@@ -4,9 +4,30 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::refusal;
 use crate::ftp::checksum::{ChecksumAlgorithm, Digest};
+use crate::ftp::session::{DigestRange, StoreAnswer, StoreRefusal};
 
 const BUFFER_BYTES: usize = 128 << 10;
+
+/// The answer to a request for a digest; `send` as [`super::FtpStore::send`].
+pub(super) fn answer(
+    send: impl Fn(&[u8]) -> Result<(File, u64), StoreRefusal>,
+    (of, or): (DigestRange, Option<DigestRange>),
+    algorithm: ChecksumAlgorithm,
+    go_on: &dyn Fn() -> bool,
+) -> Result<StoreAnswer, StoreRefusal> {
+    let ((file, size), DigestRange { from, to, .. }) = match (send(&of.path), or) {
+        (Err(StoreRefusal::NotFound), Some(or)) => (send(&or.path)?, or),
+        (opened, _) => (opened?, of),
+    };
+    let end = to.map_or(size, |to| to.min(size));
+    if from > end {
+        return Err(StoreRefusal::BadOffset);
+    }
+    let digest = self::of(&file, algorithm, from, end, go_on).map_err(refusal)?;
+    Ok(StoreAnswer::Digest(digest, end))
+}
 
 /// The digest of the bytes from `from` up to `end`, in lower-case hexadecimal.
 pub(super) fn of(

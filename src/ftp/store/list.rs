@@ -9,7 +9,10 @@ use super::upload::sweep;
 use super::{FtpStore, NameRules, TEMPORARY_PREFIX, from_errno};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
-use crate::ftp::session::{ListingFormat, ListingRequest, Right, Rights, StoreRefusal, TreeRights};
+use crate::ftp::session::{ListingFormat, ListingRequest, Right, Rights, StoreAnswer, StoreRefusal, TreeRights};
+
+/// The longest listing of STAT on the control connection, in bytes.
+const MAX_STATUS_BYTES: usize = 1 << 20;
 
 /// The minimum length of a piece, in bytes.
 const PIECE_BYTES: usize = 32 << 10;
@@ -172,6 +175,26 @@ fn stays(directory: &[u8], target: &[u8]) -> bool {
                 true
             }
         })
+}
+
+/// The lines of a listing for STAT; `next_piece` as [`ListingLines::next_piece`].
+pub(super) fn status(
+    mut next_piece: impl FnMut(&mut Vec<u8>) -> Result<bool, StoreRefusal>,
+    go_on: &dyn Fn() -> bool,
+) -> Result<StoreAnswer, StoreRefusal> {
+    let mut text = Vec::new();
+    while next_piece(&mut text)? && text.len() < MAX_STATUS_BYTES && go_on() {}
+    let truncated = text.len() >= MAX_STATUS_BYTES;
+    let whole = text.strip_suffix(b"\r\n").unwrap_or(&text);
+    let mut lines: Vec<Vec<u8>> = if whole.is_empty() {
+        Vec::new()
+    } else {
+        whole.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end().to_vec()).collect()
+    };
+    if truncated {
+        lines.push(b"(too many names for STAT: use MLSD)".to_vec());
+    }
+    Ok(StoreAnswer::Lines(lines))
 }
 
 /// The next names of a directory, in reverse order.

@@ -3,12 +3,16 @@
 
 mod confine;
 mod digest;
+mod link;
 mod list;
 mod naming;
 mod order;
 mod quota;
 mod rename;
+mod tree;
 mod upload;
+mod wire;
+mod worker;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,13 +30,17 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use self::confine::StoreRoot;
+pub use self::link::{WorkerListing, WorkerTree, WorkerUpload};
 pub use self::list::ListingLines;
 use self::order::UploadOrder;
 pub use self::quota::TreeQuota;
 use self::quota::{FilesInPlace, released};
+pub use self::tree::{FtpTree, TreeListing, TreeUpload};
 pub use self::upload::StoreUpload;
+pub use self::wire::{OpenedUpload, WorkerAnswer, WorkerRequest};
+pub use self::worker::StoreWorker;
 use super::listing::ListingEntry;
-use super::session::{DigestRange, Right, RightRule, Rights, StoreAnswer, StoreOp, StoreRefusal, TreeRights};
+use super::session::{Right, RightRule, Rights, StoreAnswer, StoreOp, StoreRefusal, TreeRights};
 use crate::blob::file::free_bytes;
 use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::path::matches;
@@ -40,9 +48,6 @@ use crate::net::pace::TransferPace;
 
 /// The name prefix of uploads in progress, on file systems without unnamed files: clients can neither see nor access such names.
 pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
-/// The longest listing of STAT on the control connection, in bytes.
-const MAX_STATUS_BYTES: usize = 1 << 20;
-
 /// What survives a power cut after the 226 of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UploadSync {
@@ -54,6 +59,18 @@ pub enum UploadSync {
     Data,
     /// The bytes, the metadata and the name.
     Name,
+}
+
+impl UploadSync {
+    /// Syncs what is to survive, but for the name.
+    fn apply(self, file: &File) -> Result<(), StoreRefusal> {
+        match self {
+            UploadSync::Nothing => Ok(()),
+            UploadSync::Data => file.sync_data(),
+            UploadSync::Name => file.sync_all(),
+        }
+        .map_err(refusal)
+    }
 }
 
 /// The limits and guarantees of uploads.
@@ -198,7 +215,7 @@ impl FtpStore {
             umask: None,
             names: Arc::default(),
             share: Arc::default(),
-            order: Arc::default(),
+            order: UploadOrder::of_process(),
         })
     }
 
@@ -249,6 +266,17 @@ impl FtpStore {
     /// This tree with rules for directories, beside the rights of the login.
     pub fn with_rules(self, rules: impl IntoIterator<Item = RightRule>) -> FtpStore {
         FtpStore { rights: TreeRights::new(self.rights.base(), rules), ..self }
+    }
+
+    /// The canonical path of its root, for a sandbox.
+    pub fn path(&self) -> PathBuf {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.root.as_fd().as_raw_fd()))
+            .unwrap_or_else(|_| self.base.to_path_buf())
+    }
+
+    /// The limits of uploads.
+    pub fn limits(&self) -> UploadLimits {
+        self.limits
     }
 
     /// The rights of this login.
@@ -335,32 +363,9 @@ impl FtpStore {
             StoreOp::Rename(from, to, replace) => self.rename(&from, &to, replace, go_on),
             StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
-                let mut text = Vec::new();
-                while lines.next_piece(&mut text)? && text.len() < MAX_STATUS_BYTES && go_on() {}
-                let truncated = text.len() >= MAX_STATUS_BYTES;
-                let whole = text.strip_suffix(b"\r\n").unwrap_or(&text);
-                let mut lines: Vec<Vec<u8>> = if whole.is_empty() {
-                    Vec::new()
-                } else {
-                    whole.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end().to_vec()).collect()
-                };
-                if truncated {
-                    lines.push(b"(too many names for STAT: use MLSD)".to_vec());
-                }
-                Ok(StoreAnswer::Lines(lines))
+                list::status(|text| lines.next_piece(text), go_on)
             }
-            StoreOp::Digest { of, or, algorithm } => {
-                let ((file, size), DigestRange { from, to, .. }) = match (self.send(&of.path), or) {
-                    (Err(StoreRefusal::NotFound), Some(or)) => (self.send(&or.path)?, or),
-                    (opened, _) => (opened?, of),
-                };
-                let end = to.map_or(size, |to| to.min(size));
-                if from > end {
-                    return Err(StoreRefusal::BadOffset);
-                }
-                let digest = digest::of(&file, algorithm, from, end, go_on).map_err(refusal)?;
-                Ok(StoreAnswer::Digest(digest, end))
-            }
+            StoreOp::Digest { of, or, algorithm } => digest::answer(|path| self.send(path), (of, or), algorithm, go_on),
         }
     }
 

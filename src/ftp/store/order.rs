@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::fstat;
 
@@ -20,7 +20,7 @@ pub(super) struct UploadOrder {
 }
 
 /// A name in a directory: device, inode, name.
-type UploadKey = (u64, u64, Vec<u8>);
+pub(super) type UploadKey = (u64, u64, Vec<u8>);
 
 /// The place of an upload, or of a rename to the name, in the order.
 #[derive(Debug)]
@@ -31,20 +31,37 @@ pub(super) struct UploadTurn {
     last: Arc<Mutex<u64>>,
 }
 
+/// The order of all uploads of this process.
+static ORDER: LazyLock<Arc<UploadOrder>> = LazyLock::new(Arc::default);
+
 impl UploadOrder {
+    /// The order of all uploads of this process.
+    pub(super) fn of_process() -> Arc<UploadOrder> {
+        ORDER.clone()
+    }
+
     /// Starts an upload to `name` in `directory`.
     pub(super) fn begin(self: &Arc<Self>, directory: &OwnedFd, name: &[u8]) -> Result<UploadTurn, StoreRefusal> {
         let stat = fstat(directory).map_err(from_errno)?;
-        let key = (stat.st_dev, stat.st_ino, name.to_vec());
+        Ok(self.begin_at((stat.st_dev, stat.st_ino, name.to_vec())))
+    }
+
+    /// Starts an upload to this target.
+    pub(super) fn begin_at(self: &Arc<Self>, key: UploadKey) -> UploadTurn {
         let mut targets = lock(&self.targets);
         let last = targets.get(&key).and_then(Weak::upgrade).unwrap_or_default();
         targets.insert(key.clone(), Arc::downgrade(&last));
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        Ok(UploadTurn { order: self.clone(), key, number, last })
+        UploadTurn { order: self.clone(), key, number, last }
     }
 }
 
 impl UploadTurn {
+    /// The target.
+    pub(super) fn key(&self) -> &UploadKey {
+        &self.key
+    }
+
     /// Runs `place`, which gives the upload its name, while no other upload to this name does the same.
     ///
     /// # Errors

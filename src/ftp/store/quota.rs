@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 
 use super::confine::StoreRoot;
-use super::{FtpStore, refusal};
+use super::{FtpStore, FtpTree, refusal};
 use crate::ftp::session::StoreRefusal;
 
 /// The quota of a tree, which all its sessions share.
@@ -26,18 +26,27 @@ pub struct TreeQuota {
 pub(super) type FilesInPlace = HashSet<(u64, u64)>;
 
 impl TreeQuota {
-    /// Counts the bytes of the files below the root of `store`. This takes a lookup of each file.
+    /// Counts the bytes of the files of `tree`. This takes a lookup of each file.
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn count(store: &FtpStore, limit: u64) -> Result<TreeQuota, StoreRefusal> {
-        let used = AtomicU64::new(bytes_below(&store.root).map_err(refusal)?);
-        Ok(TreeQuota { limit, used, names: Mutex::default() })
+    pub fn count(tree: &FtpTree, limit: u64) -> Result<TreeQuota, StoreRefusal> {
+        Ok(TreeQuota { limit, used: AtomicU64::new(tree.usage()?), names: Mutex::default() })
+    }
+
+    /// A quota that forbids nothing and counts only.
+    pub(super) fn ledger() -> TreeQuota {
+        TreeQuota { limit: u64::MAX, used: AtomicU64::new(u64::MAX / 2), names: Mutex::default() }
+    }
+
+    /// The bytes in use.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::SeqCst)
     }
 
     /// The free bytes, if `credit` bytes of those in use will be released.
     fn free(&self, credit: u64) -> u64 {
-        self.limit.saturating_add(credit).saturating_sub(self.used.load(Ordering::SeqCst))
+        self.limit.saturating_add(credit).saturating_sub(self.used())
     }
 
     fn take(&self, bytes: u64, credit: u64) -> Result<(), StoreRefusal> {
@@ -45,11 +54,6 @@ impl TreeQuota {
         let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
         let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         taken.map(drop).map_err(|_| StoreRefusal::TooLarge)
-    }
-
-    #[cfg(test)]
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::SeqCst)
     }
 
     pub(super) fn names(&self) -> MutexGuard<'_, FilesInPlace> {
@@ -60,6 +64,16 @@ impl TreeQuota {
     pub(super) fn give(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+    }
+}
+
+impl FtpStore {
+    /// The bytes of all files in the tree.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn usage(&self) -> Result<u64, StoreRefusal> {
+        bytes_below(&self.root).map_err(refusal)
     }
 }
 
@@ -75,6 +89,11 @@ pub(super) struct QuotaShare {
 impl QuotaShare {
     pub(super) fn new(quota: &Arc<TreeQuota>, before: u64) -> QuotaShare {
         QuotaShare { quota: quota.clone(), taken: 0, before }
+    }
+
+    /// The size of the file before the upload.
+    pub(super) fn before(&self) -> u64 {
+        self.before
     }
 
     /// The largest size that the file may reach. `replaces`: the bytes of the old file are released when the new one is complete.
@@ -131,6 +150,14 @@ impl QuotaShare {
         quota.give(replaced);
         self.taken = 0;
         Ok(())
+    }
+}
+
+impl QuotaShare {
+    /// The new file has its name, and so many bytes of the file that had the name before are gone.
+    pub(super) fn placed(&mut self, freed: u64) {
+        self.quota.give(freed);
+        self.taken = 0;
     }
 }
 

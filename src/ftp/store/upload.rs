@@ -13,11 +13,10 @@ use rustix::fs::{
     flistxattr, flock, fremovexattr, fsetxattr, fstat, linkat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
 use rustix::process::geteuid;
 
 use super::naming::{is_still, rename_new};
-use super::order::UploadTurn;
+use super::order::{UploadKey, UploadTurn};
 use super::quota::{QuotaShare, released, size_of};
 
 use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, UploadSync, from_errno, refusal};
@@ -56,8 +55,6 @@ pub struct StoreUpload {
     /// The limits, and the owner.
     terms: Box<(UploadLimits, Arc<str>)>,
     quota: Option<Box<QuotaShare>>,
-    /// The last bytes, which are written at the end.
-    tail: Vec<u8>,
     /// All of it is on the disk.
     settled: bool,
 }
@@ -188,7 +185,6 @@ impl FtpStore {
             checked: 0,
             terms,
             quota: None,
-            tail: Vec::new(),
             settled: false,
         })
     }
@@ -219,19 +215,8 @@ impl FtpStore {
         let turn = self.order.begin(&parent, &name)?;
         let target = UploadTarget::InPlace { before };
         let terms = Box::new((self.limits, self.owner.clone()));
-        let mut upload = StoreUpload {
-            file,
-            parent,
-            name,
-            target,
-            turn,
-            position,
-            checked: 0,
-            terms,
-            quota: None,
-            tail: Vec::new(),
-            settled: false,
-        };
+        let mut upload =
+            StoreUpload { file, parent, name, target, turn, position, checked: 0, terms, quota: None, settled: false };
         upload.admit(self, before)?;
         Ok(upload)
     }
@@ -299,37 +284,6 @@ impl StoreUpload {
         !self.replaces()
     }
 
-    /// Writes bytes and counts them.
-    ///
-    /// # Errors
-    /// As [`StoreUpload::wrote`], and those of the file.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreRefusal> {
-        io::Write::write_all(&mut self.file, bytes).map_err(refusal)?;
-        self.wrote(bytes.len() as u64)
-    }
-
-    /// Moves bytes from a pipe to the file and counts them.
-    ///
-    /// # Errors
-    /// As [`StoreUpload::write`].
-    pub fn write_from(&mut self, pipe: &OwnedFd, bytes: usize) -> Result<(), StoreRefusal> {
-        let mut left = bytes;
-        while left > 0 {
-            match splice(pipe, None, &self.file, None, left, SpliceFlags::MOVE) {
-                Ok(0) => return Err(StoreRefusal::Failed("nothing was written".to_owned())),
-                Ok(moved) => left -= moved,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(from_errno(error)),
-            }
-        }
-        self.wrote(bytes as u64)
-    }
-
-    /// Leaves the last bytes to the end of the upload, which writes them: a small upload is one piece of work then.
-    pub fn hold(&mut self, tail: Vec<u8>) {
-        self.tail = tail;
-    }
-
     /// True if the end of this upload waits for the disk.
     pub fn waits_for_disk(&self) -> bool {
         self.terms.0.sync != UploadSync::Nothing
@@ -338,19 +292,18 @@ impl StoreUpload {
     /// Brings a new file that is complete to the disk, as far as it was asked for, before it gets its name.
     ///
     /// # Errors
-    /// As [`StoreUpload::write`].
+    /// The file cannot be synced.
     pub fn settle(&mut self) -> Result<(), StoreRefusal> {
         if self.replaces() && self.waits_for_disk() {
-            self.write_tail()?;
             self.sync()?;
             self.settled = true;
         }
         Ok(())
     }
 
-    fn write_tail(&mut self) -> Result<(), StoreRefusal> {
-        let tail = std::mem::take(&mut self.tail);
-        if tail.is_empty() { Ok(()) } else { self.write(&tail) }
+    /// The target in the order of uploads.
+    pub(super) fn key(&self) -> &UploadKey {
+        self.turn.key()
     }
 
     /// The number of bytes that may be written before [`StoreUpload::wrote`] must be called.
@@ -383,6 +336,12 @@ impl StoreUpload {
         matches!(self.target, UploadTarget::New { .. })
     }
 
+    /// The size with all bytes received so far; the size of the file that is written or replaced, if a quota counts it; true
+    /// if a new file gets its name at the end.
+    pub(super) fn sizes(&self) -> (u64, u64, bool) {
+        (self.position, self.quota.as_ref().map_or(0, |quota| quota.before()), self.replaces())
+    }
+
     fn check_free(&mut self) -> Result<(), StoreRefusal> {
         self.checked = 0;
         self.terms.0.room(&self.file, 0)
@@ -394,10 +353,6 @@ impl StoreUpload {
     /// The file cannot get its name. Errors that the system deferred until now (a full disk behind a cache) are
     /// reported here too, before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
-        if let Err(refusal) = self.write_tail() {
-            self.take_back();
-            return Err(refusal);
-        }
         if self.replaces() {
             return self.place();
         }
@@ -437,12 +392,7 @@ impl StoreUpload {
     }
 
     fn sync(&self) -> Result<(), StoreRefusal> {
-        match self.terms.0.sync {
-            UploadSync::Nothing => Ok(()),
-            UploadSync::Data => self.file.sync_data(),
-            UploadSync::Name => self.file.sync_all(),
-        }
-        .map_err(refusal)
+        self.terms.0.sync.apply(&self.file)
     }
 
     /// Links a new file to its name, or renames it.
@@ -470,27 +420,24 @@ impl StoreUpload {
     }
 
     /// Ends an interrupted upload; the kept part may be resumed. A whole file is kept under its name only if `keep` is
-    /// true and the name is unused; data written in place stays in any case.
-    pub fn broke_off(mut self, keep: bool) {
+    /// true and the name is unused; data written in place stays in any case. Returns the size of what was kept.
+    pub fn broke_off(mut self, keep: bool) -> Option<u64> {
         if let UploadTarget::New { replace, .. } = &mut self.target {
             if !keep {
-                return;
+                return None;
             }
             *replace = false;
         }
-        // What cannot be written is missing, as what never came.
-        let _ = self.write_tail();
         // A failure here breaks no promise: such a file is not resumed.
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
         // Some bytes may have been written and not counted.
         if self.wrote(size.saturating_sub(self.position)).is_err() {
-            return;
+            return None;
         }
         let value = mark(size, &self.terms.1);
         let _ = fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
-        if self.replaces() {
-            let _ = self.place();
-        }
+        let kept = !self.replaces() || self.place().is_ok();
+        kept.then_some(size)
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::thread::CapabilitySet;
 use super::quota::{self, MailboxLimit};
 use super::{DIRECTORY, Delivered, FileIdentity, Maildir, Staged, fill, is_safe_name, rename_to_new, unique_name};
 use crate::fault::{Fault, Kind};
-use crate::net::helper::{Helper, HelperAnswer, become_owner};
+use crate::net::helper::{Helper, HelperAnswer, HelperTerms, become_owner};
 use crate::net::privilege::UnixIdentity;
 use crate::net::sandbox::Sandbox;
 
@@ -167,21 +167,21 @@ impl MailboxTable {
             return Err(config(&path, "a link: of several owners' mailboxes each must be a directory"));
         }
         self.serve_as(&path, &UnixIdentity::of_file(&path, &found)?, CapabilitySet::empty())?;
-        let bytes = |bytes: Vec<u8>| Ok(HelperAnswer { bytes, file: None });
+        let bytes = |bytes: Vec<u8>| Ok(HelperAnswer::new(bytes, None));
         match request.act {
             MailboxAct::Find => bytes(vec![Maildir::find(place, &request.name)?.is_some().into()]),
             MailboxAct::Make => Ok(HelperAnswer::default()),
             MailboxAct::Room => {
                 let room = Some(path.join("tmp")).filter(|tmp| tmp.is_dir()).unwrap_or(path);
                 let file = tempfile::tempfile_in(&room).map_err(|error| Fault::local(room.display(), &error))?;
-                Ok(HelperAnswer { bytes: Vec::new(), file: Some(file.into()) })
+                Ok(HelperAnswer::new(Vec::new(), Some(file.into())))
             }
             MailboxAct::Create => {
                 let (mut staged, file) = Maildir::open(&path)?.begin()?;
                 // From here on the server is responsible for the file.
                 staged.committed = true;
                 let file_name = TemporaryFile { name: staged.temporary.clone(), identity: staged.identity };
-                Ok(HelperAnswer { bytes: file_name.compose(), file: Some(file.into()) })
+                Ok(HelperAnswer::new(file_name.compose(), Some(file.into())))
             }
             MailboxAct::Commit(file) => {
                 let Delivered { path, size_bytes } = file.staged(path).commit()?;
@@ -280,7 +280,7 @@ impl OwnersMailboxes {
     /// Those of [`Helper::start`].
     pub fn start(table: MailboxTable, sandbox: Option<Sandbox>) -> Result<OwnersMailboxes, Fault> {
         let server = table.server.clone();
-        let helper = Helper::start(&server, sandbox, move |request| table.act(request))?;
+        let helper = Helper::start(&server, HelperTerms::MAILBOXES, sandbox, move |request| table.act(request))?;
         Ok(OwnersMailboxes { helper: Arc::new(helper) })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,14 +14,15 @@ use super::record::{
     ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
     ServedTransferRecord, SessionRecord, TreeChangeRecord,
 };
+use super::system::{NO_DIRECTORY, SystemLogins};
 use crate::cli::clock;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::{FormLog, Output, SessionSpan};
 use crate::cli::user_terms::UserTerms;
 use crate::cli::users::{User, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
-use crate::ftp::session::{RightRule, Rights, StoreRefusal, is_anonymous};
-use crate::ftp::store::{FtpStore, StoreShare, TreeQuota};
+use crate::ftp::session::{RightRule, Rights, StoreRefusal, TreeRights, is_anonymous};
+use crate::ftp::store::{FtpStore, FtpTree, StoreShare, TreeQuota, WorkerTree};
 use crate::millis::millis;
 use crate::net::BoxFuture;
 use crate::net::certified::CertifiedUser;
@@ -37,6 +39,8 @@ pub(super) struct Logins {
     /// The rules of the command line.
     pub(super) rules: Vec<RightRule>,
     pub(super) users: Option<Reloaded<Users>>,
+    /// The logins as users of the system.
+    pub(super) system: Option<Arc<SystemLogins>>,
     pub(super) gate: LoginGate,
     pub(super) anonymous: bool,
     pub(super) xferlog: Option<FormLog>,
@@ -51,41 +55,42 @@ pub(super) struct Logins {
 
 impl Logins {
     /// The tree for a user who has just logged in, or for anonymous.
-    fn tree(&self, name: &str, user: Option<&User>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
+    fn tree(&self, name: &str, entrance: &mut Entrance, rights: Rights) -> Result<FtpTree, StoreRefusal> {
+        let Entrance { user, socket } = entrance;
         let rules = self.rules.iter().cloned();
-        let Some(User { account, home, .. }) = user else {
-            let share = StoreShare::new(None, self.rate, self.rate);
-            let store = self.store.login(None, None, rights)?.with_share(Arc::new(share));
-            // Beside named users, anonymous never writes.
-            return Ok(match self.users.is_some() {
-                true => store.with_rules(rules.map(RightRule::read_only)),
-                false => store.with_rules(rules),
-            });
-        };
-        let store = self.store.login(account.root.as_deref(), home.as_deref(), rights)?;
         // Of two rules for the same directory the user's own is the later one.
-        let store = store.with_rules(rules.chain(account.rules.iter().cloned()));
+        let own = user.iter().flat_map(|user| user.account.rules.iter().cloned());
+        let tree = match (socket.take(), &*user) {
+            (Some(socket), _) => {
+                let rights = TreeRights::new(rights, rules.chain(own));
+                let worker = WorkerTree::new(socket, rights, self.store.limits());
+                FtpTree::Worker(worker.map_err(|errno| StoreRefusal::Failed(errno.to_string()))?)
+            }
+            (None, Some(User { account, home, .. })) => {
+                let store = self.store.login(account.root.as_deref(), home.as_deref(), rights)?;
+                FtpTree::Local(store.with_rules(rules.chain(own)))
+            }
+            (None, None) => {
+                let share = StoreShare::new(None, self.rate, self.rate);
+                let store = self.store.login(None, None, rights)?.with_share(Arc::new(share));
+                // Beside named users, anonymous never writes.
+                return Ok(FtpTree::Local(match self.has_named() {
+                    true => store.with_rules(rules.map(RightRule::read_only)),
+                    false => store.with_rules(rules),
+                }));
+            }
+        };
+        let none = UserTerms::default();
+        let account = user.as_ref().map_or(&none, |user| &user.account);
         let share = match self.share_of(name, account) {
             Some(share) => share,
             None => {
-                let quota = account.quota.map(|limit| TreeQuota::count(&store, limit)).transpose()?;
+                let quota = account.quota.map(|limit| TreeQuota::count(&tree, limit)).transpose()?;
                 let share = StoreShare::new(quota, account.up.or(self.rate), account.down.or(self.rate));
                 self.first_share(name, account, Arc::new(share))
             }
         };
-        Ok(store.with_share(share))
-    }
-
-    /// As [`Logins::tree`]; a tree that cannot be opened bars the user.
-    fn serve(&self, name: &str, user: Option<&User>, rights: Rights) -> LoginVerdict<FtpStore> {
-        match block_in_place(|| self.tree(name, user, rights)) {
-            Ok(store) => LoginVerdict::Right(store),
-            Err(refusal) => {
-                let home = user.and_then(|user| user.home.as_deref());
-                self.out.warn(&format!("{name}: home {}: {}", home.unwrap_or("/"), refusal.reply().text()));
-                LoginVerdict::Barred("the user's directory cannot be opened")
-            }
-        }
+        Ok(tree.with_share(share))
     }
 
     /// The share of the user's other sessions. `None` if the user's terms have changed since then, because the file was read again.
@@ -106,37 +111,110 @@ impl Logins {
     }
 }
 
+/// What the right password opened.
+#[derive(Debug, Default)]
+struct Entrance {
+    /// The user of the user file; `None` for anonymous and users of the system.
+    user: Option<User>,
+    /// The socket of the worker that serves a user of the system.
+    socket: Option<OwnedFd>,
+}
+
+impl Logins {
+    /// True if there are other users than anonymous.
+    fn has_named(&self) -> bool {
+        self.users.is_some() || self.system.is_some()
+    }
+
+    /// The login as a user of the system, for a user of the user file with `as=` or of the system.
+    async fn log_in_as_system_user(
+        &self,
+        peer: IpAddr,
+        name: &str,
+        proof: &LoginProof,
+        user: Option<User>,
+    ) -> LoginVerdict<Entrance> {
+        let (logins, out) = (self.system.clone(), self.out.clone());
+        let verify = move |client, name: &str, proof: &LoginProof| {
+            let Some(logins) = logins else {
+                return LoginVerdict::Barred("as= in the user file is new: it takes a restart");
+            };
+            let LoginProof::Password(password) = proof else { return LoginVerdict::Wrong };
+            match logins.log_in(name, password.expose()) {
+                Ok(LoginVerdict::Right(socket)) => {
+                    match user.as_ref().and_then(|user| user.account.barred(Some(client), unix_seconds())) {
+                        Some(why) => LoginVerdict::Barred(why),
+                        None => LoginVerdict::Right(Entrance { user, socket: Some(socket) }),
+                    }
+                }
+                Ok(other) => other.map(|_| Entrance::default()),
+                Err(fault) => {
+                    out.error(name, &fault);
+                    LoginVerdict::Barred("the user's process cannot be started")
+                }
+            }
+        };
+        self.gate.check_with(Some(peer), name, proof, verify).await
+    }
+
+    /// The verdict with the tree; a tree that cannot be opened bars the user.
+    fn serve(&self, name: &str, verdict: LoginVerdict<Entrance>) -> LoginVerdict<FtpTree> {
+        let mut entrance = match verdict {
+            LoginVerdict::Right(entrance) => entrance,
+            other => return other.map(|_| FtpTree::Local(self.store.clone())),
+        };
+        let rights = match &entrance {
+            // Beside named users, anonymous never writes.
+            Entrance { user: None, socket: None } if self.has_named() => Rights::READ_ONLY,
+            Entrance { user, .. } => {
+                user.as_ref().and_then(|user| user.account.rights).unwrap_or(self.store.rights().base())
+            }
+        };
+        match block_in_place(|| self.tree(name, &mut entrance, rights)) {
+            Ok(tree) => LoginVerdict::Right(tree),
+            Err(refusal) => {
+                let home = entrance.user.as_ref().and_then(|user| user.home.as_deref());
+                self.out.warn(&format!("{name}: home {}: {}", home.unwrap_or("/"), refusal.reply().text()));
+                LoginVerdict::Barred(NO_DIRECTORY)
+            }
+        }
+    }
+}
+
 impl FtpService for Logins {
-    fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+    fn login<'a>(&'a self, peer: IpAddr, name: &'a str, password: &'a str) -> BoxFuture<'a, LoginVerdict<FtpTree>> {
         let proof = LoginProof::Password(Secret::new(password.to_owned()));
         Box::pin(async move {
-            let (user, rights) = match &self.users {
-                users if self.anonymous && is_anonymous(name.as_bytes()) => {
-                    (None, if users.is_some() { Rights::READ_ONLY } else { self.store.rights().base() })
-                }
-                None => return LoginVerdict::Wrong,
-                Some(users) => match self.gate.check(&users.now(), Some(peer), name, &proof).await {
-                    LoginVerdict::Right(user) => {
-                        let rights = user.account.rights.unwrap_or(self.store.rights().base());
-                        (Some(user), rights)
-                    }
-                    other => return other.map(|_| self.store.clone()),
-                },
+            let users = self.users.as_ref().map(Reloaded::now);
+            let named = users.as_ref().and_then(|users| users.named(name)).cloned();
+            let of_system = match &named {
+                Some(user) => user.account.system_user.is_some(),
+                None => self.system.as_ref().is_some_and(|logins| logins.system),
             };
-            self.serve(name, user.as_ref(), rights)
+            let verdict = if self.anonymous && is_anonymous(name.as_bytes()) {
+                LoginVerdict::Right(Entrance::default())
+            } else if of_system {
+                self.log_in_as_system_user(peer, name, &proof, named).await
+            } else if let Some(users) = &users {
+                let verdict = self.gate.check(users, Some(peer), name, &proof).await;
+                verdict.map(|user| Entrance { user: Some(user), socket: None })
+            } else {
+                LoginVerdict::Wrong
+            };
+            self.serve(name, verdict)
         })
     }
 
-    fn certified<'a>(&'a self, proof: &'a CertifiedUser) -> BoxFuture<'a, LoginVerdict<FtpStore>> {
+    fn certified<'a>(&'a self, proof: &'a CertifiedUser) -> BoxFuture<'a, LoginVerdict<FtpTree>> {
         Box::pin(async move {
             let Some(users) = &self.users else { return LoginVerdict::Wrong };
-            match users.now().certified(proof, unix_seconds()) {
-                LoginVerdict::Right(user) => {
-                    let rights = user.account.rights.unwrap_or(self.store.rights().base());
-                    self.serve(proof.name(), Some(&user), rights)
+            let verdict = match users.now().certified(proof, unix_seconds()) {
+                LoginVerdict::Right(user) if user.account.system_user.is_some() => {
+                    LoginVerdict::Barred("only a password opens a login with as=")
                 }
-                other => other.map(|_| self.store.clone()),
-            }
+                verdict => verdict.map(|user| Entrance { user: Some(user), socket: None }),
+            };
+            self.serve(proof.name(), verdict)
         })
     }
 

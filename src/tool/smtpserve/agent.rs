@@ -9,14 +9,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::maildir::Maildir;
 use crate::mail::mbox;
-use crate::net::helper::{Helper, HelperAnswer, HelperRights};
+use crate::net::helper::{Helper, HelperAnswer, HelperRights, HelperTerms};
 use crate::net::privilege::UnixIdentity;
 use crate::net::program::{self, MARGIN, ProgramEnd, ProgramResult};
 use crate::smtp::reply::SmtpReply;
@@ -77,7 +76,7 @@ impl DeliveryAgent {
         jobs: usize,
         permits: impl Fn(&AgentTarget) -> bool,
     ) -> Result<DeliveryAgent, Fault> {
-        let rights = HelperRights { name: c"programs", user, kept: CapabilitySet::empty() };
+        let rights = HelperRights { name: c"programs", user, terms: HelperTerms::PROGRAMS };
         let helper = Helper::start_with(rights, None, |request, message| act(request, message, &permits))?;
         Ok(DeliveryAgent { helper: Arc::new(helper), limit, jobs: Semaphore::new(jobs) })
     }
@@ -168,7 +167,7 @@ fn act(
             Vec::new()
         }
     };
-    Ok(HelperAnswer { bytes, file: None })
+    Ok(HelperAnswer::new(bytes, None))
 }
 
 /// Appends the message to an mbox, or delivers it to a Maildir.

@@ -4,14 +4,11 @@ use std::fs::{DirEntry, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cli::args::ConfineArgs;
 use crate::cli::output::Output;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::mail::maildir::owners::{MailboxTable, OwnersMailboxes};
-use crate::net::helper::Helper;
-use crate::net::listen::Shutdown;
 use crate::net::privilege::UnixIdentity;
 use crate::net::sandbox::Sandbox;
 
@@ -53,27 +50,4 @@ fn are_several(places: &[PathBuf], server: &UnixIdentity) -> bool {
 /// True if only root can create a mailbox here.
 fn is_roots_alone(base: &Path) -> bool {
     base.metadata().is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0)
-}
-
-/// Drains the server when a helper ends, because the helper's rights cannot be regained.
-pub(super) fn end_with_helper(helper: Arc<Helper>, out: &Output, shutdown: Shutdown, drain: Duration) {
-    let out = out.clone();
-    std::thread::spawn(move || {
-        helper.outlast();
-        out.warn("the helper process has ended: mail cannot be delivered any more, so the server ends");
-        shutdown.drain();
-        std::thread::sleep(drain);
-        shutdown.end();
-    });
-}
-
-/// The result of a server that ended without a request to stop.
-///
-/// # Errors
-/// [`Kind::Io`] if a helper ended before it.
-pub(super) fn verdict(helpers: &[Arc<Helper>]) -> Result<(), Fault> {
-    match helpers.iter().any(|helper| helper.has_ended()) {
-        true => Err(Fault::new(Kind::Io, "the helper process has ended").with_hint("start the server again")),
-        false => Ok(()),
-    }
 }

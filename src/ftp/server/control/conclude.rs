@@ -8,7 +8,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::server::copy;
 use crate::ftp::server::{FinishedTransfer, Happening, TransferDirection};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
-use crate::ftp::store::StoreUpload;
+use crate::ftp::store::TreeUpload;
 use crate::net::counters::Counter;
 use crate::net::file_work::{self, ClosedAside};
 
@@ -17,7 +17,7 @@ impl ControlDriver<'_> {
     pub(super) fn conclude(
         &mut self,
         started: &Started,
-        result: Result<(u64, Option<ClosedAside<StoreUpload>>), TransferFailure>,
+        result: Result<(u64, Option<ClosedAside<TreeUpload>>), TransferFailure>,
         seen: Option<SeenToItsEnd>,
     ) -> Result<u64, TransferFailure> {
         let result = match (result, seen) {

@@ -230,7 +230,7 @@ proptest! {
         let mut tree = Tree::bare();
         tree.store.unnamed_files = unnamed;
         tree.store.limits.append = true;
-        let quota = TreeQuota::count(&tree.store, LIMIT).unwrap();
+        let quota = TreeQuota::count(&FtpTree::Local(tree.store.clone()), LIMIT).unwrap();
         tree.store = tree.store.clone().with_share(Arc::new(StoreShare::new(Some(quota), None, None)));
         let mut model = Model::default();
         for step in steps {
