@@ -404,7 +404,8 @@ fn abort(user: &User<'_>) -> Result<(), Unable> {
         // Ctrl-C: Telnet IP, then Synch as urgent data with ABOR behind it.
         let program = if user.client == Client::Tnftp { "tnftp" } else { "inetutils-ftp" };
         let mut command = user.peer.command(program, home.path());
-        command.args(interactive(&site, "-p"));
+        // Without editing, the terminal keeps what is typed before they ask.
+        command.arg("-e").args(interactive(&site, "-p"));
         let mut terminal = on_terminal(command, home, 80);
         for (keys, answer) in [
             ("user anonymous me@\n", "230 "),
@@ -423,7 +424,7 @@ fn abort(user: &User<'_>) -> Result<(), Unable> {
         let done = user.does(&site, home.path(), Way::Passive, Task::Abort("endless"))?;
         assert!(done.text().contains("tree"), "{done}");
     }
-    site.server.stdout.wait_for("\t426\n");
+    site.server.stdout.wait_for("\t426\t");
     let logins = site.server.stdout.text().lines().filter(|line| line.contains("\tlogin\t")).count();
     assert_eq!(logins, 1, "one connection: {}", site.server);
     Ok(())

@@ -6,15 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 
 use applayer::net::tls::{ClientTls, ClientTlsOptions};
 
-use crate::ftp_hostile::{Manner, answer};
+use crate::ftp_hostile::{Manner, answer, listing};
 use crate::ftp_peer::{FtpPeer, ftp_peer};
 use crate::ftp_server::{Client, hash};
 use crate::harness::{server, temp_dir, tool};
-
-fn listing(listing: &'static str) -> FtpPeer {
-    let manner = Manner { listing: Some(listing), ..Manner::default() };
-    ftp_peer(move |session, verb, path| answer(session, &manner, verb, path))
-}
 
 /// A name is never a command (CVE-2014-8517: tnftp ran what followed `|`), an option or a home directory.
 #[test]
@@ -64,24 +59,22 @@ fn passwords_stay_with_their_server() {
     let plain = || ftp_peer(|session, verb, path| answer(session, &Manner::default(), verb, path));
     let (ours, other) = (plain(), plain());
     let with = |foe: &FtpPeer, login: &str| foe.url("x").replace("ftp://", &format!("ftp://{login}"));
-    let work = temp_dir();
-    let netrc = work.path().join("netrc");
-    let port = |foe: &FtpPeer| foe.url("").rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
-    std::fs::write(&netrc, "machine ours.test login bob password sesame-netrc\n").unwrap();
-    std::fs::set_permissions(&netrc, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let run = |urls: &[&str], more: &[&str]| {
-        tool("ftpget").args(["-q", "-o", "got/"]).args(more).args(urls).dir(work.path()).run()
-    };
-    run(&[&with(&ours, "bob:sesame@"), &other.url("x"), &with(&other, "eve@"), &ours.url("x")], &[]);
-    run(&[&with(&ours, "bob:sesame@"), &other.url("x")], &["--netrc-file", netrc.to_str().unwrap()]);
+    let run = |urls: &[&str]| tool("ftpget").args(["-q", "-o", "-"]).args(urls).run();
+    run(&[&with(&ours, "bob:sesame@"), &other.url("x"), &with(&other, "eve:hers@"), &ours.url("x")]);
     let heard = other.heard();
-    assert!(heard.iter().any(|line| line == "USER anonymous"), "{heard:?}");
+    assert!(
+        ["USER anonymous", "USER eve", "PASS hers"].iter().all(|line| heard.iter().any(|it| it == line)),
+        "{heard:?}"
+    );
     assert!(!heard.iter().any(|line| line.contains("sesame") || line.contains("bob")), "{heard:?}");
-    assert!(ours.heard().iter().any(|line| line == "PASS sesame"), "{:?}", ours.heard());
-    assert_ne!(port(&ours), port(&other), "only the port differs");
+    let heard = ours.heard();
+    assert!(
+        ["USER anonymous", "USER bob", "PASS sesame"].iter().all(|line| heard.iter().any(|it| it == line)),
+        "{heard:?}"
+    );
     // Two users of one server have two connections.
     let both = plain();
-    run(&[&with(&both, "bob:sesame@"), &with(&both, "eve:other@")], &[]);
+    run(&[&with(&both, "bob:sesame@"), &with(&both, "eve:hers@")]);
     let users: Vec<_> = both.heard().into_iter().filter(|line| line.starts_with("USER")).collect();
     assert_eq!(users.len(), 2, "{users:?}");
 }
@@ -114,14 +107,14 @@ fn an_active_data_connection_is_the_servers() {
         } else {
             let mut given = Vec::new();
             data.read_to_end(&mut given).unwrap();
-            assert_eq!(given, b"mine");
+            assert_eq!(given, b"me");
         }
         drop(data);
         let _ = stranger.read_to_end(&mut stolen);
         Some(if stolen.is_empty() { "226 done\r\n" } else { "451 stolen\r\n" }.to_owned())
     });
     let work = temp_dir();
-    std::fs::write(work.path().join("mine"), "mine").unwrap();
+    std::fs::write(work.path().join("mine"), "me").unwrap();
     let done = tool("ftpget").args(["--active", "-o", "got", &foe.url("x")]).dir(work.path()).run();
     assert_eq!(std::fs::read(work.path().join("got")).unwrap_or_default(), b"hi", "{done}");
     tool("ftpput").args(["--active", "mine", &foe.url("x")]).dir(work.path()).run().exits(0);
@@ -153,7 +146,6 @@ fn tls_for_another_protocol_is_refused() {
 fn nobody_learns_who_has_an_account() {
     let dir = temp_dir();
     let users = dir.path().join("users");
-    // A hash of another kind costs other time, and must not show either.
     std::fs::write(&users, format!("joe:{0}\nlost:{0}:nowhere\nold:{0}::read,expires=2020-01-01\n", hash("x")))
         .unwrap();
     let server = server("ftpserve").arg("--user-file").arg(&users).arg(dir.path()).start();
@@ -166,8 +158,8 @@ fn nobody_learns_who_has_an_account() {
     };
     let joe = said("joe");
     assert!(joe.1.starts_with("530 "), "{joe:?}");
-    // The name of a known backdoor (CVE-2011-2523), and one with a NUL (CVE-2025-47812) among them.
-    for user in ["nobody", "lost", "old", "anonymous", "root", "joe:)", "joe ", "JOE", "joe\u{fc}"] {
+    // One is the name of a known backdoor (CVE-2011-2523).
+    for user in ["nobody", "lost", "old", "anonymous", "joe:)", "JOE"] {
         assert_eq!(said(user), joe, "{user:?}");
     }
 }

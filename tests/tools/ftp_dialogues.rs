@@ -64,6 +64,8 @@ impl Read for Wire {
 struct Dialogue {
     control: Option<BufReader<Wire>>,
     data: Option<BufReader<Wire>>,
+    /// Something was sent on it.
+    sends: bool,
     at: SocketAddr,
     tls: Arc<ClientConfig>,
     /// The lines of the last reply.
@@ -130,12 +132,16 @@ impl Dialogue {
             "D:" if rest == "open" => self.data = Some(BufReader::new(Wire::open(self.data_address()))),
             "D:" => {
                 let mut data = self.data.take().unwrap();
-                data.get_mut().end();
+                // A file that is received ends with the server.
+                if std::mem::take(&mut self.sends) {
+                    data.get_mut().end();
+                }
                 let mut more = Vec::new();
                 data.read_to_end(&mut more).unwrap();
                 assert!(more.is_empty(), "{:?}", String::from_utf8_lossy(&more));
             }
             "D>" => {
+                self.sends = true;
                 let text = format!("{rest}\n");
                 match self.data.as_mut().unwrap().get_mut() {
                     Wire::Clear(stream) => stream.write_all(text.as_bytes()).unwrap(),
@@ -195,7 +201,7 @@ fn graphical_clients_have_their_dialogues() {
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
         let (tls, control) = (Arc::new(config.with_no_client_auth()), Some(BufReader::new(Wire::open(site.addr))));
-        let mut dialogue = Dialogue { control, data: None, at: site.addr, tls, reply: Vec::new() };
+        let mut dialogue = Dialogue { control, data: None, sends: false, at: site.addr, tls, reply: Vec::new() };
         for (number, line) in transcript.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;

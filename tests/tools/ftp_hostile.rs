@@ -44,6 +44,11 @@ fn foe(manner: Manner) -> FtpPeer {
     greeting_peer(greeting, budget, move |session, verb, path| answer(session, &manner, verb, path))
 }
 
+/// A server whose directories hold this.
+pub(crate) fn listing(listing: &'static str) -> FtpPeer {
+    foe(Manner { listing: Some(listing), ..Manner::default() })
+}
+
 pub(crate) fn answer(session: &mut FtpSession, manner: &Manner, verb: &str, path: &str) -> Option<String> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let reply = match verb {
