@@ -112,8 +112,14 @@ impl Place {
 /// Plays the pieces; the codes of all replies.
 fn play<'a>(pieces: impl Iterator<Item = &'a [u8]>, rights: Rights) -> Vec<u16> {
     let place = Place::new(rights);
-    let mut driver =
-        Driver { place: &place, rights, sent: Vec::new(), replies: FtpReplyReader::new(), codes: Vec::new() };
+    let mut driver = Driver {
+        place: &place,
+        rights,
+        sent: Vec::new(),
+        replies: FtpReplyReader::new(),
+        codes: Vec::new(),
+        closed: false,
+    };
     let mut session = FtpSession::new(SessionPolicy {
         greeting: "ready".to_owned(),
         tls: false,
@@ -133,7 +139,10 @@ fn play<'a>(pieces: impl Iterator<Item = &'a [u8]>, rights: Rights) -> Vec<u16> 
             driver.act(&mut session, action);
         }
         let finals = driver.codes.iter().filter(|code| **code >= 200).count() as u64;
-        assert_eq!(finals, session.commands() + 1, "one final reply each, after the greeting");
+        // A client that errs too often hears so behind the reply to its last command.
+        let farewell = u64::from(driver.closed && driver.codes.last() == Some(&421));
+        let expected = session.commands() + 1;
+        assert!((expected..=expected + farewell).contains(&finals), "one final reply each: {finals} of {expected}");
     }
     assert_eq!(driver.replies.next_reply(), Ok(None), "no half of a reply");
     assert!(!driver.sent.windows(MARKER.len()).any(|bytes| bytes == MARKER), "what is outside was sent");
@@ -148,6 +157,7 @@ struct Driver<'a> {
     sent: Vec<u8>,
     replies: FtpReplyReader,
     codes: Vec<u16>,
+    closed: bool,
 }
 
 impl Driver<'_> {
@@ -175,8 +185,8 @@ impl Driver<'_> {
             | SessionAction::DropListener
             | SessionAction::StopTransfer
             | SessionAction::Umask(_)
-            | SessionAction::Refused { .. }
-            | SessionAction::Close => {}
+            | SessionAction::Refused { .. } => {}
+            SessionAction::Close => self.closed = true,
         }
     }
 
