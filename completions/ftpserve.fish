@@ -8,8 +8,12 @@ complete -c ftpserve -l min-free -d 'Refuse uploads when the file system has les
 complete -c ftpserve -l idle -d 'End connections that are silent for this time' -r
 complete -c ftpserve -l timeout -d 'End transfers that stall for this time' -r
 complete -c ftpserve -l xferlog -d 'Append a line per transfer of a file to FILE, in the form of wu-ftpd\'s xferlog(5)' -r -F
+complete -c ftpserve -l charset -d 'Charset of names on the wire, until a client sends OPTS UTF8 ON (koi8-r, shift_jis ...); names in DIR are UTF-8' -r
 complete -c ftpserve -l hide -d 'Leave names that match GLOB (* and ?) out of listings; may be repeated' -r
 complete -c ftpserve -l deny -d 'Refuse every command on names that match GLOB, and links that lead to such names; may be repeated' -r
+complete -c ftpserve -l rule -d 'Set the rights in the directory PATH and below: words of the user file, or none; may be repeated, the longest PATH applies' -r
+complete -c ftpserve -l exec-upload -d 'Run CMD with the path of each file that has arrived as its last argument; no shell reads CMD' -r
+complete -c ftpserve -l exec-limit -d 'Kill the program of --exec-upload after this time' -r
 complete -c ftpserve -l rate -d 'Limit each login to RATE bytes per second in each direction; up= and down= of the user file override it' -r
 complete -c ftpserve -l max-transfers -d 'Run at most N transfers and listings at once; more are refused with 450' -r
 complete -c ftpserve -l umask -d 'Permission bits that new files and directories do not get (default: those of the process)' -r
@@ -60,6 +64,7 @@ complete -c ftpserve -l write -d 'Let clients upload, delete, rename and make di
 complete -c ftpserve -l upload-only -d 'As --write, without downloads'
 complete -c ftpserve -l drop-box -d 'Accept new files only; nothing is listed, downloaded or overwritten'
 complete -c ftpserve -l anonymous -d 'With --user-file: let anonymous list and download too'
+complete -c ftpserve -l cert-login -d 'Log a user in without a password if the client\'s certificate has the user\'s name (as CN, mail address or DNS name)'
 complete -c ftpserve -l auth-in-clear -d 'Accept passwords without TLS from other hosts'
 complete -c ftpserve -l no-require-tls-reuse -d 'Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)'
 complete -c ftpserve -l lenient-tls-end -d 'Accept an upload that ends without a TLS close notice as complete'
