@@ -145,7 +145,7 @@ fn a_certificate_logs_its_user_in_and_nobody_else() {
         // Root and rights are those of the user.
         client("ftpput", dir, "alice", "alice", &["password", &format!("{}/new", server.url)]).exits(0);
         assert!(dir.join("tree/alice/new").exists());
-        client("ftpput", dir, "bob", "bob@a.test", &["password", &format!("{}/new", server.url)]).exits(77);
+        client("ftpput", dir, "bob", "bob@a.test", &["password", &format!("{}/new", server.url)]).exits(69);
         assert!(!dir.join("tree/bob/new").exists());
         for record in [
             "\"user\":\"alice\",\"tls\":true,\"accepted\":true,\"method\":\"certificate\"",

@@ -145,6 +145,8 @@ impl FtpSession {
                 self.ask(StoreOp::Exists(path.clone()), AwaitedAnswer::RenameFrom(path));
             }
             FtpCommand::Rnto(path) => {
+                let there = rights.at(&resolve(&self.cwd, &path)?);
+                need(there.rename || there.upload)?;
                 let Some(from) = rename_from else {
                     self.reply(503, "RNFR first.");
                     return Ok(true);

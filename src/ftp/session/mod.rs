@@ -8,6 +8,7 @@ mod action;
 mod certificate;
 mod files;
 pub mod path;
+mod pattern;
 mod rights;
 mod rules;
 mod site;

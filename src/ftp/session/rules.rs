@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::path::{matches, resolve};
+use super::pattern::matches;
 use super::rights::{Right, Rights};
 
 /// The rights in one directory and in everything below it.
@@ -17,14 +17,16 @@ impl RightRule {
     /// The rule for the directory at an absolute path, as the client sees it.
     ///
     /// # Errors
-    /// A message if the path is not absolute, or is too long.
+    /// A message if the path is not absolute, or has `..`.
     pub fn new(path: &str, rights: Rights) -> Result<RightRule, String> {
         if !path.starts_with('/') {
             return Err("the path of a rule is absolute, from the root that the client sees".to_owned());
         }
-        let normal = resolve(b"/", path.as_bytes()).map_err(|_| "too long a path".to_owned())?;
-        let text = String::from_utf8_lossy(&normal);
-        Ok(RightRule { names: text.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect(), rights })
+        let names: Vec<String> = path.split('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_owned).collect();
+        match names.iter().any(|name| name == "..") {
+            true => Err("the path of a rule has no \"..\"".to_owned()),
+            false => Ok(RightRule { names, rights }),
+        }
     }
 
     /// The path of the directory below the root; `None` if it has wildcards.
@@ -184,7 +186,7 @@ mod tests {
         assert!(!TreeRights::from(Rights::ALL).pins(b"/"));
         assert_eq!(rule("/a/b", "none").path().as_deref(), Some("a/b"));
         assert_eq!(rule("/a/*", "none").path(), None);
-        assert!(RightRule::new("a", Rights::ALL).is_err() && RightRule::new(&"/x".repeat(4000), Rights::ALL).is_err());
+        assert!(RightRule::new("a", Rights::ALL).is_err() && RightRule::new("/a/../b", Rights::ALL).is_err());
     }
 
     #[test]
