@@ -100,8 +100,11 @@ impl SmtpService for MailReceiver {
 
     fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath, bytes: u64) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
-            if let Some(why) =
-                self.policy.strangers.objection(&peer.helo, &self.policy).filter(|_| !self.is_known(peer))
+            if let Some(why) = self
+                .policy
+                .strangers
+                .objection(&peer.helo, &self.policy.hostname, &self.policy.domains)
+                .filter(|_| !self.is_known(peer))
             {
                 let reply = SmtpReply::status(550, 7, 1, why);
                 self.refused("sender", peer, Some(sender), None, &reply);

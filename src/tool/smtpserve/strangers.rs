@@ -9,8 +9,6 @@ use crate::cli::units;
 use crate::net::cidr::Network;
 use crate::smtp::address::canonical_domain;
 
-use super::service::ReceivePolicy;
-
 /// Demands on clients that did not log in and are in no `--relay-from` network.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Unknown clients")]
@@ -36,10 +34,10 @@ enum BadHelo {
 }
 
 impl StrangerArgs {
-    /// The reason to refuse a client with this name.
-    pub(super) fn objection(&self, helo: &str, policy: &ReceivePolicy) -> Option<&'static str> {
+    /// The reason to refuse a client with this name; `hostname` and `domains` are ours.
+    pub(super) fn objection(&self, helo: &str, hostname: &str, domains: &[String]) -> Option<&'static str> {
         let name = canonical_domain(helo);
-        let is_ours = || name == policy.hostname || name == "localhost" || policy.domains.contains(&name);
+        let is_ours = || name == hostname || name == "localhost" || domains.contains(&name);
         self.reject_helo.iter().find_map(|bad| match bad {
             BadHelo::Own if is_ours() => Some("your name in EHLO is ours"),
             BadHelo::Literal if helo.parse::<IpAddr>().is_ok() => Some("an address in EHLO stands in brackets"),
