@@ -53,7 +53,7 @@ complete -c smtpserve -l greet-pause -d 'Wait this long before the greeting, and
 complete -c smtpserve -l reject-helo -d 'Refuse the mail of clients whose name in EHLO is ours (own), or an address without brackets (literal)' -r -f -a "own\t'The name of this server, one of its domains, or localhost'
 literal\t'An address without brackets'"
 complete -c smtpserve -l proxy-from -d 'Take the client\'s address from the PROXY header (version 2) that proxies of this network send; may be repeated' -r
-complete -c smtpserve -l capture -d 'For tests: take all mail and deliver none; keep it in DIR or an mbox, or print it (-)' -r
+complete -c smtpserve -l capture -d 'Take all mail for tests, deliver none: keep it in DIR or mbox:FILE, or print it (-)' -r
 complete -c smtpserve -l expect -d 'End after N messages; with status 75 if fewer came' -r
 complete -c smtpserve -l max-time -d 'End after this time, whatever came' -r
 complete -c smtpserve -l fail -d 'Fail on purpose: PHASE[=PATTERN],KEY[=VALUE],... (rcpt=bob@*,code=451,percent=30); may be repeated' -r
