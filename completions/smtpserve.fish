@@ -49,7 +49,11 @@ complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text for
 complete -c smtpserve -l reload-every -d 'Check for changed certificate files at this interval; 0: read them again only on HUP' -r
 complete -c smtpserve -l run-as -d 'When started as root, become USER after ports are bound and keys are read (default: the owner of the served files)' -r
 complete -c smtpserve -l queue-dir -d 'Queue directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
-complete -c smtpserve -l capture -d 'Take all mail from anyone for everyone and deliver none: keep it in DIR, in an mbox, or print it on stdout (-)' -r
+complete -c smtpserve -l greet-pause -d 'Wait this long before the greeting, and refuse a client that speaks earlier' -r
+complete -c smtpserve -l reject-helo -d 'Refuse the mail of clients whose name in EHLO is ours (own), or an address without brackets (literal)' -r -f -a "own\t'The name of this server, one of its domains, or localhost'
+literal\t'An address without brackets'"
+complete -c smtpserve -l proxy-from -d 'Take the client\'s address from the PROXY header (version 2) that proxies of this network send; may be repeated' -r
+complete -c smtpserve -l capture -d 'Take all mail for tests, deliver none: keep it in DIR or mbox:FILE, or print it (-)' -r
 complete -c smtpserve -l expect -d 'End after N messages; with status 75 if fewer came' -r
 complete -c smtpserve -l max-time -d 'End after this time, whatever came' -r
 complete -c smtpserve -l fail -d 'Fail on purpose: PHASE[=PATTERN],KEY[=VALUE],... (rcpt=bob@*,code=451,percent=30); may be repeated' -r

@@ -72,7 +72,7 @@ fn the_number_of_recipients_is_offered() {
     let mut talk = Talk::to(server.addr);
     talk.send("EHLO a\r\n");
     let mut offers = Vec::new();
-    while !offers.last().is_some_and(|line: &String| line.as_bytes()[3] == b' ') {
+    while offers.last().is_none_or(|line: &String| line.as_bytes()[3] == b'-') {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut talk.0, &mut line).unwrap();
         offers.push(line);

@@ -41,8 +41,8 @@ const NOBODY: &str = "65534:65534";
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Capture for tests")]
 pub(super) struct CaptureArgs {
-    /// For tests: take all mail and deliver none; keep it in DIR or an mbox, or print it (-)
-    #[arg(long, value_name = "DIR|mbox:FILE|-", conflicts_with_all =
+    /// Take all mail for tests, deliver none: keep it in DIR or mbox:FILE, or print it (-)
+    #[arg(long, value_name = "DIR|-", conflicts_with_all =
         ["domain", "mailboxes", "create", "relay_from", "user_file", "queue_dir", "max_hops", "auth_in_clear",
          "greet_pause", "reject_helo"])]
     capture: Option<CaptureTarget>,

@@ -271,7 +271,7 @@ impl FailRules {
         self.rules.is_empty()
     }
 
-    /// The first rule that fails at this phase.
+    /// True if a rule fails at this phase.
     pub(super) fn has(&self, phase: Phase) -> bool {
         self.rules.iter().any(|counted| counted.rule.phase == phase)
     }

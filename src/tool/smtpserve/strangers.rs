@@ -34,7 +34,7 @@ enum BadHelo {
 }
 
 impl StrangerArgs {
-    /// The reason to refuse a client with this name.
+    /// The reason to refuse a client with this name; `hostname` and `domains` are ours.
     pub(super) fn objection(&self, helo: &str, hostname: &str, domains: &[String]) -> Option<&'static str> {
         let name = canonical_domain(helo);
         let is_ours = || name == hostname || name == "localhost" || domains.contains(&name);
