@@ -12,6 +12,13 @@ complete -c smtpserve -l max-hops -d 'Refuse a message that passed through N ser
 complete -c smtpserve -l newlines -d 'Treatment of a line that ends with LF alone' -r -f -a "reject\t'The message is refused and the connection ends'
 normalize\t'It is taken as CRLF, except at the end of a message'"
 complete -c smtpserve -l timeout -d 'Time to wait for a silent client' -r
+complete -c smtpserve -l domains -d 'Accept mail for the domains in FILE too, one per line; HUP reads it again' -r -F
+complete -c smtpserve -l aliases -d 'Expand recipients by the aliases in FILE, in the form of /etc/aliases; `user@domain: …` and `@domain: …` are for one domain; HUP reads it again' -r -F
+complete -c smtpserve -l route -d 'Accept mail for DOMAIN or .DOMAIN (those below it) and pass it through the queue to smtp://, smtps://, submission://, lmtp:, lmtp+unix:, maildir: or mx:' -r
+complete -c smtpserve -l exec -d 'Give mail for the domains to this program, without a shell: the message is its input, sysexits(3) are the answer' -r
+complete -c smtpserve -l exec-timeout -d 'Time that a program of --exec or --aliases may take for a message' -r
+complete -c smtpserve -l exec-jobs -d 'Run at most N programs at once' -r
+complete -c smtpserve -l quota -d 'Limit of a mailbox in bytes, and in messages; ADDRESS= sets that of one mailbox, `@DOMAIN=` those of a domain; may be repeated' -r
 complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one), or on PORT of 127.0.0.1; may be repeated' -r
 complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more are refused' -r
 complete -c smtpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network), and no more than half of --max-clients' -r
@@ -58,6 +65,7 @@ complete -c smtpserve -l create -d 'Create missing mailboxes'
 complete -c smtpserve -l lmtp -d 'Speak LMTP (RFC 2033): one reply per recipient'
 complete -c smtpserve -l auth-in-clear -d 'Accept passwords without TLS'
 complete -c smtpserve -l strict-syntax -d 'Refuse commands that violate RFC 5321: addresses without <>, with comments or misplaced dots, bad names in EHLO'
+complete -c smtpserve -l alias-commands -d 'Permit aliases that lead to a |command or a /file'
 complete -c smtpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit'
 complete -c smtpserve -l check-config -d 'Check the options and files without starting, and exit: 0 if they are valid, else 78'
 complete -c smtpserve -l i-know -d 'Allow --run-as to name root'

@@ -41,7 +41,7 @@ pub(super) struct RecipientArgs {
     route: Vec<DomainRoute>,
     /// Give mail for the domains to this program, without a shell: the message is its input, sysexits(3) are the answer
     #[arg(long, value_name = "CMD", value_parser = program, conflicts_with_all = ["mailboxes", "quota"])]
-    exec: Option<Program>,
+    exec: Option<ProgramWords>,
     /// Time that a program of --exec or --aliases may take for a message
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "2m")]
     exec_timeout: Duration,
@@ -54,11 +54,11 @@ pub(super) struct RecipientArgs {
 }
 
 /// A program with its arguments.
-type Program = Arc<[String]>;
+type ProgramWords = Arc<[String]>;
 
-fn program(text: &str) -> Result<Program, Fault> {
+fn program(text: &str) -> Result<ProgramWords, Fault> {
     let words = crate::mail::aliases::command(text);
-    words.map(Program::from).map_err(|why| Fault::new(Kind::Usage, format!("{text}: {why}")))
+    words.map(ProgramWords::from).map_err(|why| Fault::new(Kind::Usage, format!("{text}: {why}")))
 }
 
 /// One `--route`.
@@ -137,7 +137,7 @@ pub(super) struct RecipientTables {
     known: HashSet<String>,
     routes: Vec<DomainRoute>,
     pub(super) aliases: AliasTable,
-    exec: Option<Program>,
+    exec: Option<ProgramWords>,
     /// The files that were read.
     files: Vec<PathBuf>,
 }
@@ -155,7 +155,7 @@ pub(super) enum LocalEnd {
 impl RecipientArgs {
     /// True if mail may go into the queue without a login: to others, and back to its sender.
     pub(super) fn needs_queue(&self) -> bool {
-        !self.aliases.is_empty() || !self.route.is_empty() || self.exec.is_some() || !self.quota.is_empty()
+        !self.aliases.is_empty() || !self.route.is_empty() || self.exec.is_some()
     }
 
     /// True if mail for the domains has a destination without mailboxes.
