@@ -272,6 +272,7 @@ fn a_program_gets_the_message_and_its_envelope() {
     talk.says("MAIL FROM:<alice@alice.test>", "250");
     (0..100).for_each(|n| talk.says(&format!("RCPT TO:<a{n}@bob.test>"), "250"));
     talk.says("RCPT TO:<a100@bob.test>", "452 4.5.3");
+    drop(talk);
     assert_eq!(server.stop(), 0);
 }
 
@@ -539,6 +540,7 @@ fn aliases_work_for_several_owners() {
     serving.stderr.wait_for("a restart serves it");
     talk.says("MAIL FROM:<alice@alice.test>", "250");
     talk.says("RCPT TO:<bob@new.test>", "550");
+    drop(talk);
     assert_eq!(serving.stop(), 0);
 }
 

@@ -219,7 +219,9 @@ impl<F: MailboxFinder> AliasWalk<'_, F> {
         }
         for target in &entry.targets {
             match target {
-                AliasTarget::Name(name) => self.address(AliasSpot { local: name.clone(), domain: spot.domain.clone() })?,
+                AliasTarget::Name(name) => {
+                    self.address(AliasSpot { local: name.clone(), domain: spot.domain.clone() })?
+                }
                 AliasTarget::Mailbox(name) => {
                     self.mailbox(AliasSpot { local: name.clone(), domain: spot.domain.clone() }, true)?;
                 }
