@@ -251,7 +251,10 @@ impl<F: MailboxFinder> AliasWalk<'_, F> {
         }
         match address.cloned().or_else(|| Address::of(&spot.local, domain).ok()) {
             Some(address) => self.end(AliasEnd::Remote(address)),
-            None => Ok(self.found.unknown.push((None, format!("{}@{domain}", spot.local)))),
+            None => {
+                self.found.unknown.push((None, format!("{}@{domain}", spot.local)));
+                Ok(())
+            }
         }
     }
 

@@ -148,8 +148,8 @@ impl ProgramEnd {
             Some(_) => ((5, 3, 0), "refused"),
             None => ((4, 3, 0), &*self.why),
         };
-        let said = self.output.lines().map(|line| line.replace(|c: char| c.is_control() || !c.is_ascii(), "?"));
-        let said: Option<String> = said.filter(|line| !line.trim().is_empty()).next_back();
+        let mut said = self.output.lines().map(|line| line.replace(|c: char| c.is_control() || !c.is_ascii(), "?"));
+        let said: Option<String> = said.rfind(|line| !line.trim().is_empty());
         let said = said.map(|line| line.chars().take(MAX_QUOTED).collect::<String>());
         let (class, subject, detail) = enhanced;
         let code = if class == 4 { 451 } else { 550 };

@@ -195,7 +195,7 @@ impl DeliveryJob {
                 Ok(Some(reply)) => (reply, None),
                 Err(fault) => (SmtpReply::status(451, 3, 0, fault.detail.clone()), Some(fault)),
             };
-            if !reply.permanent() && !(is_final && told) {
+            if !(reply.permanent() || is_final && told) {
                 return Err(fault.map_or(MessageRefusal::Reply(reply), MessageRefusal::Fault));
             }
             let failure = |to: &Recipient| FailedRecipient::now(to, to.address.clone(), reply.clone());

@@ -9,7 +9,7 @@ use crate::blob::file::BlobWriter;
 use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::users::Users;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::net::BoxFuture;
 use crate::net::cidr::Network;
 use crate::net::counters::Counter;
