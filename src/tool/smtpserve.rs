@@ -10,6 +10,7 @@ mod names;
 mod notice;
 mod owners;
 mod plan;
+mod quotas;
 mod recipients;
 mod record;
 mod roles;

@@ -9,10 +9,10 @@ shift 2
 up=$dir/up
 mkdir -p "$up/etc" "$up/usr" "$dir/work" "$dir/all"
 chmod 755 "$dir" "$up" "$up/etc" "$up/usr"
-# /lib and /sbin are links into /usr where the packages were built for it.
+# /lib and /sbin are links into /usr where the packages were built for it. What is installed is beneath already.
 for part in usr/. lib:usr/lib sbin:usr/sbin bin:usr/bin etc/.; do
     from=${part%%:*} to=${part##*:}
-    [ ! -d "$root/$from" ] || { mkdir -p "$up/${to%/.}" && cp -an "$root/$from/." "$up/${to%/.}"; }
+    [ "$root" = / ] || [ ! -d "$root/$from" ] || { mkdir -p "$up/${to%/.}" && cp -an "$root/$from/." "$up/${to%/.}"; }
 done
 cp /etc/passwd /etc/group "$up/etc/"
 number=30001

@@ -272,6 +272,7 @@ fn a_program_gets_the_message_and_its_envelope() {
     talk.says("MAIL FROM:<alice@alice.test>", "250");
     (0..100).for_each(|n| talk.says(&format!("RCPT TO:<a{n}@bob.test>"), "250"));
     talk.says("RCPT TO:<a100@bob.test>", "452 4.5.3");
+    drop(talk);
     assert_eq!(server.stop(), 0);
 }
 
@@ -497,6 +498,7 @@ fn aliases_work_for_several_owners() {
     let out = directory.path().join("out/ran");
     let id = script(directory.path(), "id", &format!("(id -u; id -g; grep Cap /proc/self/status) > {}", out.display()));
     std::fs::write(directory.path().join("aliases"), format!("team: bob, eve\nrun: |{id}\n")).unwrap();
+    std::fs::write(directory.path().join("domains"), "other.test\n").unwrap();
     let start = |more: &[&str]| -> Run {
         let run =
             server("smtpserve").gives_up_root().args(["--domain", "a.test", "--alias-commands", "-v", "--aliases"]);
@@ -505,6 +507,8 @@ fn aliases_work_for_several_owners() {
         run.arg(directory.path().join("queue"))
             .arg("--mailboxes")
             .arg(directory.path().join("mail"))
+            .arg("--domains")
+            .arg(directory.path().join("domains"))
             .args(more.iter().copied())
     };
     let serving = start(&["--quota", "1K"]).start();
@@ -528,6 +532,15 @@ fn aliases_work_for_several_owners() {
     serving.stdout.wait_for("reload");
     taken(&mut talk, &["run@a.test"], BODY);
     assert!(out.exists());
+    // The helper was started without the directory of another domain: a reload says so, and nothing is replaced.
+    make("mail/new.test", 0);
+    std::fs::write(directory.path().join("domains"), "new.test\n").unwrap();
+    serving.signal(Signal::HUP);
+    serving.stderr.wait_for("new.test: the directory of a new domain, with mailboxes of several owners");
+    serving.stderr.wait_for("a restart serves it");
+    talk.says("MAIL FROM:<alice@alice.test>", "250");
+    talk.says("RCPT TO:<bob@new.test>", "550");
+    drop(talk);
     assert_eq!(serving.stop(), 0);
 }
 

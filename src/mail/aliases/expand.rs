@@ -53,25 +53,25 @@ pub struct Expansion<M> {
 
 /// A local address: the name as it was written, and the domain.
 #[derive(Debug, Clone)]
-struct Spot {
+struct AliasSpot {
     local: String,
     domain: String,
 }
 
-impl Spot {
+impl AliasSpot {
     fn key(&self) -> (String, String) {
         (plain_name(&self.local), self.domain.clone())
     }
 }
 
 /// An alias that is being expanded, and the address for which it applies.
-type Open = (usize, (String, String));
+type OpenAlias = (usize, (String, String));
 
-struct Walk<'a, F: MailboxFinder> {
+struct AliasWalk<'a, F: MailboxFinder> {
     table: &'a AliasTable,
     finder: &'a mut F,
-    open: Vec<Open>,
-    done: HashSet<Open>,
+    open: Vec<OpenAlias>,
+    done: HashSet<OpenAlias>,
     seen: HashSet<(String, String)>,
     found: Expansion<F::Found>,
 }
@@ -90,13 +90,13 @@ impl AliasTable {
         finder: &mut F,
     ) -> Result<Expansion<F::Found>, Fault> {
         let mut walk = self.walk(finder);
-        walk.address(Spot { local: local.to_owned(), domain: domain.to_owned() })?;
+        walk.address(AliasSpot { local: local.to_owned(), domain: domain.to_owned() })?;
         Ok(walk.found)
     }
 
-    fn walk<'a, F: MailboxFinder>(&'a self, finder: &'a mut F) -> Walk<'a, F> {
+    fn walk<'a, F: MailboxFinder>(&'a self, finder: &'a mut F) -> AliasWalk<'a, F> {
         let found = Expansion { ends: Vec::new(), unknown: Vec::new(), by_alias: false };
-        Walk { table: self, finder, open: Vec::new(), done: HashSet::new(), seen: HashSet::new(), found }
+        AliasWalk { table: self, finder, open: Vec::new(), done: HashSet::new(), seen: HashSet::new(), found }
     }
 
     /// Checks every alias: it is for a domain of this server, forms no loop, and each of its targets exists. An alias for a name
@@ -126,7 +126,7 @@ impl AliasTable {
                 if number >= needed && unknown.is_none() {
                     break;
                 }
-                let spot = Spot { local: local.to_owned(), domain: domain.to_owned() };
+                let spot = AliasSpot { local: local.to_owned(), domain: domain.to_owned() };
                 // There another alias precedes it.
                 if !local.is_empty() && self.candidates(&spot).first() != Some(&at) {
                     continue;
@@ -145,7 +145,7 @@ impl AliasTable {
     }
 
     /// The aliases for an address, the most specific first.
-    fn candidates(&self, spot: &Spot) -> Vec<usize> {
+    fn candidates(&self, spot: &AliasSpot) -> Vec<usize> {
         let (local, domain) = spot.key();
         let plain = without_detail(&local);
         let keys = [format!("{local}@{domain}"), format!("{plain}@{domain}"), local.clone(), plain.to_owned()];
@@ -166,8 +166,8 @@ fn is_same((local, domain): &(String, String), other: &(String, String)) -> bool
     without_detail(local) == without_detail(&other.0) && *domain == other.1
 }
 
-impl<F: MailboxFinder> Walk<'_, F> {
-    fn address(&mut self, spot: Spot) -> Result<(), Fault> {
+impl<F: MailboxFinder> AliasWalk<'_, F> {
+    fn address(&mut self, spot: AliasSpot) -> Result<(), Fault> {
         let key = spot.key();
         for at in self.table.candidates(&spot) {
             match self.open.iter().position(|(open, _)| *open == at) {
@@ -180,7 +180,7 @@ impl<F: MailboxFinder> Walk<'_, F> {
         self.mailbox(spot, false)
     }
 
-    fn mailbox(&mut self, spot: Spot, alone: bool) -> Result<(), Fault> {
+    fn mailbox(&mut self, spot: AliasSpot, alone: bool) -> Result<(), Fault> {
         if self.seen.contains(&spot.key()) {
             return Ok(());
         }
@@ -207,7 +207,7 @@ impl<F: MailboxFinder> Walk<'_, F> {
     }
 
     /// Expands an alias that applies to an address.
-    fn entry(&mut self, at: usize, spot: &Spot) -> Result<(), Fault> {
+    fn entry(&mut self, at: usize, spot: &AliasSpot) -> Result<(), Fault> {
         self.found.by_alias = true;
         let open = (at, spot.key());
         let Some(entry) = self.table.entries.get(at).filter(|_| self.done.insert(open.clone())) else {
@@ -219,9 +219,11 @@ impl<F: MailboxFinder> Walk<'_, F> {
         }
         for target in &entry.targets {
             match target {
-                AliasTarget::Name(name) => self.address(Spot { local: name.clone(), domain: spot.domain.clone() })?,
+                AliasTarget::Name(name) => {
+                    self.address(AliasSpot { local: name.clone(), domain: spot.domain.clone() })?
+                }
                 AliasTarget::Mailbox(name) => {
-                    self.mailbox(Spot { local: name.clone(), domain: spot.domain.clone() }, true)?;
+                    self.mailbox(AliasSpot { local: name.clone(), domain: spot.domain.clone() }, true)?;
                 }
                 AliasTarget::SameNameAt(domain) => self.at_domain(spot.local.clone(), domain, None)?,
                 AliasTarget::Address(address) => {
@@ -239,7 +241,7 @@ impl<F: MailboxFinder> Walk<'_, F> {
 
     /// Goes on with an address that has a domain.
     fn at_domain(&mut self, local: String, domain: &str, address: Option<&Address>) -> Result<(), Fault> {
-        let spot = Spot { local, domain: domain.to_owned() };
+        let spot = AliasSpot { local, domain: domain.to_owned() };
         if self.finder.is_ours(domain) {
             return self.address(spot);
         }
@@ -249,7 +251,10 @@ impl<F: MailboxFinder> Walk<'_, F> {
         }
         match address.cloned().or_else(|| Address::of(&spot.local, domain).ok()) {
             Some(address) => self.end(AliasEnd::Remote(address)),
-            None => Ok(self.found.unknown.push((None, format!("{}@{domain}", spot.local)))),
+            None => {
+                self.found.unknown.push((None, format!("{}@{domain}", spot.local)));
+                Ok(())
+            }
         }
     }
 

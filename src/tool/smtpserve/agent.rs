@@ -133,8 +133,8 @@ fn reply(result: &ProgramResult, limit: Duration) -> Option<SmtpReply> {
         }
     };
     let output = String::from_utf8_lossy(&result.output);
-    let said = output.lines().map(|line| line.replace(|c: char| c.is_control() || !c.is_ascii(), "?"));
-    let said: Option<String> = said.filter(|line| !line.trim().is_empty()).next_back();
+    let mut said = output.lines().map(|line| line.replace(|c: char| c.is_control() || !c.is_ascii(), "?"));
+    let said: Option<String> = said.rfind(|line| !line.trim().is_empty());
     let said = said.map(|line| line.chars().take(MAX_QUOTED).collect::<String>());
     let (class, subject, detail) = enhanced;
     let code = if class == 4 { 451 } else { 550 };

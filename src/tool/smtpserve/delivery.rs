@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read as _, Seek as _};
 use std::sync::Arc;
 
-use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::blob::Blob;
@@ -28,8 +27,7 @@ use super::copies::{self, LocalRecipient};
 use super::mailbox::Mailboxes;
 use super::notice;
 use super::plan::{AgentRun, FailedRecipient, MessagePlan, PlannedEnd, QueuedGroup, RecipientPlan, over_quota};
-use super::record::MessageTaken;
-use super::service::{MailReceiver, internal};
+use super::record::DeliveryRecord;
 
 /// The largest message that is queued without a thread that may wait for the disk, in bytes.
 const MAX_AT_ONCE: u64 = MAX_INLINE as u64 / 2;
@@ -65,19 +63,8 @@ impl From<Fault> for MessageRefusal {
     }
 }
 
-/// One destination of a recipient, in the record of the message.
-#[derive(Debug, Serialize)]
-pub(super) struct DeliveryRecord {
-    recipient: String,
-    /// `mailbox`, `queue`, `command`, `file` or `refused`.
-    how: &'static str,
-    to: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    detail: String,
-}
-
 /// The destinations of a message that a client would not expect from its recipients: through aliases, with a detail, to programs.
-fn listed(recipients: &[Recipient], plans: &[RecipientPlan]) -> Vec<DeliveryRecord> {
+pub(super) fn listed(recipients: &[Recipient], plans: &[RecipientPlan]) -> Vec<DeliveryRecord> {
     let mut records = Vec::new();
     for (recipient, plan) in recipients.iter().zip(plans) {
         for end in plan.ends.iter().take(MAX_LISTED - records.len()) {
@@ -105,94 +92,32 @@ fn detail_of(local: &str) -> String {
 
 /// The result of a delivery.
 #[derive(Debug, Default)]
-struct Settled {
-    queue_id: Option<String>,
-    files: Vec<String>,
-    failed: Vec<FailedRecipient>,
+pub(super) struct Settled {
+    pub(super) queue_id: Option<String>,
+    pub(super) files: Vec<String>,
+    pub(super) failed: Vec<FailedRecipient>,
 }
 
 /// Everything that a delivery needs, on a thread that may wait for the disk.
-struct DeliveryJob {
-    id: String,
-    envelope: Envelope,
-    content: MessageBlob,
-    trace: String,
-    trace_bytes: u64,
-    plan: MessagePlan,
-    max_hops: usize,
-    hostname: String,
-    mailboxes: Option<Arc<Mailboxes>>,
-    queue: Option<Arc<dyn QueueStore>>,
-    agent: Option<Arc<DeliveryAgent>>,
+pub(super) struct DeliveryJob {
+    pub(super) id: String,
+    pub(super) envelope: Envelope,
+    pub(super) content: MessageBlob,
+    pub(super) trace: String,
+    pub(super) trace_bytes: u64,
+    pub(super) plan: MessagePlan,
+    pub(super) max_hops: usize,
+    pub(super) hostname: String,
+    pub(super) mailboxes: Option<Arc<Mailboxes>>,
+    pub(super) queue: Option<Arc<dyn QueueStore>>,
+    pub(super) agent: Option<Arc<DeliveryAgent>>,
     /// The facts about the client for the environment of programs.
-    client: BTreeMap<String, String>,
-    handle: Handle,
-}
-
-impl MailReceiver {
-    /// Delivers the message to its destinations. When it returns `Ok`, the message is on disk everywhere.
-    pub(super) async fn take(&self, peer: &SmtpPeer, arrived: Arrived) -> Result<String, MessageRefusal> {
-        let Arrived { id, envelope, plans, blob, trace_bytes, trace } = arrived;
-        let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
-        let deliveries = listed(&envelope.recipients, &plans);
-        let mut plan = MessagePlan::new(&envelope.recipients, plans);
-        let reached = std::mem::take(&mut plan.reached);
-        let original = blob.clone();
-        let job = DeliveryJob {
-            id: id.clone(),
-            envelope: envelope.clone(),
-            content: MessageBlob { blob, has_8bit: envelope.eight_bit },
-            trace,
-            trace_bytes,
-            plan,
-            max_hops: self.policy.max_hops,
-            hostname: self.policy.hostname.clone(),
-            mailboxes: self.mailboxes.clone(),
-            queue: self.queue.clone(),
-            agent: self.agent.clone(),
-            client: client_facts(peer, &id),
-            handle: Handle::current(),
-        };
-        let settled = match job.is_small() {
-            // All of it is in memory, and the queue has a thread of its own for its disk.
-            true => {
-                job.check_loops()?;
-                Settled { queue_id: job.enqueue(job.for_queue()?).await?, ..Settled::default() }
-            }
-            false => tokio::task::spawn_blocking(move || job.deliver()).await.map_err(internal)??,
-        };
-        let notices = notice::notices(&envelope, reached, &settled.failed, (&id, &self.policy.hostname), &original);
-        let mut notice_id = None;
-        if let Some(queue) = self.queue.clone().filter(|_| !notices.is_empty()) {
-            match queue.enqueue(notices).await {
-                Ok(ids) => notice_id = ids.first().map(ToString::to_string),
-                // The message is delivered, even if its notice is not.
-                Err(fault) => self.out.error("delivery notice", &fault),
-            }
-        }
-        for failed in &settled.failed {
-            self.refused("recipient", peer, Some(&envelope.sender), Some(&failed.recipient.address), &failed.reply);
-        }
-        let shown = settled.queue_id.clone().unwrap_or_else(|| id.clone());
-        let record = MessageTaken {
-            id: &id,
-            queue_id: settled.queue_id,
-            notice_id,
-            client: peer.into(),
-            sender: envelope.sender.as_str(),
-            recipients: envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),
-            deliveries,
-            files: settled.files,
-            size_bytes,
-        };
-        // A server whose reader went away keeps serving.
-        let _ = self.out.emit(&record);
-        Ok(shown)
-    }
+    pub(super) client: BTreeMap<String, String>,
+    pub(super) handle: Handle,
 }
 
 /// The environment of programs, as far as it depends on the client alone.
-fn client_facts(peer: &SmtpPeer, id: &str) -> BTreeMap<String, String> {
+pub(super) fn client_facts(peer: &SmtpPeer, id: &str) -> BTreeMap<String, String> {
     let address = peer.address.map(|address| address.ip().to_canonical().to_string());
     let facts = [
         ("MESSAGE_ID", Some(id.to_owned())),
@@ -203,7 +128,23 @@ fn client_facts(peer: &SmtpPeer, id: &str) -> BTreeMap<String, String> {
     facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
+pub(super) fn internal(_: tokio::task::JoinError) -> Fault {
+    Fault::new(Kind::Internal, "storing a message failed")
+}
+
 impl DeliveryJob {
+    /// Delivers the message. When it returns `Ok`, the message is on disk everywhere.
+    pub(super) async fn settle(self) -> Result<Settled, MessageRefusal> {
+        match self.is_small() {
+            // All of it is in memory, and the queue has a thread of its own for its disk.
+            true => {
+                self.check_loops()?;
+                Ok(Settled { queue_id: self.enqueue(self.for_queue()?).await?, ..Settled::default() })
+            }
+            false => tokio::task::spawn_blocking(move || self.deliver()).await.map_err(internal)?,
+        }
+    }
+
     /// True if the message is for the queue alone, and small.
     fn is_small(&self) -> bool {
         let MessagePlan { locals, agents, failed, queued, .. } = &self.plan;
@@ -254,7 +195,7 @@ impl DeliveryJob {
                 Ok(Some(reply)) => (reply, None),
                 Err(fault) => (SmtpReply::status(451, 3, 0, fault.detail.clone()), Some(fault)),
             };
-            if !reply.permanent() && !(is_final && told) {
+            if !(reply.permanent() || is_final && told) {
                 return Err(fault.map_or(MessageRefusal::Reply(reply), MessageRefusal::Fault));
             }
             let failure = |to: &Recipient| FailedRecipient::now(to, to.address.clone(), reply.clone());

@@ -17,7 +17,7 @@ use crate::net::reload::Reloaded;
 use crate::net::sandbox::Sandbox;
 
 use super::names::is_plain_name;
-use super::recipients::QuotaTable;
+use super::quotas::QuotaTable;
 
 /// The directory with the mailboxes.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Mailboxes {
 
     /// The limit of a mailbox.
     pub(super) fn limit(&self, mailbox: &FoundMailbox, domain: &str) -> Option<MailboxLimit> {
-        self.quotas.of(mailbox, domain)
+        self.quotas.of(&mailbox.local, domain)
     }
 
     /// True if a message of this size is within the limit of the mailbox, or the mailbox does not exist yet.

@@ -11,13 +11,13 @@ use crate::cli::reload::{Prepared, Reloader};
 use crate::cli::{input, units};
 use crate::fault::{Fault, Kind};
 use crate::mail::aliases::{AliasEnd, AliasTable, Expansion, MailboxFinder, plain_domain};
-use crate::mail::maildir::quota::MailboxLimit;
 use crate::net::reload::Reloaded;
 use crate::relay::route::{RouteOverride, RouteRule, RouteTarget};
 use crate::smtp::address::Address;
 
 use super::agent::{AgentTarget, DeliveryAgent};
 use super::mailbox::{FoundMailbox, Mailboxes};
+use super::quotas::{QuotaRule, QuotaTable};
 
 /// The largest file of aliases or domains, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -41,7 +41,7 @@ pub(super) struct RecipientArgs {
     route: Vec<DomainRoute>,
     /// Give mail for the domains to this program, without a shell: the message is its input, sysexits(3) are the answer
     #[arg(long, value_name = "CMD", value_parser = program, conflicts_with_all = ["mailboxes", "quota"])]
-    exec: Option<Program>,
+    exec: Option<ProgramWords>,
     /// Time that a program of --exec or --aliases may take for a message
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "2m")]
     exec_timeout: Duration,
@@ -54,11 +54,11 @@ pub(super) struct RecipientArgs {
 }
 
 /// A program with its arguments.
-type Program = Arc<[String]>;
+type ProgramWords = Arc<[String]>;
 
-fn program(text: &str) -> Result<Program, Fault> {
+fn program(text: &str) -> Result<ProgramWords, Fault> {
     let words = crate::mail::aliases::command(text);
-    words.map(Program::from).map_err(|why| Fault::new(Kind::Usage, format!("{text}: {why}")))
+    words.map(ProgramWords::from).map_err(|why| Fault::new(Kind::Usage, format!("{text}: {why}")))
 }
 
 /// One `--route`.
@@ -87,48 +87,6 @@ impl DomainRoute {
     }
 }
 
-/// One `--quota`: an address, `@domain`, or an empty text for all others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct QuotaRule {
-    key: String,
-    limit: MailboxLimit,
-}
-
-impl QuotaRule {
-    fn parse(text: &str) -> Result<QuotaRule, String> {
-        let (address, limits) = text.rsplit_once('=').unwrap_or(("", text));
-        let (bytes, messages) = limits.split_once(',').unwrap_or((limits, "0"));
-        let messages = messages.parse().map_err(|_| format!("{messages}: not a number of messages"))?;
-        let bytes = units::size(bytes).map_err(|why| why.to_string())?;
-        let key = match address.rsplit_once('@') {
-            None if address.is_empty() => String::new(),
-            None => return Err(format!("{address}: neither name@domain nor @domain")),
-            Some((local, domain)) => {
-                let domain = plain_domain(domain).ok_or_else(|| format!("{domain}: not a domain"))?;
-                format!("{}@{domain}", local.to_lowercase())
-            }
-        };
-        Ok(QuotaRule { key, limit: MailboxLimit { bytes, messages } })
-    }
-}
-
-/// The limits of mailboxes.
-#[derive(Debug, Clone, Default)]
-pub(super) struct QuotaTable(HashMap<String, MailboxLimit>);
-
-impl QuotaTable {
-    /// The limit of a mailbox: that of its address, of its domain, or of all.
-    pub(super) fn of(&self, mailbox: &FoundMailbox, domain: &str) -> Option<MailboxLimit> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let name = mailbox.local.split('+').next().unwrap_or_default().to_lowercase();
-        let keys = [format!("{name}@{domain}"), format!("@{domain}"), String::new()];
-        let limit = keys.iter().find_map(|key| self.0.get(key)).copied();
-        limit.filter(|limit| *limit != MailboxLimit::default())
-    }
-}
-
 /// The tables that a reload replaces as a whole.
 #[derive(Debug, Default)]
 pub(super) struct RecipientTables {
@@ -137,7 +95,7 @@ pub(super) struct RecipientTables {
     known: HashSet<String>,
     routes: Vec<DomainRoute>,
     pub(super) aliases: AliasTable,
-    exec: Option<Program>,
+    exec: Option<ProgramWords>,
     /// The files that were read.
     files: Vec<PathBuf>,
 }
@@ -155,7 +113,7 @@ pub(super) enum LocalEnd {
 impl RecipientArgs {
     /// True if mail may go into the queue without a login: to others, and back to its sender.
     pub(super) fn needs_queue(&self) -> bool {
-        !self.aliases.is_empty() || !self.route.is_empty() || self.exec.is_some() || !self.quota.is_empty()
+        !self.aliases.is_empty() || !self.route.is_empty() || self.exec.is_some()
     }
 
     /// True if mail for the domains has a destination without mailboxes.
@@ -164,7 +122,7 @@ impl RecipientArgs {
     }
 
     pub(super) fn quotas(&self) -> QuotaTable {
-        QuotaTable(self.quota.iter().map(|rule| (rule.key.clone(), rule.limit)).collect())
+        QuotaTable::new(&self.quota)
     }
 
     /// Reads the files, and checks everything that does not depend on mailboxes.

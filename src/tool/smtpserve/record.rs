@@ -11,8 +11,6 @@ use crate::net::counters::CountedConnection;
 use crate::net::session_id::SessionId;
 use crate::smtp::server::{SmtpPeer, SmtpTotals};
 
-use super::delivery::DeliveryRecord;
-
 /// An accepted message.
 #[derive(Debug, Serialize)]
 pub(super) struct MessageTaken<'a> {
@@ -32,6 +30,17 @@ pub(super) struct MessageTaken<'a> {
     /// The Maildir files written.
     pub(super) files: Vec<String>,
     pub(super) size_bytes: u64,
+}
+
+/// One destination of a recipient, in the record of the message.
+#[derive(Debug, Serialize)]
+pub(super) struct DeliveryRecord {
+    pub(super) recipient: String,
+    /// `mailbox`, `queue`, `command`, `file` or `refused`.
+    pub(super) how: &'static str,
+    pub(super) to: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) detail: String,
 }
 
 /// A refused sender, recipient or message.

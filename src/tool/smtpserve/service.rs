@@ -11,7 +11,7 @@ use crate::cli::login_gate::LoginGate;
 use crate::cli::output::Output;
 use crate::cli::own_addresses::OwnAddress;
 use crate::cli::users::Users;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::net::BoxFuture;
 use crate::net::cidr::Network;
 use crate::net::counters::Counter;
@@ -21,17 +21,19 @@ use crate::queue::store::QueueStore;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::auth::scram::ScramVerifier;
 use crate::smtp::auth::server::LoginProof;
+use crate::smtp::data::MessageBlob;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::role::ServerRole;
 use crate::smtp::server::{MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::transaction::{Envelope, Recipient};
 
 use super::agent::DeliveryAgent;
-use super::delivery::{Arrived, MessageRefusal};
+use super::delivery::{Arrived, DeliveryJob, MessageRefusal, client_facts, internal, listed};
 use super::mailbox::Mailboxes;
-use super::plan::{MAX_PROGRAM_RECIPIENTS, PlannedEnd, RecipientPlan};
+use super::notice;
+use super::plan::{MAX_PROGRAM_RECIPIENTS, MessagePlan, PlannedEnd, RecipientPlan};
 use super::recipients::RecipientTables;
-use super::record::{ClientRecord, LoginTried, Refused};
+use super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
 use super::room::DiskRoom;
 use super::strangers::StrangerArgs;
 use super::submission::{self, SubmissionRefusal, SubmittedMail, UserPolicy};
@@ -240,10 +242,6 @@ fn programs(plans: &[RecipientPlan]) -> usize {
     ends.filter(|end| matches!(end, PlannedEnd::Agent(..))).count()
 }
 
-pub(super) fn internal(_: tokio::task::JoinError) -> Fault {
-    Fault::new(Kind::Internal, "storing a message failed")
-}
-
 impl MailReceiver {
     /// The writer for a message to these recipients: in the queue's directory if it is relayed to anyone.
     fn writer(&self, plans: &[RecipientPlan]) -> std::io::Result<BlobWriter> {
@@ -389,6 +387,59 @@ impl MailReceiver {
         self.queue.is_some() && self.is_known(peer)
     }
 
+    /// Delivers the message to its destinations. When it returns `Ok`, the message is on disk everywhere.
+    async fn take(&self, peer: &SmtpPeer, arrived: Arrived) -> Result<String, MessageRefusal> {
+        let Arrived { id, envelope, plans, blob, trace_bytes, trace } = arrived;
+        let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
+        let deliveries = listed(&envelope.recipients, &plans);
+        let mut plan = MessagePlan::new(&envelope.recipients, plans);
+        let reached = std::mem::take(&mut plan.reached);
+        let original = blob.clone();
+        let job = DeliveryJob {
+            id: id.clone(),
+            envelope: envelope.clone(),
+            content: MessageBlob { blob, has_8bit: envelope.eight_bit },
+            trace,
+            trace_bytes,
+            plan,
+            max_hops: self.policy.max_hops,
+            hostname: self.policy.hostname.clone(),
+            mailboxes: self.mailboxes.clone(),
+            queue: self.queue.clone(),
+            agent: self.agent.clone(),
+            client: client_facts(peer, &id),
+            handle: tokio::runtime::Handle::current(),
+        };
+        let settled = job.settle().await?;
+        let notices = notice::notices(&envelope, reached, &settled.failed, (&id, &self.policy.hostname), &original);
+        let mut notice_id = None;
+        if let Some(queue) = self.queue.clone().filter(|_| !notices.is_empty()) {
+            match queue.enqueue(notices).await {
+                Ok(ids) => notice_id = ids.first().map(ToString::to_string),
+                // The message is delivered, even if its notice is not.
+                Err(fault) => self.out.error("delivery notice", &fault),
+            }
+        }
+        for failed in &settled.failed {
+            self.refused("recipient", peer, Some(&envelope.sender), Some(&failed.recipient.address), &failed.reply);
+        }
+        let shown = settled.queue_id.clone().unwrap_or_else(|| id.clone());
+        let record = MessageTaken {
+            id: &id,
+            queue_id: settled.queue_id,
+            notice_id,
+            client: peer.into(),
+            sender: envelope.sender.as_str(),
+            recipients: envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),
+            deliveries,
+            files: settled.files,
+            size_bytes,
+        };
+        // A server whose reader went away keeps serving.
+        let _ = self.out.emit(&record);
+        Ok(shown)
+    }
+
     /// The trace field (RFC 5321, section 4.4; protocol names: RFC 3848 and RFC 6531).
     fn received(&self, peer: &SmtpPeer, envelope: &Envelope, id: &str) -> String {
         let base = match (peer.role == ServerRole::Lmtp, envelope.smtputf8, peer.extended) {
@@ -418,7 +469,7 @@ impl MailReceiver {
         )
     }
 
-    pub(super) fn refused(
+    fn refused(
         &self,
         what: &'static str,
         peer: &SmtpPeer,
