@@ -142,6 +142,10 @@ _ftpserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --hash-password)
+                    COMPREPLY=($(compgen -W "argon2id scram-sha-256" -- "${cur}"))
+                    return 0
+                    ;;
                 --log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

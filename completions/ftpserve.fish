@@ -28,6 +28,8 @@ complete -c ftpserve -l cert-out -d 'Write the certificate that --self-signed ma
 complete -c ftpserve -l client-ca -d 'Accept only clients with a certificate issued by an authority in FILE (PEM); without it no command is obeyed' -r -F
 complete -c ftpserve -l min-rate -d 'Disconnect a client that is slower than RATE bytes per second for the time of --timeout; 0: only the timeout applies' -r
 complete -c ftpserve -l user-file -d 'Users who may log in: one NAME:HASH[:HOME[:FLAGS]] per line; --hash-password makes the hash' -r -F
+complete -c ftpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit' -r -f -a "argon2id\t'Argon2id: the best protection of a stolen file; passwords are checked by PLAIN and LOGIN'
+scram-sha-256\t'A verifier for SCRAM-SHA-256, which also works with PLAIN and LOGIN'"
 complete -c ftpserve -l log -d 'Append the log, one line of text per event, to FILE (created with mode 0600, not through a link); HUP reopens it' -r -F
 complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r -f -a "user\t''
 mail\t''
@@ -67,7 +69,6 @@ complete -c ftpserve -l no-active -d 'Refuse active mode (PORT, EPRT)'
 complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is on the disk'
 complete -c ftpserve -l keep-partial -d 'Keep the received part of an interrupted upload, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; the default is only into an interrupted upload of the same user'
-complete -c ftpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit'
 complete -c ftpserve -l check-config -d 'Check the options and files without starting, and exit: 0 if they are valid, else 78'
 complete -c ftpserve -l i-know -d 'Allow --run-as to name root'
 complete -c ftpserve -l no-sandbox -d 'Do not restrict the server to the named files and directories'

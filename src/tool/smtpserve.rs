@@ -205,6 +205,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             .with_hint("--auth-in-clear accepts them unencrypted")
             .into());
     }
+    if let Some(users) = users.as_ref().filter(|_| plan.any(ServerRole::is_submission)) {
+        args.roles.look_at_users(out, &users.now(), &domains);
+    }
     let relays = users.is_some() || !args.relay_from.is_empty();
     if domains.is_empty() && !relays {
         let fault = Fault::new(Kind::Usage, "no mail would be accepted: no --domain, no --relay-from, no --user-file");
