@@ -112,6 +112,8 @@ fn a_user_sends_only_from_his_own_addresses() {
         ("alice", "alice@bob.test", "alice@bob.test <bob@bob.test>", "553 5.7.1"),
         ("alice", "alice@bob.test", "alice@bob.test\r\nFrom: bob@bob.test", "553 5.7.1"),
         ("alice", "alice@bob.test", "alice@bob.test\r\nfrom : bob@bob.test", "553 5.7.1"),
+        ("alice", "alice@bob.test", "alice@bob.test\r\nSender: bob@bob.test", "553 5.7.1"),
+        ("alice", "alice@bob.test", "alice@bob.test\r\nSender: alice@bob.test", ""),
         ("alice", "alice@bob.test", "Bob the boss", "553 5.7.1"),
         ("alice", "alice@bob.test", "nobody:;", "554 5.6.0"),
         ("bob@bob.test", "bob@bob.test", "bob@bob.test", ""),
