@@ -78,7 +78,7 @@ _mailq__run() {
                     return 0
                     ;;
                 --auth)
-                    COMPREPLY=($(compgen -W "scram-sha-256 scram-sha-1 plain login cram-md5 external oauthbearer xoauth2" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "scram-sha-256-plus scram-sha-256 scram-sha-1 plain login cram-md5 external oauthbearer xoauth2" -- "${cur}"))
                     return 0
                     ;;
                 --account)

@@ -10,7 +10,8 @@ complete -c mailq-run -l newer-than -d 'Only queued at most this long ago' -r
 complete -c mailq-run -l mx-port -d 'Port of mail exchangers' -r
 complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:; several of one domain are tried in turn; account:NAME is the server of an account' -r
 complete -c mailq-run -l smarthost -d 'Send all mail without a --route through this server, with the login of --user; of several, each is tried if those before it are unreachable or refuse temporarily' -r
-complete -c mailq-run -l auth -d 'Log in at the --smarthost with this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …' -r -f -a "scram-sha-256\t''
+complete -c mailq-run -l auth -d 'Log in at the --smarthost with this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …' -r -f -a "scram-sha-256-plus\t''
+scram-sha-256\t''
 scram-sha-1\t''
 plain\t''
 login\t''

@@ -175,7 +175,7 @@ _smtpsend() {
                     return 0
                     ;;
                 --auth)
-                    COMPREPLY=($(compgen -W "scram-sha-256 scram-sha-1 plain login cram-md5 external oauthbearer xoauth2" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "scram-sha-256-plus scram-sha-256 scram-sha-1 plain login cram-md5 external oauthbearer xoauth2" -- "${cur}"))
                     return 0
                     ;;
                 --helo)

@@ -40,7 +40,8 @@ auth\t'The login'
 mail\t'MAIL'
 rcpt\t'RCPT'"
 complete -c smtpsend -l mx-port -d 'Port of mail exchangers' -r
-complete -c smtpsend -l auth -d 'Log in with this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …' -r -f -a "scram-sha-256\t''
+complete -c smtpsend -l auth -d 'Log in with this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …' -r -f -a "scram-sha-256-plus\t''
+scram-sha-256\t''
 scram-sha-1\t''
 plain\t''
 login\t''

@@ -103,7 +103,7 @@ mod tests {
             let bind = |path: &Path| UnixSocket::bind(path, 0o620, None);
             let first = bind(&path).unwrap();
             assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o620);
-            assert_eq!(bind(&path).unwrap_err().detail.contains("another process"), true);
+            assert!(bind(&path).unwrap_err().detail.contains("another process"));
             // As after kill -9: the name stays.
             std::mem::forget(first.file);
             drop(first.listener);

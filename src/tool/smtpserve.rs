@@ -234,6 +234,9 @@ fn prepare(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Res
             .with_hint("--auth-in-clear accepts them unencrypted")
             .into());
     }
+    if let Some(users) = users.as_ref().filter(|_| plan.any(ServerRole::is_submission)) {
+        args.roles.look_at_users(out, &users.now(), &domains);
+    }
     if !domains.is_empty() && args.mailboxes.is_none() && !args.recipients.is_destination() && !tables.has_routes() {
         let why = "mail for --domain has no destination: no --mailboxes, no --aliases, no --exec, no --route";
         return Err(Fault::new(Kind::Usage, why).into());

@@ -134,6 +134,35 @@ fn one_tcp_socket() {
 }
 
 #[test]
+fn the_name_of_a_socket_is_its_role() {
+    let dir = temp_dir();
+    crate::dialogue::user_file(&dir.path().join("users"), &[("alice", "")], true);
+    let start = |variables: &str, more: &[&str]| {
+        let passed = vec![listener().into(), listener().into()];
+        let mut command = passing(dir.path(), &binary("smtpserve"), variables, passed);
+        crate::harness::stay_root(&mut command);
+        command.args(["--user-file", "users", "--self-signed", "a.test", "--queue-dir", "queue"]).args(more);
+        command
+    };
+    let names = "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=smtpserve-submission.socket:submissions";
+    let mut child = start(names, &["--submission"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for (scheme, implicit) in [("submission", false), ("submissions", true)] {
+        let url = lines.next().unwrap().unwrap();
+        assert!(url.starts_with(&format!("{scheme}://")), "{url}");
+        let mut client = crate::dialogue::Dialogue::to(crate::harness::address_in(&url).unwrap(), implicit);
+        client.says("EHLO c.test", "250");
+        client.says("MAIL FROM:<a@b.test>", "530");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // A role that the options did not ask for.
+    let done = finish(start(names, &[]), names.to_owned(), None, LIMIT);
+    done.exits(78);
+    assert!(std::fs::read_to_string(dir.path().join("stderr")).unwrap().contains("a socket of the role submissions"));
+}
+
+#[test]
 fn a_name_server_takes_a_tcp_and_a_udp_socket_in_either_order() {
     for order in [0, 1] {
         let dir = temp_dir();

@@ -159,7 +159,7 @@ fn bash_completes_values() {
         ("ftpput --links ", "skip follow"),
         ("ftpdo ftp://h/ mk", "mkdir"),
         ("ftpdo --algorithm SHA-5", "SHA-512"),
-        ("smtpsend --auth scram-sha-2", "scram-sha-256"),
+        ("smtpsend --auth scram-sha-2", "scram-sha-256-plus scram-sha-256"),
         ("smtpsend --notify n", "never"),
         ("smtpsend --ret h", "hdrs"),
         ("smtpsend --protocol lm", "lmtp"),

@@ -253,3 +253,13 @@ fn contradictions_are_said_at_the_start() {
         tool("smtpserve").dir(dir.path()).args(&line).run().exits(64).says(why);
     }
 }
+
+#[test]
+fn a_user_without_an_address_is_noticed() {
+    let dir = temp_dir();
+    user_file(&dir.path().join("users"), &[("alice", "address=a@b.test"), ("joe", "")], false);
+    let line = ["--submission", "--user-file", "users", "--self-signed", "mail.test", "--queue-dir", "queue"];
+    let run = |more: &[&str]| tool("smtpserve").dir(dir.path()).args(line).arg("--check-config").args(more).run();
+    run(&[]).exits(0).says("user joe has no sender address");
+    assert!(!run(&["--any-sender"]).exits(0).stderr.contains("sender address"));
+}

@@ -79,7 +79,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub user_file: Option<PathBuf>,
     /// Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit
+    ///
+    /// KIND is argon2id (the default), or scram-sha-256: a verifier that works with SCRAM-SHA-256, too.
     #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "argon2id")]
+    #[arg(hide_possible_values = true)]
     pub hash_password: Option<HashKind>,
 }
 

@@ -96,7 +96,7 @@ pub enum ServerLogin {
 
 /// The later turns of SCRAM-SHA-256.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ScramTurn(Turn);
+pub struct ScramTurn(Box<Turn>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
@@ -134,7 +134,7 @@ impl ServerLogin {
             Turn::Named(first) => {
                 let challenge = first.answer(nonce, verifier);
                 let text = BASE64.encode(&challenge.text);
-                *self = ServerLogin::ScramTurn(ScramTurn(Turn::Challenged(challenge)));
+                *self = ServerLogin::ScramTurn(ScramTurn(Box::new(Turn::Challenged(challenge))));
                 AuthStep::Challenge(text.into())
             }
             _ => AuthStep::Malformed,
@@ -145,14 +145,14 @@ impl ServerLogin {
     /// user is logged in.
     pub fn proved(&mut self) -> Option<AuthStep> {
         let Turn::Proving(challenge, proof) = self.take_turn() else { return None };
-        *self = ServerLogin::ScramTurn(ScramTurn(Turn::Ending(challenge.user().to_owned())));
+        *self = ServerLogin::ScramTurn(ScramTurn(Box::new(Turn::Ending(challenge.user().to_owned()))));
         Some(AuthStep::Challenge(BASE64.encode(proof.server_final(&challenge.verifier)).into()))
     }
 
     /// The current turn of SCRAM; nothing more follows it unless it is put back.
     fn take_turn(&mut self) -> Turn {
         match self {
-            ServerLogin::ScramTurn(ScramTurn(turn)) => std::mem::replace(turn, Turn::Broken),
+            ServerLogin::ScramTurn(ScramTurn(turn)) => std::mem::replace(&mut **turn, Turn::Broken),
             _ => Turn::Broken,
         }
     }
@@ -200,14 +200,14 @@ impl ServerLogin {
                     return AuthStep::Malformed;
                 };
                 let user = first.user.clone();
-                *self = ServerLogin::ScramTurn(ScramTurn(Turn::Named(first)));
+                *self = ServerLogin::ScramTurn(ScramTurn(Box::new(Turn::Named(first))));
                 AuthStep::Verifier(user)
             }
-            ServerLogin::ScramTurn(ScramTurn(turn)) => match std::mem::replace(turn, Turn::Broken) {
+            ServerLogin::ScramTurn(ScramTurn(turn)) => match std::mem::replace(&mut **turn, Turn::Broken) {
                 Turn::Challenged(challenge) => match challenge.proof(&text) {
                     Some(proof) => {
                         let user = challenge.user().to_owned();
-                        *turn = Turn::Proving(challenge, proof.clone());
+                        **turn = Turn::Proving(challenge, proof.clone());
                         AuthStep::Credentials { user, proof: LoginProof::Scram(proof) }
                     }
                     None => AuthStep::Malformed,

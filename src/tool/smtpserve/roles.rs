@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::args::{ListenArgs, ServedUrl};
+use crate::cli::output::Output;
+use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::listen::Listeners;
@@ -15,7 +17,7 @@ use crate::net::unix_socket::UnixSocket;
 use crate::smtp::role::ServerRole;
 use crate::smtp::server::{SmtpServerOptions, SmtpServerTls};
 
-use super::submission::UserPolicy;
+use super::submission::{UserPolicy, own_addresses};
 use super::{ServedRole, SmtpTlsStart};
 
 /// The address without `--listen`.
@@ -113,6 +115,15 @@ impl RoleArgs {
     /// The rules for users.
     pub(super) fn policy(&self) -> UserPolicy {
         UserPolicy::new(self.any_sender, self.max_messages_per_user, self.max_recipients_per_user)
+    }
+
+    /// Warns of a user who cannot send anything.
+    pub(super) fn look_at_users(&self, out: &Output, users: &Users, domains: &[String]) {
+        let lost = users.all().filter(|user| own_addresses(user, domains).is_empty()).map(|user| &user.name).min();
+        if let Some(name) = lost.filter(|_| !self.any_sender) {
+            out.warn(&format!("user {name} has no sender address"));
+            out.hint("--domain, or address= in the user file, gives one");
+        }
     }
 
     /// Reads `--listen`, and checks that every role can work with the other options.

@@ -117,7 +117,7 @@ pub(super) struct SubmittedMail {
     /// The message is small: completing it does not wait for the disk.
     pub(super) at_once: bool,
     pub(super) sender: ReversePath,
-    /// The addresses for From; `None` for every address.
+    /// The addresses for From and Sender; `None` for every address.
     pub(super) own: Option<Vec<OwnAddress>>,
     /// The domain of addresses without one, unless the sender has one.
     pub(super) domain: String,
@@ -141,7 +141,7 @@ impl SubmittedMail {
     /// were missing (RFC 6409, section 8). All else stays byte for byte. Returns it with the number of bytes of `trace`.
     ///
     /// # Errors
-    /// The reply if From names another's address, or if the header is unreadable; the fault of the writer.
+    /// The reply if From or Sender names another's address, or if the header is unreadable; the fault of the writer.
     pub(super) fn complete(self, trace: &str, mut writer: BlobWriter) -> Result<(Blob, u64), SubmissionRefusal> {
         let refused = |text: String| SubmissionRefusal::Reply(SmtpReply::status(554, 6, 0, text));
         let mut message = Complete::read(&self.blob, false).map_err(|fault| match fault.kind {
@@ -168,10 +168,14 @@ impl SubmittedMail {
         Ok((writer.finish().map_err(failed)?, trace_bytes))
     }
 
-    /// Every address in every From field must be the user's: recipients see it, whatever the envelope says.
+    /// Every address in every From and Sender field must be the user's: recipients see it, whatever the envelope says.
     fn check_authors(&self, message: &Complete) -> Result<(), SubmissionRefusal> {
         let mut authors = 0;
-        for field in message.fields().iter().filter(|field| field.name.eq_ignore_ascii_case("from")) {
+        for field in message.fields() {
+            let is_from = field.name.eq_ignore_ascii_case("from");
+            if !is_from && !field.name.eq_ignore_ascii_case("sender") {
+                continue;
+            }
             let list = address_list::read(field.value().as_bytes());
             let unread = list.unparsed.first().filter(|_| self.own.is_some());
             let mut addresses = list.mailboxes.iter().map(|mailbox| &mailbox.address);
@@ -179,7 +183,7 @@ impl SubmittedMail {
             if let Some(text) = other.or(unread.cloned()) {
                 return Err(SubmissionRefusal::Reply(not_own(&text)));
             }
-            authors += list.mailboxes.len();
+            authors += if is_from { list.mailboxes.len() } else { 0 };
         }
         if authors == 0 && self.own.is_some() {
             return Err(SubmissionRefusal::Reply(SmtpReply::status(554, 6, 0, "From has no address")));
