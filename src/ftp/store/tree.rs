@@ -23,7 +23,7 @@ pub enum TreeUpload {
     /// Of this process.
     Local(StoreUpload),
     /// Of a worker.
-    Worker(WorkerUpload),
+    Worker(Box<WorkerUpload>),
 }
 
 /// A listing in progress: see [`ListingLines`].
@@ -145,7 +145,7 @@ impl FtpTree {
             }
             FtpTree::Worker(worker) => {
                 let (upload, name) = worker.receive(path, mode, replace)?;
-                (TreeUpload::Worker(upload), name)
+                (TreeUpload::Worker(Box::new(upload)), name)
             }
         })
     }
