@@ -1,3 +1,5 @@
+complete -c ftpserve -l system-root -d 'Serve PATH to all users of the system instead of their home directories' -r -F
+complete -c ftpserve -l min-uid -d 'Lowest number of a user of the system that may log in, by --system-users or as= in the user file; root never may' -r
 complete -c ftpserve -l tls -d 'When TLS starts, with a certificate: on the client\'s request (AUTH TLS), always (AUTH TLS), or before the first byte' -r -f -a "try\t'On the client\'s request'
 starttls\t'By AUTH TLS, before any other command'
 implicit\t'Before the first byte'"
@@ -59,7 +61,8 @@ complete -c ftpserve -l config -d 'Read options from FILE, one per line, instead
 complete -c ftpserve -l write -d 'Let clients upload, delete, rename and make directories'
 complete -c ftpserve -l upload-only -d 'As --write, without downloads'
 complete -c ftpserve -l drop-box -d 'Accept new files only; nothing is listed, downloaded or overwritten'
-complete -c ftpserve -l anonymous -d 'With --user-file: let anonymous list and download too'
+complete -c ftpserve -l anonymous -d 'With --user-file or --system-users: let anonymous list and download too'
+complete -c ftpserve -l system-users -d 'Let users of the system log in with their passwords of /etc/shadow, each with their own rights, in their home directory'
 complete -c ftpserve -l auth-in-clear -d 'Accept passwords without TLS from other hosts'
 complete -c ftpserve -l no-require-tls-reuse -d 'Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)'
 complete -c ftpserve -l lenient-tls-end -d 'Accept an upload that ends without a TLS close notice as complete'
