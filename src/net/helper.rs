@@ -265,13 +265,13 @@ pub fn send(socket: &OwnedFd, bytes: &[u8], file: Option<&OwnedFd>, flags: SendF
 }
 
 /// A received message, or the fault of one that is too long; and its descriptor.
-type Received = (Result<Vec<u8>, Fault>, Option<OwnedFd>);
+type ReceivedMessage = (Result<Vec<u8>, Fault>, Option<OwnedFd>);
 
 /// Receives one message of at most so many bytes. `None` at the end.
 ///
 /// # Errors
 /// The system's error.
-pub fn receive(socket: &OwnedFd, most: usize) -> rustix::io::Result<Option<Received>> {
+pub fn receive(socket: &OwnedFd, most: usize) -> rustix::io::Result<Option<ReceivedMessage>> {
     let mut bytes = vec![0; most];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
