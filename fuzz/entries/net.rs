@@ -37,7 +37,7 @@ fn login_request(data: &[u8]) {
 fn shadow_line(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let lines: Vec<_> = text.lines().filter_map(ShadowLine::parse).collect();
-    let users = Users::of_shadow(&lines);
+    let users = Users::of_hashes(lines.iter().map(|line| (line.name, line.hash)));
     assert!(users.all().count() <= lines.len() && lines.iter().all(|line| !line.name.is_empty()));
     let open = lines.iter().filter(|line| line.hash.is_empty()).find(|line| users.named(line.name).is_some());
     assert!(open.is_none_or(|open| lines.iter().any(|line| line.name == open.name && !line.hash.is_empty())));

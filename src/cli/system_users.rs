@@ -103,7 +103,9 @@ pub fn check(name: &str, password: &str, min_uid: u32, now: i64) -> Result<Login
     let shadow = text(SHADOW)?.unwrap_or_default();
     let lines: Vec<ShadowLine<'_>> = shadow.lines().filter_map(ShadowLine::parse).collect();
     let line = lines.iter().find(|line| line.name == name).filter(|_| account.is_some());
-    let right = Users::of_shadow(&lines).verify(line.map_or("", |line| line.name), password).is_some();
+    let right = Users::of_hashes(lines.iter().map(|line| (line.name, line.hash)))
+        .verify(line.map_or("", |line| line.name), password)
+        .is_some();
     let (Some(account), Some(line), true) = (account, line, right) else { return Ok(LoginVerdict::Wrong) };
     let shell = Some(&account.shell).filter(|shell| !shell.as_os_str().is_empty());
     let shell = shell.map_or("/bin/sh".into(), |shell| shell.to_string_lossy());

@@ -9,7 +9,6 @@ use argon2::{Argon2, Block};
 
 use crate::cli::input;
 use crate::cli::password_hash::StoredHash;
-use crate::cli::system_users::ShadowLine;
 use crate::cli::user_terms::UserTerms;
 use crate::fault::{Fault, Kind};
 use crate::net::certified::CertifiedUser;
@@ -123,13 +122,13 @@ impl Users {
         Ok(Users::of(by_name))
     }
 
-    /// The users of a shadow(5) file that have a password: others are locked, or log in by other means.
-    pub fn of_shadow(shadow: &[ShadowLine<'_>]) -> Users {
-        let user = |line: &ShadowLine<'_>| {
-            let user = User { name: line.name.to_owned(), home: None, account: UserTerms::default() };
-            Some((user.name.clone(), (StoredHash::parse(line.hash).ok()?, user)))
+    /// Users with these names and hashes. A text that is no known hash is no user: the password is locked.
+    pub fn of_hashes<'a>(hashes: impl Iterator<Item = (&'a str, &'a str)>) -> Users {
+        let user = |(name, hash): (&str, &str)| {
+            let user = User { name: name.to_owned(), home: None, account: UserTerms::default() };
+            Some((user.name.clone(), (StoredHash::parse(hash).ok()?, user)))
         };
-        Users::of(shadow.iter().filter_map(user).collect())
+        Users::of(hashes.filter_map(user).collect())
     }
 
     fn of(by_name: HashMap<String, (StoredHash, User)>) -> Users {

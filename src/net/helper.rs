@@ -310,13 +310,13 @@ pub fn send(socket: &OwnedFd, bytes: &[u8], files: &[BorrowedFd<'_>], flags: Sen
 }
 
 /// A received message, or the fault of one that is too long; and its descriptors.
-type Received = (Result<Vec<u8>, Fault>, Vec<OwnedFd>);
+type ReceivedMessage = (Result<Vec<u8>, Fault>, Vec<OwnedFd>);
 
 /// Receives one message of at most so many bytes. `None` at the end.
 ///
 /// # Errors
 /// The system's error.
-pub fn receive(socket: &OwnedFd, most: usize) -> rustix::io::Result<Option<Received>> {
+pub fn receive(socket: &OwnedFd, most: usize) -> rustix::io::Result<Option<ReceivedMessage>> {
     let mut bytes = vec![0; most];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -374,7 +374,7 @@ fn start_helper(
     users: Option<&Users>,
     dir: &Path,
 ) -> Result<Option<Arc<SystemLogins>>, Fault> {
-    if !args.system_users && !users.is_some_and(|users| users.of_the_system().next().is_some()) {
+    if !args.system_users && users.is_none_or(|users| users.of_the_system().next().is_none()) {
         return Ok(None);
     }
     let table = LoginTable {

@@ -36,7 +36,7 @@ enum ReceivingFile {
     /// Of this process.
     Local(StoreUpload),
     /// Of a worker.
-    Worker(WorkerUpload),
+    Worker(Box<WorkerUpload>),
 }
 
 /// A listing in progress: see [`ListingLines`].
@@ -158,7 +158,7 @@ impl FtpTree {
             }
             FtpTree::Worker(worker) => {
                 let (upload, name) = worker.receive(path, mode, replace)?;
-                (ReceivingFile::Worker(upload), name)
+                (ReceivingFile::Worker(Box::new(upload)), name)
             }
         };
         Ok((TreeUpload { target, tail: Vec::new() }, name))

@@ -25,6 +25,7 @@ use crate::smtp::server::{MessageVerdict, Mishap, SmtpPeer, SmtpService};
 use crate::smtp::session::DialoguePhase;
 use crate::tool::message_content::MessageContent;
 
+use super::super::delivery;
 use super::super::fail::FailRules;
 use super::super::record::{ClientRecord, LoginTried, MessageTaken, Refused};
 use super::super::room::DiskRoom;
@@ -199,7 +200,7 @@ impl SmtpService for CaptureReceiver {
                 captured.take(&client, &envelope, &mail, &blob)
             };
             let taken = tokio::task::spawn_blocking(work).await;
-            let reply = match taken.unwrap_or_else(|error| Err(service::internal(error))) {
+            let reply = match taken.unwrap_or_else(|error| Err(delivery::internal(error))) {
                 Ok(Some(id)) => return MessageVerdict::All(SmtpReply::status(250, 0, 0, format!("captured as {id}"))),
                 Ok(None) => all_there(),
                 Err(fault) => {
