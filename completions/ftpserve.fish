@@ -29,7 +29,7 @@ complete -c ftpserve -l client-ca -d 'Accept only clients with a certificate iss
 complete -c ftpserve -l min-rate -d 'Disconnect a client that is slower than RATE bytes per second for the time of --timeout; 0: only the timeout applies' -r
 complete -c ftpserve -l user-file -d 'Users who may log in: one NAME:HASH[:HOME[:FLAGS]] per line; --hash-password makes the hash' -r -F
 complete -c ftpserve -l log -d 'Append the log, one line of text per event, to FILE (created with mode 0600, not through a link); HUP reopens it' -r -F
-complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r -f -a "user\t''
+complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon as daemon, mail, ftp, auth, local0 …; FACILITY,rfc5424: in the format of RFC 5424' -r -f -a "user\t''
 mail\t''
 daemon\t''
 auth\t''
