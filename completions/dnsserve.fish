@@ -13,7 +13,7 @@ complete -c dnsserve -l max-rate-per-address -d 'Accept at most N new connection
 complete -c dnsserve -l address-file -d 'Write the URLs to FILE, one per line, once the server listens' -r -F
 complete -c dnsserve -l drain -d 'After INT or TERM, let open connections finish for this time' -r
 complete -c dnsserve -l log -d 'Append the log, one line of text per event, to FILE (created with mode 0600, not through a link); HUP reopens it' -r -F
-complete -c dnsserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r -f -a "user\t''
+complete -c dnsserve -l syslog -d 'Send the log to the local syslog daemon as daemon, mail, ftp, auth, local0 …; FACILITY,rfc5424: in the format of RFC 5424' -r -f -a "user\t''
 mail\t''
 daemon\t''
 auth\t''

@@ -139,12 +139,12 @@ impl User<'_> {
         let obscured = self.peer.run("rclone", ["--config", "/dev/null", "obscure", "me@"]);
         let mut args =
             words(&["--config", "/dev/null", "--ftp-user", "anonymous", "--ftp-pass", obscured.text().trim()]);
-        let host = site.host().trim_matches(['[', ']']);
-        args.extend(["--ftp-host", host, "--ftp-port", &site.server.port().to_string()].map(str::to_owned));
+        // It puts the port behind the host as it is, and asks no --ca-cert about certificates of FTP servers.
+        args.extend(["--ftp-host", site.host(), "--ftp-port", &site.server.port().to_string()].map(str::to_owned));
         match way {
             Way::Passive => {}
             Way::Active => return Err("has no active mode"),
-            Way::Tls => args.extend(words(&["--ftp-explicit-tls", "--ca-cert", site.cert.to_str().unwrap()])),
+            Way::Tls => args.extend(words(&["--ftp-explicit-tls", "--ftp-no-check-certificate"])),
         }
         args.extend(match task {
             Task::List => words(&["lsf", ":ftp:/"]),
@@ -206,7 +206,8 @@ fn lftp(site: &Site, way: Way, task: Task<'_>) -> Vec<String> {
         Task::MirrorThere(name) => format!("mirror -R {name} /{name}"),
         Task::Abort(name) => format!("cat /{name} | head -c 10 > /dev/null; cls /"),
     };
-    let start = "set cmd:fail-exit no; set net:max-retries 1; set net:timeout 20; set ssl:ca-file";
+    let start =
+        "set cmd:fail-exit no; set xfer:clobber yes; set net:max-retries 1; set net:timeout 20; set ssl:ca-file";
     words(&["--norc", "-c", &format!("{start} {}; {settings} open {}; {task}", site.cert.display(), site.url(""))])
 }
 
