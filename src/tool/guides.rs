@@ -82,7 +82,7 @@ pub(super) const SMTPSEND: HelpGuide = guide(
 );
 
 pub(super) const SMTPSERVE: HelpGuide = guide(
-    "listen domain mailboxes create aliases route exec relay_from user_file hash_password cert tls queue_dir",
+    "listen domain mailboxes create relay_from user_file hash_password cert tls queue_dir",
     &[
         ("Receive mail of a domain into Maildirs", "smtpserve --listen :25 --domain bob.test --mailboxes mail"),
         ("Take mail of any recipient in a test", "smtpserve --create --domain bob.test --mailboxes mail"),
