@@ -82,7 +82,7 @@ pub(super) const SMTPSEND: HelpGuide = guide(
 );
 
 pub(super) const SMTPSERVE: HelpGuide = guide(
-    "listen domain mailboxes aliases route relay_from submission user_file hash_password cert queue_dir capture",
+    "listen domain mailboxes aliases relay_from submission user_file hash_password cert queue_dir capture",
     &[
         ("Receive mail of a domain into Maildirs", "smtpserve --listen [::]:25 --domain bob.test --mailboxes mail"),
         ("Print the first message that a program under test sends", "smtpserve --capture - --expect 1"),

@@ -46,7 +46,8 @@ impl StoreWorker {
     pub fn new(store: FtpStore) -> StoreWorker {
         let ledger = Arc::new(TreeQuota::ledger());
         let share = StoreShare { quota: Some(ledger.clone()), ..StoreShare::default() };
-        let store = store.with_share(Arc::new(share));
+        // The server orders the uploads of all workers.
+        let store = FtpStore { order: Arc::default(), ..store.with_share(Arc::new(share)) };
         StoreWorker { store, ledger, held: Vec::new(), last_id: 0, fresh: None }
     }
 
