@@ -26,11 +26,6 @@ impl TreeQuota {
         Ok(TreeQuota { limit, used: AtomicU64::new(bytes_below(&store.root).map_err(refusal)?) })
     }
 
-    /// The free bytes, if `credit` bytes of those in use will be released.
-    fn free(&self, credit: u64) -> u64 {
-        self.limit.saturating_add(credit).saturating_sub(self.used.load(Ordering::SeqCst))
-    }
-
     fn take(&self, bytes: u64, credit: u64) -> Result<(), StoreRefusal> {
         let most = self.limit.saturating_add(credit);
         let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
@@ -57,13 +52,6 @@ pub(super) struct QuotaShare {
 impl QuotaShare {
     pub(super) fn new(quota: &Arc<TreeQuota>, before: u64) -> QuotaShare {
         QuotaShare { quota: quota.clone(), taken: 0, before }
-    }
-
-    /// The largest size that the file may reach. `replaces`: the bytes of the old file are released when the new one is complete.
-    pub(super) fn most(&self, replaces: bool) -> u64 {
-        let credit = if replaces { self.before } else { 0 };
-        let own = if replaces { self.taken } else { self.taken.saturating_add(self.before) };
-        own.saturating_add(self.quota.free(credit))
     }
 
     /// The file has grown to `size` bytes.

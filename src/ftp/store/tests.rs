@@ -45,8 +45,7 @@ impl Tree {
 
     fn put(&self, path: &str, mode: UploadMode, replace: bool, bytes: &[u8]) -> Result<(), StoreRefusal> {
         let (mut upload, _) = self.store.receive(path.as_bytes(), mode, replace)?;
-        upload.file().write_all(bytes).unwrap();
-        upload.wrote(bytes.len() as u64)?;
+        upload.write(bytes)?;
         upload.commit()
     }
 
@@ -76,16 +75,15 @@ fn uploads_appear_whole() {
     for tree in both() {
         let before = tree.names();
         let (mut upload, _) = tree.store.receive(b"/readme.txt", UploadMode::Whole, true).unwrap();
-        upload.file().write_all(b"new").unwrap();
-        upload.wrote(3).unwrap();
+        upload.write(b"new").unwrap();
         assert_eq!(tree.read("readme.txt"), "hello world", "not before it is complete");
         assert!(!tree.list("/", ListingFormat::Names).contains("upload"), "and hidden until then");
         upload.commit().unwrap();
         assert_eq!(tree.read("readme.txt"), "new");
         assert_eq!(tree.names(), before, "nothing is left over");
 
-        let (upload, _) = tree.store.receive(b"/readme.txt", UploadMode::Whole, true).unwrap();
-        upload.file().write_all(b"half").unwrap();
+        let (mut upload, _) = tree.store.receive(b"/readme.txt", UploadMode::Whole, true).unwrap();
+        upload.write(b"half").unwrap();
         drop(upload);
         assert_eq!(tree.read("readme.txt"), "new", "an upload that breaks off changes nothing");
         assert_eq!(tree.names(), before);
@@ -123,15 +121,14 @@ fn nothing_is_replaced_without_the_right() {
 fn partial_uploads_are_kept_where_the_name_is_free() {
     for tree in both() {
         for (path, kept) in [("/readme.txt", "hello world"), ("/part", "half")] {
-            let (upload, _) = tree.store.receive(path.as_bytes(), UploadMode::Whole, true).unwrap();
-            upload.file().write_all(b"half").unwrap();
+            let (mut upload, _) = tree.store.receive(path.as_bytes(), UploadMode::Whole, true).unwrap();
+            upload.write(b"half").unwrap();
             upload.broke_off(true);
             assert_eq!(tree.read(path.trim_start_matches('/')), kept);
         }
         // What broke off is continued by whoever began it, from what is there, and breaks off again in place.
         let (mut upload, _) = tree.store.receive(b"/part", UploadMode::At(4), true).unwrap();
-        upload.file().write_all(b" and").unwrap();
-        upload.wrote(4).unwrap();
+        upload.write(b" and").unwrap();
         upload.broke_off(false);
         assert_eq!(tree.read("part"), "half and");
         let others = tree.store.clone().owned_by("somebody else");
@@ -147,8 +144,8 @@ fn partial_uploads_are_kept_where_the_name_is_free() {
         assert_eq!(tree.read("part"), "half and half");
         assert_eq!(tree.put("/part", UploadMode::At(4), true, b""), Err(StoreRefusal::NotBroken), "it is whole now");
         // Changed by somebody else in between: it is not what broke off.
-        let (upload, _) = tree.store.receive(b"/changed", UploadMode::Whole, true).unwrap();
-        upload.file().write_all(b"half").unwrap();
+        let (mut upload, _) = tree.store.receive(b"/changed", UploadMode::Whole, true).unwrap();
+        upload.write(b"half").unwrap();
         upload.broke_off(true);
         std::fs::OpenOptions::new().append(true).open(tree.top("changed")).unwrap().write_all(b"!").unwrap();
         assert_eq!(tree.put("/changed", UploadMode::At(4), true, b""), Err(StoreRefusal::NotBroken));

@@ -13,7 +13,6 @@ use rustix::fs::{
     fgetxattr, flistxattr, flock, fsetxattr, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
 
 use super::quota::QuotaShare;
 use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, from_errno, refusal};
@@ -228,11 +227,6 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
 }
 
 impl StoreUpload {
-    /// The file to write to, at its position.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
     /// True if the bytes are in the file that others see as soon as they are written.
     pub fn is_in_place(&self) -> bool {
         !self.replaces()
@@ -241,27 +235,10 @@ impl StoreUpload {
     /// Writes bytes and counts them.
     ///
     /// # Errors
-    /// As [`StoreUpload::wrote`], and those of the file.
+    /// The file is too large, the quota is exceeded, or the disk is full.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreRefusal> {
         io::Write::write_all(&mut self.file, bytes).map_err(refusal)?;
         self.wrote(bytes.len() as u64)
-    }
-
-    /// Moves bytes from a pipe to the file and counts them.
-    ///
-    /// # Errors
-    /// As [`StoreUpload::write`].
-    pub fn write_from(&mut self, pipe: &OwnedFd, bytes: usize) -> Result<(), StoreRefusal> {
-        let mut left = bytes;
-        while left > 0 {
-            match splice(pipe, None, &self.file, None, left, SpliceFlags::MOVE) {
-                Ok(0) => return Err(StoreRefusal::Failed("nothing was written".to_owned())),
-                Ok(moved) => left -= moved,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(from_errno(error)),
-            }
-        }
-        self.wrote(bytes as u64)
     }
 
     /// Leaves the last bytes to the end of the upload, which writes them: a small upload is one piece of work then.
@@ -292,17 +269,11 @@ impl StoreUpload {
         if tail.is_empty() { Ok(()) } else { self.write(&tail) }
     }
 
-    /// The number of bytes that may be written before [`StoreUpload::wrote`] must be called.
-    pub fn allowance(&self) -> u64 {
-        let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.replaces()));
-        self.terms.0.max_file.min(quota).saturating_sub(self.position).saturating_add(1)
-    }
-
     /// Counts written bytes.
     ///
     /// # Errors
     /// The file is too large, the quota is exceeded, or the disk is too full.
-    pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
+    fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
         let replaces = self.replaces();
