@@ -329,7 +329,8 @@ def main():
             "logins": lambda: logins(them),
             "crowd": lambda: crowd(them),
             "idle": lambda: idle(them),
-            "readers": lambda: readers(them),
+            # One process a client takes the peers minutes for this.
+            "readers": lambda: readers(them if os.environ.get("LONG") else them[:1]),
         }[part]()
 
 

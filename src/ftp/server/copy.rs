@@ -1,5 +1,4 @@
-//! Moves the bytes of one transfer, in its connection's task: clear-text downloads use sendfile(2) and clear-text uploads splice(2), so
-//! that no byte is copied through this process. A slow client occupies no thread, however many there are.
+//! Moves the bytes of one transfer, in its connection's task; clear-text downloads use sendfile(2). A slow client occupies no thread, however many there are.
 
 use std::fs::File;
 use std::io;
@@ -9,8 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::sendfile;
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
@@ -26,9 +23,11 @@ use crate::net::stream::Stream;
 
 /// The size in bytes up to which a file is read when it is opened, and the first buffer of an upload.
 const SMALL_BYTES: usize = 16 << 10;
-/// The most bytes of one read or write.
+/// The buffer of a larger upload. On loopback splice(2) takes nearly three times as long as reading and writing that much.
+const UPLOAD_BYTES: usize = 256 << 10;
+/// The most bytes that are read of a file at once.
 const CHUNK_BYTES: usize = 128 << 10;
-/// The most bytes of one sendfile or splice: other clients take turns with it. Also the size of the pipe between socket and file.
+/// The most bytes of one sendfile: other clients take turns with it.
 const TURN_BYTES: usize = 256 << 10;
 /// The subject of timeout messages.
 const DATA: &str = "data connection";
@@ -286,10 +285,7 @@ impl UploadReceiver {
             }
             if at_once || self.filled == self.buffer.len() {
                 self.write(terms)?;
-                if let (Stream::Plain(_), false, None) = (&self.stream, terms.ascii, &terms.pace) {
-                    return self.receive_by_kernel().await;
-                }
-                self.buffer.resize(terms.piece(CHUNK_BYTES), 0);
+                self.buffer.resize(terms.piece(UPLOAD_BYTES), 0);
             }
             terms.moved(read).await;
         }
@@ -329,38 +325,6 @@ impl UploadReceiver {
             let _ = tokio::time::timeout(TLS_END_LIMIT, self.stream.shutdown()).await;
         }
         Ok(())
-    }
-
-    async fn receive_by_kernel(&mut self) -> Result<(), TransferFailure> {
-        let Some(tcp) = self.stream.tcp() else { return Ok(()) };
-        let local = |error: Errno| TransferFailure::Refused(StoreRefusal::Failed(plain(&error.into())));
-        let (source, sink) = pipe_with(PipeFlags::CLOEXEC).map_err(local)?;
-        // Without it the pipe holds 64 KiB: slower, not wrong.
-        let _ = fcntl_setpipe_size(&source, TURN_BYTES);
-        loop {
-            let most = self.upload.get().map_or(0, TreeUpload::allowance);
-            let wanted = usize::try_from(most).unwrap_or(TURN_BYTES).clamp(1, TURN_BYTES);
-            let got = tcp.try_io(Interest::READABLE, || {
-                Ok(splice(tcp, None, &sink, None, wanted, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?)
-            });
-            match got {
-                Ok(0) => return Ok(()),
-                Ok(got) => {
-                    self.deadline.waited(DATA, Duration::ZERO, got as u64).map_err(failure)?;
-                    let written = self.upload.with(|upload| upload.write_from(&source, got));
-                    written.unwrap_or(Ok(())).map_err(TransferFailure::Refused)?;
-                    self.total += got as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let wait = async { tcp.readable().await.map(|()| 0) };
-                    self.deadline.io(DATA, wait).await.map_err(failure)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(TransferFailure::Broken),
-            }
-            // Gives other tasks their turn.
-            tokio::task::consume_budget().await;
-        }
     }
 }
 

@@ -2,14 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
-
 use super::link::{WorkerListing, WorkerTree, WorkerUpload};
-use super::{ArrivedFile, FtpStore, ListingLines, StoreShare, StoreUpload, from_errno, refusal};
+use super::{ArrivedFile, FtpStore, ListingLines, StoreShare, StoreUpload, refusal};
 use crate::fault::Fault;
 use crate::ftp::session::{ListingRequest, StoreAnswer, StoreOp, StoreRefusal, TreeRights, UploadMode};
 
@@ -185,14 +181,6 @@ impl TreeUpload {
         }
     }
 
-    /// See [`StoreUpload::allowance`].
-    pub fn allowance(&self) -> u64 {
-        match &self.target {
-            ReceivingFile::Local(upload) => upload.allowance(),
-            ReceivingFile::Worker(upload) => upload.allowance(),
-        }
-    }
-
     /// See [`StoreUpload::is_in_place`].
     pub fn is_in_place(&self) -> bool {
         match &self.target {
@@ -217,23 +205,6 @@ impl TreeUpload {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreRefusal> {
         io::Write::write_all(&mut self.file(), bytes).map_err(refusal)?;
         self.wrote(bytes.len() as u64)
-    }
-
-    /// Moves bytes from a pipe to the file and counts them.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn write_from(&mut self, pipe: &OwnedFd, bytes: usize) -> Result<(), StoreRefusal> {
-        let mut left = bytes;
-        while left > 0 {
-            match splice(pipe, None, self.file(), None, left, SpliceFlags::MOVE) {
-                Ok(0) => return Err(StoreRefusal::Failed("nothing was written".to_owned())),
-                Ok(moved) => left -= moved,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(from_errno(error)),
-            }
-        }
-        self.wrote(bytes as u64)
     }
 
     /// Leaves the last bytes to the end of the upload, which writes them: a small upload is one piece of work then.

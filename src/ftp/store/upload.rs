@@ -307,7 +307,7 @@ impl StoreUpload {
     }
 
     /// The number of bytes that may be written before [`StoreUpload::wrote`] must be called.
-    pub fn allowance(&self) -> u64 {
+    pub(super) fn allowance(&self) -> u64 {
         let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.replaces()));
         self.terms.0.max_file.min(quota).saturating_sub(self.position).saturating_add(1)
     }
@@ -316,7 +316,7 @@ impl StoreUpload {
     ///
     /// # Errors
     /// The file is too large, the quota is exceeded, or the disk is too full.
-    pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
+    pub(super) fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
         let replaces = self.replaces();
