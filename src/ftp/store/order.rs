@@ -33,14 +33,14 @@ pub(super) struct UploadTurn {
 
 impl UploadOrder {
     /// Starts an upload to `name` in `directory`.
-    pub(super) fn begin(self: &Arc<Self>, directory: &OwnedFd, name: &[u8]) -> Result<UploadTurn, StoreRefusal> {
+    pub(super) fn begin(self: &Arc<Self>, directory: &OwnedFd, name: &[u8]) -> Result<Box<UploadTurn>, StoreRefusal> {
         let stat = fstat(directory).map_err(from_errno)?;
         let key = (stat.st_dev, stat.st_ino, name.to_vec());
         let mut targets = lock(&self.targets);
         let last = targets.get(&key).and_then(Weak::upgrade).unwrap_or_default();
         targets.insert(key.clone(), Arc::downgrade(&last));
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        Ok(UploadTurn { order: self.clone(), key, number, last })
+        Ok(Box::new(UploadTurn { order: self.clone(), key, number, last }))
     }
 }
 
@@ -57,6 +57,11 @@ impl UploadTurn {
         let placed = place()?;
         *last = self.number;
         Ok(placed)
+    }
+
+    /// The name of the target.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.key.2
     }
 
     /// Runs `act` while no upload to this name is placed.
