@@ -2,7 +2,7 @@
 //! removed; every command has one final reply, in the order of the commands, however the bytes arrive.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use applayer::ftp::session::{
     DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreRefusal, TransferFailure,
     TransferTask,
 };
-use applayer::ftp::store::{FtpStore, NameRules, UploadLimits};
+use applayer::ftp::store::{FtpStore, FtpTree, NameRules, UploadLimits};
 use applayer::net::login::LoginVerdict;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -207,14 +207,13 @@ impl Driver<'_> {
                 Ok(1)
             }
             TransferTask::Receive { path, mode, replace } => {
-                let (mut upload, name) = store.receive(&path, mode, replace)?;
+                let (mut upload, name) = FtpTree::Local(store.clone()).receive(&path, mode, replace)?;
                 opened(session, name);
-                upload.file().write_all(b"sent").map_err(|error| StoreRefusal::Failed(error.to_string()))?;
-                upload.wrote(4)?;
+                upload.write(b"sent")?;
                 // Every other name is one of an upload that breaks off.
                 match path.last().is_some_and(|byte| byte % 2 == 0) {
                     true => upload.commit()?,
-                    false => drop(upload.broke_off(true)),
+                    false => upload.broke_off(true),
                 }
                 Ok(4)
             }

@@ -207,7 +207,7 @@ pub struct WorkerUpload {
     /// Written bytes that the worker does not know of.
     uncounted: u64,
     quota: Option<QuotaShare>,
-    turn: UploadTurn,
+    turn: Box<UploadTurn>,
     sync: UploadSync,
     /// The data is on the disk.
     settled: bool,
@@ -218,12 +218,6 @@ pub struct WorkerUpload {
 impl WorkerUpload {
     pub(super) fn file(&self) -> &File {
         &self.file
-    }
-
-    pub(super) fn allowance(&self) -> u64 {
-        let quota = self.quota.as_ref().map_or(u64::MAX, |quota| quota.most(self.opened.replaces));
-        let quota = quota.saturating_sub(self.opened.position).saturating_add(1);
-        self.opened.allowance.saturating_sub(self.uncounted).min(quota).max(1)
     }
 
     pub(super) fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {

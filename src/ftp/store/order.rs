@@ -41,18 +41,18 @@ impl UploadOrder {
     }
 
     /// Starts an upload to `name` in `directory`.
-    pub(super) fn begin(self: &Arc<Self>, directory: &OwnedFd, name: &[u8]) -> Result<UploadTurn, StoreRefusal> {
+    pub(super) fn begin(self: &Arc<Self>, directory: &OwnedFd, name: &[u8]) -> Result<Box<UploadTurn>, StoreRefusal> {
         let stat = fstat(directory).map_err(from_errno)?;
         Ok(self.begin_at((stat.st_dev, stat.st_ino, name.to_vec())))
     }
 
     /// Starts an upload to this target.
-    pub(super) fn begin_at(self: &Arc<Self>, key: UploadKey) -> UploadTurn {
+    pub(super) fn begin_at(self: &Arc<Self>, key: UploadKey) -> Box<UploadTurn> {
         let mut targets = lock(&self.targets);
         let last = targets.get(&key).and_then(Weak::upgrade).unwrap_or_default();
         targets.insert(key.clone(), Arc::downgrade(&last));
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        UploadTurn { order: self.clone(), key, number, last }
+        Box::new(UploadTurn { order: self.clone(), key, number, last })
     }
 }
 
@@ -74,6 +74,11 @@ impl UploadTurn {
         let placed = place()?;
         *last = self.number;
         Ok(placed)
+    }
+
+    /// The name of the target.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.key.2
     }
 
     /// Runs `act` while no upload to this name is placed.

@@ -85,7 +85,7 @@ impl FtpStore {
             return Err(StoreRefusal::Busy);
         }
         UploadLimits { max_file: u64::MAX, ..self.limits }.room(parent, u64::try_from(stat.st_size).unwrap_or(0))?;
-        let mut upload = self.fresh(parent.try_clone().map_err(refusal)?, new_name.to_vec(), replace)?;
+        let mut upload = self.fresh(parent.try_clone().map_err(refusal)?, new_name, replace)?;
         take_over(upload.file(), &stat, source, name)?;
         while io::copy(&mut (&file).take(CARRY_BYTES), &mut upload.file()).map_err(refusal)? > 0 {
             if !go_on() {

@@ -44,11 +44,11 @@ const FREE_CHECK_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct StoreUpload {
     file: File,
-    /// The directory and the name, which is no link.
+    /// The directory of the target.
     parent: OwnedFd,
-    name: Vec<u8>,
     target: UploadTarget,
-    turn: UploadTurn,
+    /// The place in the order of uploads, and the name, which is no link.
+    turn: Box<UploadTurn>,
     /// The size of the file with all bytes received so far.
     position: u64,
     checked: u64,
@@ -130,9 +130,9 @@ impl FtpStore {
             Err(error) => return Err(refusal(error.into())),
         }
         let before = replaced.as_ref().map_or(0, size_of);
-        let mut upload = self.fresh(parent, name, replace)?;
+        let mut upload = self.fresh(parent, &name, replace)?;
         match (replaced, self.umask) {
-            (Some(stat), _) => take_over(&upload.file, &stat, &upload.parent, &upload.name)?,
+            (Some(stat), _) => take_over(&upload.file, &stat, &upload.parent, &name)?,
             (None, Some(mask)) => fchmod(&upload.file, Mode::from_raw_mode(0o666 & !mask)).map_err(from_errno)?,
             (None, None) => {}
         }
@@ -161,8 +161,8 @@ impl FtpStore {
     }
 
     /// A new file for `name` in `parent`, without limits.
-    pub(super) fn fresh(&self, parent: OwnedFd, name: Vec<u8>, replace: bool) -> Result<StoreUpload, StoreRefusal> {
-        let turn = self.order.begin(&parent, &name)?;
+    pub(super) fn fresh(&self, parent: OwnedFd, name: &[u8], replace: bool) -> Result<StoreUpload, StoreRefusal> {
+        let turn = self.order.begin(&parent, name)?;
         let unnamed = match self.unnamed_files {
             true => openat(&parent, c".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, NEW_FILE),
             false => Err(Errno::OPNOTSUPP),
@@ -178,7 +178,6 @@ impl FtpStore {
         Ok(StoreUpload {
             file: file.into(),
             parent,
-            name,
             target,
             turn,
             position: 0,
@@ -216,7 +215,7 @@ impl FtpStore {
         let target = UploadTarget::InPlace { before };
         let terms = Box::new((self.limits, self.owner.clone()));
         let mut upload =
-            StoreUpload { file, parent, name, target, turn, position, checked: 0, terms, quota: None, settled: false };
+            StoreUpload { file, parent, target, turn, position, checked: 0, terms, quota: None, settled: false };
         upload.admit(self, before)?;
         Ok(upload)
     }
@@ -366,7 +365,7 @@ impl StoreUpload {
     fn end_in_place(&self) -> Result<(), StoreRefusal> {
         self.turn.complete(|| {
             // The bytes would go with the file that had the name before.
-            if !is_still(&self.file, &self.parent, &self.name) {
+            if !is_still(&self.file, &self.parent, self.turn.name()) {
                 return Err(StoreRefusal::Moved);
             }
             self.file.set_len(self.position).map_err(refusal)?;
@@ -401,7 +400,7 @@ impl StoreUpload {
             self.sync()?;
         }
         let UploadTarget::New { temporary, replace } = &mut self.target else { return Ok(()) };
-        let (file, parent, name, quota) = (&self.file, &self.parent, self.name.as_slice(), &mut self.quota);
+        let (file, parent, name, quota) = (&self.file, &self.parent, self.turn.name(), &mut self.quota);
         self.turn.complete(|| {
             let mut place = || match temporary.take() {
                 Some(temporary) => rename(parent, &temporary, name, *replace),
