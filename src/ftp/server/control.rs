@@ -2,6 +2,7 @@
 
 mod conclude;
 mod ending;
+mod logins;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,22 +21,19 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
     DataMode, DataTransfer, FtpSession, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp, StoreRefusal,
-    TransferFailure, TransferTask, TreeRights, UploadMode, is_anonymous,
+    TransferFailure, TransferTask, UploadMode,
 };
 use crate::ftp::store::{FtpTree, TreeUpload};
 use crate::ftp::telnet;
 use crate::net::admission::{ClientPlace, Standing};
-use crate::net::certified::VerifiedCertificate;
 use crate::net::clock::unix_seconds;
 use crate::net::counters::Counter;
 use crate::net::file_work::{self, ClosedAside};
-use crate::net::login::LoginVerdict;
 use crate::net::session_id::SessionId;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
 use crate::scope::on_the_link;
-use crate::secret::Secret;
 
 /// The most bytes of replies that are sent together.
 const MAX_REPLIES: usize = 64 << 10;
@@ -337,57 +335,7 @@ impl ControlDriver<'_> {
         Ok(())
     }
 
-    // Login and TLS
-
-    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> LoginVerdict<TreeRights> {
-        // What is not UTF-8 is nobody's.
-        let asked = std::str::from_utf8(user).unwrap_or_default();
-        let password = String::from_utf8(password.into_exposed()).unwrap_or_else(|_| "\0".to_owned());
-        let password = Secret::new(password);
-        let verdict = self.shared.service.login(self.peer.ip(), asked, password.expose()).await;
-        self.logged_in(user, verdict, false)
-    }
-
-    /// The login of a user whom the certificate of the client names. `Wrong` if there is none, which is no failure.
-    async fn certified(&mut self, user: &[u8]) -> LoginVerdict<TreeRights> {
-        let name = std::str::from_utf8(user).ok();
-        let certificate = VerifiedCertificate::of(&self.stream);
-        let proof = certificate.zip(name).and_then(|(it, name)| it.certifies(name, self.peer.ip()));
-        let Some(proof) = proof else { return LoginVerdict::Wrong };
-        match self.shared.service.certified(&proof).await {
-            LoginVerdict::Wrong => LoginVerdict::Wrong,
-            verdict => self.logged_in(user, verdict, true),
-        }
-    }
-
-    /// Tells of a login, and takes its tree.
-    fn logged_in(
-        &mut self,
-        user: &[u8],
-        verdict: LoginVerdict<FtpTree>,
-        by_certificate: bool,
-    ) -> LoginVerdict<TreeRights> {
-        let name = String::from_utf8_lossy(user).into_owned();
-        // Whoever is anonymous is the same from the same address.
-        let owner = if is_anonymous(user) { format!("{name}@{}", self.peer.ip()) } else { name.clone() };
-        let (accepted, reason) = (matches!(verdict, LoginVerdict::Right(_)), verdict.reason());
-        if accepted { Counter::LoginsDone } else { Counter::LoginsFailed }.add(1);
-        self.totals.user = name;
-        self.happened(&Happening::Login { accepted, reason, by_certificate });
-        if !accepted {
-            self.totals.user.clear();
-        }
-        self.store = None;
-        verdict.map(|store| {
-            let rights = store.rights().clone();
-            let store = store.owned_by(&owner);
-            self.store = Some(match self.umask {
-                Some(mask) => store.with_umask(mask),
-                None => store,
-            });
-            rights
-        })
-    }
+    // TLS
 
     async fn start_tls(&mut self) -> Result<(), Fault> {
         self.flush().await?;
