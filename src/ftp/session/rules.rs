@@ -123,7 +123,7 @@ impl TreeRights {
         let (old, new) = (self.at(from), self.at(to));
         let moves = self.rule_of(from) != self.rule_of(to);
         let allowed = match (moves, own) {
-            (false, own) => (old.rename || own) && (old.rename || old.upload),
+            (false, own) => old.rename || own && old.upload,
             (true, true) => new.upload,
             (true, false) => old.rename && old.delete && new.upload && (old.read || !new.read),
         };
