@@ -96,10 +96,10 @@ pub enum ServerLogin {
 
 /// The later turns of SCRAM-SHA-256.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ScramTurn(Box<LoginTurn>);
+pub struct ScramTurn(Box<ScramStep>);
 
 #[derive(Debug, PartialEq, Eq)]
-enum LoginTurn {
+enum ScramStep {
     /// The user's verifier is looked up.
     Named(ScramFirst),
     /// The client's proof is due.
@@ -131,10 +131,10 @@ impl ServerLogin {
     /// ASCII without commas.
     pub fn verifier(&mut self, verifier: ScramVerifier, nonce: &str) -> AuthStep {
         match self.take_turn() {
-            LoginTurn::Named(first) => {
+            ScramStep::Named(first) => {
                 let challenge = first.answer(nonce, verifier);
                 let text = BASE64.encode(&challenge.text);
-                *self = ServerLogin::ScramTurn(ScramTurn(Box::new(LoginTurn::Challenged(challenge))));
+                *self = ServerLogin::ScramTurn(ScramTurn(Box::new(ScramStep::Challenged(challenge))));
                 AuthStep::Challenge(text.into())
             }
             _ => AuthStep::Malformed,
@@ -144,16 +144,16 @@ impl ServerLogin {
     /// The challenge with the proof of the server, once the client has proved itself; `None` if the mechanism has none: the
     /// user is logged in.
     pub fn proved(&mut self) -> Option<AuthStep> {
-        let LoginTurn::Proving(challenge, proof) = self.take_turn() else { return None };
-        *self = ServerLogin::ScramTurn(ScramTurn(Box::new(LoginTurn::Ending(challenge.user().to_owned()))));
+        let ScramStep::Proving(challenge, proof) = self.take_turn() else { return None };
+        *self = ServerLogin::ScramTurn(ScramTurn(Box::new(ScramStep::Ending(challenge.user().to_owned()))));
         Some(AuthStep::Challenge(BASE64.encode(proof.server_final(&challenge.verifier)).into()))
     }
 
     /// The current turn of SCRAM; nothing more follows it unless it is put back.
-    fn take_turn(&mut self) -> LoginTurn {
+    fn take_turn(&mut self) -> ScramStep {
         match self {
-            ServerLogin::ScramTurn(ScramTurn(turn)) => std::mem::replace(&mut **turn, LoginTurn::Broken),
-            _ => LoginTurn::Broken,
+            ServerLogin::ScramTurn(ScramTurn(turn)) => std::mem::replace(&mut **turn, ScramStep::Broken),
+            _ => ScramStep::Broken,
         }
     }
 
@@ -200,19 +200,19 @@ impl ServerLogin {
                     return AuthStep::Malformed;
                 };
                 let user = first.user.clone();
-                *self = ServerLogin::ScramTurn(ScramTurn(Box::new(LoginTurn::Named(first))));
+                *self = ServerLogin::ScramTurn(ScramTurn(Box::new(ScramStep::Named(first))));
                 AuthStep::Verifier(user)
             }
-            ServerLogin::ScramTurn(ScramTurn(turn)) => match std::mem::replace(&mut **turn, LoginTurn::Broken) {
-                LoginTurn::Challenged(challenge) => match challenge.proof(&text) {
+            ServerLogin::ScramTurn(ScramTurn(turn)) => match std::mem::replace(&mut **turn, ScramStep::Broken) {
+                ScramStep::Challenged(challenge) => match challenge.proof(&text) {
                     Some(proof) => {
                         let user = challenge.user().to_owned();
-                        **turn = LoginTurn::Proving(challenge, proof.clone());
+                        **turn = ScramStep::Proving(challenge, proof.clone());
                         AuthStep::Credentials { user, proof: LoginProof::Scram(proof) }
                     }
                     None => AuthStep::Malformed,
                 },
-                LoginTurn::Ending(user) if text.is_empty() => AuthStep::Done(user),
+                ScramStep::Ending(user) if text.is_empty() => AuthStep::Done(user),
                 _ => AuthStep::Malformed,
             },
         }
