@@ -493,7 +493,7 @@ fn what_cannot_work_is_said_at_the_start() {
     ] {
         check(&format!("joe:{hash}::as={named}\n"), &[], 78, says);
     }
-    check("", &["--system-users", "--system-root", "/nowhere"], 66, "--system-root /nowhere: no such directory");
+    check("", &["--system-users", "--system-root", "/nowhere"], 78, "--system-root /nowhere: no such directory");
     check("", &["--anonymous"], 64, "--anonymous needs --user-file or --system-users");
     std::fs::set_permissions(site.at_etc(""), PermissionsExt::from_mode(0o775)).unwrap();
     check(&format!("joe:{hash}::as=bob\n"), &[], 78, "only root may write the user file");

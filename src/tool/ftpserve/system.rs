@@ -92,7 +92,7 @@ impl LoginTable {
             system_users::check_files()?;
         }
         if let Some(root) = self.system_root.as_deref().filter(|root| !root.is_dir()) {
-            return Err(Fault::new(Kind::NoInput, format!("--system-root {}: no such directory", root.display())));
+            return Err(Fault::new(Kind::Config, format!("--system-root {}: no such directory", root.display())));
         }
         let file = self.user_file.as_deref().unwrap_or(Path::new(""));
         for (user, named) in users.into_iter().flat_map(Users::of_the_system) {
