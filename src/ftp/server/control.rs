@@ -21,7 +21,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
     DataMode, DataTransfer, FtpSession, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp, StoreRefusal,
-    TransferFailure, TransferTask, UploadMode,
+    TransferFailure, TransferTask, UploadMode, is_anonymous,
 };
 use crate::ftp::store::{FtpTree, TreeUpload};
 use crate::ftp::telnet;
