@@ -56,7 +56,7 @@ fn auth(data: &[u8]) {
         // The lines of an exchange; a proof that fits no verifier is never right.
         let mut lines = data.split(|byte| *byte == b'\n');
         let mut step = login.start(lines.next());
-        while let Some(line) = lines.next() {
+        for line in lines {
             step = match step {
                 AuthStep::Challenge(_) => login.response(line),
                 AuthStep::Verifier(_) => login.verifier(ScramVerifier::of("pencil", b"salt", 1), "n"),
@@ -207,7 +207,7 @@ fn session(data: &[u8]) {
             SmtpEvent::Recipient(question) => session.recipient_verdict(question, &ok),
             SmtpEvent::Verifier(question) => {
                 let verifier = ScramVerifier::of("pencil", b"salt", 1);
-                session.verifier_found(question, Some(verifier).filter(|_| rest.len() % 2 == 0), "nonce");
+                session.verifier_found(question, Some(verifier).filter(|_| rest.len().is_multiple_of(2)), "nonce");
             }
             SmtpEvent::Login(question) => session.login_verdict(
                 question,

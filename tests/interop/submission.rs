@@ -64,7 +64,7 @@ fn msmtp(peer: &Peer) -> Verdict {
 fn gsasl(peer: &Peer) -> Verdict {
     let dir = temp_dir();
     let (server, _) = submission(dir.path());
-    let port = server.port().to_string();
+    let at = format!("localhost:{}", server.port());
     for (mechanism, password, right) in [
         ("SCRAM-SHA-256", "secret", true),
         ("SCRAM-SHA-256-PLUS", "secret", true),
@@ -72,7 +72,7 @@ fn gsasl(peer: &Peer) -> Verdict {
         ("SCRAM-SHA-256", "wrong", false),
     ] {
         let cert = dir.path().join("cert.pem").display().to_string();
-        let args = ["--smtp", "--connect", "localhost", &port, "--starttls", "--x509-ca-file", &cert];
+        let args = ["--smtp", "--connect", &at, "--starttls", "--x509-ca-file", &cert];
         let login =
             ["--mechanism", mechanism, "--authentication-id", "alice", "--password", password, "--no-client-first"];
         let done = peer.feed("gsasl", args.into_iter().chain(login), Some(b""));

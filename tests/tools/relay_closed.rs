@@ -164,7 +164,8 @@ fn try_all(flags: Flags, number: usize) -> (usize, usize) {
     let queued = tool("mailq-ls").args(["--json", "--queue-dir"]).arg(started.dir.path().join("queue")).run();
     let queued = queued.exits(0).records_of("recipient");
     let mut queued: Vec<&str> = queued.iter().filter_map(|it| it["address"].as_str()).collect();
-    (queued.sort_unstable(), expected.sort_unstable());
+    queued.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(queued, expected, "{flags:?}");
     assert_eq!(started.server.stop(), 0);
     (tried, expected.len())
