@@ -108,18 +108,23 @@ impl Users {
     /// # Errors
     /// The fault of the first invalid line, with its number.
     pub fn parse(text: &str) -> Result<Users, String> {
-        let mut by_name = HashMap::new();
+        let (mut by_name, mut first) = (HashMap::new(), None);
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let (hash, user) = parse_line(line).map_err(|why| format!("line {}: {why}", number + 1))?;
+            if first.is_none() {
+                first = hash.scram().cloned();
+            }
             if by_name.insert(user.name.clone(), (hash, user)).is_some() {
                 return Err(format!("line {}: duplicate user", number + 1));
             }
         }
-        Ok(Users::of(by_name))
+        // SCRAM is offered if every user has a verifier; the first one is the model of those that unknown names get.
+        let model = first.filter(|_| by_name.values().all(|(hash, _): &(StoredHash, User)| hash.scram().is_some()));
+        Ok(Users { model, ..Users::of(by_name) })
     }
 
     /// Users with these names and hashes. A text that is no known hash is no user: the password is locked.
@@ -133,16 +138,9 @@ impl Users {
 
     fn of(by_name: HashMap<String, (StoredHash, User)>) -> Users {
         let blocks = by_name.values().map(|(hash, _)| hash.block_count()).max().unwrap_or(0);
-        // SCRAM is offered if every user has a verifier; one of them is the model of those that unknown names get.
-        let verifier = |(hash, _): &(StoredHash, User)| match hash {
-            StoredHash::Scram(verifier) => Some(verifier.clone()),
-            _ => None,
-        };
-        let verifiers: Option<Vec<_>> = by_name.values().map(verifier).collect();
-        let model = verifiers.and_then(|verifiers| verifiers.into_iter().next());
         let dearest = by_name.values().map(|(hash, user)| (hash.work(), &user.name)).max();
         let dearest = dearest.map(|(_, name)| name.clone()).unwrap_or_default();
-        Users { by_name, dearest, model, memory: HashMemory::new(blocks) }
+        Users { by_name, dearest, model: None, memory: HashMemory::new(blocks) }
     }
 
     /// The users who log in as a user of the system (`as=`), each with that user.

@@ -421,7 +421,7 @@ pub fn format_unix(entry: &ListingEntry, now: i64) -> Vec<u8> {
     let stamp = entry.modified.map_or(0, |modified| modified.seconds);
     let (year, month, day, hour, minute, _) = civil(stamp);
     let month = MONTHS.get(usize::try_from(month).unwrap_or(1).saturating_sub(1)).copied().unwrap_or("Jan");
-    let when = if stamp > now - HALF_A_YEAR && stamp <= now + 3600 {
+    let when = if stamp > now.saturating_sub(HALF_A_YEAR) && stamp <= now.saturating_add(3600) {
         format!("{month} {day:2} {hour:02}:{minute:02}")
     } else {
         format!("{month} {day:2}  {year:04}")
