@@ -64,7 +64,7 @@ fn each_word_is_one_right() {
         client.send("MFMT 20260101000000 old\r\n");
         may("overwrite", "213", client.reply());
         client.send("SITE CHMOD 600 old\r\n");
-        may("overwrite", "250", client.reply());
+        may("overwrite", "200", client.reply());
         client.send("MKD made\r\n");
         may("mkdir", "257", client.reply());
         client.send("RNFR gone\r\n");

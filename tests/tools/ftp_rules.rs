@@ -40,7 +40,7 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("MFMT 20260101000000 @/old", &["overwrite"], "213"),
     ("MDTM 20260101000000 @/old", &["overwrite"], "213"),
     ("MFF Modify=20260101000000; @/old", &["overwrite"], "213"),
-    ("SITE CHMOD 640 @/old", &["overwrite"], "250"),
+    ("SITE CHMOD 640 @/old", &["overwrite"], "200"),
     ("SITE UTIME 20260101000000 @/old", &["overwrite"], "250"),
     ("MKD @/%", &["mkdir"], "257"),
     ("RMD @/empty", &["delete"], "250"),

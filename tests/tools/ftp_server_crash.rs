@@ -192,7 +192,7 @@ fn renames_cross_file_systems() {
     let there = |name: &str| dir.path().join(name).exists();
     for bytes in [&b"first"[..], b"second, over the first"] {
         assert!(client.put("x", bytes).starts_with("226"));
-        client.ask("SITE CHMOD 640 x", 250);
+        client.ask("SITE CHMOD 640 x", 200);
         client.ask("MFMT 20200102030405 x", 213);
         client.ask("RNFR x", 350);
         client.ask("RNTO m/x", 250);
