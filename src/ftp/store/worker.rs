@@ -100,6 +100,11 @@ impl StoreWorker {
                 let id = self.hold(Held::Upload(upload, new))?;
                 WorkerAnswer::Receiving(OpenedUpload { id, allowance, position, before, replaces, name, target })
             }
+            WorkerRequest::Wrote(_, bytes) | WorkerRequest::Commit(_, bytes) | WorkerRequest::BrokeOff(_, bytes, _)
+                if bytes > i64::MAX.cast_unsigned() =>
+            {
+                return Err(StoreRefusal::TooLarge);
+            }
             WorkerRequest::Wrote(id, bytes) => {
                 let allowance = self.upload(id).and_then(|(upload, _)| {
                     upload.wrote(bytes)?;
@@ -125,7 +130,8 @@ impl StoreWorker {
                 WorkerAnswer::Kept(kept)
             }
             WorkerRequest::List(listing, now) => {
-                let lines = self.store.list(listing, now)?;
+                // Arithmetic with any other time could overflow.
+                let lines = self.store.list(listing, now.clamp(0, i64::from(u32::MAX)))?;
                 WorkerAnswer::Listing(self.hold(Held::Listing(lines))?)
             }
             WorkerRequest::Piece(id) => {
