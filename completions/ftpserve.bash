@@ -24,12 +24,20 @@ _ftpserve() {
 
     case "${cmd}" in
         ftpserve)
-            opts="-q -v -0 -h -V --write --upload-only --drop-box --anonymous --tls --auth-in-clear --no-require-tls-reuse --lenient-tls-end --pasv-ports --pasv-address --no-active --max-file-size --min-free --fsync --keep-partial --append --idle --timeout --xferlog --hide --deny --rate --max-transfers --umask --greeting --banner --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-q -v -0 -h -V --write --upload-only --drop-box --anonymous --system-users --system-root --min-uid --tls --cert-login --auth-in-clear --no-require-tls-reuse --lenient-tls-end --pasv-ports --pasv-address --no-active --max-file-size --min-free --fsync --keep-partial --append --idle --timeout --xferlog --charset --hide --deny --rule --exec-upload --exec-limit --rate --max-transfers --umask --greeting --banner --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --json --report --quiet --verbose --null --color --config --show-config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --system-root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-uid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --tls)
                     COMPREPLY=($(compgen -W "try starttls implicit" -- "${cur}"))
                     return 0
@@ -66,11 +74,27 @@ _ftpserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --charset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --hide)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --deny)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec-upload)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -144,6 +168,10 @@ _ftpserve() {
                     ;;
                 --user-file)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hash-password)
+                    COMPREPLY=($(compgen -W "argon2id scram-sha-256" -- "${cur}"))
                     return 0
                     ;;
                 --log)

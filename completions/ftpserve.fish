@@ -1,3 +1,5 @@
+complete -c ftpserve -l system-root -d 'Serve PATH to all users of the system instead of their home directories' -r -F
+complete -c ftpserve -l min-uid -d 'Lowest number of a user of the system that may log in, by --system-users or as= in the user file; root never may' -r
 complete -c ftpserve -l tls -d 'When TLS starts, with a certificate: on the client\'s request (AUTH TLS), always (AUTH TLS), or before the first byte' -r -f -a "try\t'On the client\'s request'
 starttls\t'By AUTH TLS, before any other command'
 implicit\t'Before the first byte'"
@@ -11,8 +13,12 @@ full\t'The bytes and the name'"
 complete -c ftpserve -l idle -d 'End connections that are silent for this time' -r
 complete -c ftpserve -l timeout -d 'End transfers that stall for this time' -r
 complete -c ftpserve -l xferlog -d 'Append a line per transfer of a file to FILE, in the form of wu-ftpd\'s xferlog(5)' -r -F
+complete -c ftpserve -l charset -d 'Charset of names on the wire, until a client sends OPTS UTF8 ON (koi8-r, shift_jis ...); names in DIR are UTF-8' -r
 complete -c ftpserve -l hide -d 'Leave names that match GLOB (* and ?) out of listings; may be repeated' -r
 complete -c ftpserve -l deny -d 'Refuse every command on names that match GLOB, and links that lead to such names; may be repeated' -r
+complete -c ftpserve -l rule -d 'Set the rights in the directory PATH and below: words of the user file, or none; may be repeated, the longest PATH applies' -r
+complete -c ftpserve -l exec-upload -d 'Run CMD with the path of each file that has arrived as its last argument; no shell reads CMD' -r
+complete -c ftpserve -l exec-limit -d 'Kill the program of --exec-upload after this time' -r
 complete -c ftpserve -l rate -d 'Limit each login to RATE bytes per second in each direction; up= and down= of the user file override it' -r
 complete -c ftpserve -l max-transfers -d 'Run at most N transfers and listings at once; more are refused with 450' -r
 complete -c ftpserve -l umask -d 'Permission bits that new files and directories do not get (default: those of the process)' -r
@@ -31,8 +37,10 @@ complete -c ftpserve -l cert-out -d 'Write the certificate that --self-signed ma
 complete -c ftpserve -l client-ca -d 'Accept only clients with a certificate issued by an authority in FILE (PEM); without it no command is obeyed' -r -F
 complete -c ftpserve -l min-rate -d 'Disconnect a client that is slower than RATE bytes per second for the time of --timeout; 0: only the timeout applies' -r
 complete -c ftpserve -l user-file -d 'Users who may log in: one NAME:HASH[:HOME[:FLAGS]] per line; --hash-password makes the hash' -r -F
+complete -c ftpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit' -r -f -a "argon2id\t'Argon2id: the best protection of a stolen file; passwords are checked by PLAIN and LOGIN'
+scram-sha-256\t'A verifier for SCRAM-SHA-256, which also works with PLAIN and LOGIN'"
 complete -c ftpserve -l log -d 'Append the log, one line of text per event, to FILE (created with mode 0600, not through a link); HUP reopens it' -r -F
-complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r -f -a "user\t''
+complete -c ftpserve -l syslog -d 'Send the log to the local syslog daemon as daemon, mail, ftp, auth, local0 …; FACILITY,rfc5424: in the format of RFC 5424' -r -f -a "user\t''
 mail\t''
 daemon\t''
 auth\t''
@@ -62,14 +70,15 @@ complete -c ftpserve -l config -d 'Read options from FILE, one per line, instead
 complete -c ftpserve -l write -d 'Let clients upload, delete, rename and make directories'
 complete -c ftpserve -l upload-only -d 'As --write, without downloads'
 complete -c ftpserve -l drop-box -d 'Accept new files only; nothing is listed, downloaded or overwritten'
-complete -c ftpserve -l anonymous -d 'With --user-file: let anonymous list and download too'
+complete -c ftpserve -l anonymous -d 'With --user-file or --system-users: let anonymous list and download too'
+complete -c ftpserve -l system-users -d 'Let users of the system log in with their passwords of /etc/shadow, each with their own rights, in their home directory'
+complete -c ftpserve -l cert-login -d 'Log a user in without a password if the client\'s certificate has the user\'s name (as CN, mail address or DNS name)'
 complete -c ftpserve -l auth-in-clear -d 'Accept passwords without TLS from other hosts'
 complete -c ftpserve -l no-require-tls-reuse -d 'Take data connections inside TLS that do not resume the session of their control connection (curl -Z, rclone)'
 complete -c ftpserve -l lenient-tls-end -d 'Accept an upload that ends without a TLS close notice as complete'
 complete -c ftpserve -l no-active -d 'Refuse active mode (PORT, EPRT)'
 complete -c ftpserve -l keep-partial -d 'Keep the received part of an interrupted upload, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; the default is only into an interrupted upload of the same user'
-complete -c ftpserve -l hash-password -d 'Ask for a password (without a terminal: read it from stdin), print its hash for the user file, and exit'
 complete -c ftpserve -l check-config -d 'Check the options and files without starting, and exit: 0 if they are valid, else 78'
 complete -c ftpserve -l i-know -d 'Allow --run-as to name root'
 complete -c ftpserve -l no-sandbox -d 'Do not restrict the server to the named files and directories'

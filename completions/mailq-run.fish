@@ -52,7 +52,7 @@ complete -c mailq-run -l password-file -d 'Read the password from the first line
 complete -c mailq-run -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c mailq-run -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c mailq-run -l log -d 'Append the log, one line of text per event, to FILE (created with mode 0600, not through a link); HUP reopens it' -r -F
-complete -c mailq-run -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r -f -a "user\t''
+complete -c mailq-run -l syslog -d 'Send the log to the local syslog daemon as daemon, mail, ftp, auth, local0 …; FACILITY,rfc5424: in the format of RFC 5424' -r -f -a "user\t''
 mail\t''
 daemon\t''
 auth\t''

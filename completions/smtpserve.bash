@@ -24,7 +24,7 @@ _smtpserve() {
 
     case "${cmd}" in
         smtpserve)
-            opts="-q -v -0 -h -V --domain --mailboxes --create --relay-from --hostname --lmtp --tls --auth-in-clear --max-size --min-free --max-recipients --max-hops --strict-syntax --newlines --timeout --listen --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --queue-dir --greet-pause --reject-helo --proxy-from --capture --expect --max-time --capture-sync --fail --seed --json --report --quiet --verbose --null --color --config --show-config --help --version"
+            opts="-q -v -0 -h -V --domain --mailboxes --create --relay-from --hostname --lmtp --submission --any-sender --max-messages-per-user --max-recipients-per-user --socket-mode --socket-owner --tls --auth-in-clear --max-size --min-free --max-recipients --max-hops --strict-syntax --newlines --timeout --domains --aliases --alias-commands --route --exec --exec-timeout --exec-jobs --quota --max-clients --max-per-address --max-rate-per-address --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --log --syslog --metrics --reload-every --check-config --run-as --i-know --no-sandbox --queue-dir --greet-pause --reject-helo --proxy-from --capture --expect --max-time --capture-sync --fail --seed --json --report --quiet --verbose --null --color --config --show-config --listen --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -43,6 +43,22 @@ _smtpserve() {
                     return 0
                     ;;
                 --hostname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-messages-per-user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-recipients-per-user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-mode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-owner)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -74,7 +90,31 @@ _smtpserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --listen)
+                --domains)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --aliases)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --route)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec-jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --quota)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -124,6 +164,10 @@ _smtpserve() {
                     ;;
                 --user-file)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hash-password)
+                    COMPREPLY=($(compgen -W "argon2id scram-sha-256" -- "${cur}"))
                     return 0
                     ;;
                 --log)
@@ -191,6 +235,10 @@ _smtpserve() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --listen)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

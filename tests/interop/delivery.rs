@@ -113,7 +113,7 @@ fn synced_before_250(peer: &Peer) -> Verdict {
     };
     for mailbox in ["bob", "eve", "joe"] {
         let file = find(&format!("/mail/{mailbox}/tmp/"), 0);
-        assert!(before[file].contains(" fsync("), "{}", before[file]);
+        assert!(before[file].contains(" fdatasync("), "{}", before[file]);
         let moved = find(&format!("/mail/{mailbox}/new>, \""), file + 1);
         assert!(before[moved].contains("renameat2("), "{}", before[moved]);
         find(&format!("/mail/{mailbox}/new>"), moved + 1);
@@ -122,7 +122,9 @@ fn synced_before_250(peer: &Peer) -> Verdict {
     let process = before[program].split_whitespace().next().unwrap();
     find(&format!("{process} +++ exited with 0"), program);
     // The program comes after every step that may fail for lack of space, and before all that cannot be taken back.
-    assert!(before.iter().take(program).filter(|line| line.contains("/tmp/") && line.contains(" fsync(")).count() >= 3);
+    assert!(
+        before.iter().take(program).filter(|line| line.contains("/tmp/") && line.contains(" fdatasync(")).count() >= 3
+    );
     let queued = find("/queue/queue.db-wal>", program);
     let first = before.iter().position(|line| line.contains("renameat2(") && line.contains("/new>")).unwrap();
     assert!(program < queued && queued < first, "{program} {queued} {first}");

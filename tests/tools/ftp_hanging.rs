@@ -17,7 +17,7 @@ fn a_hanging_file_system_stops_its_own_sessions_only() {
     std::fs::create_dir_all(dir.path().join("mail/dead")).unwrap();
     std::fs::write(dir.path().join("mail/file"), "alive").unwrap();
     let hash = hash("secret");
-    std::fs::write(dir.path().join("users"), format!("joe:{hash}:dead:write\nann:{hash}::write\n")).unwrap();
+    std::fs::write(dir.path().join("users"), format!("joe:{hash}:dead/home:write\nann:{hash}::write\n")).unwrap();
     std::fs::set_permissions(dir.path().join("users"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut command = unshared(DEAD, "ftpserve", dir.path());
     let mut server = command.args(["--write", "--user-file", "users", "--anonymous", "--drain", "0"]).spawn().unwrap();
@@ -25,7 +25,7 @@ fn a_hanging_file_system_stops_its_own_sessions_only() {
     let at = address(dir.path());
     let mut hung = Vec::new();
     for command in [
-        "CWD dead",
+        "CWD dead/in",
         "MKD dead/new",
         "RMD dead/old",
         "DELE dead/file",

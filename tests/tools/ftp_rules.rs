@@ -41,7 +41,7 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("MDTM 20260101000000 @/old", &["overwrite"], "213"),
     ("MFF Modify=20260101000000; @/old", &["overwrite"], "213"),
     ("SITE CHMOD 640 @/old", &["overwrite"], "200"),
-    ("SITE UTIME 20260101000000 @/old", &["overwrite"], "250"),
+    ("SITE UTIME 20260101000000 @/old", &["overwrite"], "200"),
     ("MKD @/%", &["mkdir"], "257"),
     ("RMD @/empty", &["delete"], "250"),
     ("DELE @/gone", &["delete"], "250"),

@@ -14,6 +14,7 @@ use crate::net::privilege::UnixIdentity;
 use crate::net::sandbox::Sandbox;
 use crate::net::tls::ServerTls;
 use crate::net::unix_socket::UnixSocket;
+use crate::secret::without_password;
 use crate::smtp::role::ServerRole;
 use crate::smtp::server::{SmtpServerOptions, SmtpServerTls};
 
@@ -84,12 +85,13 @@ pub(super) struct RoleListeners {
 
 /// `ADDR[=ROLE]`; an address alone has the role of the command line, a UNIX socket alone is for LMTP.
 fn parse_place(text: &str, role: ServerRole) -> Result<(ListenPlace, ServerRole), Fault> {
+    let shown = without_password(text);
     let (address, named) = match text.rsplit_once('=') {
         None => (text, None),
         Some((address, word)) => {
             let words = || ServerRole::ALL.map(ServerRole::as_str).join(", ");
             let known = ServerRole::from_name(word).ok_or_else(|| {
-                Fault::new(Kind::Usage, format!("--listen {text}: {word:?} is not a role ({})", words()))
+                Fault::new(Kind::Usage, format!("--listen {shown}: no such role after = ({})", words()))
             })?;
             (address, Some(known))
         }
@@ -98,10 +100,10 @@ fn parse_place(text: &str, role: ServerRole) -> Result<(ListenPlace, ServerRole)
     match path.or(address.starts_with('/').then_some(address)) {
         None => Ok((ListenPlace::Tcp(address.to_owned()), named.unwrap_or(role))),
         Some(path) if !path.starts_with('/') => {
-            Err(Fault::new(Kind::Usage, format!("--listen {text}: a UNIX socket has an absolute path")))
+            Err(Fault::new(Kind::Usage, format!("--listen {shown}: a UNIX socket has an absolute path")))
         }
         Some(_) if named.is_some_and(|named| named != ServerRole::Lmtp) => {
-            Err(Fault::new(Kind::Usage, format!("--listen {text}: the role of a UNIX socket is lmtp")))
+            Err(Fault::new(Kind::Usage, format!("--listen {shown}: the role of a UNIX socket is lmtp")))
         }
         // "///run/x" comes from a URL without a host.
         Some(path) => {
