@@ -181,10 +181,7 @@ fn parse<A: Tool>(arguments: &[std::ffi::OsString]) -> Result<A, clap::Error> {
 /// The most threads for blocking work, created on demand: each client of ftpserve may hang in a call of the file system.
 /// --max-clients limits their number.
 const MAX_BLOCKING_THREADS: usize = 16_384;
-/// The longest wait at the end of a server for calls of the file system that still run.
-const END_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// The longest wait at the end of a server for a thread that is held up.
+/// The longest wait at the end of a server for a thread that is held up: by a reader, or in a call of the file system.
 const MAX_LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Raises the soft limit of descriptors, the resource that tools need most, to the hard limit, up to [`MAX_DESCRIPTORS`]. The
@@ -224,11 +221,7 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
 pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.max_blocking_threads(MAX_BLOCKING_THREADS);
-    let runtime = runtime(builder)?;
-    let result = runtime.block_on(future);
-    // A thread that a reader or a file system holds up must not hold up the end.
-    runtime.shutdown_timeout(MAX_LAST_WAIT);
-    result
+    run_to_the_end(runtime(builder)?, future)
 }
 
 /// As [`block_on_threads`], for a server whose tasks call the file system: see [`file_work`].
@@ -242,9 +235,15 @@ pub fn block_on_threads_and_files<T>(future: impl Future<Output = anyhow::Result
     builder.max_blocking_threads(MAX_BLOCKING_THREADS).worker_threads(processors + 1);
     let runtime = runtime(builder)?;
     file_work::watch(runtime.handle(), processors);
+    run_to_the_end(runtime, future)
+}
+
+fn run_to_the_end<T>(
+    runtime: tokio::runtime::Runtime,
+    future: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     let result = runtime.block_on(future);
-    // A call that hangs does not keep the server from ending.
-    runtime.shutdown_timeout(END_LIMIT);
+    runtime.shutdown_timeout(MAX_LAST_WAIT);
     result
 }
 

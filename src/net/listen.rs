@@ -29,6 +29,8 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
 /// The time that a client has to say goodbye after it lost its place to another.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(250);
+/// The time within which the tasks of clients end after they were stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// The address of the clients of UNIX sockets, for the limits per address.
 const UNIX_CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 0);
@@ -208,7 +210,8 @@ where
     drop(socket);
     tokio::select! {
         () = async { while clients.join_next().await.is_some() {} } => {}
-        () = shutdown.ended() => clients.shutdown().await,
+        // A client whose task hangs in a call of the file system cannot be stopped, and holds nobody up.
+        () = shutdown.ended() => drop(tokio::time::timeout(STOP_LIMIT, clients.shutdown()).await),
     }
     Ok(())
 }
