@@ -23,7 +23,7 @@ use crate::net::stream::Stream;
 
 /// The size in bytes up to which a file is read when it is opened, and the first buffer of an upload.
 const SMALL_BYTES: usize = 16 << 10;
-/// The buffer of a larger upload. On loopback splice(2) takes nearly three times as long as reading and writing that much.
+/// The buffer of a larger upload. On loopback splice(2) was slower than reading and writing that much (`bench/ftp-server.sh`).
 const UPLOAD_BYTES: usize = 256 << 10;
 /// The most bytes that are read of a file at once.
 const CHUNK_BYTES: usize = 128 << 10;

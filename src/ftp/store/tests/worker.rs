@@ -6,13 +6,18 @@ use rustix::net::SendFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::*;
+use crate::ftp::session::RightRule;
 use crate::ftp::store::wire::MAX_WORKER_MESSAGE;
 use crate::net::helper::{pair, receive, send};
 
 /// A worker for this login, and the socket of a server that may say anything.
 fn hostile(tree: &Tree, rights: Rights) -> impl Fn(&[u8]) -> Vec<u8> {
+    hostile_to(tree.store.login(None, None, rights).unwrap())
+}
+
+fn hostile_to(store: FtpStore) -> impl Fn(&[u8]) -> Vec<u8> {
     let (ours, theirs) = pair().unwrap();
-    let worker = StoreWorker::new(tree.store.login(None, None, rights).unwrap());
+    let worker = StoreWorker::new(store);
     std::thread::spawn(move || worker.serve(&theirs));
     move |bytes| {
         send(&ours, bytes, &[], SendFlags::NOSIGNAL).unwrap();
@@ -89,6 +94,25 @@ fn messages_are_read_as_they_were_written() {
     assert_eq!(WorkerRequest::Send(vec![b'x'; MAX_WORKER_MESSAGE]).compose(), None);
     let longest = vec![0xff; crate::ftp::session::path::MAX_PATH];
     assert!(WorkerRequest::Run(StoreOp::Rename(longest.clone(), longest, true)).compose().is_some());
+}
+
+/// Rules of directories are the worker's to keep as well, also behind links.
+#[test]
+fn a_rule_of_a_directory_holds_in_the_worker() {
+    let tree = Tree::new();
+    std::fs::write(tree.top("docs/x"), "kept").unwrap();
+    symlink("docs", tree.top("way")).unwrap();
+    let store = tree.store.login(None, None, Rights::ALL).unwrap();
+    let ask = hostile_to(store.with_rules([RightRule::new("/docs", Rights::NONE).unwrap()]));
+    let before = std::fs::metadata(tree.top("docs/x")).unwrap();
+    for request in [&b"/docs/x"[..], b"/docs/new", b"/way/x", b"/way/new"].into_iter().flat_map(requests) {
+        let answer = WorkerAnswer::parse(&ask(&request.compose().unwrap()));
+        let opened = matches!(answer, Some(WorkerAnswer::Sending(_) | WorkerAnswer::Receiving(_)));
+        assert!(!opened, "{request:?}");
+    }
+    let after = std::fs::metadata(tree.top("docs/x")).unwrap();
+    assert_eq!((tree.read("docs/x").as_str(), after.permissions()), ("kept", before.permissions()));
+    assert_eq!(std::fs::read_dir(tree.top("docs")).unwrap().count(), 1);
 }
 
 /// The rights are the worker's to keep: whatever is asked for, nothing changes and nothing is read.
