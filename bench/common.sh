@@ -21,6 +21,23 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 cd "$work"
 
+# on_disk NAME: $disk is a folder on a real disk, which goes away with the script.
+on_disk() {
+    disk=${APPLAYER_BENCH_DISK:-$here/../target/bench}
+    mkdir -p "$disk"
+    disk=$(cd "$disk" && mktemp -d "$1.XXXXXX" -p "$PWD")
+    chmod 755 "$disk"
+    trap leave_disk EXIT
+}
+
+leave_disk() {
+    status=$?
+    for pid in $servers; do kill "$pid" 2> /dev/null && wait "$pid" || true; done
+    rm -rf "$disk"
+    (exit $status)
+    finish
+}
+
 # need NAME PROGRAM PACKAGE...: true when the peer is here, installed or fetched; says so when it is not.
 need() {
     name=$1 program=$2

@@ -3,18 +3,7 @@
 # doing the same; then draining a prepared queue, queueing from a shell loop beside nullmailer, and a queue of a million
 # messages (MILLION=0 leaves that out). The queue lies on a disk, not on tmpfs. Postfix and nullmailer need root.
 . "$(dirname "$0")/common.sh"
-disk=${APPLAYER_BENCH_DISK:-$here/../target/bench}
-mkdir -p "$disk"
-disk=$(cd "$disk" && mktemp -d queue.XXXXXX -p "$PWD")
-chmod 755 "$disk"
-cleanup() {
-    status=$?
-    for pid in $servers; do kill "$pid" 2> /dev/null && wait "$pid" || true; done
-    rm -rf "$disk"
-    (exit $status)
-    finish
-}
-trap cleanup EXIT
+on_disk queue
 machine
 need postfix smtp-sink postfix
 nullmailer=

@@ -2,18 +2,7 @@
 # Mail that arrives for mailboxes: smtp-source -> smtpserve -> Maildir, beside Postfix and its virtual(8), with the same durability on the
 # same disk: ten sessions into one Maildir and into fifty, one session into one. Root only, for Postfix.
 . "$(dirname "$0")/common.sh"
-disk=${APPLAYER_BENCH_DISK:-$here/../target/bench}
-mkdir -p "$disk"
-disk=$(cd "$disk" && mktemp -d receive.XXXXXX -p "$PWD")
-chmod 755 "$disk"
-cleanup() {
-    status=$?
-    for pid in $servers; do kill "$pid" 2> /dev/null && wait "$pid" || true; done
-    rm -rf "$disk"
-    (exit $status)
-    finish
-}
-trap cleanup EXIT
+on_disk receive
 machine
 need postfix smtp-source postfix
 root=/
