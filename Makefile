@@ -50,7 +50,7 @@ interop:
 # Installed, as the peers are: what the linker has just written lies in the cache in single pages, and starts slower.
 bench: build
 	$(MAKE) install PREFIX="$(TARGET)/installed" DESTDIR=
-	for script in bench/ftp.sh bench/mail.sh bench/mail-receive.sh bench/mail-read.sh bench/dns.sh bench/dns-bulk.sh bench/mail-queue.sh; do \
+	for script in bench/ftp.sh bench/ftp-server.sh bench/mail.sh bench/mail-receive.sh bench/mail-read.sh bench/dns.sh bench/dns-bulk.sh bench/mail-queue.sh; do \
 	    PATH="$(TARGET)/installed/bin:$$PATH" sh $$script || exit 1; done
 
 fuzz:
