@@ -46,10 +46,7 @@ pub(super) const FTPSERVE: HelpGuide = guide(
     "listen write upload_only drop_box anonymous user_file hash_password cert self_signed tls",
     &[
         ("Serve a directory on loopback, read-only", "ftpserve ."),
-        (
-            "Let users write, inside TLS only",
-            "ftpserve --listen :21 --write --user-file users --tls starttls --cert a.pem .",
-        ),
+        ("Let users in, inside TLS only", "ftpserve --listen [::]:21 --user-file users --tls starttls --cert a.pem ."),
         ("Take files for a script", "ftpserve --json --drop-box inbox | jq 'select(.type==\"arrived\").file'"),
     ],
 );

@@ -419,6 +419,21 @@ fn no_example_names_a_flag_that_its_tool_lacks() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// The trials of the examples put an address of their own behind `--listen`, so they do not see one that is refused.
+#[test]
+fn no_page_listens_on_a_port_without_an_address() {
+    let folders = ["man", "docs", "examples", "dist/conf", "dist/systemd", "src/tool"];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
+    let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    for path in files.chain([root().join("README.md")]) {
+        let text = std::fs::read_to_string(&path).unwrap_or_default().replace('\\', "");
+        let refused = text
+            .match_indices("--listen :")
+            .find(|(at, words)| text[at + words.len()..].starts_with(|letter: char| letter.is_ascii_digit()));
+        assert_eq!(refused, None, "{}", path.display());
+    }
+}
+
 #[test]
 fn a_stale_page_is_noticed() {
     let text = "a\n.\\\" begin options (generated)\nold\n.\\\" end options\nb\n";
