@@ -91,7 +91,7 @@ fn parse_place(text: &str, role: ServerRole) -> Result<(ListenPlace, ServerRole)
         Some((address, word)) => {
             let words = || ServerRole::ALL.map(ServerRole::as_str).join(", ");
             let known = ServerRole::from_name(word).ok_or_else(|| {
-                Fault::new(Kind::Usage, format!("--listen {shown}: no such role after = ({})", words()))
+                Fault::new(Kind::Usage, format!("--listen {shown}: unknown role; the roles are {}", words()))
             })?;
             (address, Some(known))
         }
