@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::harness::{LIMIT, Server, binary, rounds, server, temp_dir, wait};
 use crate::random::Random;
@@ -30,6 +30,9 @@ struct Shared {
     /// The server's control port of today.
     server: Mutex<SocketAddr>,
     left: AtomicI64,
+    /// How many clients and servers have been killed or have ended; and how many had when the bytes were allowed.
+    deaths: AtomicI64,
+    known_deaths: AtomicI64,
     reached: mpsc::Sender<()>,
 }
 
@@ -52,6 +55,8 @@ impl Relay {
         let shared = Arc::new(Shared {
             server: Mutex::new(SocketAddr::from(([127, 0, 0, 1], 9))),
             left: AtomicI64::new(i64::MAX),
+            deaths: AtomicI64::new(0),
+            known_deaths: AtomicI64::new(0),
             reached: sender,
         });
         let address = control.local_addr().unwrap();
@@ -93,6 +98,7 @@ impl Relay {
     /// So many bytes may pass from now on.
     pub(crate) fn allow(&self, bytes: i64) {
         while self.reached.try_recv().is_ok() {}
+        self.shared.known_deaths.store(self.shared.deaths.load(Ordering::SeqCst), Ordering::SeqCst);
         self.shared.left.store(bytes, Ordering::SeqCst);
     }
 }
@@ -111,8 +117,12 @@ impl Shared {
             }
             if allowed < count {
                 let _ = self.reached.send(());
-                // Held until one side dies.
-                drop(from.read(&mut buffer));
+                // The rest goes nowhere. The end of a file is not the end of its sender, so it is held back until one side is dead.
+                while matches!(from.read(&mut buffer), Ok(1..)) {}
+                let (held, known) = (Instant::now(), self.known_deaths.load(Ordering::SeqCst));
+                while self.deaths.load(Ordering::SeqCst) <= known && held.elapsed() < LIMIT {
+                    thread::sleep(Duration::from_millis(1));
+                }
                 break;
             }
         }
@@ -161,6 +171,7 @@ pub(crate) fn until_killed(relay: &Relay, mut child: Child, victim: Option<Serve
         _ if !ended => child.kill().unwrap(),
         _ => {}
     }
+    relay.shared.deaths.fetch_add(1, Ordering::SeqCst);
     let mut said = String::new();
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     let mut complaint = String::new();
