@@ -368,7 +368,8 @@ fn trees_without_end_have_one() {
             let heard = server.heard();
             let lists = |line: &&String| ["MLSD", "LIST", "STAT"].iter().any(|verb| line.starts_with(verb));
             let lists = heard.iter().filter(lists).count();
-            assert!(done.status == status && lists < 150, "{old} {args:?}: {lists} listings, {done}");
+            // Connections that list side by side go on for a while, on a busy machine longer; without an end there would be 2^40.
+            assert!(done.status == status && lists < 1500, "{old} {args:?}: {lists} listings, {done}");
         }
     }
     // Equal directories inside each other are a tree like any other.
